@@ -1,0 +1,118 @@
+"""What operators get back, as models: they describe the answers in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import RolloutError
+from ..operations import Change, Rollout
+
+__all__ = ["ANSWERS", "Assignment", "Changed", "HistoryRow", "Problem", "State", "answer_to"]
+
+
+class _Answer(BaseModel):
+    # A later version may say more: whoever reads must pass over what they do not know.
+    model_config = ConfigDict(extra="allow")
+
+
+class VariantState(_Answer):
+    """One variant, as the live workers have it; the worst of them counts."""
+
+    state: Literal["starting", "ready", "unready", "failed", "missing"]
+    runner: str
+    digest: str | None
+    error: str | None
+
+
+class StoreState(_Answer):
+    """Where the state lives, and whom it binds."""
+
+    kind: str
+    durable: bool
+    binds: Literal["host", "cluster"]
+
+
+class State(_Answer):
+    """A rollout: its state, its live workers and its store."""
+
+    name: str
+    revision: int
+    champion: str
+    variants: dict[str, VariantState]
+    weights: dict[str, float] = Field(description="Percent by candidate; the champion gets the rest.")
+    shadow: dict[str, float] = Field(description="Percent by variant that watches.")
+    paused: bool
+    store: StoreState
+
+
+class Changed(State):
+    """The new state, and what the change did."""
+
+    changed: bool = Field(description="Whether a revision was made.")
+    notes: list[str] = Field(description='Sentences for the operator, like "nothing to roll back".')
+
+
+class HistoryRow(_Answer):
+    """One committed revision."""
+
+    revision: int
+    parent: int
+    time: float = Field(description="Seconds since 1970-01-01 UTC.")
+    author: str
+    reason: str
+    action: str
+    champion: str
+    weights: dict[str, float]
+    shadow: dict[str, float]
+
+
+class Assignment(_Answer):
+    """Who answers a key now, and why."""
+
+    key: str
+    bucket: int = Field(ge=0, lt=100_000)
+    variant: str
+    revision: int
+    reason: str
+
+
+class Problem(_Answer):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    current_revision: int | None = Field(None, description="On a conflict: the revision that is current now.")
+
+
+ANSWERS: tuple[type[BaseModel], ...] = (State, Changed, HistoryRow, Assignment, Problem)
+
+
+def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
+    """Return what a change is answered with: the status after it, and what it did.
+
+    A change that was made is never reported as failed: when the status cannot be read afterwards, the state that was
+    committed stands in for it.
+    """
+    notes = list(change.notes)
+    state = change.state
+    try:
+        status = rollout.status()
+    except RolloutError as error:
+        notes.append(f"the status cannot be read now: {error}")
+        status = {
+            "name": state.name,
+            "revision": state.revision,
+            "champion": state.champion,
+            "weights": state.percents,
+            "shadow": state.shadow_percents,
+            "paused": state.paused,
+        }
+    if status["revision"] > state.revision:
+        notes.append(
+            f"this is about revision {state.revision}; revision {status['revision']} has followed it"
+        )
+    return {**status, "changed": change.changed, "notes": notes}

@@ -1,0 +1,214 @@
+"""`admin_app`: the operators' routes as an ASGI app, to be mounted or wrapped around a service."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from ..errors import InvalidValue, RolloutError
+from ..operations import Rollout
+from ..telemetry.log import event
+from .answers import answer_to
+from .bodies import VERBS, Body, parse_body
+from .openapi import openapi
+from .problems import problem, problem_of
+from .reading import MAX_BODY, BodyTooLarge, parse_query, read_body
+from .tokens import Tokens
+
+__all__ = ["admin_app"]
+
+AT_ONCE = 2
+"""Calls of one route that run at the same time; each route counts its own, so no verb waits behind another."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
+
+
+def admin_app(
+    acting_as: Callable[[str], Rollout],
+    *,
+    tokens: Tokens | None = None,
+    prefix: str = "/rollout",
+) -> Starlette:
+    """Return the ASGI app that serves everything below ``prefix``; what it does not know is a 404.
+
+    Args:
+        acting_as: returns the rollout with changes recorded for this author, like `Rollout.acting_as`; it is called
+            in worker threads, once for each request.
+        tokens: who may come in; None: those of the environment (``BENTO_ROLLOUT_ADMIN_TOKEN``, ``…_FILE``).
+        prefix: what the paths begin with; an empty text when the app is mounted there.
+    """
+    if tokens is None:
+        tokens = Tokens.from_environment(os.environ)
+    operators = _Operators(acting_as, _Gate(tokens), prefix)
+    routes: list[BaseRoute] = [Mount(prefix, routes=operators.routes())] if prefix else operators.routes()
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Gate:
+    """Lets operators in by their token, or says in a problem document why not."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._said: str | None = None
+
+    def admit(self, request: Request) -> str | Response:
+        """Return the name of the token that the request shows, or the refusal."""
+        trouble = self._tokens.problem
+        if trouble is not None and trouble != self._said:
+            event("admin_closed", "error", problem=trouble)
+        self._said = trouble
+        if not self._tokens.names:
+            return _problem(
+                403,
+                "the operators' routes are closed: no usable token is configured "
+                "(BENTO_ROLLOUT_ADMIN_TOKEN, or BENTO_ROLLOUT_ADMIN_TOKEN_FILE)",
+            )
+        shown = [value for name, value in request.scope["headers"] if name.lower() == b"authorization"]
+        scheme, _, token = shown[0].strip().partition(b" ") if len(shown) == 1 else (b"", b"", b"")
+        if scheme.lower() != b"bearer":
+            return _unauthorized("show a token: Authorization: Bearer TOKEN", "")
+        name = self._tokens.name_of(token.strip())
+        return (
+            _unauthorized("the token is not known here", ', error="invalid_token"') if name is None else name
+        )
+
+
+class _Operators:
+    """The routes of one rollout; blocking work runs in threads, a few at a time."""
+
+    def __init__(self, acting_as: Callable[[str], Rollout], gate: _Gate, prefix: str) -> None:
+        self._acting_as = acting_as
+        self._gate = gate
+        self._prefix = prefix
+
+    def routes(self) -> list[BaseRoute]:
+        """Return every route, without the prefix."""
+        reads: dict[str, Callable[[Rollout, bytes], Any]] = {
+            "state": _state,
+            "history": _history,
+            "assign": _assign,
+        }
+        found: list[BaseRoute] = [
+            Route(f"/admin/{name}", self._reading(read)) for name, read in reads.items()
+        ]
+        found.append(Route("/admin/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
+        found += [Route(f"/admin/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
+        return found
+
+    def _reading(self, read: Callable[[Rollout, bytes], Any]) -> Endpoint:
+        run = _Lane()
+
+        async def endpoint(request: Request) -> Response:
+            admitted = self._gate.admit(request)
+            if isinstance(admitted, Response):
+                return admitted
+            query = request.scope.get("query_string", b"")
+            return await _guarded(run(lambda: read(self._acting_as(admitted), query)))
+
+        return endpoint
+
+    def _changing(self, model: type[Body]) -> Endpoint:
+        run = _Lane()
+
+        def change(name: str, raw: bytes) -> dict[str, Any]:
+            body = parse_body(model, raw)
+            rollout = self._acting_as(body.author(name))
+            return answer_to(rollout, body.act(rollout))
+
+        async def endpoint(request: Request) -> Response:
+            admitted = self._gate.admit(request)
+            if isinstance(admitted, Response):
+                return admitted
+            try:
+                raw = await read_body(request.headers.get("content-length"), request.stream())
+            except BodyTooLarge:
+                return _problem(413, f"the body has over {MAX_BODY} bytes", headers={"Connection": "close"})
+            except ClientDisconnect:
+                return _problem(400, "the body ended early")
+            return await _guarded(run(lambda: change(admitted, raw)))
+
+        return endpoint
+
+
+class _Lane:
+    """Runs blocking calls in worker threads, `AT_ONCE` of them at a time."""
+
+    def __init__(self) -> None:
+        self._limiter: CapacityLimiter | None = None
+
+    async def __call__(self, call: Callable[[], T]) -> T:
+        if self._limiter is None:  # late: it belongs to the event loop that serves
+            self._limiter = CapacityLimiter(AT_ONCE)
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+
+def _state(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.status()
+
+
+def _history(rollout: Rollout, query: bytes) -> Any:
+    values = parse_query(query, ("limit",))["limit"]
+    if len(values) > 1 or (
+        values and not (values[0].isascii() and values[0].isdecimal() and 0 < len(values[0]) < 10)
+    ):
+        raise InvalidValue("limit must be one whole number")
+    limit = int(values[0]) if values else None
+    if limit == 0:
+        raise InvalidValue("limit must be at least 1")
+    return rollout.history_rows(limit)
+
+
+def _assign(rollout: Rollout, query: bytes) -> Any:
+    keys = parse_query(query, ("key",))["key"]
+    if not keys:
+        raise InvalidValue("name at least one key: ?key=K")
+    return rollout.explain(keys)
+
+
+async def _guarded(work: Awaitable[Any]) -> Response:
+    try:
+        return JSONResponse(await work, headers=_NO_STORE)
+    except RolloutError as error:
+        document = problem_of(error)
+    except Exception as error:  # noqa: BLE001 - an operator's mistake or ours must not end the worker
+        event("admin_failed", "error", error=type(error).__name__, traceback=traceback.format_exc())
+        document = problem(500, "the service failed to do this; its log says more")
+    return _respond(document)
+
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def _respond(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(
+        document, document["status"], {**_NO_STORE, **(headers or {})}, "application/problem+json"
+    )
+
+
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return _respond(problem(status, detail), headers)
+
+
+def _unauthorized(detail: str, more: str) -> Response:
+    return _problem(401, detail, {"WWW-Authenticate": f'Bearer realm="bento-rollout"{more}'})
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    detail = {404: "there is no such route", 405: "this route has another method"}.get(
+        status, "the request failed"
+    )
+    return _problem(status, detail, dict(headers or {}))

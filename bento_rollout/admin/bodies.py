@@ -1,0 +1,274 @@
+"""What operators may send: one frozen model for each verb, which knows the verb that it asks for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, TypedDict
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from ..errors import InvalidValue
+from ..operations import Change, Rollout
+from ..spec import parse_duration
+from .reading import parse_json
+
+__all__ = ["VERBS", "Body", "parse_body"]
+
+MAX_TIMEOUT = 3600.0
+MAX_SHOWN = 5
+
+
+class Common(TypedDict):
+    """What every changing verb takes."""
+
+    reason: str
+    if_revision: int | None
+
+
+def _bounded(seconds: float) -> float:
+    if seconds > MAX_TIMEOUT:
+        raise ValueError(f"at most {MAX_TIMEOUT:g} seconds can be waited for over HTTP")
+    return seconds
+
+
+def _visible(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("control characters are not allowed here")
+    return text
+
+
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=100)]
+Timeout = Annotated[
+    float,
+    AfterValidator(_bounded),
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d)$"},
+            ],
+            "description": "Seconds, or text like 500ms, 30s or 5m.",
+        }
+    ),
+]
+Revision = Annotated[int, Field(strict=True, ge=0)]
+Key = StrictStr | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Body(BaseModel):
+    """What every change may carry.
+
+    Attributes:
+        reason: why; kept in the history.
+        on_behalf_of: the person for whom the token's owner acts; kept in the history.
+        if_revision: refuse with 409 unless this is the current revision.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    verb: ClassVar[str]
+    summary: ClassVar[str]
+
+    reason: Annotated[str, Field(strict=True, max_length=4000, description="Why; kept in the history.")] = ""
+    on_behalf_of: (
+        Annotated[
+            str,
+            Field(strict=True, min_length=1, max_length=200),
+            AfterValidator(_visible),
+        ]
+        | None
+    ) = Field(None, description="The person for whom the token's owner acts; kept in the history.")
+    if_revision: Revision | None = Field(None, description="Refuse unless this is the current revision.")
+
+    @property
+    def common(self) -> Common:
+        """The keyword arguments that every changing verb takes."""
+        return {"reason": self.reason, "if_revision": self.if_revision}
+
+    def author(self, token: str) -> str:
+        """Return whom the change is recorded for, from the token's name."""
+        return token if self.on_behalf_of is None else f"{token} on behalf of {self.on_behalf_of}"
+
+    def act(self, rollout: Rollout) -> Change:
+        """Do what the body asks for."""
+        raise NotImplementedError
+
+
+class Weights(Body):
+    """Percent of the traffic by candidate; the candidates that are not named keep theirs."""
+
+    verb = "weights"
+    summary = "Set the weights of candidates"
+    weights: dict[Name, Percent] = Field(min_length=1, max_length=1000)
+
+    def act(self, rollout: Rollout) -> Change:
+        """Set the weights."""
+        return rollout.set_weights(self.weights, **self.common)
+
+
+class Shadow(Body):
+    """Percent of the champion's traffic that each variant watches; the variants that are not named keep theirs."""
+
+    verb = "shadow"
+    summary = "Set which part of the traffic a variant watches"
+    shadow: dict[Name, Percent] = Field(min_length=1, max_length=1000)
+
+    def act(self, rollout: Rollout) -> Change:
+        """Set the shadow percents."""
+        return rollout.set_shadow(self.shadow, **self.common)
+
+
+class Flip(Body):
+    """The variant that becomes champion; without ``to``: the standby, else the only candidate."""
+
+    verb = "flip"
+    summary = "Make another variant the champion, with all traffic"
+    to: Name | None = None
+    timeout: Timeout = 30.0
+    no_workers: Annotated[bool, Field(strict=True)] = Field(
+        False,
+        description="Flip although before_flip hooks exist and no worker is live to run them.",
+    )
+
+    def act(self, rollout: Rollout) -> Change:
+        """Flip; blocks until every live worker has acknowledged, or the timeout."""
+        return rollout.flip(self.to, timeout=self.timeout, no_workers=self.no_workers, **self.common)
+
+
+class Promote(Body):
+    """Ends the running strategy with its candidate as champion; not by evidence, so it needs a reason."""
+
+    verb = "promote"
+    summary = "End the running strategy with its candidate as champion"
+    reason: Annotated[
+        str, Field(strict=True, min_length=1, max_length=4000, description="Why; kept in the history.")
+    ]
+
+    def act(self, rollout: Rollout) -> Change:
+        """Promote."""
+        return rollout.promote(**self.common)
+
+
+class Rollback(Body):
+    """Without fields: to the last settled champion. Further back: ``again``, or a revision of the history."""
+
+    verb = "rollback"
+    summary = "Give all traffic to the last settled champion, in one step"
+    to_revision: Revision | None = None
+    again: Annotated[bool, Field(strict=True)] = False
+
+    def act(self, rollout: Rollout) -> Change:
+        """Roll back; waits for nobody."""
+        return rollout.rollback(again=self.again, to_revision=self.to_revision, **self.common)
+
+
+class Undo(Body):
+    """Takes back exactly the newest change of traffic."""
+
+    verb = "undo"
+    summary = "Take back the newest change of traffic"
+
+    def act(self, rollout: Rollout) -> Change:
+        """Undo."""
+        return rollout.undo(**self.common)
+
+
+class Target(Body):
+    """Keys, and headers by name, that get a variant before the split; ``remove`` takes them back."""
+
+    verb = "target"
+    summary = "Give keys, or requests with a header, to a variant before the split"
+    variant: Name
+    keys: list[Key] = Field(default_factory=list, max_length=10_000)
+    header: dict[Name, Annotated[str, Field(strict=True, max_length=8192)]] = Field(
+        default_factory=dict, max_length=100
+    )
+    remove: Annotated[bool, Field(strict=True)] = False
+
+    def act(self, rollout: Rollout) -> Change:
+        """Aim."""
+        return rollout.target(
+            self.variant, keys=self.keys, header=self.header, remove=self.remove, **self.common
+        )
+
+
+class Retire(Body):
+    """The variant to remove from the state; a champion, or one with weight, needs somebody ``in_favour_of``."""
+
+    verb = "retire"
+    summary = "Remove a variant from the state"
+    variant: Name
+    in_favour_of: Name | None = None
+
+    def act(self, rollout: Rollout) -> Change:
+        """Retire."""
+        return rollout.retire(self.variant, in_favour_of=self.in_favour_of, **self.common)
+
+
+class Pause(Body):
+    """Automation raises and promotes nothing until ``resume``; people's verbs still work."""
+
+    verb = "pause"
+    summary = "Let automation raise and promote nothing"
+
+    def act(self, rollout: Rollout) -> Change:
+        """Pause."""
+        return rollout.pause(**self.common)
+
+
+class Resume(Body):
+    """Ends a pause."""
+
+    verb = "resume"
+    summary = "End a pause"
+
+    def act(self, rollout: Rollout) -> Change:
+        """Resume."""
+        return rollout.resume(**self.common)
+
+
+VERBS: tuple[type[Body], ...] = (
+    Weights,
+    Shadow,
+    Flip,
+    Promote,
+    Rollback,
+    Undo,
+    Target,
+    Retire,
+    Pause,
+    Resume,
+)
+
+
+def parse_body(model: type[Body], raw: bytes) -> Body:
+    """Return the body that JSON text describes; no text at all is an empty object.
+
+    Raises:
+        InvalidValue: when it is not JSON, or not what the verb takes; the message names the field.
+    """
+    document = parse_json(raw) if raw.strip() else {}
+    if not isinstance(document, dict):
+        raise InvalidValue("the body must be a JSON object")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        # Without the input: it may be large or deep, and echoing it helps nobody.
+        items = error.errors(include_input=False, include_url=False, include_context=False)
+        more = [f"and {len(items) - MAX_SHOWN} more"] if len(items) > MAX_SHOWN else []
+        raise InvalidValue("; ".join([*map(_explain, items[:MAX_SHOWN]), *more])) from None
+
+
+def _explain(item: Any) -> str:
+    place = ".".join(ascii(part)[1:-1][:80] if isinstance(part, str) else str(part) for part in item["loc"])
+    return f"{place or 'body'}: {item['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,103 @@
+"""`openapi` builds the OpenAPI 3.1 document of the operators' routes from their models; a plain function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from .answers import ANSWERS, Assignment, Changed, HistoryRow, Problem, State
+from .bodies import VERBS, Body
+
+__all__ = ["openapi"]
+
+_REF = "#/components/schemas/{model}"
+_PROBLEMS = {
+    "400": "A value that cannot be; nothing changed.",
+    "401": "The token is missing or not known.",
+    "403": "No token is configured: the operators' routes are closed.",
+    "404": "There is no such rollout or revision.",
+    "503": "The store cannot be read or written; serving goes on.",
+}
+_REFUSALS = {
+    "409": "Refused, and nothing changed: a conflict (with the current revision), a veto, a timeout, not ready.",
+    "413": "The body has over 1 MiB.",
+}
+
+
+def openapi(prefix: str = "/rollout") -> dict[str, Any]:
+    """Return the document; ``prefix`` is what the paths begin with."""
+    models = [(model, "validation") for model in (*VERBS, *ANSWERS)]
+    _, schemas = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]  # a list is invariant
+    paths: dict[str, Any] = {
+        "/admin/state": _get("The state, the live workers and the store", _json(State)),
+        "/admin/history": _get(
+            "The revisions, newest first",
+            _array(HistoryRow),
+            _parameter("limit", {"type": "integer", "minimum": 1}, required=False, text="At most so many."),
+        ),
+        "/admin/assign": _get(
+            "Who answers these keys now, and why",
+            _array(Assignment),
+            _parameter(
+                "key",
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                required=True,
+                text="May stand several times.",
+            ),
+        ),
+        "/admin/openapi.json": _get("This document", {"type": "object"}),
+    }
+    paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in VERBS}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "bento-rollout: operators",
+            "version": "1",
+            "description": "The same verbs and errors as the command line `bento-rollout`.",
+        },
+        "paths": {f"{prefix}{path}": item for path, item in paths.items()},
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _get(summary: str, schema: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    name = summary.lower().replace(",", "").replace(" ", "-")
+    operation = {"operationId": name, "summary": summary, "responses": _responses(schema, _PROBLEMS)}
+    return {"get": {**operation, "parameters": list(parameters)} if parameters else operation}
+
+
+def _post(model: type[Body]) -> dict[str, Any]:
+    required = any(field.is_required() for field in model.model_fields.values())
+    return {
+        "operationId": model.verb,
+        "summary": model.summary,
+        "requestBody": {"required": required, "content": {"application/json": {"schema": _json(model)}}},
+        "responses": _responses(_json(Changed), {**_PROBLEMS, **_REFUSALS}),
+    }
+
+
+def _responses(schema: dict[str, Any], problems: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "200": {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+    }
+    content = {"application/problem+json": {"schema": _json(Problem)}}
+    return found | {
+        status: {"description": text, "content": content} for status, text in sorted(problems.items())
+    }
+
+
+def _parameter(name: str, schema: dict[str, Any], *, required: bool, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "description": text, "schema": schema}
+
+
+def _json(model: type[Any]) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _array(model: type[Any]) -> dict[str, Any]:
+    return {"type": "array", "items": _json(model)}

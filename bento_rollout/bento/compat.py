@@ -1,0 +1,66 @@
+"""Whether a candidate can stand in for the champion: same endpoints, same schemas, same kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from _bentoml_sdk.method import APIMethod
+
+from ..errors import Incompatible
+
+__all__ = ["check_candidate"]
+
+
+def check_candidate(name: str, champion: Mapping[str, APIMethod[..., Any]], candidate: Mapping[str, APIMethod[..., Any]],
+                    endpoints: Iterable[str]) -> None:
+    """Raise `Incompatible`, naming the endpoint and the difference, unless the candidate has every routed endpoint."""
+    for endpoint in endpoints:
+        ours, theirs = champion[endpoint], candidate.get(endpoint)
+        if theirs is None:
+            has = ", ".join(sorted(candidate)) or "none"
+            raise Incompatible(f"candidate {name!r} has no endpoint {endpoint!r}; it has: {has}")
+        for what, mine, other in (("stream", ours.is_stream, theirs.is_stream), ("task", ours.is_task, theirs.is_task)):
+            if mine != other:
+                raise Incompatible(f"candidate {name!r}, endpoint {endpoint!r}: the champion's is {'a' if mine else 'no'} {what}, the candidate's is {'one' if other else 'none'}")
+        for side in ("input", "output"):
+            mine_, other_ = _schema(getattr(ours, f"{side}_spec")), _schema(getattr(theirs, f"{side}_spec"))
+            if (place := _difference(mine_, other_)) is not None:
+                at, have, got = place
+                raise Incompatible(f"candidate {name!r}, endpoint {endpoint!r}: the {side} differs at {at or '(whole)'}: the champion has {have!r}, the candidate {got!r}")
+
+
+def _schema(spec: Any) -> Any:
+    schema = spec.model_json_schema()
+    return _plain(schema, schema.get("$defs", {}), ())
+
+
+def _plain(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
+    """Return a schema without titles and descriptions, its references resolved (a recursive one stays a name)."""
+    if isinstance(node, list):
+        return [_plain(item, defs, seen) for item in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        target = reference.rpartition("/")[2]
+        if target in seen or target not in defs:
+            return {"$ref": len(seen) - seen.index(target) if target in seen else target}
+        return _plain({**defs[target], **{k: v for k, v in node.items() if k != "$ref"}}, defs, (*seen, target))
+    return {key: _properties(value, defs, seen) if key == "properties" else _plain(value, defs, seen)
+            for key, value in node.items() if key not in ("title", "description", "$defs")}
+
+
+def _properties(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
+    return {key: _plain(value, defs, seen) for key, value in node.items()} if isinstance(node, dict) else node
+
+
+def _difference(ours: Any, theirs: Any, at: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            if key == "required" and sorted(ours.get(key, ())) == sorted(theirs.get(key, ())):
+                continue
+            if found := _difference(ours.get(key, "nothing"), theirs.get(key, "nothing"), f"{at}.{key}" if at else key):
+                return found
+        return None
+    return None if ours == theirs else (at, ours, theirs)

@@ -1,0 +1,62 @@
+"""What is true inside a variant's call: which variant it is, and which response its side effects go to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bentoml._internal.context import ServiceContext, _request_var, _response_var
+
+from ..router import Call
+
+__all__ = ["ACTIVE", "current_call", "isolate", "request_scope"]
+
+ACTIVE: contextvars.ContextVar[Any] = contextvars.ContextVar("bento_rollout_active", default=None)
+"""The runner whose code is running; None outside variants. Small and shared: it may live for a while."""
+
+CALL = "bento_rollout.call"
+"""Where a request's scope keeps its `Call`."""
+
+
+def request_scope() -> dict[str, Any] | None:
+    """Return the scope of the request that is being served, or None outside requests."""
+    try:
+        return _request_var.get().scope  # type: ignore[return-value]  # a MutableMapping that is a dict in fact
+    except LookupError:
+        return None
+
+
+def current_call(endpoint: str) -> Call | None:
+    """Return the call that the server is about to serve with this endpoint, and mark it as begun; else None."""
+    if ACTIVE.get() is not None:
+        return None
+    scope = request_scope()
+    call = None if scope is None else scope.get(CALL)
+    if call is None or call.taken or call.endpoint != endpoint:
+        return None
+    call.taken = True
+    return call  # type: ignore[no-any-return]  # only the middleware writes there
+
+
+def isolate(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
+    """Start work with a response context of its own; the second value copies that one into the request's.
+
+    Headers, cookies, status and background tasks that a candidate set before it failed, or sets long after the
+    champion has answered, never reach the caller.
+    """
+    context = contextvars.copy_context()
+    own = ServiceContext.ResponseContext()
+    context.run(_response_var.set, own)
+    real = _response_var.get(None)
+    task = context.run(asyncio.get_running_loop().create_task, work)
+
+    def keep() -> None:
+        if real is not None:
+            real.metadata.update(own.metadata)
+            real.cookies.extend(own.cookies)
+            real.status_code = own.status_code
+            real.background.tasks.extend(own.background.tasks)
+
+    return task, keep

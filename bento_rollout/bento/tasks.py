@@ -1,0 +1,97 @@
+"""Keeps, beside BentoML's task results, what ``/get`` of a task must say about who answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+from urllib.parse import parse_qs
+
+from ..records import Plan, Reason
+from ..router import Call
+
+__all__ = ["Tasks"]
+
+Found = tuple[tuple[Plan, ...], str]
+_TABLE = "CREATE TABLE IF NOT EXISTS bento_rollout_plan (task_id TEXT PRIMARY KEY, plan TEXT NOT NULL)"
+
+
+class Tasks:
+    """Plans by task, in the same file as the results: they are made and removed together.
+
+    A file that cannot be used costs the headers of ``/get``, never a task.
+
+    Args:
+        path: returns the file of BentoML's task results.
+        replan: makes a new plan from the key that a task was submitted with.
+    """
+
+    def __init__(self, path: Callable[[], str], replan: Callable[[Call, object], Plan]) -> None:
+        self._path = path
+        self._replan = replan
+
+    async def submitted(self, call: Call, body: bytes, key: object) -> None:
+        """Remember a task that was just submitted; ``body`` is the answer that names its id."""
+        try:
+            call.task_id = str(json.loads(body)["task_id"])
+        except (ValueError, KeyError, TypeError):
+            return
+        await self.record(call, key)
+
+    async def record(self, call: Call, key: object = None) -> None:
+        """Write who answers, or answered, a task."""
+        if call.task_id is None:
+            return
+        plans = call.plans or (() if call.early is None else (call.early,))
+        text = json.dumps({"id": call.prediction_id, "key": key if isinstance(key, str) else None,
+                           "plans": [[p.variant, p.revision, p.reason.value] for p in plans]})
+        await self._run(_upsert, call.task_id, text)
+
+    async def find(self, scope: Mapping[str, Any]) -> Found | None:
+        """Return the plans and the prediction id of the task that a request names, or None."""
+        row = await self._row(scope)
+        if row is None:
+            return None
+        plans = tuple(Plan(variant, revision, Reason(reason)) for variant, revision, reason in row["plans"])
+        return plans, row["id"]
+
+    async def retried(self, call: Call, scope: Mapping[str, Any]) -> object:
+        """Plan a task that is run again: a new prediction, for the key that it was submitted with; return the key."""
+        row = await self._row(scope)
+        if row is not None and row["key"] is not None:
+            call.early = self._replan(call, row["key"])
+            return row["key"]
+        return None
+
+    async def _row(self, scope: Mapping[str, Any]) -> dict[str, Any] | None:
+        task_id = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1")).get("task_id", [""])[0]
+        text = await self._run(_select, task_id, "") if task_id else None
+        return None if text is None else json.loads(text)  # type: ignore[no-any-return]  # what `record` wrote
+
+    async def _run(self, work: Callable[[str, str, str], str | None], task_id: str, text: str) -> str | None:
+        return await asyncio.to_thread(work, self._path(), task_id, text)
+
+
+def _upsert(path: str, task_id: str, text: str) -> str | None:
+    try:
+        with closing(sqlite3.connect(path, timeout=2.0)) as db, db:
+            db.execute(_TABLE)
+            db.execute("INSERT INTO bento_rollout_plan VALUES (?, ?) ON CONFLICT(task_id) DO UPDATE SET "
+                       "plan = json_set(excluded.plan, '$.key', coalesce(json_extract(excluded.plan, '$.key'), json_extract(plan, '$.key')))",
+                       (task_id, text))
+            db.execute("DELETE FROM bento_rollout_plan WHERE task_id NOT IN (SELECT task_id FROM result)")
+    except sqlite3.Error:
+        return None
+    return None
+
+
+def _select(path: str, task_id: str, _: str) -> str | None:
+    try:
+        with closing(sqlite3.connect(path, timeout=2.0)) as db:
+            row = db.execute("SELECT plan FROM bento_rollout_plan WHERE task_id = ?", (task_id,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])

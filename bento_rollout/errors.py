@@ -1,0 +1,142 @@
+"""Every error that the library raises on purpose.
+
+::
+
+    RolloutError                     exit 1   HTTP 409
+    ├── InvalidValue                 exit 2   HTTP 400   a value that cannot be; nothing changed   (also a ValueError)
+    │   ├── InvalidSpec              a spec field, with its place in the file
+    │   ├── InvalidKey               a routing key that cannot be hashed
+    │   └── UnknownVariant           a name that no variant of this rollout has
+    ├── Incompatible                 exit 2   a candidate whose endpoints differ from the champion's
+    ├── NotFound                     exit 3   HTTP 404   no such rollout or revision
+    ├── Refused                      exit 1   HTTP 409   legal, but not now: the reason says why
+    │   ├── Conflict                 somebody else committed first; carries the current revision
+    │   ├── Vetoed                   a ``before_flip`` hook said no
+    │   ├── FlipTimeout              a live worker did not answer in time
+    │   ├── NotReady                 the variant cannot answer in every live worker
+    │   └── NotDurable               the store binds one pod of unknown many
+    └── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
+        └── StoreCorrupt             it can be read, and it is not ours or is damaged
+
+    Veto                             what a hook raises to stop a flip (not a RolloutError: it is the user's word)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Conflict",
+    "FlipTimeout",
+    "Incompatible",
+    "InvalidKey",
+    "InvalidSpec",
+    "InvalidValue",
+    "NotDurable",
+    "NotFound",
+    "NotReady",
+    "Refused",
+    "RolloutError",
+    "StoreCorrupt",
+    "StoreUnreachable",
+    "UnknownVariant",
+    "Veto",
+    "Vetoed",
+]
+
+
+class RolloutError(Exception):
+    """The root of the tree; ``exit_code`` and ``http_status`` say how the doors report it."""
+
+    exit_code = 1
+    http_status = 409
+
+
+class InvalidValue(RolloutError, ValueError):
+    """A value that cannot be; the state is untouched."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class InvalidSpec(InvalidValue):
+    """A spec that is not valid; the message names the field and the value."""
+
+
+class InvalidKey(InvalidValue):
+    """A routing key that is empty, too long, not text, or not a finite number."""
+
+
+class UnknownVariant(InvalidValue):
+    """A name that no variant of this rollout has; the message lists those that it has."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        super().__init__(f"no variant is called {name!r}; this rollout has: {', '.join(known) or 'none'}")
+
+
+class Incompatible(RolloutError, TypeError):
+    """A candidate that cannot stand in for the champion; the message names the endpoint and the difference."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class NotFound(RolloutError, LookupError):
+    """No such rollout, or no such revision."""
+
+    exit_code = 3
+    http_status = 404
+
+
+class Refused(RolloutError):
+    """A legal request that is not possible now; nothing changed."""
+
+
+class Conflict(Refused):
+    """Somebody else committed first.
+
+    Args:
+        message: what collided.
+        current: the revision that is current now.
+    """
+
+    def __init__(self, message: str, current: int) -> None:
+        self.current = current
+        super().__init__(message)
+
+
+class Vetoed(Refused):
+    """A ``before_flip`` hook said no; the message holds its reason."""
+
+
+class FlipTimeout(Refused):
+    """A live worker did not acknowledge the flip in time; the message names its pid."""
+
+
+class NotReady(Refused):
+    """The variant is not ready in every live worker; the message says where and why."""
+
+
+class NotDurable(Refused):
+    """The store would bind one pod of unknown many; changes are refused."""
+
+
+class StoreUnreachable(RolloutError):
+    """The store cannot be read or written; serving goes on with the last good state."""
+
+    exit_code = 4
+    http_status = 503
+
+
+class StoreCorrupt(StoreUnreachable):
+    """The store is damaged, cut short, or holds another history; it is never recreated silently."""
+
+
+class Veto(Exception):
+    """Raise it in a ``before_flip`` hook to stop the flip.
+
+    >>> raise Veto("accuracy on the smoke set is 0.71, below 0.9")
+    Traceback (most recent call last):
+    ...
+    bento_rollout.errors.Veto: accuracy on the smoke set is 0.71, below 0.9
+    """

@@ -1,0 +1,97 @@
+"""Runs the user's callables around a flip: bounded in time, and whatever they raise is an answer, not a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .errors import InvalidValue, Veto
+from .records import Flip
+from .spec import parse_duration
+
+__all__ = ["Hook", "as_hooks", "run_hooks"]
+
+DEFAULT_TIMEOUT = 10.0
+
+
+class Hook:
+    """A hook with a time limit of its own.
+
+    Args:
+        func: called with one `Flip`; sync (in a thread) or async (on the worker's event loop).
+        timeout: seconds, or text like ``"5m"``; without a `Hook` around it a callable gets 10 s.
+
+    >>> Hook(print, timeout="5m").timeout
+    300.0
+    """
+
+    def __init__(self, func: Callable[[Flip], Any], timeout: float | str = DEFAULT_TIMEOUT) -> None:
+        if not callable(func):
+            raise InvalidValue(f"a hook must be callable, not {func!r}")
+        self.func = func
+        self.timeout = parse_duration(timeout)
+
+    @property
+    def name(self) -> str:
+        """The callable's name, for messages."""
+        return getattr(self.func, "__qualname__", None) or repr(self.func)
+
+    def run(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
+        """Run it and wait; return None, or in words why it failed: its veto, its error, or that it took too long."""
+        try:
+            self._start(flip, loop).result(self.timeout)
+        except Veto as veto:
+            return str(veto) or f"{self.name} vetoed without a reason"
+        except TimeoutError:
+            return f"{self.name} took longer than {self.timeout:g} s"
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a veto as well, not our end
+            if type(error).__name__ == "TimeoutError":  # concurrent.futures' own, before Python 3.11
+                return f"{self.name} took longer than {self.timeout:g} s"
+            return f"{self.name} raised {type(error).__name__}: {error}"
+        return None
+
+    def _start(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> Future[Any]:
+        result: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                value = self.func(flip)
+                if inspect.isawaitable(value):
+                    value = _wait_for(value, loop, self.timeout)
+            except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+                result.set_exception(error)
+            else:
+                result.set_result(value)
+
+        # A daemon, so that a hook which hangs does not hold the worker's exit.
+        threading.Thread(target=work, name=f"hook-{self.name}", daemon=True).start()
+        return result
+
+
+def _wait_for(value: Awaitable[Any], loop: asyncio.AbstractEventLoop | None, timeout: float) -> Any:
+    async def wait() -> Any:
+        return await asyncio.wait_for(value, timeout)
+
+    if loop is None:
+        return asyncio.run(wait())
+    return asyncio.run_coroutine_threadsafe(wait(), loop).result(timeout + 1)
+
+
+def as_hooks(hooks: Sequence[Hook | Callable[[Flip], Any]] | Hook | Callable[[Flip], Any] | None) -> tuple[Hook, ...]:
+    """Return hooks from what a user wrote: one callable, a list of them, or nothing."""
+    if hooks is None:
+        return ()
+    items: Sequence[Any] = hooks if isinstance(hooks, (list, tuple)) else [hooks]
+    return tuple(hook if isinstance(hook, Hook) else Hook(hook) for hook in items)
+
+
+def run_hooks(hooks: Sequence[Hook], flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
+    """Run hooks one after the other; return the first failure in words, or None."""
+    for hook in hooks:
+        if (failure := hook.run(flip, loop)) is not None:
+            return failure
+    return None

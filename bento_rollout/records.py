@@ -1,0 +1,124 @@
+"""The frozen facts that travel between the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+__all__ = ["Flip", "Group", "Observation", "Outcome", "Plan", "Reason", "uuid7"]
+
+
+class Reason(str, Enum):
+    """Why a variant was chosen; the value of the header ``X-Rollout-Reason``."""
+
+    SPLIT = "split"
+    NO_KEY = "no_key"
+    TARGETED = "targeted"
+    PINNED = "pinned"
+    FALLBACK = "fallback"
+    UNAVAILABLE = "unavailable"
+    DEFAULT = "default"
+
+
+class Outcome(str, Enum):
+    """How one run of one variant ended."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    DISCONNECTED = "disconnected"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the variant is to blame: an error, a timeout, or not being there."""
+        return self in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who serves one call (or one row), at which revision, and why."""
+
+    variant: str
+    revision: int
+    reason: Reason
+    bucket: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one request that go to one variant, in the order in which they were sent."""
+
+    variant: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What happened when one variant ran: how it ended and how long it took. Immutable.
+
+    Attributes:
+        rollout, endpoint, variant: who ran.
+        revision, reason: the plan that it ran under.
+        prediction_id: the prediction that it belongs to; rows of one request share the request's id.
+        outcome: how it ended.
+        seconds: monotonic duration; of a stream, to its first item.
+        rows: for per-row routing, the indexes of the rows that it was given; else empty.
+        error: the class name of the exception, if there was one. Never its text: that may hold payload.
+    """
+
+    rollout: str
+    endpoint: str
+    variant: str
+    revision: int
+    reason: Reason
+    prediction_id: str
+    outcome: Outcome
+    seconds: float
+    rows: tuple[int, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """What a hook is told about the flip that it guards or follows.
+
+    Attributes:
+        rollout: the rollout's name.
+        source: the champion that is replaced.
+        target: the variant that becomes champion.
+        instance: the target in this worker: the service's own instance, or for other runners an object
+            with the routed endpoints as methods. Warm it up, or smoke-test it.
+        reason: what the operator wrote, possibly empty.
+        author: who asked.
+    """
+
+    rollout: str
+    source: str
+    target: str
+    instance: Any = field(repr=False, compare=False)
+    reason: str = ""
+    author: str = ""
+
+
+def uuid7(unix_ms: int, entropy: bytes) -> str:
+    """Return the UUIDv7 (RFC 9562, section 5.7) of a time in milliseconds and 10 bytes of entropy.
+
+    >>> uuid7(0x017F22E279B0, bytes.fromhex("0cc318c4dc0c0c07398f"))
+    '017f22e2-79b0-7cc3-98c4-dc0c0c07398f'
+    """
+    head = unix_ms & 0xFFFF_FFFF_FFFF
+    tail = int.from_bytes(entropy[:10], "big")
+    high = (head << 16) | 0x7000 | ((tail >> 64) & 0x0FFF)
+    low = 0x8000_0000_0000_0000 | (tail & 0x3FFF_FFFF_FFFF_FFFF)
+    text = f"{(high << 64) | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def pick(mapping: Mapping[str, str], name: str) -> str | None:
+    """Return a header's value whatever the case of its name."""
+    lowered = name.lower()
+    return next((value for key, value in mapping.items() if key.lower() == lowered), None)

@@ -1,0 +1,82 @@
+"""Daemon threads with a limit: where a variant's sync code runs without holding anybody else's, or the exit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["DaemonThreads"]
+
+
+class DaemonThreads:
+    """Runs sync calls of one variant, at most ``limit`` at a time; the others wait in their order.
+
+    A call that hangs keeps its slot for ever, and no thread is made in its place: the variant runs dry, and nothing
+    else does. The threads are daemons, so none of them holds the exit of the process.
+    """
+
+    def __init__(self, limit: int, name: str) -> None:
+        self.limit = limit
+        self.name = name
+        self._free = asyncio.Semaphore(limit)
+        self._idle: list[queue.SimpleQueue[Callable[[], None] | None]] = []
+
+    async def run(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function in a thread, in a copy of this context, and return what it returns.
+
+        A caller that is cancelled stops waiting; the thread's slot is free again when the function has ended.
+        """
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        box = self._idle.pop() if self._idle else self._new_thread()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                result, error = context.run(func, *args, **kwargs), None
+            except StopIteration as stop:  # a future cannot carry it
+                result, error = None, _Stopped(stop.value)
+            except BaseException as raised:  # noqa: BLE001 - handed to the one who waits
+                result, error = None, raised
+            try:
+                loop.call_soon_threadsafe(self._done, box, future, result, error)
+            except RuntimeError:  # the loop has ended: nobody waits any more
+                return
+
+        box.put(work)
+        return await future
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with their call, or with the process."""
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _done(self, box: queue.SimpleQueue[Any], future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._idle.append(box)
+        self._free.release()
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def _new_thread(self) -> queue.SimpleQueue[Callable[[], None] | None]:
+        box: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=_serve, args=(box,), name=f"rollout-{self.name}", daemon=True).start()
+        return box
+
+
+class _Stopped(Exception):  # noqa: N818 - the end of a generator is no error
+    """A generator ended in a thread."""
+
+
+def _serve(box: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (work := box.get()) is not None:
+        work()
+        del work  # it holds the arguments of the call

@@ -1,0 +1,1 @@
+"""The service that `bentofile.yaml` serves: two models that screen breast biopsies."""

@@ -1,0 +1,1 @@
+"""`make demo`: the real service under real traffic, with every promise of a rollout checked."""

@@ -1,0 +1,115 @@
+"""Estimates whether a tumour is malignant: logistic regression answers, boosted trees are the candidate."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+import bentoml
+import joblib
+import numpy as np
+from bentoml.exceptions import InvalidArgument
+from bentoml.models import BentoModel
+from bentoml.validators import DType, Shape
+from pydantic import BaseModel, ConfigDict, Field
+
+from bento_rollout import Flip, Variant, Veto, rollout
+
+logger = logging.getLogger("bentoml.screening")
+
+FEATURES = 30
+Probability = Annotated[float, Field(ge=0, le=1)]
+Measured = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Nuclei(BaseModel):
+    """Ten properties of the cell nuclei in a biopsy, in scikit-learn's order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    radius: Measured
+    texture: Measured
+    perimeter: Measured
+    area: Measured
+    smoothness: Measured
+    compactness: Measured
+    concavity: Measured
+    concave_points: Measured
+    symmetry: Measured
+    fractal_dimension: Measured
+
+
+class Biopsy(BaseModel):
+    """A biopsy: over all its nuclei the mean, the standard error and the worst of each property."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mean: Nuclei
+    error: Nuclei
+    worst: Nuclei
+
+    def row(self) -> list[float]:
+        """Return the 30 numbers in the order in which the models were trained."""
+        return [value for part in (self.mean, self.error, self.worst) for value in part.model_dump().values()]
+
+
+class Assessment(BaseModel):
+    """What the model thinks of one biopsy."""
+
+    malignant: bool
+    probability: Probability
+
+
+def warm_up(flip: Flip) -> None:
+    """Veto the flip unless the target, as loaded here, answers what it answered when it was trained."""
+    with np.load(flip.instance.model.path_of("smoke.npz")) as smoke:
+        rows, expected = smoke["rows"], smoke["answers"]
+    answers = flip.instance.predict(rows)
+    if not np.allclose(answers, expected, atol=1e-9):
+        worst = float(np.max(np.abs(answers - expected)))
+        raise Veto(f"{flip.target} answers differently from when it was trained, by up to {worst:.3g}")
+
+
+def tell_team(flip: Flip) -> None:
+    """Log who changed the champion, and why."""
+    logger.warning(
+        "%s: %s replaces %s (%s: %s)",
+        flip.rollout,
+        flip.target,
+        flip.source,
+        flip.author,
+        flip.reason or "no reason given",
+    )
+
+
+@rollout(
+    champion="logistic",
+    candidates={"boosted": Variant(model="screening-boosted:latest")},
+    spec="rollout.yaml",
+    before_flip=[warm_up],
+    after_flip=[tell_team],
+)
+@bentoml.service(name="screening", workers=2, threads=2, traffic={"timeout": 10})
+class Screening:
+    """Estimates from the measurements of a biopsy whether the tumour is malignant."""
+
+    model = BentoModel("screening-logistic:latest")
+
+    def __init__(self) -> None:
+        # joblib unpickles: load only what this project trained and stored itself.
+        self.estimator: Any = joblib.load(self.model.path_of("model.joblib"))
+
+    @bentoml.api
+    def predict(
+        self, rows: Annotated[np.ndarray, DType("float64"), Shape((-1, FEATURES))]
+    ) -> Annotated[np.ndarray, DType("float64")]:
+        """Return the probability of malignancy for each row of 30 measurements."""
+        if not np.isfinite(rows).all():
+            raise InvalidArgument("every measurement must be a finite number")
+        return np.asarray(self.estimator.predict_proba(rows)[:, 1])
+
+    @bentoml.api
+    def assess(self, biopsy: Biopsy) -> Assessment:
+        """Assess one biopsy given by name, with every number checked."""
+        probability = float(self.predict(np.array([biopsy.row()]))[0])
+        return Assessment(malignant=probability >= 0.5, probability=probability)
