@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from .errors import InvalidValue, Veto
@@ -16,6 +18,9 @@ from .spec import parse_duration
 __all__ = ["Hook", "as_hooks", "run_hooks"]
 
 DEFAULT_TIMEOUT = 10.0
+
+_LATE = (TimeoutError, FutureTimeoutError, asyncio.TimeoutError)
+"""One class since Python 3.11, three before."""
 
 
 class Hook:
@@ -41,47 +46,55 @@ class Hook:
         return getattr(self.func, "__qualname__", None) or repr(self.func)
 
     def run(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
-        """Run it and wait; return None, or in words why it failed: its veto, its error, or that it took too long."""
+        """Run it and wait; return None, or in words why it failed: its veto, its error, or that it was late."""
         try:
-            self._start(flip, loop).result(self.timeout)
+            return self._start(flip, loop).result(self.timeout)
+        except _LATE:
+            return f"{self.name} took longer than {self.timeout:g} s"
+
+    def _start(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> Future[str | None]:
+        """Call it in a thread of its own; the future holds what it raised, in words, or None."""
+        result: Future[str | None] = Future()
+
+        def work() -> None:
+            result.set_result(self._attempt(flip, loop))
+
+        # A daemon, so that a hook which hangs does not hold the worker's exit; in the caller's context, so that
+        # the endpoints of the target's instance are the target's own.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(work,), name=f"hook-{self.name}", daemon=True).start()
+        return result
+
+    def _attempt(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
+        try:
+            value = self.func(flip)
+            if inspect.isawaitable(value):
+                self._await(value, loop)
         except Veto as veto:
             return str(veto) or f"{self.name} vetoed without a reason"
-        except TimeoutError:
-            return f"{self.name} took longer than {self.timeout:g} s"
         except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a veto as well, not our end
-            if type(error).__name__ == "TimeoutError":  # concurrent.futures' own, before Python 3.11
-                return f"{self.name} took longer than {self.timeout:g} s"
             return f"{self.name} raised {type(error).__name__}: {error}"
         return None
 
-    def _start(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> Future[Any]:
-        result: Future[Any] = Future()
+    def _await(self, value: Awaitable[Any], loop: asyncio.AbstractEventLoop | None) -> None:
+        async def wait() -> None:
+            await value
 
-        def work() -> None:
-            try:
-                value = self.func(flip)
-                if inspect.isawaitable(value):
-                    value = _wait_for(value, loop, self.timeout)
-            except BaseException as error:  # noqa: BLE001 - handed to the one who waits
-                result.set_exception(error)
-            else:
-                result.set_result(value)
-
-        # A daemon, so that a hook which hangs does not hold the worker's exit.
-        threading.Thread(target=work, name=f"hook-{self.name}", daemon=True).start()
-        return result
+        if loop is None:
+            asyncio.run(wait())
+            return
+        task = asyncio.run_coroutine_threadsafe(wait(), loop)
+        try:
+            task.result(self.timeout)
+        except _LATE:
+            if task.done():
+                raise  # the hook's own
+            task.cancel()
 
 
-def _wait_for(value: Awaitable[Any], loop: asyncio.AbstractEventLoop | None, timeout: float) -> Any:
-    async def wait() -> Any:
-        return await asyncio.wait_for(value, timeout)
-
-    if loop is None:
-        return asyncio.run(wait())
-    return asyncio.run_coroutine_threadsafe(wait(), loop).result(timeout + 1)
-
-
-def as_hooks(hooks: Sequence[Hook | Callable[[Flip], Any]] | Hook | Callable[[Flip], Any] | None) -> tuple[Hook, ...]:
+def as_hooks(
+    hooks: Sequence[Hook | Callable[[Flip], Any]] | Hook | Callable[[Flip], Any] | None,
+) -> tuple[Hook, ...]:
     """Return hooks from what a user wrote: one callable, a list of them, or nothing."""
     if hooks is None:
         return ()

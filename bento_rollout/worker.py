@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -36,32 +37,53 @@ class Worker:
         store, feed: the rollout's revisions, and what this worker serves by.
         before, after: the hooks around a flip.
         describe: returns this worker's card as it is now (its token and revision are filled in here).
-        instance_of: returns the instance of a variant, for hooks.
+        lend: gives hooks the instance of a variant, as the one whose code is running; None: it is not ready here.
         loop: the event loop that async hooks run on.
     """
 
-    def __init__(self, store: SQLiteStore, feed: Feed, before: Sequence[Hook], after: Sequence[Hook],
-                 describe: Callable[[], Card], instance_of: Callable[[str], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        store: SQLiteStore,
+        feed: Feed,
+        before: Sequence[Hook],
+        after: Sequence[Hook],
+        describe: Callable[[], Card],
+        lend: Callable[[str], AbstractContextManager[Any]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         place = store.place(feed.name)
         self.presence = Presence(place)
         self._store, self._feed = store, feed
         self._ballot = Ballot(place)
         self._before, self._after = before, after
-        self._describe, self._instance_of, self._loop = describe, instance_of, loop
+        self._describe, self._lend, self._loop = describe, lend, loop
         self._seen = feed.commit
         self._voted: str | None = None
         self._written: Card | None = None
+        self._writing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout-worker", daemon=True)
 
     def start(self) -> None:
-        """Become one of the living workers, read the state after that, and follow it from now on."""
+        """Become one of the living workers, read the state after that, and follow it from now on.
+
+        Call it outside the event loop, before the first request is served: when a flip is being prepared this
+        waits for the hooks, so that whether the flip counts this worker or not, it serves as prepared as all
+        the others.
+        """
+        self._write_card()
         try:
             self.presence.join()
         except OSError as error:
-            log.event("worker.unseen", "error", rollout=self._feed.name, problem=f"no liveness lock: {error}")
+            problem = f"no liveness lock: {error}"
+            log.event("worker.unseen", "error", rollout=self._feed.name, problem=problem)
+        if (proposal := self._ballot.pending()) is not None:
+            self._voted = proposal.id
+            self._prepare(proposal)
         self._feed.check()
+        self._feed.table()
         self._seen = self._feed.commit
+        self._written = None
         self._write_card()
         self._thread.start()
 
@@ -72,60 +94,122 @@ class Worker:
             self._thread.join(2.0)
         self.presence.leave()
 
+    def refresh(self) -> None:
+        """Write the card again, because a variant became ready or failed."""
+        self._write_card()
+
+    # -- following the state ----------------------------------------------------------------------------------
+
     def _run(self) -> None:
-        token, checked = b"", 0.0
+        token, checked = b"", time.monotonic()
         while not self._stop.wait(TICK):
             try:
                 now = time.monotonic()
                 if now - checked >= CHECK:
                     checked = now
                     self._feed.check()
+                    self._follow()
                     self._write_card()
                 if (found := self._store.token(self._feed.name)) != token:
                     token = found
                     self._look()
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
-                log.event("worker.error", "error", rollout=self._feed.name, error=f"{type(error).__name__}: {error}")
+                described = f"{type(error).__name__}: {error}"
+                log.event("worker.error", "error", rollout=self._feed.name, error=described)
 
     def _look(self) -> None:
         self._feed.table()
-        before, now = self._seen, self._feed.commit
-        if now.revision != before.revision:
-            self._seen = now
-            state = now.state
-            log.event("rollout.changed", rollout=state.name, revision=state.revision, champion=state.champion,
-                      weights=state.percents, action=now.action, author=now.author, reason=now.reason)
-            self._write_card()
-            if self._after:
-                self._follow_up(before, now)
-        if (proposal := self._ballot.pending()) is not None and proposal.id != self._voted:
+        self._follow()
+        proposal = self._ballot.pending()
+        if proposal is not None and proposal.id != self._voted:
             self._voted = proposal.id
-            threading.Thread(target=self._prepare, args=(proposal,), name="rollout-prepare", daemon=True).start()
+            threading.Thread(
+                target=self._prepare, args=(proposal,), name="rollout-prepare", daemon=True
+            ).start()
+
+    def _follow(self) -> None:
+        """Say what changed since the last look, on this worker's card and in the log; run what follows a flip."""
+        before, now = self._seen, self._feed.commit
+        if now.revision == before.revision:
+            return
+        self._seen = now
+        log.event(
+            "rollout.changed",
+            rollout=now.state.name,
+            revision=now.revision,
+            champion=now.state.champion,
+            weights=now.state.percents,
+            action=now.action,
+            author=now.author,
+            reason=now.reason,
+        )
+        self._write_card()
+        if self._after:
+            self._follow_up(before, now)
+
+    def _write_card(self) -> None:
+        with self._writing:
+            card = replace(
+                self._describe(),
+                token=self.presence.token,
+                pid=os.getpid(),
+                revision=self._feed.commit.revision,
+                trouble=self._feed.trouble,
+            )
+            if card == self._written or self._stop.is_set():
+                return
+            try:
+                self.presence.write(card)
+                self._written = card
+            except OSError as error:
+                if self._written is not None or self._feed.trouble is None:
+                    log.event("worker.unwritten", "warning", rollout=self._feed.name, problem=str(error))
+                    self._written = None
 
     # -- around a flip ----------------------------------------------------------------------------------------
 
     def _prepare(self, proposal: Proposal) -> None:
+        """Run the ``before_flip`` hooks against this worker's own instance of the target, and vote."""
         began = time.monotonic()
-        flip = Flip(self._feed.name, proposal.source, proposal.target, self._instance_of(proposal.target),
-                    proposal.reason, proposal.author)
-        veto = run_hooks(self._before, flip, self._loop)
+        veto = self._objection(proposal)
         seconds = time.monotonic() - began
         self._ballot.vote(proposal, Vote(self.presence.token, os.getpid(), veto, seconds))
         name, level = ("flip.prepared", "info") if veto is None else ("flip.vetoed", "warning")
-        log.event(name, level, rollout=flip.rollout, variant=flip.target, reason=veto or "", seconds=round(seconds, 6))
+        log.event(
+            name,
+            level,
+            rollout=self._feed.name,
+            variant=proposal.target,
+            reason=veto or "",
+            seconds=round(seconds, 6),
+        )
+
+    def _objection(self, proposal: Proposal) -> str | None:
+        with self._lend(proposal.target) as instance:
+            if instance is None:
+                return f"{proposal.target!r} is not ready here"
+            return run_hooks(self._before, self._flip(proposal.source, proposal, instance), self._loop)
+
+    def _flip(self, source: str, wanted: Proposal | Commit, instance: Any) -> Flip:
+        target = wanted.target if isinstance(wanted, Proposal) else wanted.state.champion
+        return Flip(self._feed.name, source, target, instance, wanted.reason, wanted.author)
 
     def _follow_up(self, before: Commit, now: Commit) -> None:
         """Run the ``after_flip`` hooks of each flip since the last look, if no other worker has taken them."""
         for commit, source in self._flips(before, now):
             if self._ballot.claim_after(commit.revision, self.presence.token):
-                threading.Thread(target=self._run_after, args=(commit, source), name="rollout-after", daemon=True).start()
+                threading.Thread(
+                    target=self._run_after, args=(commit, source), name="rollout-after", daemon=True
+                ).start()
 
     def _flips(self, before: Commit, now: Commit) -> list[tuple[Commit, str]]:
+        """Return the commits since ``before`` that made another champion, each with whom it replaced."""
         commits = [now]
         if now.revision != before.revision + 1:
             try:
-                commits = [c for c in self._store.history(now.state.name, now.revision - before.revision) if c.revision > before.revision]
-            except RolloutError:  # the newest is at hand; those between are lost to the hooks, not to the history
+                since = self._store.history(now.state.name, now.revision - before.revision)
+                commits = [c for c in since if c.revision > before.revision]
+            except RolloutError:  # the newest is at hand; those between are lost to the hooks only
                 commits = [now]
         flips, champion = [], before.state.champion
         for commit in sorted(commits, key=lambda c: c.revision):
@@ -135,27 +219,15 @@ class Worker:
         return flips
 
     def _run_after(self, commit: Commit, source: str) -> None:
-        flip = Flip(self._feed.name, source, commit.state.champion, self._instance_of(commit.state.champion),
-                    commit.reason, commit.author)
-        failure = run_hooks(self._after, flip, self._loop)
+        with self._lend(commit.state.champion) as instance:
+            failure = run_hooks(self._after, self._flip(source, commit, instance), self._loop)
         state = "done" if failure is None else "failed"
         self._ballot.report_after(After(commit.revision, self.presence.token, os.getpid(), state, failure))
         if failure is not None:
-            log.event("flip.after_failed", "error", rollout=flip.rollout, revision=commit.revision, problem=failure)
-
-    def _write_card(self) -> None:
-        card = replace(self._describe(), token=self.presence.token, pid=os.getpid(),
-                       revision=self._feed.commit.revision, trouble=self._feed.trouble)
-        if card == self._written:
-            return
-        try:
-            self.presence.write(card)
-            self._written = card
-        except OSError as error:
-            if self._written is not None or self._feed.trouble is None:
-                log.event("worker.unwritten", "warning", rollout=self._feed.name, problem=str(error))
-                self._written = None
-
-    def refresh(self) -> None:
-        """Write the card again, because a variant became ready or failed."""
-        self._write_card()
+            log.event(
+                "flip.after_failed",
+                "error",
+                rollout=self._feed.name,
+                revision=commit.revision,
+                problem=failure,
+            )

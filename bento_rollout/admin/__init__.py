@@ -1,4 +1,4 @@
-"""The operators' HTTP door: the verbs of the command line as an ASGI app, closed until a token is configured."""
+"""The operators' HTTP door: the command line's verbs as an ASGI app, closed until there is a token."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (State, Changed, HistoryRow, Assignment, 
 def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
     """Return what a change is answered with: the status after it, and what it did.
 
-    A change that was made is never reported as failed: when the status cannot be read afterwards, the state that was
-    committed stands in for it.
+    A change that was made is never reported as failed: when the status cannot be read afterwards, the
+    state that was committed stands in for it.
     """
     notes = list(change.notes)
     state = change.state

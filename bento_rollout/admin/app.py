@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 from ..errors import InvalidValue, RolloutError
 from ..operations import Rollout
@@ -27,14 +29,16 @@ from .tokens import Tokens
 __all__ = ["admin_app"]
 
 AT_ONCE = 2
-"""Calls of one route that run at the same time; each route counts its own, so no verb waits behind another."""
+"""Calls of one route that run at the same time; each route counts its own: no verb waits for another."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
+_WHOLE = re.compile(r"[1-9][0-9]{0,8}")
+
 
 def admin_app(
-    acting_as: Callable[[str], Rollout],
+    opened: Callable[[], Rollout],
     *,
     tokens: Tokens | None = None,
     prefix: str = "/rollout",
@@ -42,16 +46,14 @@ def admin_app(
     """Return the ASGI app that serves everything below ``prefix``; what it does not know is a 404.
 
     Args:
-        acting_as: returns the rollout with changes recorded for this author, like `Rollout.acting_as`; it is called
-            in worker threads, once for each request.
+        opened: opens the rollout; called once, in a worker thread, when the first operator comes.
         tokens: who may come in; None: those of the environment (``BENTO_ROLLOUT_ADMIN_TOKEN``, ``…_FILE``).
         prefix: what the paths begin with; an empty text when the app is mounted there.
     """
     if tokens is None:
         tokens = Tokens.from_environment(os.environ)
-    operators = _Operators(acting_as, _Gate(tokens), prefix)
-    routes: list[BaseRoute] = [Mount(prefix, routes=operators.routes())] if prefix else operators.routes()
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
+    operators = _Operators(_Opened(opened), _Gate(tokens), prefix)
+    app = Starlette(routes=operators.routes(), exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
 
@@ -67,7 +69,7 @@ class _Gate:
         """Return the name of the token that the request shows, or the refusal."""
         trouble = self._tokens.problem
         if trouble is not None and trouble != self._said:
-            event("admin_closed", "error", problem=trouble)
+            event("admin.closed", "error", problem=trouble)
         self._said = trouble
         if not self._tokens.names:
             return _problem(
@@ -85,26 +87,43 @@ class _Gate:
         )
 
 
+class _Opened:
+    """The rollout, opened at its first use; safe to use from several threads."""
+
+    def __init__(self, opened: Callable[[], Rollout]) -> None:
+        self._open = opened
+        self._rollout: Rollout | None = None
+        self._lock = threading.Lock()
+
+    def acting_as(self, author: str) -> Rollout:
+        """Return the rollout with changes recorded for this author."""
+        with self._lock:
+            if self._rollout is None:
+                self._rollout = self._open()
+            return self._rollout.acting_as(author)
+
+
 class _Operators:
     """The routes of one rollout; blocking work runs in threads, a few at a time."""
 
-    def __init__(self, acting_as: Callable[[str], Rollout], gate: _Gate, prefix: str) -> None:
-        self._acting_as = acting_as
+    def __init__(self, opened: _Opened, gate: _Gate, prefix: str) -> None:
+        self._opened = opened
         self._gate = gate
         self._prefix = prefix
 
     def routes(self) -> list[BaseRoute]:
-        """Return every route, without the prefix."""
+        """Return every route."""
+        base = f"{self._prefix}/admin"
         reads: dict[str, Callable[[Rollout, bytes], Any]] = {
             "state": _state,
             "history": _history,
             "assign": _assign,
         }
         found: list[BaseRoute] = [
-            Route(f"/admin/{name}", self._reading(read)) for name, read in reads.items()
+            Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
-        found.append(Route("/admin/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
-        found += [Route(f"/admin/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
+        found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
+        found += [Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
         return found
 
     def _reading(self, read: Callable[[Rollout, bytes], Any]) -> Endpoint:
@@ -115,7 +134,7 @@ class _Operators:
             if isinstance(admitted, Response):
                 return admitted
             query = request.scope.get("query_string", b"")
-            return await _guarded(run(lambda: read(self._acting_as(admitted), query)))
+            return await _guarded(run(lambda: read(self._opened.acting_as(admitted), query)))
 
         return endpoint
 
@@ -124,7 +143,7 @@ class _Operators:
 
         def change(name: str, raw: bytes) -> dict[str, Any]:
             body = parse_body(model, raw)
-            rollout = self._acting_as(body.author(name))
+            rollout = self._opened.acting_as(body.author(name))
             return answer_to(rollout, body.act(rollout))
 
         async def endpoint(request: Request) -> Response:
@@ -161,14 +180,9 @@ def _state(rollout: Rollout, query: bytes) -> Any:
 
 def _history(rollout: Rollout, query: bytes) -> Any:
     values = parse_query(query, ("limit",))["limit"]
-    if len(values) > 1 or (
-        values and not (values[0].isascii() and values[0].isdecimal() and 0 < len(values[0]) < 10)
-    ):
-        raise InvalidValue("limit must be one whole number")
-    limit = int(values[0]) if values else None
-    if limit == 0:
-        raise InvalidValue("limit must be at least 1")
-    return rollout.history_rows(limit)
+    if not all(map(_WHOLE.fullmatch, values)) or len(values) > 1:
+        raise InvalidValue("limit must be one whole number, at least 1")
+    return rollout.history_rows(int(values[0]) if values else None)
 
 
 def _assign(rollout: Rollout, query: bytes) -> Any:
@@ -184,7 +198,7 @@ async def _guarded(work: Awaitable[Any]) -> Response:
     except RolloutError as error:
         document = problem_of(error)
     except Exception as error:  # noqa: BLE001 - an operator's mistake or ours must not end the worker
-        event("admin_failed", "error", error=type(error).__name__, traceback=traceback.format_exc())
+        event("admin.failed", "error", error=type(error).__name__, traceback=traceback.format_exc())
         document = problem(500, "the service failed to do this; its log says more")
     return _respond(document)
 

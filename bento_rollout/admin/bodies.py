@@ -117,7 +117,7 @@ class Weights(Body):
 
 
 class Shadow(Body):
-    """Percent of the champion's traffic that each variant watches; the variants that are not named keep theirs."""
+    """Percent of the champion's traffic that each variant watches; the others keep theirs."""
 
     verb = "shadow"
     summary = "Set which part of the traffic a variant watches"
@@ -203,7 +203,7 @@ class Target(Body):
 
 
 class Retire(Body):
-    """The variant to remove from the state; a champion, or one with weight, needs somebody ``in_favour_of``."""
+    """The variant to remove; a champion, or one with weight, needs somebody ``in_favour_of``."""
 
     verb = "retire"
     summary = "Remove a variant from the state"

@@ -20,7 +20,7 @@ _PROBLEMS = {
     "503": "The store cannot be read or written; serving goes on.",
 }
 _REFUSALS = {
-    "409": "Refused, and nothing changed: a conflict (with the current revision), a veto, a timeout, not ready.",
+    "409": "Refused, nothing changed: a conflict (with the current revision), a veto, a timeout, not ready.",
     "413": "The body has over 1 MiB.",
 }
 

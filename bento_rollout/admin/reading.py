@@ -45,8 +45,8 @@ def parse_json(raw: bytes) -> Any:
     """Return what JSON text says; stricter than `json.loads`, where two readers could differ.
 
     Raises:
-        InvalidValue: not UTF-8, not JSON, nested too deeply, NaN or Infinity, a field that stands twice, or text
-            with a lone surrogate (which no store can keep).
+        InvalidValue: not UTF-8, not JSON, nested too deeply, NaN or Infinity, a field that stands twice, or
+            text with a lone surrogate (which no store can keep).
     """
     try:
         document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
@@ -66,7 +66,7 @@ def parse_query(raw: bytes, known: Iterable[str]) -> dict[str, list[str]]:
     """Return the values of each known field of a query string, in order.
 
     Raises:
-        InvalidValue: for a field that is not known, or text that is not UTF-8 (replacing it would make another key).
+        InvalidValue: for a field that is not known, or text that is not UTF-8 (replaced, it is another key).
     """
     try:
         pairs = parse_qsl(

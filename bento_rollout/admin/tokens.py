@@ -18,7 +18,7 @@ __all__ = ["Tokens", "parse_tokens"]
 ADMIN = "BENTO_ROLLOUT_ADMIN_TOKEN"
 MAX_BYTES = 1 << 18
 FRESH = 2.0
-"""Seconds for which a changed file is read each time: two writes may fall into one tick of the file's clock."""
+"""Seconds for which a changed file is read each time: two writes may fall into one tick of its clock."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@+-]{1,100}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -42,8 +42,9 @@ class Tokens:
         path: a file with lines ``name:token`` and ``#`` comments, read again whenever it changed.
         name: what the author of a change is called when ``token`` was shown.
 
-    A file that is missing, unreadable or not in this form closes the door altogether, the single token included:
-    `problem` says what is wrong with it (by line, without its text), and nobody is let in until it is mended.
+    A file that is missing, unreadable or not in this form closes the door altogether, the single token
+    included: `problem` says what is wrong with it (by line, without its text), and nobody is let in until it
+    is mended.
     """
 
     def __init__(

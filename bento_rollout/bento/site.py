@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from _bentoml_sdk.method import APIMethod
@@ -29,7 +30,7 @@ from ..store.presence import Card, VariantCard
 from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from ..worker import Worker
-from .context import isolate
+from .context import ACTIVE, isolate
 from .endpoints import RUNTIME, Facade, converter_between
 from .joining import deployment_hooks
 from .tasks import Tasks
@@ -179,8 +180,8 @@ class Site:
         feed = Feed(store, commit)
         self._router = Router(feed, self._runners, self.spec, self.sink, is_client_error, isolate, self._digests)
         self._serve(self._router)
-        self._worker = Worker(store, feed, self._before, self._after, self._card, self._instance_of, asyncio.get_running_loop())
-        self._worker.start()
+        self._worker = Worker(store, feed, self._before, self._after, self._card, self._lend, asyncio.get_running_loop())
+        await asyncio.to_thread(self._worker.start)
 
     async def stop(self) -> None:
         """End this worker's part; called before the service's own shutdown hooks."""
@@ -260,9 +261,18 @@ class Site:
         return Card("", os.getpid(), server_context.worker_index or 0, self.service.name, 0, variants,
                     len(self._before), len(self._after), state_fields(self.spec))
 
-    def _instance_of(self, variant: str) -> Any:
+    @contextlib.contextmanager
+    def _lend(self, variant: str) -> Iterator[Any]:
+        """Give hooks a variant's instance, whose endpoints are the variant's own meanwhile; None: it is not ready."""
         runner = self._runners.get(variant)
-        return None if runner is None else runner.instance
+        if runner is None or not runner.ready:
+            yield None
+            return
+        token = ACTIVE.set(runner)
+        try:
+            yield runner.instance
+        finally:
+            ACTIVE.reset(token)
 
     def _replan(self, call: Call, key: object) -> Plan:
         assert self._router is not None  # noqa: S101 - requests come after the start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -77,8 +78,12 @@ class Presence:
             OSError: when nothing can be written here.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(self._folder / f"{self.token}.lock")
-        self._lock = -1 if lock is None else lock
+        deadline = time.monotonic() + 5.0
+        while (lock := try_lock(self._folder / f"{self.token}.lock")) is None:
+            if time.monotonic() > deadline:  # only somebody who looks whether we live can hold it, for a moment
+                raise OSError("another process holds this worker's own lock")
+            time.sleep(0.001)
+        self._lock = lock
         os.register_at_fork(after_in_child=self._forget)
 
     def write(self, card: Card) -> None:

@@ -17,6 +17,8 @@ from services.demo.traffic import Answer
 CHAMPION = "logistic"
 CANDIDATE = "boosted"
 STANDARD_ERRORS = 4.0
+AS_PLANNED = ("default", "split")
+"""What ``X-Rollout-Reason`` says when nobody had to stand in for anybody."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def judge(evidence: Evidence) -> list[Verdict]:
     return [
         nothing_failed(answers),
         own_answers(answers, evidence.own),
+        nobody_stood_in(answers),
         all_by(start, small, answers, CHAMPION),
         sticky(answers),
         share_as_asked(small, answers),
@@ -91,6 +94,14 @@ def own_answers(answers: Sequence[Answer], own: Mapping[str, NDArray[np.float64]
     return Verdict(
         "the variant in the header is the model that answered", not wrong, f"{len(wrong)} answers differ"
     )
+
+
+def nobody_stood_in(answers: Sequence[Answer]) -> Verdict:
+    """Judge: no answer came from a fallback, and every answer says why its variant was chosen."""
+    answered = [answer for answer in answers if answer.status == 200]
+    others = [answer.reason for answer in answered if answer.reason not in AS_PLANNED]
+    detail = f"{len(others)} answers for other reasons" + (f": {sorted(set(others))}" if others else "")
+    return Verdict("nobody had to stand in for a variant", bool(answered) and not others, detail)
 
 
 def within(step: Step, following: Step | None, answers: Sequence[Answer]) -> list[Answer]:

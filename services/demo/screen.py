@@ -85,9 +85,10 @@ class Screen:
         table.add_column("state", no_wrap=True)
         for heading in ("revision", "asked", "measured", CHAMPION, CANDIDATE, "failed", "p50 ms", "p99 ms"):
             table.add_column(heading, justify="right", no_wrap=True)
-        titles = {step.revision: step for step in self.steps}
+        steps = {step.revision: step for step in self.steps}
+        newest = max(steps, default=0)
         for revision, tally in sorted(self._by_revision.items()):
-            step = titles.get(revision)
+            step = steps.get(revision)
             table.add_row(
                 step.title if step else "...",
                 str(revision),
@@ -97,7 +98,7 @@ class Screen:
                 Text(str(tally.failed), style="bold red" if tally.failed else ""),
                 tally.latency(50),
                 tally.latency(99),
-                style="bold" if step is self.steps[-1] else "",
+                style="bold" if revision == newest else "",
             )
         return table
 

@@ -103,5 +103,6 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """Return the end of a log."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    """Return the end of a log, without the lines that BentoML writes for every request."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return "\n".join([line for line in text.splitlines() if "(scheme=http" not in line][-lines:])

@@ -43,6 +43,7 @@ class Answer:
     status: int
     variant: str = ""
     revision: int = 0
+    reason: str = ""
     prediction_id: str = ""
     probability: float | None = None
     error: str = ""
@@ -113,6 +114,7 @@ def ask(connection: http.client.HTTPConnection, patient: Patient) -> Answer:
         response.status,
         variant=response.headers.get("x-rollout-variant", ""),
         revision=int(response.headers.get("x-rollout-revision", 0)),
+        reason=response.headers.get("x-rollout-reason", ""),
         prediction_id=response.headers.get("x-rollout-prediction-id", ""),
         probability=float(json.loads(body)[0]) if ok else None,
         error="" if ok else body[:200].decode(errors="replace"),

@@ -40,7 +40,17 @@ def answers() -> list[Answer]:
                 probability = float(OWN[variant][patient.row])
                 name = f"{step.revision}.{round_}.{number}"
                 given.append(
-                    Answer(patient, started, started + 0.01, 200, variant, step.revision, name, probability)
+                    Answer(
+                        patient,
+                        started,
+                        started + 0.01,
+                        200,
+                        variant,
+                        step.revision,
+                        "split",
+                        name,
+                        probability,
+                    )
                 )
     return given
 
@@ -67,6 +77,7 @@ def test_a_faultless_run_keeps_every_promise() -> None:
     [
         (0, {"status": 500, "probability": None, "variant": ""}, "no request failed"),
         (0, {"probability": 0.77}, "the variant in the header is the model that answered"),
+        (0, {"reason": "fallback"}, "nobody had to stand in for a variant"),
         (5, {"variant": CANDIDATE}, "after the start every later request is answered by logistic"),
         (PER_STEP + 300, {"variant": CANDIDATE}, "a patient keeps the variant within a revision"),
         (2 * PER_STEP + 300, {"variant": CANDIDATE}, "a patient keeps the variant within a revision"),

@@ -1,0 +1,193 @@
+"""What a wrapped request costs: CPU of the wrapped service over the bare one, without sockets, in interleaved slices.
+
+Run ``python -m benchmarks.overhead``. Three apps of the same service are driven in one process on one pinned core with
+the collector off: bare, bare again (A/A: the noise) and wrapped with a 10 % canary (A/B). It fails when A/A lies
+outside 4 percent (the machine is too noisy to say anything) or A/B above the bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BAR = 1.05
+NOISE = 0.04
+
+Message = MutableMapping[str, Any]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def services() -> tuple[Any, Any, Any]:
+    """Return two bare services and a wrapped one, all of the same class body."""
+    import bentoml
+
+    from bento_rollout import RolloutSpec, rollout
+
+    weights = np.linspace(-1, 1, 30)
+
+    def make(name: str) -> Any:
+        class Screening:
+            @bentoml.api
+            async def predict(self, rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # BentoML reads it
+                return 1 / (1 + np.exp(-rows @ weights))  # type: ignore[no-any-return]  # numpy's own typing
+
+        return bentoml.service(name=name)(Screening)
+
+    spec = RolloutSpec.parse({"routing": {"key": "header:x-user"}, "weights": {"boosted": 10}})
+    wrapped = rollout(champion="logistic", candidates={"boosted": twin(make)}, spec=spec)(make("wrapped"))
+    return make("bare"), make("bare_again"), wrapped
+
+
+def twin(make: Callable[[str], Any]) -> Any:
+    """Return a candidate that costs the same as the champion."""
+    from bento_rollout import Variant
+
+    return Variant(make("boosted"), twin=True)
+
+
+@dataclass
+class Driven:
+    """An app that is started and takes requests without sockets."""
+
+    app: App
+    path: str = "/predict"
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Run the app's lifespan until the stack ends."""
+        inbox: asyncio.Queue[Message] = asyncio.Queue()
+        ready = asyncio.Event()
+
+        async def send(message: Message) -> None:
+            if message["type"].endswith(".failed"):
+                raise RuntimeError(message.get("message"))
+            ready.set()
+
+        task = asyncio.create_task(self.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, send))  # type: ignore[arg-type]  # a coroutine in fact
+        await inbox.put({"type": "lifespan.startup"})
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+
+        async def stop() -> None:
+            await inbox.put({"type": "lifespan.shutdown"})
+            await task
+
+        stack.push_async_callback(stop)
+
+    async def call(self, body: bytes, user: bytes) -> int:
+        """Send one request and return its status."""
+        headers = [(b"content-type", b"application/json"), (b"host", b"x"), (b"x-user", user), (b"content-length", b"%d" % len(body))]
+        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": self.path,
+                 "raw_path": self.path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": headers,
+                 "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}
+        status = 0
+        sent = False
+
+        async def receive() -> Message:
+            nonlocal sent
+            if sent:
+                await asyncio.Event().wait()
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+
+        await self.app(scope, receive, send)
+        return status
+
+
+def forget_metrics() -> None:
+    """Let the next app of this process register the same metrics: each app keeps and feeds its own."""
+    from prometheus_client import REGISTRY
+
+    for collector in list(REGISTRY._collector_to_names):
+        REGISTRY.unregister(collector)
+
+
+async def slice_of(driven: Driven, requests: int, body: bytes) -> float:
+    """Return the CPU seconds of this process for some requests, one after the other."""
+    users = [b"user-%d" % random.randrange(10_000) for _ in range(requests)]
+    began = time.process_time()
+    for user in users:
+        if await driven.call(body, user) != 200:  # noqa: PLR2004 - HTTP
+            raise RuntimeError("a request failed")
+    return time.process_time() - began
+
+
+async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
+    """Return CPU seconds per slice for each app, interleaved."""
+    body = json.dumps({"rows": [[0.5] * 30]}).encode()
+    bare, again, wrapped = services()
+    apps = {"bare": Driven(bare.to_asgi()), "again": Driven(again.to_asgi()), "wrapped": Driven(wrapped.to_asgi())}
+    times: dict[str, list[float]] = {name: [] for name in apps}
+    async with AsyncExitStack() as stack:
+        for driven in apps.values():
+            forget_metrics()
+            await driven.start(stack)
+            await slice_of(driven, 200, body)
+        gc.collect()
+        gc.disable()
+        for number in range(rounds):
+            order = random.sample(list(apps), len(apps))
+            for name in order:
+                times[name].append(await slice_of(apps[name], requests, body))
+            if number % 5 == 4:
+                gc.collect()
+                print(f"\r{number + 1}/{rounds} rounds", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return times
+
+
+def ratio(over: list[float], under: list[float], draws: int = 2000) -> tuple[float, float, float]:
+    """Return the median of the rounds' ratios with its 95 % bootstrap interval."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    medians = sorted(statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(draws))
+    return statistics.median(ratios), medians[int(draws * 0.025)], medians[int(draws * 0.975)]
+
+
+def main() -> int:
+    """Measure, print, and say by the exit status whether the bar is met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=150, help="per slice")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(BENTOML_HOME=home, BENTOML_DO_NOT_TRACK="1", BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db",
+                          PROMETHEUS_MULTIPROC_DIR=home)
+        times = asyncio.run(measure(options.rounds, options.requests))
+    noise, cost = ratio(times["again"], times["bare"]), ratio(times["wrapped"], times["bare"])
+    micros = {name: statistics.median(values) / options.requests * 1e6 for name, values in times.items()}
+    quiet, met = abs(noise[0] - 1) <= NOISE, cost[0] <= BAR
+    if options.json:
+        print(json.dumps({"micros": micros, "a_a": noise, "a_b": cost, "quiet": quiet, "met": met}))
+    else:
+        print(f"bare {micros['bare']:.0f} us, wrapped {micros['wrapped']:.0f} us of CPU a request (medians)")
+        print(f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  {'quiet' if quiet else 'TOO NOISY'}")
+        print(f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  bar {BAR:.2f}x: {'met' if met else 'MISSED'}")
+    return 0 if quiet and met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

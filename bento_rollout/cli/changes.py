@@ -1,0 +1,184 @@
+"""The verbs that change a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import Asked, changing, key_options, parse_headers, parse_percents, rollout_name
+from .output import Cell, Line, OutputLost, emit_json, show
+
+if TYPE_CHECKING:
+    from ..operations import Change, Rollout
+
+__all__ = ["change"]
+
+
+def change(name: str, asked: Asked, act: Callable[[Rollout], Change]) -> int:
+    """Open the rollout, do what was asked for, and say what came of it."""
+    from ..operations import open_rollout
+
+    rollout = open_rollout(name, author=asked.author)
+    done = act(rollout)
+    try:
+        if asked.as_json:
+            from ..admin.answers import answer_to
+
+            emit_json(answer_to(rollout, done))
+        else:
+            show(_lines(done))
+    except OutputLost as error:  # it is done: the exit code must not say otherwise
+        click.echo(f"{'Done' if done.changed else 'Nothing was to do'}, but {error}", err=True)
+    return 0
+
+
+def _lines(done: Change) -> list[Line]:
+    from .views import traffic
+
+    state = done.state
+    head = f"{state.name}: " + ("" if done.changed else "nothing changed, ")
+    lines = [
+        Line(
+            "",
+            (
+                Cell(head, "bold"),
+                Cell(f"revision {state.revision}, ", ""),
+                *traffic(state.champion, state.percents),
+            ),
+        )
+    ]
+    return [*(Line("", (Cell(note, "yellow"),)) for note in done.notes), *lines]
+
+
+@click.command()
+@rollout_name
+@click.argument("weights", nargs=-1, required=True, metavar="VARIANT=PERCENT...")
+@changing
+def weight(asked: Asked, name: str, weights: tuple[str, ...]) -> int:
+    """Set the weights of candidates, in percent.
+
+    The others keep theirs, and the champion gets the rest.
+    """
+    percents = parse_percents(weights)
+    return change(name, asked, lambda rollout: rollout.set_weights(percents, **asked.common))
+
+
+@click.command()
+@rollout_name
+@click.argument("percents", nargs=-1, required=True, metavar="VARIANT=PERCENT...")
+@changing
+def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
+    """Set which part of the traffic a variant watches."""
+    wanted = parse_percents(percents)
+    return change(name, asked, lambda rollout: rollout.set_shadow(wanted, **asked.common))
+
+
+@click.command()
+@rollout_name
+@click.option(
+    "--to", metavar="VARIANT", help="Who becomes champion; default the standby, else the only candidate."
+)
+@click.option(
+    "--timeout", default="30s", show_default=True, metavar="TIME", help="How long to wait for the workers."
+)
+@click.option(
+    "--no-workers", is_flag=True, help="Flip although no worker is live to run the before_flip hooks."
+)
+@changing
+def flip(asked: Asked, name: str, to: str | None, timeout: str, no_workers: bool) -> int:
+    """Make another variant the champion, with all traffic."""
+    from ..spec import parse_duration
+
+    seconds = parse_duration(timeout)
+    return change(
+        name, asked, lambda rollout: rollout.flip(to, timeout=seconds, no_workers=no_workers, **asked.common)
+    )
+
+
+@click.command()
+@rollout_name
+@changing
+def promote(asked: Asked, name: str) -> int:
+    """End the running strategy now (needs a --reason).
+
+    Its candidate becomes champion, which is recorded as not by evidence.
+    """
+    return change(name, asked, lambda rollout: rollout.promote(**asked.common))
+
+
+@click.command()
+@rollout_name
+@click.option("--again", is_flag=True, help="Go further back than the last settled champion.")
+@click.option(
+    "--to-revision", type=click.IntRange(min=0), metavar="N", help="Go back to this settled revision."
+)
+@changing
+def rollback(asked: Asked, name: str, again: bool, to_revision: int | None) -> int:
+    """Give all traffic to the last settled champion, now.
+
+    It waits for nobody. Twice does it once.
+    """
+    return change(
+        name, asked, lambda rollout: rollout.rollback(again=again, to_revision=to_revision, **asked.common)
+    )
+
+
+@click.command()
+@rollout_name
+@changing
+def undo(asked: Asked, name: str) -> int:
+    """Take back exactly the newest change of traffic."""
+    return change(name, asked, lambda rollout: rollout.undo(**asked.common))
+
+
+@click.command()
+@rollout_name
+@click.argument("variant")
+@key_options
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME=VALUE", help="A request header; several may stand."
+)
+@click.option("--remove", is_flag=True, help="Take the keys and headers back.")
+@changing
+def target(
+    asked: Asked, name: str, variant: str, keys: tuple[str, ...], headers: tuple[str, ...], remove: bool
+) -> int:
+    """Give keys, or a header, to a variant before the split."""
+    header = parse_headers(headers)
+    return change(
+        name,
+        asked,
+        lambda rollout: rollout.target(variant, keys=keys, header=header, remove=remove, **asked.common),
+    )
+
+
+@click.command()
+@rollout_name
+@click.argument("variant")
+@click.option(
+    "--in-favour-of", metavar="VARIANT", help="Who takes its place, if it is champion or has weight."
+)
+@changing
+def retire(asked: Asked, name: str, variant: str, in_favour_of: str | None) -> int:
+    """Remove a variant from the state."""
+    return change(
+        name, asked, lambda rollout: rollout.retire(variant, in_favour_of=in_favour_of, **asked.common)
+    )
+
+
+@click.command()
+@rollout_name
+@changing
+def pause(asked: Asked, name: str) -> int:
+    """Let automation raise and promote nothing."""
+    return change(name, asked, lambda rollout: rollout.pause(**asked.common))
+
+
+@click.command()
+@rollout_name
+@changing
+def resume(asked: Asked, name: str) -> int:
+    """End a pause."""
+    return change(name, asked, lambda rollout: rollout.resume(**asked.common))

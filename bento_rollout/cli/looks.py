@@ -1,0 +1,139 @@
+"""The verbs that only look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import key_options, printing, rollout_name
+from .output import emit_json, in_terminal, show
+
+__all__ = ["assign", "doctor", "history", "list_", "openapi", "status"]
+
+SCREENFUL = 20
+UNREACHABLE = 4
+
+
+@click.command("list")
+@printing
+def list_(as_json: bool) -> int:
+    """List the rollouts of the store."""
+    from ..operations import list_rollouts
+    from . import views
+
+    rows = list_rollouts()
+    if as_json:
+        emit_json(rows)
+    else:
+        show(views.rollouts(rows))
+    return 0
+
+
+@click.command()
+@rollout_name
+@click.option("--watch", is_flag=True, help="Go on showing it; in a pipe, a line of JSON for each change.")
+@printing
+def status(name: str, watch: bool, as_json: bool) -> int:
+    """Show who answers, who is live, and the way back."""
+    from ..operations import open_rollout
+    from . import views
+
+    rollout = open_rollout(name)
+    if watch:
+        from .watch import watch_status
+
+        return watch_status(rollout, as_json=as_json or not in_terminal())
+    facts = rollout.status()
+    if as_json:
+        emit_json(facts)
+    else:
+        show(views.status(facts))
+    return UNREACHABLE if facts["store"].get("problem") else 0
+
+
+@click.command()
+@rollout_name
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N revisions; in a terminal default 20."
+)
+@printing
+def history(name: str, limit: int | None, as_json: bool) -> int:
+    """Show the revisions, newest first."""
+    from ..operations import open_rollout
+    from . import views
+
+    if limit is None and in_terminal() and not as_json:
+        limit = SCREENFUL
+    rows = open_rollout(name).history_rows(limit)
+    if as_json:
+        emit_json(rows)
+    else:
+        show(views.history(rows))
+    return 0
+
+
+@click.command()
+@rollout_name
+@key_options
+@printing
+def assign(name: str, keys: tuple[str, ...], as_json: bool) -> int:
+    """Show who answers each key now, and why."""
+    from ..operations import open_rollout
+    from . import views
+
+    if not keys:
+        raise click.UsageError("name at least one key: --key K")
+    rows = open_rollout(name).explain(keys)
+    if as_json:
+        emit_json(rows)
+    else:
+        show(views.assignments(rows))
+    return 0
+
+
+@click.command()
+@click.option(
+    "--repair",
+    "mend",
+    is_flag=True,
+    help="Put a damaged or lost store aside and restore the last good state.",
+)
+@printing
+def doctor(mend: bool, as_json: bool) -> int:
+    """Look at everything that can be wrong.
+
+    Exit code 4: the store; 1: anything else; 0: all is well.
+    """
+    from ..examine import examine, repair
+    from . import views
+
+    done = repair() if mend else []
+    facts = examine()
+    if as_json:
+        emit_json({**facts, "repaired": done} if mend else facts)
+    else:
+        show(views.doctor(facts, done))
+    return _verdict(facts)
+
+
+def _verdict(facts: dict[str, Any]) -> int:
+    if facts["store"].get("problem"):
+        return UNREACHABLE
+    wrong = (
+        facts["permissions"]
+        or facts["token"].get("problem")
+        or any(row["problems"] for row in facts["rollouts"])
+    )
+    return 1 if wrong else 0
+
+
+@click.command()
+@click.option("--prefix", default="/rollout", show_default=True, help="What the paths begin with.")
+@click.option("--json", "_as_json", is_flag=True, help="It is JSON in any case.")
+def openapi(prefix: str, _as_json: bool) -> int:
+    """Print the OpenAPI document of the operators' routes."""
+    from ..admin.openapi import openapi as document
+
+    emit_json(document(prefix))
+    return 0

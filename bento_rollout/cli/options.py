@@ -1,0 +1,100 @@
+"""The options that commands share, and how ``NAME=VALUE`` arguments are read."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import click
+
+__all__ = ["Asked", "changing", "key_options", "parse_headers", "parse_percents", "printing", "rollout_name"]
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|nan|[+-]?inf(?:inity)?", re.IGNORECASE)
+
+
+class Common(TypedDict):
+    """What every changing verb takes."""
+
+    reason: str
+    if_revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a change was asked for.
+
+    Attributes:
+        reason: why; kept in the history.
+        if_revision: refuse unless this is the current revision.
+        author: who asks; None: ``BENTO_ROLLOUT_AUTHOR``, else user@host.
+        as_json: whether a program reads the answer.
+    """
+
+    reason: str
+    if_revision: int | None
+    author: str | None
+    as_json: bool
+
+    @property
+    def common(self) -> Common:
+        """The keyword arguments that every changing verb takes."""
+        return {"reason": self.reason, "if_revision": self.if_revision}
+
+
+rollout_name = click.argument("name")
+printing = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+key_options = click.option(
+    "--key", "keys", multiple=True, metavar="K", help="A routing key; may stand several times."
+)
+
+
+def changing(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of every change; it gets them as its first argument, an `Asked`."""
+
+    @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+    @click.option(
+        "--if-revision", type=click.IntRange(min=0), metavar="N", help="Refuse unless N is current."
+    )
+    @click.option("--author", metavar="WHO", help="Who asks; default BENTO_ROLLOUT_AUTHOR, else user@host.")
+    @printing
+    @functools.wraps(command)
+    def wrapped(reason: str, if_revision: int | None, author: str | None, as_json: bool, **rest: Any) -> int:
+        return command(Asked(reason, if_revision, author or None, as_json), **rest)
+
+    return wrapped
+
+
+def parse_percents(pairs: Iterable[str]) -> dict[str, float]:
+    """Return percents by variant from arguments like ``boosted=5`` or ``boosted=2.5%``."""
+    found: dict[str, float] = {}
+    for name, text in _pairs(pairs, "VARIANT=PERCENT", "boosted=5"):
+        number = text.removesuffix("%").strip()
+        if not _NUMBER.fullmatch(number):
+            raise click.UsageError(
+                f"{name}: {text!r} is not a percentage; write a number from 0 to 100, like 12.5"
+            )
+        if name in found:
+            raise click.UsageError(f"{name!r} stands twice; which of the two should hold?")
+        found[name] = float(number)
+    return found
+
+
+def parse_headers(pairs: Iterable[str]) -> dict[str, str]:
+    """Return header values by name from arguments like ``x-ring=dogfood``."""
+    found: dict[str, str] = {}
+    for name, value in _pairs(pairs, "NAME=VALUE", "x-ring=dogfood"):
+        if name.lower() in found:
+            raise click.UsageError(f"the header {name!r} stands twice")
+        found[name.lower()] = value
+    return found
+
+
+def _pairs(pairs: Iterable[str], form: str, example: str) -> Iterable[tuple[str, str]]:
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise click.UsageError(f"{pair!r} is not {form}; write it like {example}")
+        yield name.strip(), value.strip()

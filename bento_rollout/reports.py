@@ -1,0 +1,114 @@
+"""States, workers and histories as the plain data that every door shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from .assignment import Table, bucket_of, normal_key
+from .state import Commit
+from .store.ballot import After
+from .store.location import Location
+from .view import View
+
+__all__ = ["assignments", "describe", "history_row", "status_of"]
+
+
+def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, Any]:
+    """Return a rollout's state and its live workers: the JSON of ``status --json``."""
+    state = commit.state
+    target = state.rollback_target()
+    return {
+        "name": state.name,
+        "revision": state.revision,
+        "champion": state.champion,
+        "variants": view.variants(),
+        "weights": state.percents,
+        "shadow": state.shadow_percents,
+        "standby": state.standby,
+        "targets": {name: target.model_dump() for name, target in state.targets.items()},
+        "paused": state.paused,
+        "salt": state.salt,
+        "settled": state.is_settled,
+        "rollback": None if target is None else {"revision": target.revision, "champion": target.champion},
+        "changed": {
+            "time": commit.time,
+            "author": commit.author,
+            "action": commit.action,
+            "reason": commit.reason,
+        },
+        "workers": [
+            {"pid": card.pid, "worker": card.worker, "revision": card.revision, "trouble": card.trouble}
+            for card in view.cards
+        ],
+        "differences": view.differences(),
+        "store": store,
+    }
+
+
+def history_row(commit: Commit, after: After | None, living: Collection[str]) -> dict[str, Any]:
+    """Return one row of ``history --json``.
+
+    Args:
+        commit: the revision.
+        after: how its ``after_flip`` hooks went, if they were to run.
+        living: the tokens of the workers that are alive.
+    """
+    row: dict[str, Any] = {
+        "revision": commit.revision,
+        "parent": commit.parent,
+        "time": commit.time,
+        "author": commit.author,
+        "reason": commit.reason,
+        "action": commit.action,
+        "champion": commit.state.champion,
+        "weights": commit.state.percents,
+        "shadow": commit.state.shadow_percents,
+    }
+    if after is not None:
+        died = after.state == "running" and after.token not in living
+        row["after_flip"] = {
+            "worker": after.pid,
+            "state": "died" if died else after.state,
+            "error": after.error,
+        }
+    return row
+
+
+def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> list[dict[str, Any]]:
+    """Return for each key who answers it and why: the rows of ``assign --json``.
+
+    Args:
+        table: the state's assignment.
+        keys: as a caller would send them.
+        ready: the variants that answer now.
+
+    Raises:
+        InvalidKey: when a key cannot be hashed.
+    """
+    rows = []
+    for key in keys:
+        text = normal_key(key)
+        plan = table.plan(text, draw=lambda: 0, ready=ready)
+        rows.append(
+            {
+                "key": text,
+                "bucket": bucket_of(table.salt, text),
+                "variant": plan.variant,
+                "revision": plan.revision,
+                "reason": plan.reason.value,
+            }
+        )
+    return rows
+
+
+def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
+    """Return what a store is, as ``status --json`` shows it."""
+    return {
+        "kind": location.kind,
+        "durable": location.durable,
+        "binds": location.binds,
+        "url": str(location),
+        "why": location.why,
+        "problem": problem,
+    }
