@@ -77,7 +77,9 @@ class Driven:
                 raise RuntimeError(message.get("message"))
             ready.set()
 
-        task = asyncio.create_task(self.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, send))  # type: ignore[arg-type]  # a coroutine in fact
+        task = asyncio.create_task(
+            self.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, send)
+        )  # type: ignore[arg-type]  # a coroutine in fact
         await inbox.put({"type": "lifespan.startup"})
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,10 +94,27 @@ class Driven:
 
     async def call(self, body: bytes, user: bytes) -> int:
         """Send one request and return its status."""
-        headers = [(b"content-type", b"application/json"), (b"host", b"x"), (b"x-user", user), (b"content-length", b"%d" % len(body))]
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": self.path,
-                 "raw_path": self.path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": headers,
-                 "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"host", b"x"),
+            (b"x-user", user),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "state": {},
+        }
         status = 0
         sent = False
 
@@ -137,7 +156,11 @@ async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
     """Return CPU seconds per slice for each app, interleaved."""
     body = json.dumps({"rows": [[0.5] * 30]}).encode()
     bare, again, wrapped = services()
-    apps = {"bare": Driven(bare.to_asgi()), "again": Driven(again.to_asgi()), "wrapped": Driven(wrapped.to_asgi())}
+    apps = {
+        "bare": Driven(bare.to_asgi()),
+        "again": Driven(again.to_asgi()),
+        "wrapped": Driven(wrapped.to_asgi()),
+    }
     times: dict[str, list[float]] = {name: [] for name in apps}
     async with AsyncExitStack() as stack:
         for driven in apps.values():
@@ -174,8 +197,12 @@ def main() -> int:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory() as home:
-        os.environ.update(BENTOML_HOME=home, BENTOML_DO_NOT_TRACK="1", BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db",
-                          PROMETHEUS_MULTIPROC_DIR=home)
+        os.environ.update(
+            BENTOML_HOME=home,
+            BENTOML_DO_NOT_TRACK="1",
+            BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db",
+            PROMETHEUS_MULTIPROC_DIR=home,
+        )
         times = asyncio.run(measure(options.rounds, options.requests))
     noise, cost = ratio(times["again"], times["bare"]), ratio(times["wrapped"], times["bare"])
     micros = {name: statistics.median(values) / options.requests * 1e6 for name, values in times.items()}
@@ -184,8 +211,12 @@ def main() -> int:
         print(json.dumps({"micros": micros, "a_a": noise, "a_b": cost, "quiet": quiet, "met": met}))
     else:
         print(f"bare {micros['bare']:.0f} us, wrapped {micros['wrapped']:.0f} us of CPU a request (medians)")
-        print(f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  {'quiet' if quiet else 'TOO NOISY'}")
-        print(f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  bar {BAR:.2f}x: {'met' if met else 'MISSED'}")
+        print(
+            f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  {'quiet' if quiet else 'TOO NOISY'}"
+        )
+        print(
+            f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  bar {BAR:.2f}x: {'met' if met else 'MISSED'}"
+        )
     return 0 if quiet and met else 1
 
 

@@ -194,7 +194,11 @@ class Table:
         return Plan(variant, self.revision, reason, bucket)
 
     def _choose(
-        self, key: str | None, draw: Callable[[], int], pinned: str | None, header: Callable[[str], str | None] | None,
+        self,
+        key: str | None,
+        draw: Callable[[], int],
+        pinned: str | None,
+        header: Callable[[str], str | None] | None,
     ) -> tuple[str, Reason, int | None]:
         if pinned is not None:
             return pinned, Reason.PINNED, None

@@ -40,17 +40,32 @@ def _look(rollout: Rollout) -> dict[str, Any]:
     try:
         status = rollout.status()
     except RolloutError as error:
-        return {"name": rollout.name, "revision": None, "workers": [], "differences": [], "problems": [str(error)]}
+        return {
+            "name": rollout.name,
+            "revision": None,
+            "workers": [],
+            "differences": [],
+            "problems": [str(error)],
+        }
     problems = [f"worker {w['pid']}: {w['trouble']}" for w in status["workers"] if w["trouble"]]
-    problems += [f"worker {w['pid']} serves revision {w['revision']}, not {status['revision']}"
-                 for w in status["workers"] if w["revision"] != status["revision"]]
+    problems += [
+        f"worker {w['pid']} serves revision {w['revision']}, not {status['revision']}"
+        for w in status["workers"]
+        if w["revision"] != status["revision"]
+    ]
     for name, row in status["variants"].items():
         if row["state"] not in ("ready", "starting") and status["workers"]:
             problems.append(f"variant {name!r} is {row['state']}: {row['error']}")
         if "held" in row:
             problems.append(f"variant {name!r}: {row['held']}; grant it with `weight` or `apply`")
-    return {"name": rollout.name, "revision": status["revision"], "champion": status["champion"],
-            "workers": status["workers"], "differences": status["differences"], "problems": problems}
+    return {
+        "name": rollout.name,
+        "revision": status["revision"],
+        "champion": status["champion"],
+        "workers": status["workers"],
+        "differences": status["differences"],
+        "problems": problems,
+    }
 
 
 def _permissions(place: SQLiteStore) -> list[str]:
@@ -71,7 +86,11 @@ def _tokens() -> dict[str, Any]:
     if path:
         try:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
-            names += [line.partition(":")[0].strip() for line in lines if ":" in line and not line.lstrip().startswith("#")]
+            names += [
+                line.partition(":")[0].strip()
+                for line in lines
+                if ":" in line and not line.lstrip().startswith("#")
+            ]
         except (OSError, UnicodeDecodeError) as error:
             problem = f"{path} cannot be read: {error}"
     return {"admin": bool(names), "names": names, "problem": problem}
@@ -109,10 +128,18 @@ def repair(*, store: str | None = None) -> list[str]:
 def _restore(fresh: SQLiteStore, name: str, commit: Commit, location: Location) -> str:
     revision = commit.revision + 1
     state = commit.state.model_copy(update={"revision": revision})
-    again = Commit(state=state, parent=commit.revision, time=time.time(), author=default_author(), action="repair",
-                   reason=f"restored from the last good copy of revision {commit.revision}")
+    again = Commit(
+        state=state,
+        parent=commit.revision,
+        time=time.time(),
+        author=default_author(),
+        action="repair",
+        reason=f"restored from the last good copy of revision {commit.revision}",
+    )
     fresh.adopt(again)
-    return f"{name}: revision {revision} in {location.path} is the last good copy of revision {commit.revision}"
+    return (
+        f"{name}: revision {revision} in {location.path} is the last good copy of revision {commit.revision}"
+    )
 
 
 def _needs_repair(place: SQLiteStore, copies: list[tuple[str, Commit | None]]) -> bool:

@@ -78,7 +78,9 @@ class Feed:
                 commit = self._from_database()
             if commit is None or commit.revision < wanted:
                 self._retry_at = time.monotonic() + RETRY
-                if not wanted:  # the counter was cut short and nothing says more: the slow check goes on from here
+                if (
+                    not wanted
+                ):  # the counter was cut short and nothing says more: the slow check goes on from here
                     self._token = token
                 return
             self._install(commit)
@@ -98,5 +100,11 @@ class Feed:
 
     def _complain(self, problem: str) -> None:
         self.trouble = problem
-        self._once.say("store", "store.unreachable", "error", rollout=self.name, problem=problem,
-                       serving=f"revision {self._commit.revision}, the last good state")
+        self._once.say(
+            "store",
+            "store.unreachable",
+            "error",
+            rollout=self.name,
+            problem=problem,
+            serving=f"revision {self._commit.revision}, the last good state",
+        )

@@ -1,4 +1,4 @@
-"""Runs the user's callables around a flip: bounded in time, and whatever they raise is an answer, not a crash."""
+"""Runs the user's callables around a flip: bounded in time; what they raise is an answer, not a crash."""
 
 from __future__ import annotations
 
@@ -46,11 +46,15 @@ class Hook:
         return getattr(self.func, "__qualname__", None) or repr(self.func)
 
     def run(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
-        """Run it and wait; return None, or in words why it failed: its veto, its error, or that it was late."""
+        """Run it and wait; return None, or in words why it failed: its veto, its error, or being late."""
         try:
             return self._start(flip, loop).result(self.timeout)
         except _LATE:
-            return f"{self.name} took longer than {self.timeout:g} s"
+            return self._late
+
+    @property
+    def _late(self) -> str:
+        return f"{self.name} took longer than {self.timeout:g} s"
 
     def _start(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> Future[str | None]:
         """Call it in a thread of its own; the future holds what it raised, in words, or None."""
@@ -59,8 +63,8 @@ class Hook:
         def work() -> None:
             result.set_result(self._attempt(flip, loop))
 
-        # A daemon, so that a hook which hangs does not hold the worker's exit; in the caller's context, so that
-        # the endpoints of the target's instance are the target's own.
+        # A daemon, so that a hook which hangs does not hold the worker's exit; in the caller's context, so
+        # that the endpoints of the target's instance are the target's own.
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(work,), name=f"hook-{self.name}", daemon=True).start()
         return result
@@ -69,20 +73,20 @@ class Hook:
         try:
             value = self.func(flip)
             if inspect.isawaitable(value):
-                self._await(value, loop)
+                return self._await(value, loop)
         except Veto as veto:
             return str(veto) or f"{self.name} vetoed without a reason"
         except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a veto as well, not our end
             return f"{self.name} raised {type(error).__name__}: {error}"
         return None
 
-    def _await(self, value: Awaitable[Any], loop: asyncio.AbstractEventLoop | None) -> None:
+    def _await(self, value: Awaitable[Any], loop: asyncio.AbstractEventLoop | None) -> str | None:
         async def wait() -> None:
             await value
 
         if loop is None:
             asyncio.run(wait())
-            return
+            return None
         task = asyncio.run_coroutine_threadsafe(wait(), loop)
         try:
             task.result(self.timeout)
@@ -90,6 +94,8 @@ class Hook:
             if task.done():
                 raise  # the hook's own
             task.cancel()
+            return self._late
+        return None
 
 
 def as_hooks(

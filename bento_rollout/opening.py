@@ -14,7 +14,9 @@ from .telemetry import log
 __all__ = ["check_champion", "first_commit", "open_state"]
 
 
-def open_state(store: SQLiteStore, name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Commit:
+def open_state(
+    store: SQLiteStore, name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
+) -> Commit:
     """Return the state to serve by: seeds a rollout that the store does not know, records a new champion's code.
 
     Never raises for a store that cannot be used: serving goes on from its last good copy, else from the spec, and the
@@ -36,7 +38,14 @@ def open_state(store: SQLiteStore, name: str, champion: str, spec: RolloutSpec, 
 def first_commit(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Commit:
     """Return the first commit of a rollout."""
     state = seed(name, champion, spec, digests).model_copy(update={"revision": 1})
-    return Commit(state=state, parent=0, time=time.time(), author="spec", action="seed", reason="the store did not know this rollout")
+    return Commit(
+        state=state,
+        parent=0,
+        time=time.time(),
+        author="spec",
+        action="seed",
+        reason="the store did not know this rollout",
+    )
 
 
 def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
@@ -45,7 +54,8 @@ def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
         raise InvalidSpec(
             f"rollout {state.name!r}: the champion is {state.champion!r} (revision {state.revision}), and this service has only: "
             f"{', '.join(variants)}. Either name it in the code: champion={state.champion!r}, or take it out of the state: "
-            f"bento-rollout retire {state.name} {state.champion} --in-favour-of VARIANT")
+            f"bento-rollout retire {state.name} {state.champion} --in-favour-of VARIANT"
+        )
 
 
 def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) -> Commit:
@@ -56,7 +66,9 @@ def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) ->
         return commit
     after = state.deploy(new).model_copy(update={"revision": commit.revision + 1})
     reason = f"champion {state.champion}: digest {old or 'unknown'} -> {new}"
-    record = Commit(state=after, parent=commit.revision, time=time.time(), author="deploy", action="deploy", reason=reason)
+    record = Commit(
+        state=after, parent=commit.revision, time=time.time(), author="deploy", action="deploy", reason=reason
+    )
     return _commit(store, record, after=commit.revision)
 
 

@@ -8,22 +8,31 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from .assignment import normal_key
+from .assignment import Table, normal_key
 from .errors import InvalidKey
 from .feed import Feed
 from .records import Observation, Outcome, Plan, Reason
-from .rows import check_rows, gather, groups_of, row_count, take
 from .spec import FULL, RolloutSpec
 
-__all__ = ["Call", "Router", "Runner", "Sink", "Unavailable"]
+__all__ = ["Call", "Late", "Router", "Runner", "Sink", "Unavailable", "quiet_key"]
 
-_random_bucket = random.Random().randrange  # routing needs no secret
+T = TypeVar("T")
+
+_random_bucket = random.Random().randrange  # noqa: S311 - routing needs no secret
 
 
-class Unavailable(Exception):  # noqa: N818 - a state, told to the caller as an error
+class Unavailable(Exception):
     """No variant can answer in this worker now."""
+
+
+class Late(TimeoutError):
+    """A variant did not answer within its own time limit."""
+
+
+class Cancelled(Exception):
+    """A variant cancelled its own call, which nobody had asked it to do: an error like another."""
 
 
 class Runner(Protocol):
@@ -33,15 +42,25 @@ class Runner(Protocol):
     def ready(self) -> bool:
         """Whether it can answer now."""
 
+    def offers(self, endpoint: str) -> bool:
+        """Whether it can stand in for the champion at an endpoint."""
+
     async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an endpoint and return its answer, or raise what it raised."""
 
-    def stream(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint; the items as they come."""
 
 
 Isolate = Callable[[Coroutine[Any, Any, Any]], tuple["asyncio.Task[Any]", Callable[[], None]]]
 """Starts work whose effects on the response are held back; the second value lets them through."""
+
+Finish = Callable[[Any, str], Awaitable[Any]]
+"""Turns a variant's answer, and the variant's name, into what goes out."""
+
+Offer = Callable[[Observation], None]
 
 
 class Sink(Protocol):
@@ -62,6 +81,10 @@ class Call:
         header: looks up a request header.
         plans: who answered: one plan, or one for each row.
         taken: whether the endpoint has begun.
+        early: the plan that was made before the call, from the request's head (tasks).
+        task_id: the task that this call is the work of.
+        gone: asks whether the caller has left.
+        response: what a candidate's context says of a response that BentoML would not ask about.
     """
 
     endpoint: str
@@ -73,6 +96,7 @@ class Call:
     early: Plan | None = None
     task_id: str | None = None
     gone: Callable[[], Awaitable[bool]] | None = None
+    response: Any = None
 
 
 class Router:
@@ -88,14 +112,21 @@ class Router:
         digests: what each variant is, here.
     """
 
-    def __init__(self, feed: Feed, runners: Mapping[str, Runner], spec: RolloutSpec, sink: Sink,
-                 is_client_error: Callable[[BaseException], bool], isolate: Isolate,
-                 digests: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        runners: Mapping[str, Runner],
+        spec: RolloutSpec,
+        sink: Sink,
+        is_client_error: Callable[[BaseException], bool],
+        isolate: Isolate,
+        digests: Mapping[str, str],
+    ) -> None:
+        self.spec = spec
+        self.is_client_error = is_client_error
         self._feed = feed
         self._runners = runners
-        self._spec = spec
-        self._sink = sink
-        self._is_client_error = is_client_error
+        self._offer: Offer = sink.offer
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._held: tuple[int, frozenset[str]] = (-1, frozenset())
         self._isolate = isolate
@@ -105,8 +136,8 @@ class Router:
 
     @property
     def champion(self) -> str:
-        """Who answers by default, now."""
-        return self._feed.table().champion
+        """Who answers by default, in the state that this worker serves by."""
+        return self._feed.commit.state.champion
 
     def ready(self) -> Collection[str]:
         """Return the variants that may answer here and now: their runner is ready, and their digest is trusted."""
@@ -117,74 +148,105 @@ class Router:
         """Return who serves a call. A key that cannot be hashed costs nothing: the request is routed at random."""
         table = self._feed.table()
         if self._routed is not None and call.endpoint not in self._routed:
-            return Plan(table.champion, table.revision, Reason.DEFAULT)
-        return table.plan(_quiet_key(key), draw=_draw, ready=self.ready(), pinned=call.pinned, header=call.header)
+            return self._unrouted(call.endpoint, table)
+        ready = self.ready()
+        return table.plan(quiet_key(key), draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
 
     def plan_rows(self, call: Call, keys: Sequence[object]) -> list[Plan]:
         """Return who serves each row, all at one revision."""
         table, ready = self._feed.table(), self.ready()
-        return [table.plan(_quiet_key(key), draw=_draw, ready=ready, pinned=call.pinned, header=call.header) for key in keys]
+        return [
+            table.plan(quiet_key(key), draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
+            for key in keys
+        ]
+
+    def stand_in(self, reason: Reason) -> Plan:
+        """Return the plan that the champion answers, or who stands in for it when it cannot."""
+        table = self._feed.table()
+        plan = table.plan(None, draw=_draw, ready=self.ready(), pinned=table.champion)
+        return Plan(plan.variant, table.revision, reason)
+
+    def _unrouted(self, endpoint: str, table: Table) -> Plan:
+        """Return who answers an endpoint that is not routed: the champion, or an older one that offers it."""
+        ready = self.ready()
+        able = [name for name in ready if self._runners[name].offers(endpoint)]
+        order = (table.champion, *table.backups, *able)
+        variant = next((name for name in order if name in able), table.champion)
+        failed = variant != table.champion and table.champion not in ready
+        return Plan(variant, table.revision, Reason.UNAVAILABLE if failed else Reason.DEFAULT)
 
     def _untrusted(self) -> frozenset[str]:
         """Return the candidates whose code is not the one that the state's traffic was granted to."""
         state = self._feed.commit.state
         if self._held[0] != state.revision:
-            names = (n for n, digest in self._digests.items() if n != state.champion and state.granted.get(n, digest) != digest)
-            self._held = (state.revision, frozenset(names))
+            others = ((name, digest) for name, digest in self._digests.items() if name != state.champion)
+            names = frozenset(name for name, digest in others if state.granted.get(name, digest) != digest)
+            self._held = (state.revision, names)
         return self._held[1]
 
     # -- a call -----------------------------------------------------------------------------------------------
 
-    async def call(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any],
-                   finish: Callable[[Any, str], Awaitable[Any]] | None = None) -> Any:
+    async def call(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish
+    ) -> Any:
         """Run a call as planned and return its answer; the champion answers when the spec says so.
 
         Args:
-            finish: turns the answer and the name of the variant into what goes out; when it fails the answer was
-                not valid, and that is the variant's failure.
+            call: the request.
+            plan: who serves it.
+            args, kwargs: what the endpoint was called with.
+            finish: makes what goes out; when it fails the answer was not valid, and that is the variant's failure.
         """
         call.plans = (plan,)
-        limits = self._spec.limits(plan.variant)
-        if limits.fallback != "champion" or plan.variant == self._feed.commit.state.champion:
-            return await self._observed(call, plan, args, kwargs, finish, limits.timeout)
+        if not self._falls(plan):
+            return await self.run(call, plan, args, kwargs, finish)
         spare = _copied(args, kwargs)
         try:
-            return await self._observed(call, plan, args, kwargs, finish, limits.timeout, isolated=True)
+            return await self.run(call, plan, args, kwargs, finish, isolated=True)
         except Exception as error:
-            if self._is_client_error(error):
+            if self.is_client_error(error):
                 raise
-        return await self._fall_back(call, spare, finish)
-
-    async def _fall_back(self, call: Call, spare: tuple[Sequence[Any], Mapping[str, Any]],
-                         finish: Callable[[Any, str], Awaitable[Any]] | None) -> Any:
-        table = self._feed.table()
-        plan = Plan(table.champion, table.revision, Reason.FALLBACK)
+        plan = self.stand_in(Reason.FALLBACK)
         call.plans = (plan,)
-        return await self._observed(call, plan, *spare, finish, self._spec.limits(plan.variant).timeout)
+        return await self.run(call, plan, *spare, finish)
 
-    async def _observed(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any],
-                        finish: Callable[[Any, str], Awaitable[Any]] | None, timeout: float | None, *,
-                        isolated: bool = False, rows: tuple[int, ...] = ()) -> Any:
+    async def run(
+        self,
+        call: Call,
+        plan: Plan,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        finish: Finish,
+        *,
+        isolated: bool = False,
+        rows: tuple[int, ...] = (),
+        offer: Offer | None = None,
+    ) -> Any:
+        """Run one variant once, within its time limit, and observe it."""
         began, outcome, failure = time.perf_counter(), Outcome.OK, None
         try:
             runner = self._runner(plan.variant)
+            timeout = self.spec.limits(plan.variant).timeout
             if timeout is None and not isolated:
-                value = await runner.call(call.endpoint, args, kwargs)
-                return value if finish is None else await finish(value, plan.variant)
+                return await finish(await runner.call(call.endpoint, args, kwargs), plan.variant)
             task, keep = self._isolate(_run(runner, call.endpoint, args, kwargs, finish, plan.variant))
             value = await _within(task, timeout)
-            if not rows or plan.variant == self._feed.commit.state.champion:
+            if not rows or plan.variant == self.champion:
                 keep()
-            return value
         except BaseException as error:
             outcome, failure = self._outcome(error), type(error).__name__
             raise
+        else:
+            return value
         finally:
             seconds = time.perf_counter() - began
             if outcome is Outcome.OK and seconds > GONE_AFTER and call.gone is not None and await call.gone():
                 outcome = Outcome.DISCONNECTED
-            self._sink.offer(Observation(self._feed.name, call.endpoint, plan.variant, plan.revision, plan.reason,
-                                         call.prediction_id, outcome, seconds, rows, failure))
+            (offer or self._offer)(self._observation(call, plan, outcome, seconds, rows, failure))
+
+    def _falls(self, plan: Plan) -> bool:
+        """Whether the champion answers when this plan's variant fails."""
+        return self.spec.limits(plan.variant).fallback == "champion" and plan.variant != self.champion
 
     def _runner(self, variant: str) -> Runner:
         runner = self._runners.get(variant)
@@ -199,157 +261,97 @@ class Router:
             return Outcome.DISCONNECTED
         if isinstance(error, Unavailable):
             return Outcome.UNAVAILABLE
-        return Outcome.CLIENT_ERROR if self._is_client_error(error) else Outcome.ERROR
+        return Outcome.CLIENT_ERROR if self.is_client_error(error) else Outcome.ERROR
+
+    def _observation(
+        self,
+        call: Call,
+        plan: Plan,
+        outcome: Outcome,
+        seconds: float,
+        rows: tuple[int, ...] = (),
+        error: str | None = None,
+    ) -> Observation:
+        # fmt: off
+        return Observation(self._feed.name, call.endpoint, plan.variant, plan.revision, plan.reason,
+                           call.prediction_id, outcome, seconds, rows, error)
+        # fmt: on
 
     # -- a stream ---------------------------------------------------------------------------------------------
 
-    async def stream(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
         """Run a streaming call as planned; before the first item the champion may still answer."""
         call.plans = (plan,)
-        limits = self._spec.limits(plan.variant)
-        falls = limits.fallback == "champion" and plan.variant != self._feed.commit.state.champion
+        falls = self._falls(plan)
         spare = _copied(args, kwargs) if falls else (args, kwargs)
         try:
-            items, first = await self._opened(call, plan, args, kwargs, limits.timeout)
+            opened = await self._opened(call, plan, args, kwargs, isolated=falls)
         except Exception as error:
-            if not falls or self._is_client_error(error):
+            if not falls or self.is_client_error(error):
                 raise
-            table = self._feed.table()
-            plan = Plan(table.champion, table.revision, Reason.FALLBACK)
+            plan = self.stand_in(Reason.FALLBACK)
             call.plans = (plan,)
-            limits = self._spec.limits(plan.variant)
-            items, first = await self._opened(call, plan, *spare, limits.timeout)
+            opened = await self._opened(call, plan, *spare, isolated=False)
+        items = self._rest(call, plan, opened)
         try:
-            while first is not _END:
-                yield first
-                first = await _within(asyncio.ensure_future(_next(items)), limits.idle_timeout) if limits.idle_timeout else await _next(items)
-        except GeneratorExit:
-            self._note(call, plan, Outcome.DISCONNECTED)
-            raise
-        except Exception as error:
-            self._note(call, plan, self._outcome(error), type(error).__name__)
-            raise
+            async for item in items:
+                yield item
         finally:
-            await _closed(items)
+            await items.aclose()
 
-    async def _opened(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any],
-                      timeout: float | None) -> tuple[AsyncGenerator[Any, None], Any]:
-        began, outcome, failure = time.perf_counter(), Outcome.OK, None
-        items = None
+    async def _opened(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], *, isolated: bool
+    ) -> _Opened:
+        """Take the first item; a failure here is observed here, everything later in `_rest`."""
+        began, items = time.perf_counter(), None
         try:
             items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
-            if timeout is None:
-                return items, await _next(items)
-            return items, await _within(asyncio.ensure_future(_next(items)), timeout)
+            timeout = self.spec.limits(plan.variant).timeout
+            if timeout is None and not isolated:
+                first = await _next(items)
+            else:
+                task, keep = self._isolate(_next(items))
+                first = await _within(task, timeout)
+                keep()
         except BaseException as error:
-            outcome, failure = self._outcome(error), type(error).__name__
+            seconds = time.perf_counter() - began
+            self._offer(
+                self._observation(call, plan, self._outcome(error), seconds, error=type(error).__name__)
+            )
             if items is not None:
                 await _closed(items)
             raise
+        return _Opened(items, first, time.perf_counter() - began)
+
+    async def _rest(self, call: Call, plan: Plan, opened: _Opened) -> AsyncGenerator[Any, None]:
+        """Yield the items from the first on, and observe how the stream ended."""
+        item, outcome, failure = opened.first, Outcome.OK, None
+        idle = self.spec.limits(plan.variant).idle_timeout
+        try:
+            while item is not _END:
+                yield item
+                step = _next(opened.items)
+                item = await (step if idle is None else _within(asyncio.ensure_future(step), idle))
+        except (GeneratorExit, asyncio.CancelledError):
+            outcome = Outcome.DISCONNECTED
+            raise
+        except BaseException as error:
+            outcome, failure = self._outcome(error), type(error).__name__
+            raise
         finally:
-            self._sink.offer(Observation(self._feed.name, call.endpoint, plan.variant, plan.revision, plan.reason,
-                                         call.prediction_id, outcome, time.perf_counter() - began, (), failure))
-
-    def _note(self, call: Call, plan: Plan, outcome: Outcome, error: str | None = None) -> None:
-        self._sink.offer(Observation(self._feed.name, call.endpoint, plan.variant, plan.revision, plan.reason,
-                                     call.prediction_id, outcome, 0.0, (), error))
-
-    # -- rows -------------------------------------------------------------------------------------------------
-
-    async def call_rows(self, call: Call, plans: Sequence[Plan], batch: Batch) -> Any:
-        """Run the rows (at least one) of a request, each group by its variant, side by side.
-
-        Rows whose candidate failed, or answered something that cannot stand beside the champion's rows, are answered
-        by the champion, unless the spec says ``fallback: none``.
-        """
-        call.plans = tuple(plans)
-        champion = self._feed.commit.state.champion
-        groups = groups_of(plans)
-        answers = await asyncio.gather(*(self._group(call, plans[g.rows[0]], g.rows, batch) for g in groups), return_exceptions=True)
-        results: list[tuple[tuple[int, ...], Any]] = []
-        failed: list[int] = []
-        for group, answer in zip(groups, answers, strict=True):
-            if not isinstance(answer, BaseException):
-                results.append((group.rows, answer))
-            elif self._is_final(group.variant, champion, answer):
-                raise answer
-            else:
-                failed.extend(group.rows)
-        return await self._together(call, results, failed, champion, batch)
-
-    def _is_final(self, variant: str, champion: str, error: BaseException) -> bool:
-        keeps = variant == champion or self._spec.limits(variant).fallback == "none"
-        return keeps or not isinstance(error, Exception) or self._is_client_error(error)
-
-    async def _together(self, call: Call, results: list[tuple[tuple[int, ...], Any]], failed: list[int],
-                        champion: str, batch: Batch) -> Any:
-        by_champion = next((i for i, (rows, _) in enumerate(results) if call.plans[rows[0]].variant == champion), None)
-        if failed:
-            results.append((tuple(sorted(failed)), await self._again(call, failed, champion, batch)))
-            by_champion = len(results) - 1 if by_champion is None else by_champion
-        whole, misfits = gather(results, by_champion or 0, len(call.plans))
-        if not misfits:
-            return whole
-        bad = sorted(row for index in misfits for row in results[index][0])
-        for index in misfits:
-            self._note(call, call.plans[results[index][0][0]], Outcome.ERROR, "Misfit")
-        kept = [result for index, result in enumerate(results) if index not in misfits]
-        kept.append((tuple(bad), await self._again(call, bad, champion, batch)))
-        whole, misfits = gather(kept, len(kept) - 1, len(call.plans))
-        if misfits:
-            everything = list(range(len(call.plans)))
-            return await self._again(call, everything, champion, batch)
-        return whole
-
-    async def _group(self, call: Call, plan: Plan, rows: tuple[int, ...], batch: Batch) -> Any:
-        args, kwargs = batch.of(rows)
-        limits = self._spec.limits(plan.variant)
-
-        async def fits(answer: Any, _: str) -> Any:
-            check_rows(answer, len(rows))
-            return answer
-
-        candidate = plan.variant != self._feed.commit.state.champion
-        return await self._observed(call, plan, args, kwargs, fits if candidate else None, limits.timeout, isolated=candidate, rows=rows)
-
-    async def _again(self, call: Call, rows: Sequence[int], champion: str, batch: Batch) -> Any:
-        plan = Plan(champion, self._feed.table().revision, Reason.FALLBACK)
-        plans = list(call.plans)
-        for row in rows:
-            plans[row] = plan if plans[row].variant != champion else plans[row]
-        call.plans = tuple(plans)
-        args, kwargs = batch.of(tuple(rows))
-        return await self._observed(call, plan, args, kwargs, None, None, rows=tuple(rows))
+            self._offer(self._observation(call, plan, outcome, opened.seconds, error=failure))
+            await _closed(opened.items)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """The arguments of a request whose rows are split: ``split`` names those that are cut row by row.
+class _Opened:
+    """A stream whose first item has come, and how long that took."""
 
-    Attributes:
-        args, kwargs: as the endpoint got them.
-        split: keyword names, or positions in ``args``.
-    """
-
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    split: frozenset[str | int]
-
-    def of(self, rows: tuple[int, ...]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments with only these rows; always copies, so that no variant sees another's changes."""
-        args = [take(value, rows) if index in self.split else value for index, value in enumerate(self.args)]
-        kwargs = {name: take(value, rows) if name in self.split else value for name, value in self.kwargs.items()}
-        return args, kwargs
-
-    @classmethod
-    def around(cls, args: Sequence[Any], kwargs: Mapping[str, Any], owner: str | int, *, parallel: bool) -> Batch:
-        """Return the batch whose rows are those of ``owner``; ``parallel``: of every argument as long as it, too."""
-        split: set[str | int] = {owner}
-        if parallel:
-            count = row_count(args[owner] if isinstance(owner, int) else kwargs[owner])
-            split |= {name for name, value in kwargs.items() if row_count(value) == count}
-            split |= {index for index, value in enumerate(args) if row_count(value) == count}
-        return cls(args, kwargs, frozenset(split))
+    items: AsyncGenerator[Any, None]
+    first: Any
+    seconds: float
 
 
 GONE_AFTER = 0.02
@@ -358,11 +360,8 @@ GONE_AFTER = 0.02
 _END = object()
 
 
-def _draw() -> int:
-    return _random_bucket(FULL)
-
-
-def _quiet_key(key: object) -> str | None:
+def quiet_key(key: object) -> str | None:
+    """Return a key as text, or None when it cannot be hashed: a caller's odd key costs no answer."""
     if key is None:
         return None
     try:
@@ -371,21 +370,31 @@ def _quiet_key(key: object) -> str | None:
         return None
 
 
+def _draw() -> int:
+    return _random_bucket(FULL)
+
+
 def _copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the input as the champion must get it should the candidate fail, whatever the candidate did to it."""
+
     def one(value: Any) -> Any:
         try:
             return copy.deepcopy(value)
-        except Exception:  # noqa: BLE001 - not everything can be copied (a context, an open file): then it is shared
+        except Exception:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared
             return value
 
     return [one(value) for value in args], {name: one(value) for name, value in kwargs.items()}
 
 
-async def _run(runner: Runner, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any],
-               finish: Callable[[Any, str], Awaitable[Any]] | None, variant: str) -> Any:
-    value = await runner.call(endpoint, args, kwargs)
-    return value if finish is None else await finish(value, variant)
+async def _run(
+    runner: Runner,
+    endpoint: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    finish: Finish,
+    variant: str,
+) -> Any:
+    return await finish(await runner.call(endpoint, args, kwargs), variant)
 
 
 async def _next(items: AsyncGenerator[Any, None]) -> Any:
@@ -395,11 +404,12 @@ async def _next(items: AsyncGenerator[Any, None]) -> Any:
         return _END
 
 
-async def _within(task: asyncio.Future[Any], timeout: float | None) -> Any:
+async def _within(task: asyncio.Future[T], timeout: float | None) -> T:  # noqa: ASYNC109 - not waited for when late
     """Wait for a task; one that is late is cancelled and not waited for, so it cannot hold the caller.
 
     Raises:
-        TimeoutError: when it is late.
+        Late: when it is late.
+        Cancelled: when it was cancelled from within.
     """
     try:
         done, _ = await asyncio.wait({task}, timeout=timeout)
@@ -407,14 +417,16 @@ async def _within(task: asyncio.Future[Any], timeout: float | None) -> Any:
         task.cancel()
         raise
     if done:
+        if task.cancelled():
+            raise Cancelled("the variant cancelled its own call")
         return task.result()
     task.add_done_callback(lambda late: late.cancelled() or late.exception())
     task.cancel()
-    raise TimeoutError(f"no answer within {timeout:g} s")
+    raise Late(f"no answer within {timeout:g} s")
 
 
 async def _closed(items: AsyncGenerator[Any, None]) -> None:
     try:
         await items.aclose()
-    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - a variant that cannot be closed must not cost the answer
+    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - who cannot be closed must not cost the answer
         return

@@ -157,11 +157,19 @@ def _cast(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, 
 
 
 def _fit_frame(answer: Any, reference: Any) -> Any:
-    if not is_frame(answer) or set(answer.columns) != set(reference.columns) or len(answer.columns) != len(reference.columns):
+    if (
+        not is_frame(answer)
+        or set(answer.columns) != set(reference.columns)
+        or len(answer.columns) != len(reference.columns)
+    ):
         raise Misfit("other columns than the champion's")
     answer = answer[list(reference.columns)]
     columns = {name: _fit_series(answer[name], reference[name]) for name in reference.columns}
-    return answer.assign(**{str(name): values for name, values in columns.items()}) if all(isinstance(n, str) for n in columns) else answer
+    return (
+        answer.assign(**{str(name): values for name, values in columns.items()})
+        if all(isinstance(n, str) for n in columns)
+        else answer
+    )
 
 
 def _fit_series(answer: Any, reference: Any) -> Any:
@@ -178,7 +186,9 @@ def _fit_series(answer: Any, reference: Any) -> Any:
     raise Misfit(f"dtype {answer.dtype} beside {reference.dtype}")
 
 
-def _join(parts: Sequence[tuple[Sequence[int], Any]], reference: tuple[Sequence[int], Any], total: int) -> Any:
+def _join(
+    parts: Sequence[tuple[Sequence[int], Any]], reference: tuple[Sequence[int], Any], total: int
+) -> Any:
     order = np.argsort(np.concatenate([np.asarray(rows, dtype=np.int64) for rows, _ in parts]), kind="stable")
     first = reference[1]
     if is_frame(first) or is_series(first):
@@ -196,4 +206,6 @@ def _join(parts: Sequence[tuple[Sequence[int], Any]], reference: tuple[Sequence[
 def _is_fresh(index: Any) -> bool:
     """Whether an index only counts the rows of its own group: then the whole answer's counts all rows."""
     pandas = _pandas()
-    return pandas is not None and isinstance(index, pandas.RangeIndex) and index.start == 0 and index.step == 1
+    return (
+        pandas is not None and isinstance(index, pandas.RangeIndex) and index.start == 0 and index.step == 1
+    )

@@ -2,181 +2,123 @@
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
 
 from .errors import InvalidSpec, InvalidValue
+from .keys import KeySource
+from .targets import Target, check_apart
+from .values import (
+    FULL,
+    Milli,
+    Seconds,
+    Strict,
+    VariantName,
+    check_name,
+    check_variant,
+    check_weights,
+    parse_duration,
+    parse_milli,
+    shown,
+)
 
-__all__ = ["KeySource", "RolloutSpec", "check_name", "parse_duration", "parse_milli"]
+__all__ = [
+    "FULL",
+    "RESPONSE_HEADERS",
+    "BlueGreen",
+    "KeySource",
+    "Limits",
+    "RolloutSpec",
+    "Routing",
+    "Shadow",
+    "check_name",
+    "check_variant",
+    "parse_duration",
+    "parse_milli",
+]
 
-RESERVED = frozenset({"champion", "candidate", "shadow", "standby", "none"})
-FULL = 100_000
-"""100 percent in thousandths, and the number of buckets."""
+RESPONSE_HEADERS = (
+    "X-Rollout-Variant",
+    "X-Rollout-Revision",
+    "X-Rollout-Prediction-Id",
+    "X-Rollout-Reason",
+)
+"""What the answers of routed endpoints carry."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_REQUEST_SOURCES = ("header", "cookie", "query", "baggage")
-
-
-def check_name(value: str, what: str = "name") -> str:
-    """Return the name of a rollout or a variant, or raise `InvalidValue`.
-
-    Names become file names and header values: letters, digits, ``.``, ``_`` and ``-``, at most 100 of them.
-
-    >>> check_name("screening-v2")
-    'screening-v2'
-    """
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        shown = repr(value)[:120]
-        raise InvalidValue(f"{what} {shown} is not valid: use 1 to 100 letters, digits, '_', '-' or '.', and begin with a letter, digit or '_'")
-    return value
-
-
-def check_variant(value: str) -> str:
-    """Return a variant's name, or raise `InvalidValue`: the words of roles are reserved."""
-    if check_name(value, "variant name").lower() in RESERVED:
-        raise InvalidValue(f"variant name {value!r} is reserved for a role ({', '.join(sorted(RESERVED))}); choose another")
-    return value
-
-
-def parse_duration(value: object) -> float:
-    """Return seconds: from a number of seconds, or text like ``500ms``, ``30s``, ``5m``, ``1h``, ``2d``.
-
-    >>> parse_duration("5m")
-    300.0
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        seconds = float(match[1]) * _UNITS[match[2]]
-    else:
-        raise InvalidValue(f"duration {value!r} is not valid: write a number with a unit, like 500ms, 30s, 5m, 1h or 2d")
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise InvalidValue(f"duration {value!r} is not valid: it must be above zero")
-    return seconds
+Sources = tuple[KeySource, ...]
 
 
-def parse_milli(value: object) -> int:
-    """Return a percentage (0 to 100, at most three decimals) in thousandths of a percent.
-
-    >>> parse_milli(12.5)
-    12500
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"percentage {value!r} is not a number; write one from 0 to 100, like 12.5")
-    if not math.isfinite(value) or not 0 <= value <= 100:
-        raise InvalidValue(f"percentage {value!r} is not valid: it must lie between 0 and 100")
-    milli = round(value * 1000)
-    if abs(value * 1000 - milli) > 1e-6:
-        raise InvalidValue(f"percentage {value!r} has more than three decimals")
-    return milli
-
-
-def check_weights(weights: dict[str, int]) -> dict[str, int]:
-    """Return weights in thousandths, or raise `InvalidValue` when they add up to over 100 percent."""
-    if (total := sum(weights.values())) > FULL:
-        parts = " + ".join(f"{name} {milli / 1000:g}" for name, milli in sorted(weights.items()))
-        raise InvalidValue(f"weights add up to {total / 1000:g} percent ({parts}); at most 100 are there to give")
-    return weights
-
-
-VariantName = Annotated[str, AfterValidator(check_variant)]
-Milli = Annotated[int, BeforeValidator(parse_milli)]
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-
-
-@dataclass(frozen=True, slots=True)
-class KeySource:
-    """Where a routing key (or an inference id) is read from.
-
-    Attributes:
-        kind: ``header``, ``cookie``, ``query``, ``baggage``, ``field``, ``rows`` or ``call``.
-        name: the header's, cookie's or argument's name; for ``call`` the module.
-        path: the attributes or items that lead from an argument to the key; for ``call`` the function's name.
-    """
-
-    kind: str
-    name: str
-    path: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, text: object) -> KeySource:
-        """Return the source that a text like ``header:x-user`` or ``rows:batch.user_id`` names."""
-        if not isinstance(text, str) or ":" not in text:
-            raise InvalidValue(f"key source {text!r} is not valid: write header:NAME, cookie:NAME, query:NAME, baggage:NAME, field:ARG, rows:ARG or module:function")
-        kind, _, rest = text.partition(":")
-        if not rest.strip() or rest != rest.strip():
-            raise InvalidValue(f"key source {text!r} names nothing after the colon")
-        if kind in _REQUEST_SOURCES:
-            return cls(kind, rest.lower() if kind == "header" else rest)
-        if kind in ("field", "rows"):
-            name, *path = rest.split(".")
-            if not name or not all(path):
-                raise InvalidValue(f"key source {text!r} is not valid: write {kind}:ARGUMENT or {kind}:ARGUMENT.attribute")
-            return cls(kind, name, tuple(path))
-        if not all(part.isidentifier() for part in (*kind.split("."), *rest.split("."))):
-            raise InvalidValue(f"key source {text!r} is neither a known kind (header, cookie, query, baggage, field, rows) nor module:function")
-        return cls("call", kind, tuple(rest.split(".")))
-
-    def __str__(self) -> str:
-        if self.kind == "call":
-            return f"{self.name}:{'.'.join(self.path)}"
-        return f"{self.kind}:{'.'.join((self.name, *self.path))}"
-
-
-def _parse_sources(value: object) -> tuple[KeySource, ...]:
+def _parse_sources(value: object) -> Sources:
     items = value if isinstance(value, (list, tuple)) else [value]
     sources = tuple(item if isinstance(item, KeySource) else KeySource.parse(item) for item in items)
     if not sources:
         raise InvalidValue("an empty list names no key source; leave the field out to route at random")
     if len(sources) > 1 and any(source.kind == "rows" for source in sources):
-        raise InvalidValue("a rows: key stands alone: a request is routed by its rows or as a whole, not by whichever is there")
+        raise InvalidValue(
+            "a rows: key stands alone: a request is routed by its rows or as a whole, "
+            "not by whichever is there"
+        )
     return sources
 
 
-def _parse_key(value: object) -> dict[str, tuple[KeySource, ...]]:
+def _parse_key(value: object) -> dict[str, Sources]:
     if value is None:
         return {}
-    if isinstance(value, dict):
-        return {check_name(name, "endpoint"): _parse_sources(sources) for name, sources in value.items()}
-    return {"*": _parse_sources(value)}
+    if isinstance(value, Mapping):
+        return {_endpoint(name): _parse_sources(sources) for name, sources in value.items()}
+    return {_ALL: _parse_sources(value)}
 
 
-Sources = Annotated[dict[str, tuple[KeySource, ...]], BeforeValidator(_parse_key)]
+_ALL = "*"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+def _endpoint(name: object) -> str:
+    return _ALL if name == _ALL else check_name(name, "endpoint name")
 
 
-class Routing(_Strict):
+def _parse_exposed(value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise InvalidValue("true, false or a list of headers is expected")
+    known = {name.lower(): name for name in RESPONSE_HEADERS}
+    for name in value:
+        if not isinstance(name, str) or name.lower() not in known:
+            raise InvalidValue(f"{shown(name)} is none of our headers ({', '.join(RESPONSE_HEADERS)})")
+    return tuple(known[name.lower()] for name in value)
+
+
+SourcesByEndpoint = Annotated[dict[str, Sources], BeforeValidator(_parse_key)]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, gt=0)]
+EndpointName = Annotated[str, BeforeValidator(_endpoint)]
+
+
+class Routing(Strict):
     """How a request finds its variant.
 
     Attributes:
-        key: sources by endpoint (``*``: all endpoints); empty: every request is routed at random.
+        key: sources by endpoint (``*``: all others); empty: every request is routed at random.
         inference_id: sources of the caller's own id, by endpoint.
         salt: what the hash is salted with; None: the rollout's name.
         override_header: whether a caller may pin a variant with ``X-Rollout-Variant``.
         rows_atomic: with a ``rows:`` key, whether the first row's key decides for the whole request.
     """
 
-    key: Sources = Field(default_factory=dict)
-    inference_id: Sources = Field(default_factory=dict)
+    key: SourcesByEndpoint = Field(default_factory=dict)
+    inference_id: SourcesByEndpoint = Field(default_factory=dict)
     salt: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    override_header: bool = False
-    rows_atomic: bool = False
+    override_header: Flag = False
+    rows_atomic: Flag = False
 
-    def sources(self, endpoint: str) -> tuple[KeySource, ...]:
+    def sources(self, endpoint: str) -> Sources:
         """Return the key sources of an endpoint, in the order in which they are tried."""
-        return self.key.get(endpoint, self.key.get("*", ()))
+        return self.key.get(endpoint, self.key.get(_ALL, ()))
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """What a variant may cost before the champion answers in its place.
 
     Attributes:
@@ -190,70 +132,88 @@ class Limits(_Strict):
     fallback: Literal["champion", "none"] | None = None
 
 
-class Shadow(_Strict):
-    """Which part of the traffic a candidate watches, and within which bounds."""
+class Shadow(Strict):
+    """Which part of the traffic a candidate watches, and within which bounds.
+
+    Attributes:
+        percent: thousandths of a percent of the calls that the champion answered.
+        max_pending: how many calls may wait for it; when there are more, calls are dropped and counted.
+        max_concurrency: how many may run at once.
+        timeout: seconds that one may take.
+        compare: what decides whether two answers agree.
+    """
 
     percent: Milli = 0
-    max_pending: Annotated[int, Field(gt=0)] = 64
-    max_concurrency: Annotated[int, Field(gt=0)] = 1
+    max_pending: Count = 64
+    max_concurrency: Count = 1
     timeout: Seconds = 2.0
     compare: str = "close"
 
 
-class Target(_Strict):
-    """Who gets a variant before the split: these keys, and requests that carry one of these headers."""
-
-    keys: tuple[str, ...] = ()
-    header: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _lower(self) -> Target:
-        object.__setattr__(self, "keys", tuple(dict.fromkeys(self.keys)))
-        object.__setattr__(self, "header", {name.lower(): value for name, value in self.header.items()})
-        return self
-
-
-class BlueGreen(_Strict):
+class BlueGreen(Strict):
     """The variant that waits to take over at the next flip."""
 
     standby: VariantName | None = None
 
 
-class RolloutSpec(_Strict):
+class RolloutSpec(Strict):
     """What the code says about a rollout: routing and limits, and the state that a new rollout starts with.
 
-    Raises:
-        InvalidSpec: from `RolloutSpec.parse`, naming the field and the value.
+    The fields are those of the YAML file and are given as there: percentages in percent, durations as text or
+    seconds. Read back, percentages are thousandths of a percent and durations seconds.
 
-    >>> RolloutSpec.parse({"name": "screening", "weights": {"boosted": 5}}).weights
+    Raises:
+        InvalidSpec: naming the field and the value.
+
+    >>> RolloutSpec(name="screening", weights={"boosted": 5}).weights
     {'boosted': 5000}
     """
 
-    name: Annotated[str, AfterValidator(check_name)] | None = None
+    name: Annotated[str, BeforeValidator(check_name)] | None = None
     routing: Routing = Field(default_factory=Routing)
-    expose_headers: bool | tuple[str, ...] = True
-    targets: dict[VariantName, Target] = Field(default_factory=dict)
-    endpoints: tuple[str, ...] | None = None
+    expose_headers: Annotated[bool | tuple[str, ...], PlainValidator(_parse_exposed)] = True
+    targets: Annotated[dict[VariantName, Target], AfterValidator(check_apart)] = Field(default_factory=dict)
+    endpoints: tuple[EndpointName, ...] | None = None
     weights: Annotated[dict[VariantName, Milli], AfterValidator(check_weights)] = Field(default_factory=dict)
     variants: dict[VariantName, Limits] = Field(default_factory=dict)
     shadow: dict[VariantName, Shadow] = Field(default_factory=dict)
     blue_green: BlueGreen = Field(default_factory=BlueGreen)
 
+    if not TYPE_CHECKING:  # a type checker knows the fields
+
+        def __init__(self, **fields: Any) -> None:
+            self._fill(fields, "RolloutSpec")
+
     @classmethod
     def parse(cls, data: object, where: str = "spec") -> RolloutSpec:
-        """Return the spec that plain data (a parsed YAML file) describes; ``where`` names it in errors."""
-        if not isinstance(data, dict):
+        """Return the spec that plain data (a parsed YAML file) describes; ``where`` names it in errors.
+
+        >>> RolloutSpec.parse({"weights": {"boosted": 105}}, "rollout.yaml")
+        Traceback (most recent call last):
+        ...
+        bento_rollout.errors.InvalidSpec: rollout.yaml: weights.boosted: percentage 105 is not valid: it must ...
+        """
+        if not isinstance(data, Mapping):
             raise InvalidSpec(f"{where}: a mapping of fields is expected, not {type(data).__name__}")
+        if strangers := [name for name in data if not isinstance(name, str)]:
+            raise InvalidSpec(
+                f"{where}: unknown field {shown(strangers[0])}; known here: {_listed(RolloutSpec)}"
+            )
+        spec = cls.__new__(cls)
+        spec._fill(data, where)
+        return spec
+
+    def _fill(self, fields: Mapping[str, Any], where: str) -> None:
         try:
-            return cls.model_validate(data)
+            super().__init__(**fields)
         except ValidationError as error:
-            raise InvalidSpec("\n".join(_explain(where, item, data) for item in error.errors())) from None
+            raise InvalidSpec("\n".join(_explain(where, item) for item in error.errors())) from None
 
     @property
     def state_fields(self) -> frozenset[str]:
         """Which fields of the state this spec names; `apply` touches no others."""
         named = {name for name in ("weights", "shadow", "targets") if name in self.model_fields_set}
-        if "blue_green" in self.model_fields_set:
+        if "standby" in self.blue_green.model_fields_set:
             named.add("standby")
         if self.routing.salt is not None:
             named.add("salt")
@@ -266,21 +226,42 @@ class RolloutSpec(_Strict):
 
 _NO_LIMITS = Limits()
 
+_MODELS: dict[str, type[BaseModel]] = {
+    "routing": Routing,
+    "blue_green": BlueGreen,
+    "variants": Limits,
+    "shadow": Shadow,
+    "targets": Target,
+}
+"""What a field, or each entry of it, is made of."""
 
-def _explain(where: str, item: Any, data: dict[Any, Any]) -> str:
-    place = ".".join(str(part) for part in item["loc"] if part != "[key]") or "(whole)"
+_PLAINER = {
+    "bool_type": "true or false is expected",
+    "dict_type": "a mapping is expected",
+    "int_from_float": "a whole number is expected",
+    "int_type": "a whole number is expected",
+    "model_type": "a mapping of fields is expected",
+    "string_type": "text is expected (write it in quotes)",
+    "tuple_type": "a list is expected",
+}
+"""What is said instead of pydantic's words, which are about Python."""
+
+_MOST = 80
+"""Letters of a wrong value that a message shows."""
+
+
+def _explain(where: str, item: Any) -> str:
+    """Return one thing that is wrong in words: where it stands, what is wrong, what was found."""
+    loc = [str(part) for part in item["loc"] if part != "[key]"]
+    place = ".".join(loc)
     if item["type"] == "extra_forbidden":
-        owner = _fields_at(item["loc"][:-1])
-        return f"{where}: unknown field {place!r}" + (f"; known here: {', '.join(owner)}" if owner else "")
-    message = item["msg"].removeprefix("Value error, ")
-    shown = repr(item["input"])
-    return f"{where}: {place}: {message}" + ("" if shown[:60] in message else f" (got {shown[:80]})")
+        model = _MODELS.get(loc[0]) if len(loc) > 1 else RolloutSpec
+        return f"{where}: unknown field {place!r}" + (f"; known here: {_listed(model)}" if model else "")
+    message = _PLAINER.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
+    found = shown(item["input"])[:_MOST]
+    return f"{where}: {place}: {message}" + ("" if found in message else f" (got {found})")
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    known: dict[tuple[str, ...], type[BaseModel]] = {
-        (): RolloutSpec, ("routing",): Routing, ("blue_green",): BlueGreen,
-    }
-    nested: dict[str, type[BaseModel]] = {"variants": Limits, "shadow": Shadow, "targets": Target}
-    model = known.get(tuple(map(str, loc))) or (nested.get(str(loc[0])) if loc else None)
-    return sorted(model.model_fields) if model else []
+def _listed(model: type[BaseModel]) -> str:
+    return ", ".join(sorted(model.model_fields))

@@ -82,7 +82,9 @@ class RolloutState(_Frozen):
         except ValidationError as error:
             item = error.errors()[0]
             place = ".".join(map(str, item["loc"]))
-            raise StoreCorrupt(f"the stored state is not readable: {place}: {item['msg']}; it may come from a newer version") from None
+            raise StoreCorrupt(
+                f"the stored state is not readable: {place}: {item['msg']}; it may come from a newer version"
+            ) from None
 
     # -- what it says -------------------------------------------------------------------------------------
 
@@ -121,7 +123,9 @@ class RolloutState(_Frozen):
     def compile(self) -> Table:
         """Return the look-up table of this state."""
         keys = {key: variant for variant, target in self.targets.items() for key in target.keys}
-        headers = tuple((n, v, variant) for variant, target in self.targets.items() for n, v in target.header.items())
+        headers = tuple(
+            (n, v, variant) for variant, target in self.targets.items() for n, v in target.header.items()
+        )
         backups = tuple(dict.fromkeys(point.champion for point in reversed(self.settled)))
         return Table(self.revision, self.champion, self.salt, self.ranges, keys, headers, backups)
 
@@ -132,8 +136,12 @@ class RolloutState(_Frozen):
         for name in weights:
             self._check(name, known)
             if name == self.champion:
-                raise InvalidValue(f"{name!r} is the champion and has no weight: it gets what the candidates leave")
-        merged = {name: milli for name, milli in {**self.weights, **weights}.items() if milli or name in weights}
+                raise InvalidValue(
+                    f"{name!r} is the champion and has no weight: it gets what the candidates leave"
+                )
+        merged = {
+            name: milli for name, milli in {**self.weights, **weights}.items() if milli or name in weights
+        }
         check_weights(merged)
         if {n: w for n, w in merged.items() if w} == {n: w for n, w in self.weights.items() if w}:
             return self
@@ -168,18 +176,36 @@ class RolloutState(_Frozen):
         point = to or self.rollback_target(again=again)
         if point is None:
             return self
-        keep = self.settled[: self.settled.index(point) + 1] if point in self.settled else (*self.settled, point)
-        back = self._crown(point.champion) if point.champion != self.champion else self._moved(weights={}, ranges=())
+        keep = (
+            self.settled[: self.settled.index(point) + 1] if point in self.settled else (*self.settled, point)
+        )
+        back = (
+            self._crown(point.champion)
+            if point.champion != self.champion
+            else self._moved(weights={}, ranges=())
+        )
         return back._with(settled=keep, rolled_back=True)
 
     def undo(self, before: RolloutState) -> RolloutState:
         """Take back the newest change of traffic: the traffic of ``before``, the state that it was made from."""
         restored = {name: getattr(before, name) for name in _TRAFFIC}
-        return self._with(**restored, shadow=before.shadow if before.champion != self.champion else self.shadow,
-                          settled=before.settled, rolled_back=before.rolled_back, moved=self.revision + 1)
+        return self._with(
+            **restored,
+            shadow=before.shadow if before.champion != self.champion else self.shadow,
+            settled=before.settled,
+            rolled_back=before.rolled_back,
+            moved=self.revision + 1,
+        )
 
-    def target(self, variant: str, known: Sequence[str], *, keys: Sequence[object] = (),
-               header: Mapping[str, str] | None = None, remove: bool = False) -> RolloutState:
+    def target(
+        self,
+        variant: str,
+        known: Sequence[str],
+        *,
+        keys: Sequence[object] = (),
+        header: Mapping[str, str] | None = None,
+        remove: bool = False,
+    ) -> RolloutState:
         """Give keys (and requests with a header) to a variant before the split, or take them back."""
         self._check(variant, known)
         texts = [normal_key(key) for key in keys]
@@ -196,7 +222,9 @@ class RolloutState(_Frozen):
             old = targets.get(variant, Target())
             targets[variant] = Target(keys=(*old.keys, *texts), header={**old.header, **named})
             if len(targets[variant].keys) > MAX_TARGET_KEYS:
-                raise InvalidValue(f"{variant!r} would have {len(targets[variant].keys)} target keys; at most {MAX_TARGET_KEYS} are kept: use a header, or a weight")
+                raise InvalidValue(
+                    f"{variant!r} would have {len(targets[variant].keys)} target keys; at most {MAX_TARGET_KEYS} are kept: use a header, or a weight"
+                )
         return self if targets == self.targets else self._with(targets=targets)
 
     def retire(self, variant: str, in_favour_of: str | None, known: Sequence[str]) -> RolloutState:
@@ -212,7 +240,9 @@ class RolloutState(_Frozen):
             state = state.flip(in_favour_of, known)
         elif self.weights.get(variant):
             if in_favour_of is None:
-                raise Refused(f"{variant!r} has a weight of {self.weights[variant] / 1000:g} percent; set it to 0, or say who takes its place: --in-favour-of VARIANT")
+                raise Refused(
+                    f"{variant!r} has a weight of {self.weights[variant] / 1000:g} percent; set it to 0, or say who takes its place: --in-favour-of VARIANT"
+                )
             state = state._inherit(variant, in_favour_of, known)
         return state._forget(variant)
 
@@ -260,8 +290,11 @@ class RolloutState(_Frozen):
             "standby": (spec.blue_green.standby, self.standby),
             "salt": (spec.routing.salt, self.salt),
         }
-        return [f"{name}: the spec asks for {want}, the state has {have}"
-                for name, (want, have) in asked.items() if name in spec.state_fields and want != have]
+        return [
+            f"{name}: the spec asks for {want}, the state has {have}"
+            for name, (want, have) in asked.items()
+            if name in spec.state_fields and want != have
+        ]
 
     # -- how it changes -----------------------------------------------------------------------------------
 
@@ -307,8 +340,11 @@ class RolloutState(_Frozen):
             return {name: value for name, value in mapping.items() if name != variant}
 
         return self._with(
-            weights=without(self.weights), shadow=without(self.shadow), targets=without(self.targets),
-            granted=without(self.granted), standby=None if self.standby == variant else self.standby,
+            weights=without(self.weights),
+            shadow=without(self.shadow),
+            targets=without(self.targets),
+            granted=without(self.granted),
+            standby=None if self.standby == variant else self.standby,
             settled=tuple(point for point in self.settled if point.champion != variant),
         )
 
@@ -327,8 +363,14 @@ def _plain(targets: Mapping[str, Target]) -> dict[str, Any]:
 def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
     """Return the first state of a rollout that no store knows: what its spec asks for, granted to what is there."""
     known = tuple(digests)
-    empty = RolloutState(name=name, champion=champion, salt=spec.routing.salt or name, granted=dict(digests),
-                         settled=(Settled(revision=1, champion=champion),), moved=1)
+    empty = RolloutState(
+        name=name,
+        champion=champion,
+        salt=spec.routing.salt or name,
+        granted=dict(digests),
+        settled=(Settled(revision=1, champion=champion),),
+        moved=1,
+    )
     return empty.apply(spec, known)
 
 
@@ -367,6 +409,8 @@ def point_at(history: Sequence[Commit], revision: int) -> Settled:
     for commit in history:
         if commit.revision == revision:
             if not commit.state.is_settled:
-                raise InvalidValue(f"revision {revision} was not settled ({commit.state.percents}); a rollback goes to a state in which the champion had all traffic")
+                raise InvalidValue(
+                    f"revision {revision} was not settled ({commit.state.percents}); a rollback goes to a state in which the champion had all traffic"
+                )
             return Settled(revision=revision, champion=commit.state.champion)
     raise NotFound(f"there is no revision {revision} in the history")

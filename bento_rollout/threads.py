@@ -11,6 +11,8 @@ from typing import Any
 
 __all__ = ["DaemonThreads"]
 
+Work = Callable[[], None]
+
 
 class DaemonThreads:
     """Runs sync calls of one variant, at most ``limit`` at a time; the others wait in their order.
@@ -23,7 +25,8 @@ class DaemonThreads:
         self.limit = limit
         self.name = name
         self._free = asyncio.Semaphore(limit)
-        self._idle: list[queue.SimpleQueue[Callable[[], None] | None]] = []
+        self._idle: list[queue.SimpleQueue[Work | None]] = []
+        self._closed = False
 
     async def run(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function in a thread, in a copy of this context, and return what it returns.
@@ -37,12 +40,11 @@ class DaemonThreads:
         context = contextvars.copy_context()
 
         def work() -> None:
+            result, error = None, None
             try:
-                result, error = context.run(func, *args, **kwargs), None
-            except StopIteration as stop:  # a future cannot carry it
-                result, error = None, _Stopped(stop.value)
+                result = context.run(func, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - handed to the one who waits
-                result, error = None, raised
+                error = _Stopped(raised.value) if isinstance(raised, StopIteration) else raised
             try:
                 loop.call_soon_threadsafe(self._done, box, future, result, error)
             except RuntimeError:  # the loop has ended: nobody waits any more
@@ -53,11 +55,21 @@ class DaemonThreads:
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with their call, or with the process."""
+        self._closed = True
         while self._idle:
             self._idle.pop().put(None)
 
-    def _done(self, box: queue.SimpleQueue[Any], future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._idle.append(box)
+    def _done(
+        self,
+        box: queue.SimpleQueue[Work | None],
+        future: asyncio.Future[Any],
+        result: Any,
+        error: BaseException | None,
+    ) -> None:
+        if self._closed:
+            box.put(None)
+        else:
+            self._idle.append(box)
         self._free.release()
         if future.done():
             return
@@ -66,17 +78,17 @@ class DaemonThreads:
         else:
             future.set_exception(error)
 
-    def _new_thread(self) -> queue.SimpleQueue[Callable[[], None] | None]:
-        box: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    def _new_thread(self) -> queue.SimpleQueue[Work | None]:
+        box: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         threading.Thread(target=_serve, args=(box,), name=f"rollout-{self.name}", daemon=True).start()
         return box
 
 
-class _Stopped(Exception):  # noqa: N818 - the end of a generator is no error
-    """A generator ended in a thread."""
+class _Stopped(Exception):
+    """A StopIteration that left a thread: a future cannot carry the original."""
 
 
-def _serve(box: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+def _serve(box: queue.SimpleQueue[Work | None]) -> None:
     while (work := box.get()) is not None:
         work()
         del work  # it holds the arguments of the call

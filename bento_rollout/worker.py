@@ -37,7 +37,7 @@ class Worker:
         store, feed: the rollout's revisions, and what this worker serves by.
         before, after: the hooks around a flip.
         describe: returns this worker's card as it is now (its token and revision are filled in here).
-        lend: gives hooks the instance of a variant, as the one whose code is running; None: it is not ready here.
+        lend: gives hooks a variant's instance, as the one whose code is running; None: it is not ready.
         loop: the event loop that async hooks run on.
     """
 
@@ -98,7 +98,7 @@ class Worker:
         """Write the card again, because a variant became ready or failed."""
         self._write_card()
 
-    # -- following the state ----------------------------------------------------------------------------------
+    # -- following the state --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         token, checked = b"", time.monotonic()
@@ -128,7 +128,7 @@ class Worker:
             ).start()
 
     def _follow(self) -> None:
-        """Say what changed since the last look, on this worker's card and in the log; run what follows a flip."""
+        """Say what changed since the last look, on this worker's card and in the log; run what follows."""
         before, now = self._seen, self._feed.commit
         if now.revision == before.revision:
             return
@@ -166,7 +166,7 @@ class Worker:
                     log.event("worker.unwritten", "warning", rollout=self._feed.name, problem=str(error))
                     self._written = None
 
-    # -- around a flip ----------------------------------------------------------------------------------------
+    # -- around a flip --------------------------------------------------------------------------------------
 
     def _prepare(self, proposal: Proposal) -> None:
         """Run the ``before_flip`` hooks against this worker's own instance of the target, and vote."""
@@ -195,7 +195,7 @@ class Worker:
         return Flip(self._feed.name, source, target, instance, wanted.reason, wanted.author)
 
     def _follow_up(self, before: Commit, now: Commit) -> None:
-        """Run the ``after_flip`` hooks of each flip since the last look, if no other worker has taken them."""
+        """Run the ``after_flip`` hooks of each flip since the last look, if no other worker has them."""
         for commit, source in self._flips(before, now):
             if self._ballot.claim_after(commit.revision, self.presence.token):
                 threading.Thread(

@@ -5,29 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from _bentoml_sdk.method import APIMethod
-
 from ..errors import Incompatible
+from .method import Method
 
-__all__ = ["check_candidate"]
+__all__ = ["check_candidate", "difference"]
 
 
-def check_candidate(name: str, champion: Mapping[str, APIMethod[..., Any]], candidate: Mapping[str, APIMethod[..., Any]],
-                    endpoints: Iterable[str]) -> None:
+def check_candidate(
+    name: str, champion: Mapping[str, Method], candidate: Mapping[str, Method], endpoints: Iterable[str]
+) -> None:
     """Raise `Incompatible`, naming the endpoint and the difference, unless the candidate has every routed endpoint."""
     for endpoint in endpoints:
-        ours, theirs = champion[endpoint], candidate.get(endpoint)
+        theirs = candidate.get(endpoint)
         if theirs is None:
             has = ", ".join(sorted(candidate)) or "none"
             raise Incompatible(f"candidate {name!r} has no endpoint {endpoint!r}; it has: {has}")
-        for what, mine, other in (("stream", ours.is_stream, theirs.is_stream), ("task", ours.is_task, theirs.is_task)):
-            if mine != other:
-                raise Incompatible(f"candidate {name!r}, endpoint {endpoint!r}: the champion's is {'a' if mine else 'no'} {what}, the candidate's is {'one' if other else 'none'}")
-        for side in ("input", "output"):
-            mine_, other_ = _schema(getattr(ours, f"{side}_spec")), _schema(getattr(theirs, f"{side}_spec"))
-            if (place := _difference(mine_, other_)) is not None:
-                at, have, got = place
-                raise Incompatible(f"candidate {name!r}, endpoint {endpoint!r}: the {side} differs at {at or '(whole)'}: the champion has {have!r}, the candidate {got!r}")
+        if (found := difference(champion[endpoint], theirs)) is not None:
+            raise Incompatible(f"candidate {name!r}, endpoint {endpoint!r}: {found}")
+
+
+def difference(ours: Method, theirs: Method) -> str | None:
+    """Return in words why one endpoint cannot stand in for another, or None when it can."""
+    for what, mine, other in (
+        ("stream", ours.is_stream, theirs.is_stream),
+        ("task", ours.is_task, theirs.is_task),
+    ):
+        if mine != other:
+            return f"the champion's is {'a' if mine else 'no'} {what}, the candidate's is {'one' if other else 'none'}"
+    for side in ("input", "output"):
+        place = _difference(_schema(getattr(ours, f"{side}_spec")), _schema(getattr(theirs, f"{side}_spec")))
+        if place is not None:
+            at, have, got = place
+            return (
+                f"the {side} differs at {at or '(whole)'}: the champion has {have!r}, the candidate {got!r}"
+            )
+    return None
 
 
 def _schema(spec: Any) -> Any:
@@ -46,21 +58,34 @@ def _plain(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
         target = reference.rpartition("/")[2]
         if target in seen or target not in defs:
             return {"$ref": len(seen) - seen.index(target) if target in seen else target}
-        return _plain({**defs[target], **{k: v for k, v in node.items() if k != "$ref"}}, defs, (*seen, target))
-    return {key: _properties(value, defs, seen) if key == "properties" else _plain(value, defs, seen)
-            for key, value in node.items() if key not in ("title", "description", "$defs")}
+        return _plain(
+            {**defs[target], **{k: v for k, v in node.items() if k != "$ref"}}, defs, (*seen, target)
+        )
+    return {
+        key: _properties(value, defs, seen) if key == "properties" else _plain(value, defs, seen)
+        for key, value in node.items()
+        if key not in ("title", "description", "$defs")
+    }
 
 
 def _properties(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
-    return {key: _plain(value, defs, seen) for key, value in node.items()} if isinstance(node, dict) else node
+    if not isinstance(node, dict):
+        return node
+    return {key: _plain(value, defs, seen) for key, value in node.items()}
 
 
 def _difference(ours: Any, theirs: Any, at: str = "") -> tuple[str, Any, Any] | None:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in sorted({*ours, *theirs}):
-            if key == "required" and sorted(ours.get(key, ())) == sorted(theirs.get(key, ())):
-                continue
-            if found := _difference(ours.get(key, "nothing"), theirs.get(key, "nothing"), f"{at}.{key}" if at else key):
-                return found
-        return None
-    return None if ours == theirs else (at, ours, theirs)
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return None if ours == theirs else (at, ours, theirs)
+    for key in sorted({*ours, *theirs}):
+        mine, other = ours.get(key, "nothing"), theirs.get(key, "nothing")
+        if (
+            key == "required"
+            and isinstance(mine, list)
+            and isinstance(other, list)
+            and set(mine) == set(other)
+        ):
+            continue
+        if found := _difference(mine, other, f"{at}.{key}" if at else key):
+            return found
+    return None

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from _bentoml_sdk.service import Service
 
-from ..errors import Incompatible, InvalidSpec, InvalidValue
+from ..errors import Incompatible, InvalidValue
 from ..hooks import Hook, as_hooks
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
 from ..specfile import load_spec
-from .compat import check_candidate
-from .endpoints import RoutedMethod, parameters_of
+from .compat import check_candidate, difference
+from .deploying import check_twins, pinned
+from .fitting import check_spec
 from .including import check_included
 from .joining import join
+from .method import Method, RoutedMethod
 from .middleware import RolloutMiddleware
-from .site import PINS, Site, check_twins
+from .site import Site
 from .variants import Definition, define
 
-__all__ = ["rollout"]
+__all__ = ["rollout", "site_of"]
 
 Hooks = Sequence["Hook | Callable[[Flip], Any]"] | Hook | Callable[[Flip], Any] | None
 S = TypeVar("S")
 
 
-def rollout(*, champion: str | None = None, candidates: Mapping[str, Any] | None = None,
-            spec: str | Path | RolloutSpec | None = None, before_flip: Hooks = None, after_flip: Hooks = None) -> Callable[[S], S]:
+def rollout(
+    *,
+    champion: str | None = None,
+    candidates: Mapping[str, Any] | None = None,
+    spec: str | Path | RolloutSpec | None = None,
+    before_flip: Hooks = None,
+    after_flip: Hooks = None,
+) -> Callable[[S], S]:
     """Make a BentoML service the champion of a rollout, with candidates beside it.
 
     Put it above ``@bentoml.service``. It returns the same service object: serving, building, clients, schemas and
@@ -57,18 +65,23 @@ def rollout(*, champion: str | None = None, candidates: Mapping[str, Any] | None
             @bentoml.api
             def predict(self, rows: np.ndarray) -> np.ndarray: ...
     """
-    base = Path(sys._getframe(1).f_globals.get("__file__", ".")).absolute().parent
+    base = Path(sys._getframe(1).f_globals.get("__file__", ".")).absolute().parent  # noqa: SLF001 - who decorates
 
     def decorate(service: S) -> S:
         if os.environ.get("BENTO_ROLLOUT", "").lower() == "off":
             return service
         if not isinstance(service, Service):
-            raise Incompatible(f"@rollout stands above @bentoml.service and decorates a service, not {service!r}")
-        if any(cls is RolloutMiddleware for cls, _ in service.middlewares):
-            raise Incompatible(f"service {service.name!r} has a @rollout already; candidates go into one decorator")
+            raise Incompatible(
+                f"@rollout stands above @bentoml.service and decorates a service, not {service!r}"
+            )
+        if site_of(service) is not None:
+            raise Incompatible(
+                f"service {service.name!r} has a @rollout already; candidates go into one decorator"
+            )
         path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
-        _install(service, champion, dict(candidates or {}), loaded, as_hooks(before_flip), as_hooks(after_flip))
+        hooks = as_hooks(before_flip), as_hooks(after_flip)
+        _install(service, champion, dict(candidates or {}), loaded, hooks)
         if path is not None:
             check_included(path)
         return service
@@ -76,24 +89,37 @@ def rollout(*, champion: str | None = None, candidates: Mapping[str, Any] | None
     return decorate
 
 
-def _install(service: Service[Any], champion: str | None, candidates: dict[str, Any], spec: RolloutSpec,
-             before: tuple[Hook, ...], after: tuple[Hook, ...]) -> None:
+def site_of(service: Service[Any]) -> Site | None:
+    """Return the rollout of a decorated service in this process, or None when it is not decorated."""
+    options = (options for cls, options in service.middlewares if cls is RolloutMiddleware)
+    return next((option["site"] for option in options), None)
+
+
+def _install(
+    service: Service[Any],
+    champion: str | None,
+    candidates: dict[str, Any],
+    spec: RolloutSpec,
+    hooks: tuple[tuple[Hook, ...], tuple[Hook, ...]],
+) -> None:
     if candidates and champion is None:
-        raise InvalidValue("champion= is required with candidates: the name of the decorated service as a variant")
+        raise InvalidValue("champion= is required with candidates: the decorated service's name as a variant")
     methods = dict(service.apis)
     if not methods:
-        raise Incompatible(f"service {service.name!r} has no endpoint to route; @rollout needs at least one @bentoml.api or @bentoml.task")
-    own = Definition(check_variant(champion or service.name), service, service.inner)
+        raise Incompatible(
+            f"service {service.name!r} has no endpoint to route; "
+            "@rollout needs at least one @bentoml.api or @bentoml.task"
+        )
+    own = Definition(
+        check_variant(champion or service.name), service, service.inner, offers=frozenset(methods)
+    )
     definitions = _define(own, candidates)
-    endpoints = _check_spec(spec, methods, definitions)
-    for name, definition in definitions.items():
-        if definition is not own:
-            check_candidate(name, methods, definition.service.apis, endpoints)
-    pins = json.loads(os.environ.get(PINS, "{}"))
+    endpoints = check_spec(spec, methods, tuple(definitions))
+    _compare(definitions, methods, endpoints)
     for definition in definitions.values():
-        definition.pin(pins)
-    check_twins(definitions, {name: definition.digest(str) for name, definition in definitions.items()})
-    site = Site(service, spec, definitions, methods, before, after)
+        definition.pin(pinned())
+    check_twins(definitions)
+    site = Site(service, spec, definitions, methods, *hooks)
     inner = _served_class(own, methods, site)
     join(service, inner, [definition for definition in definitions.values() if definition is not own])
     service.inner = inner
@@ -107,58 +133,52 @@ def _define(own: Definition, candidates: Mapping[str, Any]) -> dict[str, Definit
     for name, given in candidates.items():
         if check_variant(name) in definitions:
             raise InvalidValue(f"two variants are called {name!r}")
-        definitions[name] = define(name, given, own)
+        definition = definitions[name] = define(name, given, own)
+        if site_of(definition.service) is not None:
+            raise Incompatible(
+                f"candidate {name!r} has a @rollout of its own; leave it out: one service, one rollout"
+            )
     return definitions
 
 
-def _served_class(own: Definition, methods: Mapping[str, Any], site: Site) -> type:
+def _compare(
+    definitions: Mapping[str, Definition], methods: Mapping[str, Method], endpoints: Sequence[str]
+) -> None:
+    """Refuse candidates that cannot stand in where they must, and note where else they can."""
+    own, *candidates = definitions.values()
+    for definition in candidates:
+        theirs = definition.service.apis
+        check_candidate(definition.name, methods, theirs, endpoints)
+        fits = (
+            name for name in methods if name in theirs and difference(methods[name], theirs[name]) is None
+        )
+        definition.offers = frozenset(fits)
+
+
+def _served_class(own: Definition, methods: Mapping[str, Method], site: Site) -> type:
     """Return a subclass of the user's class whose endpoints are routed when it is served; the class itself stays."""
+
     def remember(self: Any) -> None:
         site.instance = self
-
-    remember.__bentoml_startup_hook__ = True  # type: ignore[attr-defined]  # how BentoML finds hooks
 
     def deploy() -> None:
         site.deploy()
 
-    deploy.__bentoml_deployment_hook__ = True  # type: ignore[attr-defined]  # how BentoML finds hooks
-    body: dict[str, Any] = {endpoint: RoutedMethod.around(method) for endpoint, method in methods.items()}
-    body |= {"_bento_rollout_remember": remember, "_bento_rollout_deploy": staticmethod(deploy),
-             "__module__": own.inner.__module__, "__qualname__": own.inner.__qualname__, "__doc__": own.inner.__doc__}
-    return type(own.inner.__name__, (own.inner,), body)
+    # This is how BentoML knows hooks: what `@bentoml.on_startup` and `@bentoml.on_deployment` set.
+    vars(remember)["__bentoml_startup_hook__"] = True
+    vars(deploy)["__bentoml_deployment_hook__"] = True
+    body: dict[str, Any] = {
+        **{endpoint: RoutedMethod.around(method) for endpoint, method in methods.items()},
+        "_bento_rollout_remember": remember,
+        "_bento_rollout_deploy": staticmethod(deploy),
+        "__module__": own.inner.__module__,
+        "__qualname__": own.inner.__qualname__,
+        "__doc__": own.inner.__doc__,
+    }
+    if hasattr(own.inner, _GRADIO):
+        body[_GRADIO] = getattr(own.inner, _GRADIO)
+    return types.new_class(own.inner.__name__, (own.inner,), {}, lambda namespace: namespace.update(body))
 
 
-def _check_spec(spec: RolloutSpec, methods: Mapping[str, Any], definitions: Mapping[str, Definition]) -> tuple[str, ...]:
-    """Return the routed endpoints, or raise `InvalidSpec` where the spec does not fit the service."""
-    names = {"weights": spec.weights, "variants": spec.variants, "shadow": spec.shadow, "targets": spec.targets,
-             "blue_green.standby": [spec.blue_green.standby] if spec.blue_green.standby else []}
-    for field, named in names.items():
-        for name in named:
-            if name not in definitions:
-                raise InvalidSpec(f"{field}: no variant is called {name!r}; this service has: {', '.join(definitions)}")
-    champion = next(iter(definitions))
-    if champion in spec.weights:
-        raise InvalidSpec(f"weights: {champion!r} is the champion and has no weight: it gets what the candidates leave")
-    endpoints = tuple(methods) if spec.endpoints is None else spec.endpoints
-    for endpoint in (*endpoints, *(set(spec.routing.key) - {"*"}), *(set(spec.routing.inference_id) - {"*"})):
-        if endpoint not in methods:
-            raise InvalidSpec(f"endpoints: the service has no endpoint {endpoint!r}; it has: {', '.join(methods)}")
-    for endpoint in endpoints:
-        _check_sources(endpoint, spec, methods[endpoint], [name for name in definitions if name != champion])
-    return endpoints
-
-
-def _check_sources(endpoint: str, spec: RolloutSpec, method: Any, candidates: Sequence[str]) -> None:
-    arguments = parameters_of(method)
-    routing = spec.routing
-    inference = routing.inference_id.get(endpoint, routing.inference_id.get("*", ()))
-    for source in (*routing.sources(endpoint), *inference):
-        if source.kind in ("field", "rows") and source.name not in arguments:
-            raise InvalidSpec(f"routing.key: {source}: endpoint {endpoint!r} has no argument {source.name!r}; it has: {', '.join(arguments) or 'none'}")
-    if not any(source.kind == "rows" for source in routing.sources(endpoint)):
-        return
-    if method.is_stream:
-        raise InvalidSpec(f"routing.key: endpoint {endpoint!r} is a stream; its rows cannot be split among variants")
-    for name in candidates:
-        if spec.limits(name).timeout is None:
-            raise InvalidSpec(f"variants.{name}.timeout is required with a rows: key: a few rows of a slow candidate hold nearly every request")
+_GRADIO = "__bentoml_gradio_apps__"
+"""BentoML deletes it from the served class itself, where an inherited attribute could not be deleted."""

@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
 
-import anyio.to_thread
-import attrs
 from _bentoml_impl.serde import ALL_SERDE
-from _bentoml_sdk.method import APIMethod
+from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.utils.http import set_cookies
-from pydantic import BaseModel
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from starlette.responses import Response
 
-from ..assignment import normal_key
-from ..errors import InvalidKey
-from ..records import Plan, Reason
-from ..router import Batch, Call, Router
+from ..records import Observation, Plan, Reason
+from ..router import Call, Late, Router, Unavailable
+from ..row_calls import Batch, RowCall
 from ..rows import keys_in, row_count
 from ..spec import KeySource
 from .context import ACTIVE, current_call, request_scope
-from .keys import KeyReader, header_of, named
+from .keys import KeyReader, header_of
+from .method import Method, named, parameters_of
+from .worker_runner import WorkerRunner
 
-if TYPE_CHECKING:
-    from .tasks import Tasks
-    from .worker_runner import WorkerRunner
-
-__all__ = ["Facade", "RoutedMethod", "parameters_of"]
-
-RUNTIME = "_bento_rollout_runtime"
-"""The attribute by which a served instance is known; an instance made in a unit test does not have it."""
-
-
-@attrs.define
-class RoutedMethod(APIMethod[..., Any]):
-    """The champion's endpoint as BentoML sees it: its schema as the user wrote it, its calls routed when served.
-
-    ``batchable`` is False, so that the server hands over each request by itself, in its own context; each variant has
-    its own batcher behind the router. ``schema()`` still says what the user wrote.
-    """
-
-    declared: Any = attrs.field(default=None, kw_only=True)
-
-    @classmethod
-    def around(cls, method: APIMethod[..., Any]) -> RoutedMethod:
-        """Return the routed form of a method."""
-        routed = cls(func=method.func, route=method.route, input_spec=method.input_spec, output_spec=method.output_spec,
-                     batchable=False, batch_dim=method.batch_dim, max_batch_size=method.max_batch_size,
-                     max_latency_ms=method.max_latency_ms, is_task=method.is_task, declared=method)
-        routed.name, routed.doc, routed.ctx_param, routed.is_stream = method.name, method.doc, method.ctx_param, method.is_stream
-        return routed
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        runtime = instance.__dict__.get(RUNTIME)
-        if runtime is None:
-            return self.declared.__get__(instance, owner)
-        return runtime[self.name]
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of the method as the user wrote it."""
-        return self.declared.schema()  # type: ignore[no-any-return]  # typed by bentoml as dict[str, Any]
-
-
-def parameters_of(method: APIMethod[..., Any]) -> tuple[str, ...]:
-    """Return the names of an endpoint's parameters, without ``self`` and the context."""
-    names = list(inspect.signature(method.func).parameters)[1:]
-    return tuple(name for name in names if name != method.ctx_param)
+__all__ = ["Facade"]
 
 
 class Facade:
@@ -78,39 +31,60 @@ class Facade:
 
     Called by the server it routes; called inside a variant's code it stays in that variant; called from elsewhere
     (a mounted app, a thread) it is a request of its own, as on the bare service.
+
+    Args:
+        method: the endpoint as the user declared it.
+        router: sends calls to variants.
+        runners: by variant.
+        champion: the decorated service's own runner.
+        outside: returns what BentoML calls this endpoint with from Python: a request.
+        sources: where the key is; empty for an endpoint that is not routed.
+        atomic: whether a ``rows:`` key's first row decides for all.
+        offer: takes the observations of rows.
+        record: writes down who answered a task.
     """
 
     __is_bentoml_api_func__ = True
 
-    def __init__(self, method: APIMethod[..., Any], router: Router, champion: WorkerRunner, proxy: Callable[[str], Any],
-                 sources: Sequence[KeySource], inference: Sequence[KeySource], converters: Mapping[str, Converter],
-                 methods: Mapping[str, Mapping[str, APIMethod[..., Any]]], *, atomic: bool, tasks: Tasks) -> None:
-        self._method = method
-        self._router = router
-        self._champion = champion
-        self._proxy = proxy
+    def __init__(
+        self,
+        method: Method,
+        router: Router,
+        runners: Mapping[str, WorkerRunner],
+        champion: WorkerRunner,
+        outside: Callable[[], Callable[..., Any]],
+        sources: Sequence[KeySource],
+        *,
+        atomic: bool,
+        offer: Callable[[Observation], None],
+        record: Callable[[Call], Awaitable[None]],
+    ) -> None:
+        self.method = method
+        self._router, self._runners, self._champion = router, runners, champion
+        self._outside = outside
         self._names = parameters_of(method)
         self._rows = next((source for source in sources if source.kind == "rows"), None)
-        self._atomic = atomic
         self._keys = KeyReader([source for source in sources if source.kind != "rows"], self._names)
-        self._converters = converters
-        self._methods = methods
-        self._tasks = tasks
-        self._loop = asyncio.get_running_loop()
+        self._atomic, self._offer, self._record = atomic, offer, record
         functools.update_wrapper(self, method.func)
         self.local = Local(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the endpoint from Python."""
-        if ACTIVE.get() is not None:
-            return self.inside(*args, **kwargs)
-        return self._proxy(self._method.name)(*args, **kwargs)
+        return self._outside()(*args, **kwargs) if ACTIVE.get() is None else self.inside(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        # `submit`, `get` and the like of a task are BentoML's own.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._outside(), name)
 
     def inside(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the endpoint of the variant whose code is running; the champion's outside of variants."""
-        runner = ACTIVE.get() or self._champion
-        method = self._methods.get(runner.name, {}).get(self._method.name, self._method)
-        return runner.bound(method)(*args, **runner.with_context(method, kwargs))
+        """Run the endpoint of the variant whose code is running; the decorated one's outside of variants."""
+        active = ACTIVE.get()
+        name = self.method.name
+        calls = self._champion.calls if active is None or name not in active.calls else active.calls
+        return calls.as_it_is(name)(*args, **kwargs)
 
     # -- serving ----------------------------------------------------------------------------------------------
 
@@ -118,28 +92,30 @@ class Facade:
         """Answer one request."""
         try:
             return await self._serve(call, args, kwargs)
+        except Late as late:
+            raise BentoMLException(str(late), error_code=HTTPStatus.GATEWAY_TIMEOUT) from late
+        except Unavailable as error:
+            raise ServiceUnavailable(str(error)) from error
         finally:
             if call.task_id is not None:
-                await self._tasks.record(call)
+                await self._record(call)
 
-    async def _serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        ctx = kwargs.pop(self._method.ctx_param, None) if self._method.ctx_param else None
-        if self._rows is not None:
-            return await self._serve_rows(call, args, kwargs)
-        plan = self.plan(call, args, kwargs, ctx)
-        args, kwargs = self._converted(plan.variant, args, kwargs)
-        finish = None if plan.variant == self._champion.name else self._finish
-        return await self._router.call(call, plan, args, kwargs, finish)
-
-    async def serve_stream(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
+    async def serve_stream(
+        self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
         """Answer one request item by item."""
-        ctx = kwargs.pop(self._method.ctx_param, None) if self._method.ctx_param else None
-        plan = self.plan(call, args, kwargs, ctx)
-        args, kwargs = self._converted(plan.variant, args, kwargs)
-        items = self._router.stream(call, plan, args, kwargs)
+        ctx = self._pop_context(kwargs)
+        items = self._router.stream(call, self.plan(call, args, kwargs, ctx), args, kwargs)
         try:
             async for item in items:
+                theirs = self._runners[call.plans[0].variant].method(self.method.name)
+                if self.method.ctx_param is None and theirs.ctx_param is not None:
+                    call.response = self._champion.service_context.response
                 yield item
+        except Late as late:
+            raise BentoMLException(str(late), error_code=HTTPStatus.GATEWAY_TIMEOUT) from late
+        except Unavailable as error:
+            raise ServiceUnavailable(str(error)) from error
         finally:
             await items.aclose()
 
@@ -159,52 +135,47 @@ class Facade:
             return None, None
         return self._router.plan(call, key), key
 
-    def converted(self, kind: str) -> Callable[..., Any] | None:
-        """Return the endpoint of the variant whose code is running, as ``to_async`` or ``to_sync``; else None."""
-        if ACTIVE.get() is None:
-            return None
-        is_async = inspect.iscoroutinefunction(self._method.func) or inspect.isasyncgenfunction(self._method.func)
-        if (kind == "to_async") == is_async:
-            return self.inside
-        if self._method.is_stream:
-            return None  # a stream in the other form crosses the server, as on the bare service
-        if kind == "to_async":
-            return self._awaited
-        return self._waited
+    async def _serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        ctx = self._pop_context(kwargs)
+        if self._rows is not None:
+            return await self._serve_rows(self._rows, call, args, kwargs)
+        return await self._router.call(call, self.plan(call, args, kwargs, ctx), args, kwargs, self._finish)
 
-    async def _awaited(self, *args: Any, **kwargs: Any) -> Any:
-        return await anyio.to_thread.run_sync(functools.partial(self.inside, *args, **kwargs))
-
-    def _waited(self, *args: Any, **kwargs: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(self.inside(*args, **kwargs), self._loop).result()
-
-    async def _serve_rows(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        assert self._rows is not None  # noqa: S101 - the caller looked
-        owner: str | int = self._rows.name if self._rows.name in kwargs else self._names.index(self._rows.name)
-        batch = named(self._rows.name, self._names, args, kwargs)
-        count = row_count(batch)
-        keys = [_kept(key) for key in keys_in(batch, self._rows.path)] if count else []
+    async def _serve_rows(
+        self, source: KeySource, call: Call, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        owner: str | int = source.name if source.name in kwargs else self._names.index(source.name)
+        batch = named(source.name, self._names, args, kwargs)
+        keys = keys_in(batch, source.path) if row_count(batch) else []
         if self._atomic or not keys:
             plan = self._router.plan(call, keys[0] if keys else None)
-            if not keys and not call.pinned:
-                plan = Plan(self._router.champion, plan.revision, Reason.DEFAULT)
-            args, kwargs = self._converted(plan.variant, args, kwargs)
-            return await self._router.call(call, plan, args, kwargs, None if plan.variant == self._champion.name else self._finish)
+            if not keys and call.pinned is None:
+                plan = self._router.stand_in(Reason.DEFAULT)  # no row, no draw
+            return await self._router.call(call, plan, args, kwargs, self._finish)
         plans = self._router.plan_rows(call, keys)
-        return await self._router.call_rows(call, plans, Batch.around(args, kwargs, owner, parallel=not self._rows.path))
+        cut = Batch.around(args, kwargs, owner, parallel=not source.path)
+        return await RowCall(self._router, call, plans, cut, self._check, self._offer).answer()
 
-    def _converted(self, variant: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        converter = self._converters.get(variant)
-        return (args, kwargs) if converter is None else converter(args, kwargs)
+    def _pop_context(self, kwargs: dict[str, Any]) -> Any:
+        return None if self.method.ctx_param is None else kwargs.pop(self.method.ctx_param, None)
+
+    def _check(self, value: Any) -> None:
+        """Raise when rows are not what the endpoint promises."""
+        spec = self.method.output_spec
+        if issubclass(spec, IORootModel):
+            spec(value)
 
     async def _finish(self, value: Any, variant: str) -> Any:
         """Turn a candidate's answer into the response, so that an answer which is not valid is its own failure."""
         scope = request_scope()
-        if scope is None:
+        if scope is None or variant == self._champion.name:
             return value
-        serde = _serde_of(scope)
-        method, theirs = self._method, self._methods[variant][self._method.name]
-        response = value if isinstance(value, Response) else await method.output_spec.to_http_response(value, serde)
+        method, theirs = self.method, self._runners[variant].method(self.method.name)
+        response: Response
+        if isinstance(value, Response):
+            response = value
+        else:
+            response = await method.output_spec.to_http_response(value, _serde_of(scope))
         current = self._champion.service_context.response
         if theirs.ctx_param is None and isinstance(value, Response):
             current.status_code = response.status_code
@@ -222,16 +193,16 @@ class Local:
 
     def __init__(self, facade: Facade) -> None:
         self._facade = facade
-        functools.update_wrapper(self, facade._method.func)
-        self.func = _streaming if facade._method.is_stream else _waiting
+        functools.update_wrapper(self, facade.method.func)
+        self.func: Callable[..., Any] = _streaming if facade.method.is_stream else _waiting
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Serve the request that has just arrived; from anywhere else, call the method directly."""
         facade = self._facade
-        call = current_call(facade._method.name)
+        call = current_call(facade.method.name)
         if call is None:
             return facade.inside(*args, **kwargs)
-        return facade.serve_stream(call, args, kwargs) if facade._method.is_stream else facade.serve(call, args, kwargs)
+        return (facade.serve_stream if facade.method.is_stream else facade.serve)(call, args, kwargs)
 
 
 async def _waiting() -> None:
@@ -241,41 +212,6 @@ async def _waiting() -> None:
 async def _streaming() -> AsyncGenerator[None, None]:
     """Tells BentoML by its kind that calls are streams."""
     yield
-
-
-Converter = Callable[[Sequence[Any], dict[str, Any]], tuple[Sequence[Any], dict[str, Any]]]
-
-
-def converter_between(ours: APIMethod[..., Any], theirs: APIMethod[..., Any]) -> Converter | None:
-    """Return what turns the champion's pydantic inputs into the candidate's own classes, or None when they are one."""
-    classes = {name: cls for name, cls in _models(theirs).items() if _models(ours).get(name) not in (None, cls)}
-    if not classes:
-        return None
-    names = parameters_of(ours)
-
-    def convert(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        new = [_as(classes.get(name), value) for name, value in zip(names, args, strict=False)]
-        return [*new, *args[len(new):]], {name: _as(classes.get(name), value) for name, value in kwargs.items()}
-
-    return convert
-
-
-def _models(method: APIMethod[..., Any]) -> dict[str, type[BaseModel]]:
-    if getattr(method.input_spec, "__root_input__", False):
-        return {}
-    fields = method.input_spec.model_fields
-    return {name: f.annotation for name, f in fields.items() if inspect.isclass(f.annotation) and issubclass(f.annotation, BaseModel)}
-
-
-def _as(cls: type[BaseModel] | None, value: Any) -> Any:
-    return value if cls is None or not isinstance(value, BaseModel) else cls.model_validate(value.model_dump())
-
-
-def _kept(key: object) -> str | None:
-    try:
-        return None if key is None else normal_key(key)
-    except InvalidKey:
-        return None
 
 
 def _serde_of(scope: Mapping[str, Any]) -> Any:

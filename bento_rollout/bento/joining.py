@@ -19,31 +19,53 @@ def join(service: Service[Any], inner: type, candidates: Sequence[Definition]) -
     """Add to the champion's service what its candidates need; ``inner`` is the class that will be served.
 
     Raises:
-        Incompatible: for an env with another value, or a dependency of the same name on another service.
+        Incompatible: for an env with another value, or a dependency of the same name on another service; nothing has
+            been added then.
     """
+    places = [
+        (name, dep) for candidate in candidates for name, dep in _dependencies(service, candidate).items()
+    ]
+    taken: dict[str, Dependency[Any]] = {}
+    for name, dependency in places:
+        if name in taken and _goal(taken[name]) != _goal(dependency):
+            raise Incompatible(f"two candidates depend on different services as {name!r}: rename one")
+        taken[name] = dependency
+    envs = _envs(service, candidates)
+    service.envs.extend(envs)
     for candidate in candidates:
-        _join_envs(service, candidate)
         _join_models(service, candidate)
-        _join_dependencies(service, inner, candidate)
         _warn(candidate)
+    for name, dependency in taken.items():
+        service.dependencies[name] = dependency
+        setattr(inner, name, dependency)
 
 
 def deployment_hooks(definition: Definition) -> list[Any]:
-    """Return the deployment hooks of a variant's class."""
-    inner = definition.service.inner
+    """Return the deployment hooks of a variant's class, without the rollout's own."""
+    inner = definition.inner
     members = (getattr(inner, name, None) for name in dir(inner))
-    return [member for member in members if callable(member) and getattr(member, "__bentoml_deployment_hook__", False)]
+    return [
+        member
+        for member in members
+        if callable(member) and getattr(member, "__bentoml_deployment_hook__", False)
+    ]
 
 
-def _join_envs(service: Service[Any], candidate: Definition) -> None:
-    have = {env.name: env for env in service.envs}
-    for env in candidate.service.envs:
-        ours = have.get(env.name)
-        if ours is None:
-            service.envs.append(env)
-            have[env.name] = env
-        elif ours.value != env.value:
-            raise Incompatible(f"candidate {candidate.name!r} wants env {env.name}={env.value!r}, and the champion has {ours.value!r}: one worker has one environment")
+def _envs(service: Service[Any], candidates: Sequence[Definition]) -> list[Any]:
+    have = {env.name: (env, "the champion") for env in service.envs}
+    new = []
+    for candidate in candidates:
+        for env in candidate.service.envs:
+            if env.name not in have:
+                have[env.name] = (env, f"candidate {candidate.name!r}")
+                new.append(env)
+            elif have[env.name][0].value != env.value:
+                ours, owner = have[env.name]
+                raise Incompatible(
+                    f"candidate {candidate.name!r} wants env {env.name}={env.value!r}, and {owner} has "
+                    f"{ours.value!r}: one worker has one environment"
+                )
+    return new
 
 
 def _join_models(service: Service[Any], candidate: Definition) -> None:
@@ -58,19 +80,23 @@ def _tag(model: Any) -> str:
     return f"{type(model).__name__}:{getattr(model, 'tag', None) or model!r}"
 
 
-def _join_dependencies(service: Service[Any], inner: type, candidate: Definition) -> None:
+def _dependencies(service: Service[Any], candidate: Definition) -> dict[str, Dependency[Any]]:
+    """Return what a candidate depends on and the champion does not, by the name under which it is registered."""
+    found: dict[str, Dependency[Any]] = {}
     for name, dependency in candidate.service.dependencies.items():
         ours = service.dependencies.get(name)
         if ours is None:
-            place = name
+            found[name] = dependency
         elif _goal(ours) == _goal(dependency):
             continue
         elif name in candidate.attributes:
-            place = f"{name}@{candidate.name}"
+            found[f"{name}@{candidate.name}"] = dependency
         else:
-            raise Incompatible(f"candidate {candidate.name!r} depends on {_goal(dependency)} as {name!r}, and the champion on {_goal(ours)} under the same name: rename one")
-        service.dependencies[place] = dependency
-        setattr(inner, place, dependency)
+            raise Incompatible(
+                f"candidate {candidate.name!r} depends on {_goal(dependency)} as {name!r}, and the champion on "
+                f"{_goal(ours)} under the same name: rename one"
+            )
+    return found
 
 
 def _goal(dependency: Dependency[Any]) -> str:
@@ -78,6 +104,10 @@ def _goal(dependency: Dependency[Any]) -> str:
 
 
 def _warn(candidate: Definition) -> None:
-    lost = [what for what, there in (("mounted apps", candidate.service.mount_apps), ("middlewares", candidate.service.middlewares)) if there]
-    if lost:
-        warnings.warn(f"candidate {candidate.name!r}: its {' and '.join(lost)} are not served while it runs in the champion's worker", stacklevel=5)
+    parts = (("mounted apps", candidate.service.mount_apps), ("middlewares", candidate.service.middlewares))
+    if lost := [what for what, there in parts if there]:
+        warnings.warn(
+            f"candidate {candidate.name!r}: its {' and '.join(lost)} are not served while it runs in the "
+            "champion's worker",
+            stacklevel=5,
+        )

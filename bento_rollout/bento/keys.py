@@ -12,6 +12,7 @@ from ..errors import InvalidSpec
 from ..rows import follow
 from ..spec import KeySource
 from ..telemetry import log
+from .method import named
 
 __all__ = ["KeyReader", "header_of"]
 
@@ -82,16 +83,10 @@ class KeyReader:
         try:
             return self._functions[source](arguments, ctx)
         except Exception as error:  # noqa: BLE001 - the user's function must not cost an answer
-            _once.say(str(source), "routing.key_failed", "error", source=str(source), error=type(error).__name__)
+            _once.say(
+                str(source), "routing.key_failed", "error", source=str(source), error=type(error).__name__
+            )
             return None
-
-
-def named(name: str, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return an argument by its name, however it was passed."""
-    if name in kwargs:
-        return kwargs[name]
-    index = names.index(name) if name in names else len(args)
-    return args[index] if index < len(args) else None
 
 
 def _imported(source: KeySource) -> Callable[..., object]:
@@ -126,7 +121,9 @@ def _query(scope: Scope, name: str) -> str | None:
     if not text:
         return None
     try:
-        values = parse_qs(text.decode("ascii", "strict"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+        values = parse_qs(
+            text.decode("ascii", "strict"), keep_blank_values=True, errors="strict", max_num_fields=1000
+        )
     except ValueError:
         return None
     return next(iter(values.get(name, ())), None)
@@ -142,5 +139,8 @@ def _baggage(scope: Scope, name: str) -> str | None:
 
 
 _HEAD: Mapping[str, Callable[[Scope, str], str | None]] = {
-    "header": header_of, "cookie": _cookie, "query": _query, "baggage": _baggage,
+    "header": header_of,
+    "cookie": _cookie,
+    "query": _query,
+    "baggage": _baggage,
 }

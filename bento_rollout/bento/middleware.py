@@ -7,7 +7,12 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+from bentoml._internal.utils.http import set_cookies
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 
 from ..records import Plan, uuid7
 from ..router import Call
@@ -63,6 +68,7 @@ class RolloutMiddleware:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start this worker's part after the service has started, and end it before the service ends."""
+
         async def receiving() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
@@ -82,9 +88,12 @@ class RolloutMiddleware:
         if scope["method"] != ("GET" if kind == "get" else "POST"):
             await self._app(scope, receive, send)
             return
+        if kind == "get":
+            await self._task_result(scope, receive, send)
+            return
         call = Call(endpoint, uuid7(time.time_ns() // 1_000_000, os.urandom(10)))
-        if self._pins and (pin := header_of(scope, "x-rollout-variant")) is not None:
-            known = self._site.pinnable(endpoint)
+        if self._pins and (pin := _pin(scope)) is not None:
+            known = self._site.pinnable()
             if pin not in known:
                 await _refuse_pin(pin, known, send)
                 return
@@ -92,53 +101,28 @@ class RolloutMiddleware:
         call.header = lambda name: header_of(scope, name)
         if kind == "call":
             await self._call(call, scope, receive, send)
-        elif kind == "get":
-            await self._task_result(scope, receive, send)
         else:
             await self._task_submit(call, kind, scope, receive, send)
 
     async def _call(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-        names = self._names
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                if call.plans and names:
-                    message["headers"] = [*message.get("headers", ()), *headers_of(call.plans, call.prediction_id, names)]
-            await send(message)
-
         scope[CALL] = call
         call.gone = lambda: _disconnected(receive)
+        answer = _Answer(call, self._names, send)
         if self._timeout is None:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, answer.send)
             return
-        await self._limited(scope, receive, sending, lambda: started)
-
-    async def _limited(self, scope: Scope, receive: Receive, send: Send, started: Callable[[], bool]) -> None:
-        """Answer 504 a moment before the server would: its own answer could not carry the headers."""
-        late = False
-        task = asyncio.current_task()
-
-        def expire() -> None:
-            nonlocal late
-            if not started() and task is not None:
-                late = task.cancel()
-
-        assert self._timeout is not None  # noqa: S101 - the caller looked
-        timer = asyncio.get_running_loop().call_later(self._timeout, expire)
+        # The server's own answer when time is up could not carry the headers: this one comes a moment before.
+        timer = asyncio.get_running_loop().call_later(self._timeout, answer.expire, self._limit)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
-            if not late:
+            if answer.apology is None:
                 raise
-            if hasattr(task, "uncancel"):
-                task.uncancel()  # type: ignore[union-attr]  # not None: it was cancelled; Python 3.11 and later
-            body = json.dumps({"error": f"Not able to process the request in {self._limit} seconds"}, separators=(",", ":"))
-            await _answer(send, 504, "application/json", body.encode())
         finally:
             timer.cancel()
+        if answer.apology is not None:
+            answer.forget_cancelling()
+            await answer.apology
 
     async def _task_submit(self, call: Call, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Mark the answer to ``/submit`` (or ``/retry``) and keep what the task's ``/get`` must say."""
@@ -149,13 +133,17 @@ class RolloutMiddleware:
         else:
             call.early, key = self._site.plan_from_head(call, scope)
         scope[CALL] = call
-        names, body = self._names, bytearray()
+        names, body, status = self._names, bytearray(), 0
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and names and message["status"] < 400:  # noqa: PLR2004 - HTTP
-                plans = () if call.early is None else (call.early,)
-                message["headers"] = [*message.get("headers", ()), *headers_of(plans, call.prediction_id, names)]
-            elif message["type"] == "http.response.body":
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if names and status < HTTPStatus.BAD_REQUEST:
+                    plans = () if call.early is None else (call.early,)
+                    ours = headers_of(plans, call.prediction_id, names)
+                    message["headers"] = [*message.get("headers", ()), *ours]
+            elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body"):
                     await tasks.submitted(call, bytes(body), key)
@@ -169,10 +157,62 @@ class RolloutMiddleware:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and found is not None:
                 plans, prediction_id = found
-                message["headers"] = [*message.get("headers", ()), *headers_of(plans, prediction_id, self._names)]
+                ours = headers_of(plans, prediction_id, self._names)
+                message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
         await self._app(scope, receive, sending if found is not None and self._names else send)
+
+
+class _Answer:
+    """One request's answer on its way out: marks it, and apologises in its place when time is up.
+
+    Args:
+        call: the request.
+        names: the headers that callers may see.
+        send: towards the caller.
+    """
+
+    def __init__(self, call: Call, names: Collection[str], send: Send) -> None:
+        self.apology: asyncio.Task[None] | None = None
+        self._call, self._names, self._send = call, names, send
+        self._task = asyncio.current_task()
+        self._started = self._cancelled = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the service, unless the caller has been answered already."""
+        if self.apology is not None:
+            return
+        if message["type"] == "http.response.start":
+            self._started = True
+            if self._call.response is not None:
+                _apply(self._call.response, message)
+            self._mark(message)
+        await self._send(message)
+
+    def expire(self, limit: float) -> None:
+        """Answer that time is up, and cancel the service's work."""
+        if not self._started and self._task is not None:
+            self.apology = asyncio.get_running_loop().create_task(self._apologise(limit))
+            self._cancelled = self._task.cancel()
+
+    def forget_cancelling(self) -> None:
+        """Let the request's task go on after its cancelling was caught."""
+        if self._cancelled and self._task is not None and hasattr(self._task, "uncancel"):
+            self._task.uncancel()  # Python 3.11 and later
+
+    async def _apologise(self, limit: float) -> None:
+        body = {"error": f"Not able to process the request in {limit} seconds"}
+        text = json.dumps(body, separators=(",", ":")).encode()
+        start = _start(HTTPStatus.GATEWAY_TIMEOUT, "application/json", text)
+        self._mark(start)
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": text})
+
+    def _mark(self, start: Message) -> None:
+        if self._call.plans and self._names:
+            ours = headers_of(self._call.plans, self._call.prediction_id, self._names)
+            start["headers"] = [*start.get("headers", ()), *ours]
 
 
 def shown(exposed: bool | tuple[str, ...]) -> frozenset[str]:
@@ -182,18 +222,37 @@ def shown(exposed: bool | tuple[str, ...]) -> frozenset[str]:
     return frozenset(name.lower() for name in exposed or ())
 
 
-def headers_of(plans: tuple[Plan, ...], prediction_id: str, names: Collection[str]) -> list[tuple[bytes, bytes]]:
+def headers_of(
+    plans: tuple[Plan, ...], prediction_id: str, names: Collection[str]
+) -> list[tuple[bytes, bytes]]:
     """Return the response headers of a call; several plans (rows) are told by their distinct values."""
+    values: tuple[str, ...] = ("", "", prediction_id, "")
     if len(plans) == 1:
         plan = plans[0]
         values = (plan.variant, str(plan.revision), prediction_id, plan.reason.value)
     elif plans:
-        values = (",".join(sorted({p.variant for p in plans})), str(max(p.revision for p in plans)), prediction_id,
-                  ",".join(sorted({p.reason.value for p in plans})))
-    else:
-        values = ("", "", prediction_id, "")
+        variants, reasons = {plan.variant for plan in plans}, {plan.reason.value for plan in plans}
+        revision = max(plan.revision for plan in plans)
+        values = (",".join(sorted(variants)), str(revision), prediction_id, ",".join(sorted(reasons)))
     pairs = ((name.lower(), value) for name, value in zip(HEADERS, values, strict=True))
     return [(name.encode(), value.encode()) for name, value in pairs if value and name in names]
+
+
+def _pin(scope: Scope) -> str | None:
+    """Return the variant that the caller asks for, as text whatever its bytes are; None when there is no such header."""
+    values = (bytes(value) for name, value in scope["headers"] if name.lower() == b"x-rollout-variant")
+    found = next(values, None)
+    return None if found is None else found.decode("utf-8", "replace").strip()
+
+
+def _apply(response: Any, start: Message) -> None:
+    """Give a stream the status, headers and cookies that a candidate set through its context."""
+    headers = MutableHeaders(raw=list(start.get("headers", ())))
+    headers.update(response.metadata)
+    cookies = Response()
+    set_cookies(cookies, response.cookies)
+    more = [pair for pair in cookies.raw_headers if pair[0] == b"set-cookie"]
+    start["headers"], start["status"] = [*headers.raw, *more], response.status_code
 
 
 async def _disconnected(receive: Receive) -> bool:
@@ -209,12 +268,18 @@ async def _disconnected(receive: Receive) -> bool:
 
 
 async def _refuse_pin(pin: str, known: Collection[str], send: Send) -> None:
-    problem = {"type": "about:blank", "title": "Unknown variant", "status": 400,
-               "detail": f"X-Rollout-Variant names {pin[:100]!r}; the variants are: {', '.join(sorted(known))}"}
-    await _answer(send, 400, "application/problem+json", json.dumps(problem).encode())
-
-
-async def _answer(send: Send, status: int, media_type: str, body: bytes) -> None:
-    headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    names = ", ".join(sorted(known))
+    problem = {
+        "type": "about:blank",
+        "title": "Unknown variant",
+        "status": HTTPStatus.BAD_REQUEST.value,
+        "detail": f"X-Rollout-Variant names {pin[:100]!r}; the variants are: {names}",
+    }
+    body = json.dumps(problem).encode()
+    await send(_start(HTTPStatus.BAD_REQUEST, "application/problem+json", body))
     await send({"type": "http.response.body", "body": body})
+
+
+def _start(status: HTTPStatus, media_type: str, body: bytes) -> Message:
+    headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+    return {"type": "http.response.start", "status": status.value, "headers": headers}

@@ -16,7 +16,12 @@ from ..router import Call
 __all__ = ["Tasks"]
 
 Found = tuple[tuple[Plan, ...], str]
-_TABLE = "CREATE TABLE IF NOT EXISTS bento_rollout_plan (task_id TEXT PRIMARY KEY, plan TEXT NOT NULL)"
+
+TABLE = "CREATE TABLE IF NOT EXISTS bento_rollout_plan (task_id TEXT PRIMARY KEY, plan TEXT NOT NULL)"
+WRITE = """INSERT INTO bento_rollout_plan VALUES (?, ?) ON CONFLICT(task_id) DO UPDATE SET plan = json_set(
+    excluded.plan, '$.key', coalesce(json_extract(excluded.plan, '$.key'), json_extract(plan, '$.key')))"""
+FORGET = "DELETE FROM bento_rollout_plan WHERE task_id NOT IN (SELECT task_id FROM result)"
+READ = "SELECT plan FROM bento_rollout_plan WHERE task_id = ?"
 
 
 class Tasks:
@@ -46,52 +51,54 @@ class Tasks:
         if call.task_id is None:
             return
         plans = call.plans or (() if call.early is None else (call.early,))
-        text = json.dumps({"id": call.prediction_id, "key": key if isinstance(key, str) else None,
-                           "plans": [[p.variant, p.revision, p.reason.value] for p in plans]})
-        await self._run(_upsert, call.task_id, text)
+        facts = {
+            "id": call.prediction_id,
+            "key": key if isinstance(key, str) else None,
+            "plans": [[plan.variant, plan.revision, plan.reason.value] for plan in plans],
+        }
+        await self._run(_write, call.task_id, json.dumps(facts))
 
     async def find(self, scope: Mapping[str, Any]) -> Found | None:
         """Return the plans and the prediction id of the task that a request names, or None."""
         row = await self._row(scope)
         if row is None:
             return None
-        plans = tuple(Plan(variant, revision, Reason(reason)) for variant, revision, reason in row["plans"])
-        return plans, row["id"]
+        plans = (Plan(variant, revision, Reason(reason)) for variant, revision, reason in row["plans"])
+        return tuple(plans), row["id"]
 
     async def retried(self, call: Call, scope: Mapping[str, Any]) -> object:
         """Plan a task that is run again: a new prediction, for the key that it was submitted with; return the key."""
         row = await self._row(scope)
-        if row is not None and row["key"] is not None:
-            call.early = self._replan(call, row["key"])
-            return row["key"]
-        return None
+        if row is None or row["key"] is None:
+            return None
+        call.early = self._replan(call, row["key"])
+        return row["key"]
 
     async def _row(self, scope: Mapping[str, Any]) -> dict[str, Any] | None:
-        task_id = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1")).get("task_id", [""])[0]
-        text = await self._run(_select, task_id, "") if task_id else None
+        query = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1"))
+        task_id = query.get("task_id", [""])[0]
+        text = await self._run(_read, task_id, "") if task_id else None
         return None if text is None else json.loads(text)  # type: ignore[no-any-return]  # what `record` wrote
 
     async def _run(self, work: Callable[[str, str, str], str | None], task_id: str, text: str) -> str | None:
         return await asyncio.to_thread(work, self._path(), task_id, text)
 
 
-def _upsert(path: str, task_id: str, text: str) -> str | None:
+def _write(path: str, task_id: str, text: str) -> str | None:
     try:
         with closing(sqlite3.connect(path, timeout=2.0)) as db, db:
-            db.execute(_TABLE)
-            db.execute("INSERT INTO bento_rollout_plan VALUES (?, ?) ON CONFLICT(task_id) DO UPDATE SET "
-                       "plan = json_set(excluded.plan, '$.key', coalesce(json_extract(excluded.plan, '$.key'), json_extract(plan, '$.key')))",
-                       (task_id, text))
-            db.execute("DELETE FROM bento_rollout_plan WHERE task_id NOT IN (SELECT task_id FROM result)")
+            db.execute(TABLE)
+            db.execute(WRITE, (task_id, text))
+            db.execute(FORGET)
     except sqlite3.Error:
         return None
     return None
 
 
-def _select(path: str, task_id: str, _: str) -> str | None:
+def _read(path: str, task_id: str, _: str) -> str | None:
     try:
         with closing(sqlite3.connect(path, timeout=2.0)) as db:
-            row = db.execute("SELECT plan FROM bento_rollout_plan WHERE task_id = ?", (task_id,)).fetchone()
+            row = db.execute(READ, (task_id,)).fetchone()
     except sqlite3.Error:
         return None
     return None if row is None else str(row[0])

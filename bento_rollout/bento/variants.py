@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+import re
+import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from _bentoml_sdk.method import APIMethod
 from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.models import Model as ModelReference
 from _bentoml_sdk.service import Service
@@ -50,25 +54,37 @@ class Variant:
             raise InvalidValue(f"runner {self.runner!r} is not known; there are: {', '.join(RUNNERS)}")
         if self.url is not None or self.runner != "worker":
             place = f"url={self.url!r}" if self.url is not None else f"runner={self.runner!r}"
-            raise InvalidValue(f"{place} is not available in this version: candidates run in the worker (runner='worker')")
-        given = [name for name in ("service", "model") if getattr(self, name) is not None] + (["attributes"] if self.attributes else [])
+            raise InvalidValue(f"{place} is not available in this version: candidates run in the worker")
+        given = [name for name in ("service", "model") if getattr(self, name) is not None]
+        given += ["attributes"] if self.attributes else []
         if len(given) != 1:
-            raise InvalidValue(f"a Variant needs exactly one of service, model and attributes; got {', '.join(given) or 'none'}")
+            got = ", ".join(given) or "none"
+            raise InvalidValue(f"a Variant needs exactly one of service, model and attributes; got {got}")
 
 
 @dataclass
 class Definition:
-    """A variant as this process knows it: its service, and what its digest is made from."""
+    """A variant as this process knows it: its service, and what its digest is made from.
+
+    Attributes:
+        name: the variant.
+        service: whose endpoints answer.
+        inner: the class that is instantiated.
+        attributes: what replaces the champion's class attributes.
+        twin: whether it may be the same as another variant.
+        offers: the champion's endpoints at which it can answer.
+    """
 
     name: str
     service: Service[Any]
     inner: type
     attributes: dict[str, Any] = field(default_factory=dict)
     twin: bool = False
+    offers: frozenset[str] = frozenset()
 
     @property
     def models(self) -> list[ModelReference[Any]]:
-        """The model references of the class, by attribute name."""
+        """The model references of the class."""
         return [value for _, value in self.references]
 
     @property
@@ -79,21 +95,28 @@ class Definition:
 
     def pin(self, pins: Mapping[str, str]) -> None:
         """Replace tags like ``:latest`` by what they were resolved to when the service was started."""
+        new: dict[str, Any] = {}
         for name, value in self.references:
-            if isinstance(value, BentoModel) and (tag := pins.get(str(value.tag))) and tag != str(value.tag):
-                self.inner = type(self.inner.__name__, (self.inner,), {name: BentoModel(tag), **_identity(self.inner)})
-        if self.service.inner is not self.inner and issubclass(self.inner, self.service.inner):
-            self.service.inner = self.inner
+            tag = pins.get(str(value.tag)) if isinstance(value, BentoModel) else None
+            if tag is not None and isinstance(value, BentoModel) and tag != str(value.tag):
+                new[name] = BentoModel(tag)
+        if new:
+            self.inner = self.service.inner = _subclass(self.inner, new)
 
-    def digest(self, resolve: Any) -> str:
+    def digest(self, resolve: Callable[[Any], str]) -> str:
         """Return 16 hex digits that change with the class's source, its replaced attributes, and its models' tags.
 
         Args:
             resolve: returns the tag that a model reference stands for now.
         """
+        classes = (cls for cls in self.inner.__mro__ if cls.__module__ not in ("builtins", "typing", "abc"))
+        replaced = {
+            name: value for name, value in self.attributes.items() if not isinstance(value, ModelReference)
+        }
         parts = {
-            "source": [_source(cls) for cls in self.inner.__mro__ if cls.__module__ not in ("builtins", "typing", "abc")],
-            "attributes": {name: _describe(value, resolve) for name, value in sorted(self.attributes.items())},
+            # Once each: a subclass that only replaces attributes has the source of the class that it is made from.
+            "source": list(dict.fromkeys(_source(cls) for cls in classes)),
+            "attributes": {name: _describe(value) for name, value in sorted(replaced.items())},
             "models": {name: resolve(value) for name, value in self.references},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -105,53 +128,86 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
     Raises:
         Incompatible: when it is neither, or replaces an attribute that the champion's class does not have.
     """
-    variant = given if isinstance(given, Variant) else None
-    service = given if variant is None else variant.service
-    if variant is None or service is not None:
-        if not isinstance(service, Service):
-            raise Incompatible(f"candidate {name!r} must be a @bentoml.service class or a Variant, not {service!r}")
-        if service is champion.service:
-            raise Incompatible(f"candidate {name!r} is the decorated service itself; name another class, or Variant(model=…)")
-        return Definition(name, service, service.inner, twin=bool(variant and variant.twin))
-    attributes = dict(variant.attributes) if variant.attributes else _with_model(name, variant.model or "", champion)
+    variant = given if isinstance(given, Variant) else Variant(given) if given is not None else None
+    if variant is None or (variant.service is not None and not isinstance(variant.service, Service)):
+        wrong = None if variant is None else variant.service
+        raise Incompatible(f"candidate {name!r} must be a @bentoml.service class or a Variant, not {wrong!r}")
+    if variant.service is champion.service:
+        raise Incompatible(
+            f"candidate {name!r} is the decorated service itself; name another class, or Variant(model=…)"
+        )
+    if variant.service is not None:
+        return Definition(name, variant.service, variant.service.inner, twin=variant.twin)
+    attributes = dict(variant.attributes) or _with_model(name, variant.model or "", champion)
     for attribute, value in attributes.items():
         _check_kind(name, attribute, value, champion.inner)
-    inner = type(champion.inner.__name__, (champion.inner,), {**attributes, **_identity(champion.inner)})
-    made = Service(name=f"{champion.service.name}_{name}", config=dict(champion.service.config), inner=inner)
-    return Definition(name, made, inner, attributes, variant.twin)
+    inner = _subclass(champion.inner, attributes)
+    config = dict(champion.service.config)
+    made: Service[Any] = Service(name=f"{champion.service.name}_{name}", config=config, inner=inner)  # type: ignore[arg-type]  # a TypedDict whose copy is a dict
+    differing = {
+        key: value for key, value in attributes.items() if not _same(value, getattr(champion.inner, key))
+    }
+    return Definition(name, made, inner, differing, variant.twin)
 
 
 def _with_model(name: str, tag: str, champion: Definition) -> dict[str, Any]:
     found = champion.references
     if len(found) != 1:
         has = ", ".join(attribute for attribute, _ in found) or "none"
-        raise Incompatible(f"candidate {name!r}: Variant(model=…) needs a class with exactly one model reference; {champion.inner.__name__} has: {has}. Use Variant(attributes={{…}})")
+        raise Incompatible(
+            f"candidate {name!r}: Variant(model=…) needs a class with exactly one model reference; "
+            f"{champion.inner.__name__} has: {has}. Use Variant(attributes={{…}})"
+        )
     attribute, old = found[0]
     if not isinstance(old, BentoModel):
-        raise Incompatible(f"candidate {name!r}: {attribute!r} is a {type(old).__name__}; use Variant(attributes={{{attribute!r}: …}})")
+        raise Incompatible(
+            f"candidate {name!r}: {attribute!r} is a {type(old).__name__}; "
+            f"use Variant(attributes={{{attribute!r}: …}})"
+        )
     return {attribute: BentoModel(tag)}
 
 
 def _check_kind(name: str, attribute: str, value: Any, inner: type) -> None:
     if not hasattr(inner, attribute):
-        has = ", ".join(sorted(n for n in vars(inner) if not n.startswith("__")))
-        raise Incompatible(f"candidate {name!r} replaces {attribute!r}, which {inner.__name__} does not have; it has: {has}")
+        own = {key for cls in inner.__mro__[:-1] for key in vars(cls) if not key.startswith("__")}
+        raise Incompatible(
+            f"candidate {name!r} replaces {attribute!r}, which {inner.__name__} does not have; "
+            f"it has: {', '.join(sorted(own))}"
+        )
     old = inspect.getattr_static(inner, attribute)
-    for kind, word in ((ModelReference, "a model reference"), (Dependency, "a dependency")):
-        if isinstance(old, kind) != isinstance(value, kind):
-            raise Incompatible(f"candidate {name!r} replaces {attribute!r}, {_kind(old)}, by {_kind(value)}; it must stay {word if isinstance(old, kind) else 'no ' + word}")
-    if callable(old) != callable(value) and not isinstance(old, (ModelReference, Dependency)):
+    if _kind(old) != _kind(value):
         raise Incompatible(f"candidate {name!r} replaces {attribute!r}, {_kind(old)}, by {_kind(value)}")
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, ModelReference):
         return "a model reference"
-    return "a dependency" if isinstance(value, Dependency) else f"a {type(value).__name__}"
+    if isinstance(value, Dependency):
+        return "a dependency"
+    if isinstance(value, APIMethod):
+        return "an endpoint"
+    if inspect.isclass(value):
+        return "a class"
+    return "a function" if callable(value) else "a value"
 
 
-def _identity(inner: type) -> dict[str, Any]:
-    return {"__module__": inner.__module__, "__qualname__": inner.__qualname__, "__doc__": inner.__doc__}
+def _same(value: Any, old: Any) -> bool:
+    if isinstance(value, (ModelReference, Dependency)):
+        return _describe(value) == _describe(old)
+    try:
+        return type(value) is type(old) and bool(value == old)
+    except Exception:  # noqa: BLE001 - arrays and the like; then it is another one
+        return value is old
+
+
+def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
+    body = {
+        **attributes,
+        "__module__": inner.__module__,
+        "__qualname__": inner.__qualname__,
+        "__doc__": inner.__doc__,
+    }
+    return types.new_class(inner.__name__, (inner,), {}, lambda namespace: namespace.update(body))
 
 
 def _source(cls: type) -> str:
@@ -159,13 +215,24 @@ def _source(cls: type) -> str:
     try:
         return inspect.getsource(cls)
     except (OSError, TypeError):
-        codes = [f"{name}:{value.__code__.co_code.hex()}" for name, value in sorted(vars(cls).items()) if inspect.isfunction(value)]
+        functions = ((name, value) for name, value in sorted(vars(cls).items()) if inspect.isfunction(value))
+        codes = [f"{name}:{value.__code__.co_code.hex()}" for name, value in functions]
         return f"{cls.__module__}.{cls.__qualname__}:{codes}"
 
 
-def _describe(value: Any, resolve: Any) -> str:
-    if isinstance(value, ModelReference):
-        return str(resolve(value))
+def _describe(value: Any) -> str:
+    """Return text that is the same in every process for the same value, as far as that can be known."""
     if isinstance(value, Dependency):
         return f"depends:{value.on.name if value.on else value.url or value.deployment}"
-    return repr(value)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        try:
+            return f"{value.__module__}.{value.__qualname__}:{inspect.getsource(value)}"
+        except (OSError, TypeError):
+            return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, (set, frozenset)):
+        return repr(sorted(map(_describe, value)))
+    if isinstance(value, np.ndarray):
+        return (
+            f"{value.dtype}{value.shape}:{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+        )
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
 import anyio.to_thread
 from _bentoml_impl.client import RemoteProxy
-from _bentoml_sdk.method import APIMethod
-from bentoml._internal.marshal.dispatcher import CorkDispatcher
-from bentoml._internal.runner.container import AutoContainer
-from bentoml.exceptions import ServiceUnavailable
 
 from ..threads import DaemonThreads
+from .batching import Batcher
+from .calling import Inside, VariantCalls, bound_hooks
 from .context import ACTIVE
+from .converting import Converter
+from .method import Method
 from .variants import Definition
 
 __all__ = ["WorkerRunner"]
 
 Observe = Callable[[str, int], None]
+
+FAREWELL = 10.0
+"""Seconds that a candidate's shutdown hooks may take."""
+
+
+class Exited(Exception):
+    """A candidate's code asked the whole process to end."""
 
 
 class WorkerRunner:
@@ -34,22 +40,32 @@ class WorkerRunner:
         context: the service's context, for methods that ask for it.
         threads: how many sync calls run at a time.
         observe: told each batch's endpoint and size.
+        converters: by endpoint, what makes the variant's own input classes of the champion's.
     """
 
     kind = "worker"
 
-    def __init__(self, definition: Definition, context: Any, threads: int, observe: Observe) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        context: Any,
+        threads: int,
+        observe: Observe,
+        converters: Mapping[str, Converter],
+    ) -> None:
         self.name = definition.name
         self.definition = definition
         self.state = "starting"
         self.error: str | None = None
         self.instance: Any = None
+        self.calls: VariantCalls = VariantCalls(definition.name, None, {}, context)
         self._context = context
         self._limit = threads
         self._observe = observe
-        self._threads: DaemonThreads | AdoptedThreads | None = None
-        self._methods: Mapping[str, APIMethod[..., Any]] = {}
-        self._dispatchers: dict[str, CorkDispatcher[Any, Any]] = {}
+        self._converters = converters
+        self._threads: DaemonThreads | AdoptedThreads = AdoptedThreads(threads)
+        self._methods: Mapping[str, Method] = {}
+        self._batchers: dict[str, Batcher] = {}
 
     @property
     def ready(self) -> bool:
@@ -61,59 +77,113 @@ class WorkerRunner:
         """The service's context: request and response of the call that is being served."""
         return self._context
 
-    def adopt(self, instance: Any, methods: Mapping[str, APIMethod[..., Any]]) -> None:
+    def offers(self, endpoint: str) -> bool:
+        """Whether it can stand in for the champion at an endpoint."""
+        return endpoint in self.definition.offers
+
+    def method(self, endpoint: str) -> Method:
+        """Return the variant's own method of an endpoint."""
+        return self._methods[endpoint]
+
+    # -- its life ---------------------------------------------------------------------------------------------
+
+    def adopt(self, instance: Any, methods: Mapping[str, Method]) -> None:
         """Use an instance that BentoML made and started: the decorated service's own."""
-        self._begin(instance, methods, AdoptedThreads(self._limit))
+        self.calls = VariantCalls(self.name, instance, methods, self._context)
+        self._begin(instance, methods)
 
     async def start(self) -> None:
         """Make the instance as BentoML does it and run its startup hooks; what goes wrong is this variant's failure."""
+        methods = self.definition.service.apis
         try:
-            instance = await self._instance()
-            instance.__self_proxy__ = LocalCalls(self)
+            instance = await self._beside(self.definition.service, "start")
+            self.calls = VariantCalls(self.name, instance, methods, self._context)
+            instance.__self_proxy__ = OwnCalls(self.calls)
+            instance.to_async = Inside("to_async", self.calls)
+            instance.to_sync = Inside("to_sync", self.calls)
             for dependency in self.definition.service.dependencies:
                 if isinstance(real := getattr(instance, dependency), RemoteProxy):
                     await real.__aenter__()
-            self.instance = instance
-            await self._hooks("__bentoml_startup_hook__")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that cannot load is `failed`, no more
+            await self._hooks(instance, "__bentoml_startup_hook__")
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it cannot load: it is `failed`
             self.state, self.error = "failed", f"{type(error).__name__}: {error}"[:2000]
             return
-        self._begin(instance, self.definition.service.apis, DaemonThreads(self._limit, self.name))
+        self._threads = DaemonThreads(self._limit, self.name)
+        self._begin(instance, methods)
 
     async def close(self) -> None:
         """Run the instance's shutdown hooks (not those of an adopted one: BentoML does that)."""
-        adopted = self.instance is not None and not isinstance(getattr(self.instance, "__self_proxy__", None), LocalCalls)
         was, self.state = self.state, "unready"
-        for dispatcher in self._dispatchers.values():
-            dispatcher.shutdown()
-        if was == "ready" and not adopted:
-            await self._hooks("__bentoml_shutdown_hook__")
-        if self._threads is not None:
+        for batcher in self._batchers.values():
+            batcher.close()
+        try:
+            if was == "ready" and not self._adopted:
+                hooks = self._hooks(self.instance, "__bentoml_shutdown_hook__")
+                await asyncio.wait_for(hooks, FAREWELL)
+        finally:
             self._threads.close()
+            self.calls.close()
+
+    @property
+    def _adopted(self) -> bool:
+        return isinstance(self._threads, AdoptedThreads)
+
+    def _begin(self, instance: Any, methods: Mapping[str, Method]) -> None:
+        self.instance, self._methods = instance, methods
+        for name, method in methods.items():
+            if method.batchable:
+                run = functools.partial(self._guarded_run, method)
+                self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
+        self.state, self.error = "ready", None
+
+    async def _hooks(self, instance: Any, mark: str) -> None:
+        for hook in bound_hooks(instance, self.definition.service.inner, mark):
+            result = hook() if inspect.iscoroutinefunction(hook) else await self._beside(hook, "hook")
+            if inspect.isawaitable(result):
+                await result
+
+    async def _beside(self, func: Callable[[], Any], what: str) -> Any:
+        """Call a function in a thread, so that one which hangs holds nothing; on the loop if it needs one."""
+        threads = DaemonThreads(1, f"{self.name}-{what}")
+        try:
+            return await threads.run(func)
+        except RuntimeError as error:
+            if "event loop" not in str(error):
+                raise
+        finally:
+            threads.close()
+        return func()
+
+    # -- its answers ------------------------------------------------------------------------------------------
 
     async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an endpoint and return its answer."""
         token = ACTIVE.set(self)
         try:
-            method = self._methods[endpoint]
-            if method.batchable:
-                return await self._batched(endpoint, method, args, kwargs)
-            if inspect.iscoroutinefunction(method.func):
-                return await self.bound(method)(*args, **self.with_context(method, kwargs))
-            return await self._in_thread(self.bound(method), *args, **self.with_context(method, kwargs))
+            args, given = self._converted(endpoint, args, kwargs)
+            if (batcher := self._batchers.get(endpoint)) is not None:
+                return await batcher(args, given)
+            return await self._guarded(self._run(self._methods[endpoint], args, given))
         finally:
             ACTIVE.reset(token)
 
-    async def stream(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint; a sync generator is stepped in this variant's threads."""
         method = self._methods[endpoint]
-        items = self.bound(method)(*args, **self.with_context(method, kwargs))
-        step = items.__anext__ if inspect.isasyncgen(items) else functools.partial(self._in_thread, _step, items)
+        args, given = self._converted(endpoint, args, kwargs)
+        items = method.func(self.instance, *args, **self._with_context(method, given))
+        step = (
+            items.__anext__
+            if inspect.isasyncgen(items)
+            else functools.partial(self._threads.run, _step, items)
+        )
         try:
             while True:
                 token = ACTIVE.set(self)
                 try:
-                    item = await step()
+                    item = await self._guarded(step())
                 except StopAsyncIteration:
                     return
                 finally:
@@ -124,62 +194,34 @@ class WorkerRunner:
         finally:
             await _finish(items)
 
-    def with_context(self, method: APIMethod[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return keyword arguments with this method's own context parameter, if it has one and nobody gave it."""
-        if method.ctx_param is None or method.ctx_param in kwargs:
-            return dict(kwargs)
-        return {**kwargs, method.ctx_param: self._context}
+    async def _run(self, method: Method, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        kwargs = self._with_context(method, kwargs)
+        if inspect.iscoroutinefunction(method.func):
+            return await method.func(self.instance, *args, **kwargs)
+        return await self._threads.run(method.func, self.instance, *args, **kwargs)
 
-    def bound(self, method: APIMethod[..., Any]) -> Callable[..., Any]:
-        """Return the user's function, bound to this instance."""
-        return functools.partial(method.func, self.instance)
+    async def _guarded_run(self, method: Method, batch: Any) -> Any:
+        return await self._guarded(self._run(method, (batch,), {}))
 
-    def _begin(self, instance: Any, methods: Mapping[str, APIMethod[..., Any]], threads: DaemonThreads | AdoptedThreads) -> None:
-        self.instance, self._methods, self._threads = instance, methods, threads
-        self._dispatchers = {name: _dispatcher(method) for name, method in methods.items() if method.batchable}
-        self.state, self.error = "ready", None
-
-    async def _instance(self) -> Any:
-        """Make the instance in a thread, so that one which hangs holds nothing; on the loop if it needs one."""
+    async def _guarded(self, work: Awaitable[Any]) -> Any:
+        """Wait for a variant's code; a candidate that asks the process to end has failed, no more."""
         try:
-            return await DaemonThreads(1, f"{self.name}-start").run(self.definition.service)
-        except RuntimeError as error:
-            if "event loop" not in str(error):
+            return await work
+        except (SystemExit, KeyboardInterrupt) as error:
+            if self._adopted:
                 raise
-        return self.definition.service()
+            raise Exited(f"variant {self.name!r} raised {type(error).__name__}") from error
 
-    async def _hooks(self, mark: str) -> None:
-        for name in dir(self.definition.service.inner):
-            member = getattr(self.definition.service.inner, name, None)
-            if not name.startswith("__") and callable(member) and getattr(member, mark, False):
-                result = getattr(self.instance, name)()
-                if inspect.isawaitable(result):
-                    await result
+    def _converted(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        converter = self._converters.get(endpoint)
+        return (args, dict(kwargs)) if converter is None else converter(args, kwargs)
 
-    async def _in_thread(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        assert self._threads is not None  # noqa: S101 - set when it became ready
-        return await self._threads.run(func, *args, **kwargs)
-
-    async def _batched(self, endpoint: str, method: APIMethod[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Wait in this variant's own batch; the batch runs in the context of one of its requests."""
-        values = [*args, *(value for name, value in kwargs.items() if name != method.ctx_param)]
-        if len(values) != 1:
-            raise TypeError("Batch inference function only accept one argument")
-        context = contextvars.copy_context()
-
-        async def infer(batches: Sequence[Any]) -> Sequence[Any]:
-            self._observe(endpoint, len(batches))
-            if len(batches) == 0:
-                return []
-            batch, indices = AutoContainer.batches_to_batch(batches, method.batch_dim[0])
-            func = functools.partial(self.bound(method), batch, **self.with_context(method, {}))
-            if inspect.iscoroutinefunction(method.func):
-                result = await _in_context(context, func())
-            else:
-                result = await self._in_thread(context.copy().run, func)
-            return AutoContainer.batch_to_batches(result, indices, method.batch_dim[1])
-
-        return await self._dispatchers[endpoint](infer)(values[0])
+    def _with_context(self, method: Method, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if method.ctx_param is None or method.ctx_param in kwargs:
+            return kwargs
+        return {**kwargs, method.ctx_param: self._context}
 
 
 class AdoptedThreads:
@@ -196,21 +238,14 @@ class AdoptedThreads:
         """Nothing to close: the threads are BentoML's."""
 
 
-class LocalCalls:
+class OwnCalls:
     """Lets ``self.other(…)`` in a candidate stay in the candidate, with the context filled in."""
 
-    def __init__(self, runner: WorkerRunner) -> None:
-        self._runner = runner
+    def __init__(self, calls: VariantCalls) -> None:
+        self._calls = calls
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = self._runner.definition.service.apis[name]
-        runner = self._runner
-
-        @functools.wraps(method.func)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return method.func(runner.instance, *args, **runner.with_context(method, kwargs))
-
-        return call
+        return self._calls.as_it_is(name)
 
 
 _END = object()
@@ -218,10 +253,7 @@ _END = object()
 
 def _step(items: Any) -> Any:
     """Take one item of a sync generator."""
-    try:
-        return next(items)
-    except StopIteration:
-        return _END
+    return next(items, _END)
 
 
 async def _finish(items: Any) -> None:
@@ -232,30 +264,3 @@ async def _finish(items: Any) -> None:
             items.close()
         except ValueError:  # it is running in a thread right now; it ends there
             return
-
-
-async def _in_context(context: contextvars.Context, work: Any) -> Any:
-    """Run work in a context that is not the caller's."""
-    async def step() -> Any:
-        return await work
-
-    task = context.run(asyncio.get_running_loop().create_task, step())
-    try:
-        return await task
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-
-
-def _dispatcher(method: APIMethod[..., Any]) -> CorkDispatcher[Any, Any]:
-    """Return a batcher whose controller lives in an empty context: it keeps no request alive."""
-    def overloaded() -> Any:
-        raise ServiceUnavailable("process is overloaded")
-
-    dispatcher: CorkDispatcher[Any, Any] = CorkDispatcher(
-        max_latency_in_ms=method.max_latency_ms, max_batch_size=method.max_batch_size, fallback=overloaded,
-        get_batch_size=functools.partial(AutoContainer.get_batch_size, batch_dim=method.batch_dim[0]),
-        batch_dim=method.batch_dim,
-    )
-    dispatcher._controller = contextvars.Context().run(asyncio.get_running_loop().create_task, dispatcher.controller())
-    return dispatcher

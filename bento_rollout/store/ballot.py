@@ -73,7 +73,9 @@ class Ballot:
             write_json(self._flip, asdict(proposal))
             yield proposal
         except OSError as error:
-            raise StoreUnreachable(f"{self._folder} cannot be written: {error.strerror}; nothing changed") from None
+            raise StoreUnreachable(
+                f"{self._folder} cannot be written: {error.strerror}; nothing changed"
+            ) from None
         finally:
             self._clear(proposal)
             os.close(fd)
@@ -135,16 +137,22 @@ class Ballot:
         return found
 
     def _claim(self) -> int:
-        deadline = time.monotonic() + 0.25  # a worker that looks whether the proposer lives holds it for a moment
+        deadline = (
+            time.monotonic() + 0.25
+        )  # a worker that looks whether the proposer lives holds it for a moment
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             while (fd := try_lock(self._lock)) is None:
                 if time.monotonic() > deadline:
                     data = read_json(self._flip) or {}
-                    raise Refused(f"another flip is being prepared: to {data.get('target', '?')!r} by {data.get('author', '?')}; wait for it, then look at `status`")
+                    raise Refused(
+                        f"another flip is being prepared: to {data.get('target', '?')!r} by {data.get('author', '?')}; wait for it, then look at `status`"
+                    )
                 time.sleep(0.005)
         except OSError as error:
-            raise StoreUnreachable(f"{self._folder} cannot be written: {error.strerror}; nothing changed") from None
+            raise StoreUnreachable(
+                f"{self._folder} cannot be written: {error.strerror}; nothing changed"
+            ) from None
         return fd
 
     def _votes(self, proposal_id: str) -> Path:

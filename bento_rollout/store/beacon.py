@@ -87,7 +87,9 @@ class Beacon:
         finds the copy older goes to the database.
         """
         with suppress(OSError):
-            write_json(self.folder / "state.json", {"store": store_id, "commit": commit.model_dump(mode="json")})
+            write_json(
+                self.folder / "state.json", {"store": store_id, "commit": commit.model_dump(mode="json")}
+            )
         self._raise(commit.revision)
 
     def poke(self) -> None:
@@ -143,6 +145,10 @@ def check_rewound(beacon: Beacon, current: int, store_id: str, where: str) -> No
         return
     remedy = "put the right file back, or run `bento-rollout doctor --repair`"
     if (other := beacon.store_id()) != store_id:
-        raise StoreCorrupt(f"{where} is another database ({store_id}) than the one that {known.state.name!r} was committed to ({other}); {remedy}")
+        raise StoreCorrupt(
+            f"{where} is another database ({store_id}) than the one that {known.state.name!r} was committed to ({other}); {remedy}"
+        )
     if current < known.revision:
-        raise StoreCorrupt(f"{where} went back: it holds revision {current} of {known.state.name!r}, and revision {known.revision} was committed; {remedy}")
+        raise StoreCorrupt(
+            f"{where} went back: it holds revision {current} of {known.state.name!r}, and revision {known.revision} was committed; {remedy}"
+        )

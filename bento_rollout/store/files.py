@@ -81,7 +81,9 @@ def locked(path: Path, what: str, timeout: float = 5.0) -> Iterator[int]:
         path.parent.mkdir(parents=True, exist_ok=True)
         while (fd := try_lock(path)) is None:
             if time.monotonic() > deadline:
-                raise StoreUnreachable(f"another process has held {what} for over {timeout:g} s ({path}); nothing changed")
+                raise StoreUnreachable(
+                    f"another process has held {what} for over {timeout:g} s ({path}); nothing changed"
+                )
             time.sleep(0.002)
     except OSError as error:
         raise StoreUnreachable(f"{path} cannot be written: {error.strerror}; nothing changed") from None

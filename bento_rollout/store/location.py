@@ -46,9 +46,13 @@ def locate(url: str | None = None, environ: Mapping[str, str] | None = None) -> 
     elif text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
         path = Path(text.removeprefix("sqlite:///")).expanduser()
     elif text.startswith(("postgresql://", "postgres://")):
-        raise InvalidValue("BENTO_ROLLOUT_STORE names PostgreSQL, which this version cannot use yet: use sqlite:///PATH")
+        raise InvalidValue(
+            "BENTO_ROLLOUT_STORE names PostgreSQL, which this version cannot use yet: use sqlite:///PATH"
+        )
     else:
-        raise InvalidValue(f"BENTO_ROLLOUT_STORE is {text!r}: write sqlite:///PATH (four slashes begin an absolute path)")
+        raise InvalidValue(
+            f"BENTO_ROLLOUT_STORE is {text!r}: write sqlite:///PATH (four slashes begin an absolute path)"
+        )
     path = path.absolute()
     if environ.get("BENTO_ROLLOUT_SINGLE_REPLICA") == "1":
         return Location(path, durable=True)
@@ -79,6 +83,11 @@ def _file_system(path: Path) -> str:
     for line in lines:
         left, _, right = line.partition(" - ")
         fields, rest = left.split(), right.split()
-        if len(fields) > 4 and rest and (real + "/").startswith(fields[4].rstrip("/") + "/") and len(fields[4]) >= len(best):
+        if (
+            len(fields) > 4
+            and rest
+            and (real + "/").startswith(fields[4].rstrip("/") + "/")
+            and len(fields[4]) >= len(best)
+        ):
             best, kind = fields[4], rest[0]
     return kind

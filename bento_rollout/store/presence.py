@@ -80,7 +80,9 @@ class Presence:
         self._folder.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + 5.0
         while (lock := try_lock(self._folder / f"{self.token}.lock")) is None:
-            if time.monotonic() > deadline:  # only somebody who looks whether we live can hold it, for a moment
+            if (
+                time.monotonic() > deadline
+            ):  # only somebody who looks whether we live can hold it, for a moment
                 raise OSError("another process holds this worker's own lock")
             time.sleep(0.001)
         self._lock = lock

@@ -79,7 +79,9 @@ class SQLiteStore:
         """Return the commits of a rollout, newest first."""
         query = f"SELECT {_COLUMNS} FROM revisions WHERE name = ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - constants
         with self._open() as db:
-            rows = db.execute(query, (check_name(name, "rollout name"), -1 if limit is None else limit)).fetchall()
+            rows = db.execute(
+                query, (check_name(name, "rollout name"), -1 if limit is None else limit)
+            ).fetchall()
         return [_commit_of(row) for row in rows]
 
     def commit(self, commit: Commit, *, after: int) -> None:
@@ -88,11 +90,16 @@ class SQLiteStore:
         with beacon.writing():
             with self._open() as db:
                 db.execute("BEGIN IMMEDIATE")
-                (current,) = db.execute("SELECT coalesce(max(revision), 0) FROM revisions WHERE name = ?", (name,)).fetchone()
+                (current,) = db.execute(
+                    "SELECT coalesce(max(revision), 0) FROM revisions WHERE name = ?", (name,)
+                ).fetchone()
                 identity = _identity(db)
                 check_rewound(beacon, current, identity, str(self.path))
                 if current != after:
-                    raise Conflict(f"{name!r} is at revision {current}, not {after}: somebody else changed it; look at `bento-rollout history {name}` and try again", current)
+                    raise Conflict(
+                        f"{name!r} is at revision {current}, not {after}: somebody else changed it; look at `bento-rollout history {name}` and try again",
+                        current,
+                    )
                 _insert(db, commit)
                 db.execute("COMMIT")
             beacon.publish(commit, identity)
@@ -142,7 +149,9 @@ class SQLiteStore:
         with self._open() as db:
             found = [row[0] for row in db.execute("PRAGMA quick_check(5)")]
         if found != ["ok"]:
-            raise StoreCorrupt(f"{self.path} is damaged: {'; '.join(found)[:300]}; restore a backup, or run `bento-rollout doctor --repair`")
+            raise StoreCorrupt(
+                f"{self.path} is damaged: {'; '.join(found)[:300]}; restore a backup, or run `bento-rollout doctor --repair`"
+            )
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -157,14 +166,23 @@ class SQLiteStore:
         if not self.path.exists() or self.path.stat().st_size == 0:
             copies = [folder.parent.name for folder in self.folder.glob("*/state.json")]
             if copies:
-                raise StoreCorrupt(f"the store {self.path} is {'empty' if self.path.exists() else 'gone'}, and a last good copy of {', '.join(sorted(copies))} lies beside it; restore a backup, or run `bento-rollout doctor --repair`")
+                raise StoreCorrupt(
+                    f"the store {self.path} is {'empty' if self.path.exists() else 'gone'}, and a last good copy of {', '.join(sorted(copies))} lies beside it; restore a backup, or run `bento-rollout doctor --repair`"
+                )
             if not self._create:
-                raise StoreUnreachable(f"there is no store at {self.path}; start the service once, or set BENTO_ROLLOUT_STORE to where it is")
+                raise StoreUnreachable(
+                    f"there is no store at {self.path}; start the service once, or set BENTO_ROLLOUT_STORE to where it is"
+                )
             self._make_folder()
             mode = "rwc"
         elif not _writable(self.path):
             mode = "ro"
-        db = sqlite3.connect(f"file:{quote(str(self.path))}?mode={mode}", uri=True, timeout=self._patience, isolation_level=None)
+        db = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode={mode}",
+            uri=True,
+            timeout=self._patience,
+            isolation_level=None,
+        )
         try:
             db.execute("PRAGMA synchronous = FULL")
             self._migrate(db)
@@ -185,9 +203,17 @@ class SQLiteStore:
         if version == SCHEMA and owner == APPLICATION_ID:
             return
         if version > SCHEMA and owner == APPLICATION_ID:
-            raise StoreUnreachable(f"{self.path} has schema {version}, and this version knows up to {SCHEMA}: use a newer bento_rollout")
-        if not self._create or owner not in (0, APPLICATION_ID) or (owner == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
-            raise StoreCorrupt(f"{self.path} is not a store of bento_rollout; set BENTO_ROLLOUT_STORE to where it is")
+            raise StoreUnreachable(
+                f"{self.path} has schema {version}, and this version knows up to {SCHEMA}: use a newer bento_rollout"
+            )
+        if (
+            not self._create
+            or owner not in (0, APPLICATION_ID)
+            or (owner == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        ):
+            raise StoreCorrupt(
+                f"{self.path} is not a store of bento_rollout; set BENTO_ROLLOUT_STORE to where it is"
+            )
         db.execute("BEGIN IMMEDIATE")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version < SCHEMA:
@@ -203,20 +229,40 @@ class SQLiteStore:
 def _identity(db: sqlite3.Connection) -> str:
     row = db.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
     if row is None:
-        raise StoreCorrupt("the store has lost its id; restore a backup, or run `bento-rollout doctor --repair`")
+        raise StoreCorrupt(
+            "the store has lost its id; restore a backup, or run `bento-rollout doctor --repair`"
+        )
     return str(row[0])
 
 
 def _insert(db: sqlite3.Connection, commit: Commit) -> None:
     state = commit.state.model_dump_json()
-    db.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-               (commit.state.name, commit.revision, commit.parent, commit.time, commit.author, commit.action, commit.reason, state))
+    db.execute(
+        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            commit.state.name,
+            commit.revision,
+            commit.parent,
+            commit.time,
+            commit.author,
+            commit.action,
+            commit.reason,
+            state,
+        ),
+    )
 
 
 def _commit_of(row: tuple[int, float, str, str, str, str]) -> Commit:
     parent, time, author, action, reason, state = row
     try:
-        return Commit(state=RolloutState.load(json.loads(state)), parent=parent, time=time, author=author, action=action, reason=reason)
+        return Commit(
+            state=RolloutState.load(json.loads(state)),
+            parent=parent,
+            time=time,
+            author=author,
+            action=action,
+            reason=reason,
+        )
     except (ValueError, TypeError, ValidationError) as error:
         raise StoreCorrupt(f"a stored revision is damaged: {' '.join(str(error).split())[:200]}") from None
 
@@ -234,4 +280,6 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreUnreachable:
     if isinstance(error, sqlite3.OperationalError) or "disk" in text:
         hint = "; free some space" if "full" in text else ""
         return StoreUnreachable(f"the store {path} cannot be used: {text}{hint}; nothing changed")
-    return StoreCorrupt(f"the store {path} is damaged: {text}; restore a backup, or run `bento-rollout doctor --repair`")
+    return StoreCorrupt(
+        f"the store {path} is damaged: {text}; restore a backup, or run `bento-rollout doctor --repair`"
+    )

@@ -36,8 +36,14 @@ def _logger() -> Any:
         terminal = sys.stderr.isatty()
     except (AttributeError, ValueError):
         terminal = False
-    last: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
-    processors = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), last]
+    last: Any = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
+    )
+    processors = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        last,
+    ]
     return structlog.wrap_logger(_Stderr(), processors=processors)
 
 

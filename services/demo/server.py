@@ -54,22 +54,22 @@ def serving(home: Path, log: Path) -> Iterator[int]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_ready(server, port, log)
+        wait_ready(server, port)
         yield port
     finally:
         stop(server)
 
 
-def wait_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return once the service says that it is ready; raise with the end of its log if it cannot be."""
+def wait_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return once the service says that it is ready; raise if it cannot be."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise RuntimeError(f"the service did not start (exit {server.returncode}):\n{tail(log)}")
+            raise RuntimeError(f"the service did not start (exit {server.returncode})")
         if is_ready(port):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"the service was not ready after {START_TIMEOUT:.0f} s:\n{tail(log)}")
+    raise RuntimeError(f"the service was not ready after {START_TIMEOUT:.0f} s")
 
 
 def is_ready(port: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from bento_rollout.admin.tokens import Tokens
 from bento_rollout.cli import main
 from bento_rollout.opening import first_commit
+from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.presence import Card, Presence, VariantCard
 from bento_rollout.store.sqlite import SQLiteStore
@@ -31,6 +32,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteStore:
     store = SQLiteStore(tmp_path / "rollouts.db", create=True)
     store.commit(first_commit("screening", "logistic", RolloutSpec.parse({}), DIGESTS), after=0)
     return store
+
+
+@pytest.fixture
+def screening(store: SQLiteStore) -> Rollout:
+    """The rollout ``screening`` as its operator ann sees it; nobody serves it yet."""
+    return open_rollout("screening", author="ann")
 
 
 @pytest.fixture

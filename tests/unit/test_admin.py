@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from bento_rollout.admin import admin_app
+from bento_rollout.admin.reading import parse_json
 from bento_rollout.admin.tokens import Tokens
+from bento_rollout.errors import InvalidValue
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.store.presence import Presence, VariantCard
 from bento_rollout.store.sqlite import SQLiteStore
@@ -243,6 +245,12 @@ def test_not_json(door: Door, content: bytes) -> None:
     document = problem(door.send("weights", content), 400)
     assert len(document["detail"]) < 500
     assert door.state()["revision"] == 1
+
+
+def test_lone_surrogates() -> None:
+    """Text that no store could keep is refused wherever it stands."""
+    with pytest.raises(InvalidValue, match="UTF-8"):
+        parse_json(b'{"a": [{"\\udcff": 1}]}')
 
 
 def test_announced_length(door: Door) -> None:

@@ -152,6 +152,13 @@ def test_pipe_as_token_file(store: SQLiteStore, tmp_path: Path) -> None:
     problem(Door(Tokens(path=tmp_path / "tokens")).ask("GET", "/rollout/admin/state"), 403)
 
 
+def test_broken_token_file_knows_nobody(tmp_path: Path) -> None:
+    """Beside a broken file not even the token of the environment is known."""
+    tokens = Tokens(TOKEN, tmp_path / "nowhere")
+    assert (tokens.name_of(TOKEN.encode()), tokens.names) == (None, ())
+    assert "nowhere" in (tokens.problem or "")
+
+
 def test_empty_token_file() -> None:
     """A file without tokens configures none."""
     assert parse_tokens("# nobody\n\n") == ()
@@ -176,7 +183,7 @@ def test_waiting_flip(door: Door, join: Callable[..., Presence]) -> None:
     async def story() -> tuple[list[int], list[int], float]:
         async with client(door.app) as http:
             slow = {"to": "boosted", "timeout": 3}
-            flips = [asyncio.create_task(http.post("/rollout/admin/flip", json=slow)) for _ in range(8)]
+            flips = [asyncio.create_task(http.post("/rollout/admin/flip", json=slow)) for _ in range(16)]
             await asyncio.sleep(0.3)
             began = time.monotonic()
             quick = [await http.get("/rollout/admin/state"), await http.post("/rollout/admin/rollback")]

@@ -1,0 +1,212 @@
+"""How long a flip takes on four workers under load: until it is acknowledged, and until the last worker serves it.
+
+Run ``python -m benchmarks.flip``. A real ``bentoml serve`` with 4 workers gets requests over 32 connections; another
+process flips to and fro. Bars hold at half of the saturated rate: median under 50 ms without hooks, under 300 ms with a
+``before_flip`` hook of 10 ms. At the saturated rate the times are printed without a bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONNECTIONS = 32
+BARS = {"no hook": 0.050, "10 ms hook": 0.300}
+REQUEST = b"POST /who HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+FLIPPER = """
+import sys, time
+from bento_rollout import open_rollout
+rollout = open_rollout("flipping")
+for line in sys.stdin:
+    began = time.monotonic()
+    rollout.flip(line.strip())
+    print(began, time.monotonic(), flush=True)
+"""
+
+
+@dataclass
+class Load:
+    """Requests over keep-alive connections, and who answered them when."""
+
+    port: int
+    pause: float = 0.0
+    answers: list[tuple[float, float, str, str]] = field(default_factory=list)
+    failures: int = 0
+    running: bool = True
+
+    async def connection(self) -> None:
+        """Send one request after the other until the load ends."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        while self.running:
+            began = time.monotonic()
+            writer.write(REQUEST)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+            if " 200 " not in head.split("\r\n")[0]:
+                self.failures += 1
+            else:
+                self.answers.append(
+                    (
+                        began,
+                        time.monotonic(),
+                        body.decode(),
+                        head.split("x-rollout-variant: ")[1].split("\r\n")[0],
+                    )
+                )
+            if self.pause:
+                await asyncio.sleep(max(0.0, began + self.pause - time.monotonic()))
+        writer.close()
+
+    @contextlib.asynccontextmanager
+    async def going(self) -> AsyncIterator[Load]:
+        """Keep the connections busy inside the block."""
+        tasks = [asyncio.create_task(self.connection()) for _ in range(CONNECTIONS)]
+        try:
+            yield self
+        finally:
+            self.running = False
+            await asyncio.gather(*tasks)
+
+
+@contextlib.contextmanager
+def served(home: str, *, hook: bool) -> Iterator[int]:
+    """Serve the benchmark's service and yield its port once all four workers are there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    os.environ.update(
+        BENTOML_HOME=home, BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db", BENTOML_DO_NOT_TRACK="1"
+    )
+    environ = {**os.environ, **({"BENCH_HOOK": "1"} if hook else {})}
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "benchmarks.flip_service:Flipping",
+        "--port",
+        str(port),
+    ]
+    with Path(home, "server.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=Path(__file__).parents[1])
+    try:
+        _wait_for_workers(port, server)
+        yield port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+
+
+def _wait_for_workers(port: int, server: subprocess.Popen[bytes]) -> None:
+    from bento_rollout import open_rollout
+    from bento_rollout.errors import RolloutError
+
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError, RolloutError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
+            if len(open_rollout("flipping").status()["workers"]) == 4:  # noqa: PLR2004 - as the service says
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the service did not start; see server.log in its home")
+
+
+async def saturated(port: int, seconds: float = 3.0) -> float:
+    """Return the requests a second that the connections reach together."""
+    async with Load(port).going() as load:
+        await asyncio.sleep(seconds)
+        return len(load.answers) / seconds
+
+
+async def flips(port: int, count: int, pause: float) -> tuple[list[float], list[float], int, int]:
+    """Flip under load; return acknowledgement times, last-worker times, failures, and answers by the wrong variant."""
+    flipper = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FLIPPER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert flipper.stdin is not None  # noqa: S101 - a pipe was asked for
+    assert flipper.stdout is not None  # noqa: S101 - a pipe was asked for
+    acknowledged, last, wrong = [], [], 0
+    target = "green"
+    async with Load(port, pause).going() as load:
+        await asyncio.sleep(0.5)
+        for number in range(count):
+            load.answers.clear()
+            flipper.stdin.write(f"{target}\n".encode())
+            began, ended = map(float, (await flipper.stdout.readline()).split())
+            await asyncio.sleep(max(0.25, 2 * pause))
+            first: dict[str, float] = {}
+            for start, end, pid, variant in load.answers:
+                if variant == target:
+                    first[pid] = min(end, first.get(pid, end))
+                elif start > ended:
+                    wrong += 1
+            acknowledged.append(ended - began)
+            last.append(max(first.values(), default=ended) - began)
+            target = "blue" if target == "green" else "green"
+            print(f"\r{number + 1}/{count} flips", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    flipper.stdin.close()
+    await flipper.wait()
+    return acknowledged, last, load.failures, wrong
+
+
+def main() -> int:
+    """Measure, print, and say by the exit status whether the bars are met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flips", type=int, default=40)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows, met = [], True
+    for label, bar in BARS.items():
+        with tempfile.TemporaryDirectory() as home, served(home, hook=label != "no hook") as port:
+            rate = asyncio.run(saturated(port))
+            for load, pause in (("half of saturated", 2 * CONNECTIONS / rate), ("saturated", 0.0)):
+                acknowledged, last, failures, wrong = asyncio.run(flips(port, options.flips, pause))
+                median = statistics.median(acknowledged)
+                row = {
+                    "flip": label,
+                    "load": load,
+                    "rate": rate,
+                    "median_ms": median * 1e3,
+                    "worst_ms": max(acknowledged) * 1e3,
+                    "last_worker_median_ms": statistics.median(last) * 1e3,
+                    "failures": failures,
+                    "wrong": wrong,
+                }
+                if pause:
+                    row["bar_ms"] = bar * 1e3
+                    met = met and median < bar
+                met = met and not failures and not wrong
+                rows.append(row)
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            limit = (
+                f"bar {row['bar_ms']:.0f} ms: {'met' if row['median_ms'] < row['bar_ms'] else 'MISSED'}"
+                if "bar_ms" in row
+                else "no bar"
+            )  # type: ignore[operator]  # numbers
+            print(
+                f"{row['flip']:>10}, {row['load']:<17} acknowledged {row['median_ms']:6.1f} ms (worst {row['worst_ms']:6.1f}), "
+                f"last worker {row['last_worker_median_ms']:6.1f} ms, failed {row['failures']}, wrong variant {row['wrong']}; {limit}"
+            )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

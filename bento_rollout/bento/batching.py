@@ -1,0 +1,91 @@
+"""One variant's batches: BentoML's own dispatcher, fed by one variant only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from bentoml._internal.marshal.dispatcher import CorkDispatcher
+from bentoml._internal.runner.container import AutoContainer
+from bentoml.exceptions import ServiceUnavailable
+
+from .method import Method
+
+__all__ = ["Batcher"]
+
+Run = Callable[[Any], Awaitable[Any]]
+"""Runs the variant's method on one merged batch."""
+
+
+class Batcher:
+    """Collects the inputs of one endpoint of one variant and runs them together.
+
+    Args:
+        method: the variant's endpoint.
+        run: runs it on a batch.
+        observe: told each batch's size in requests.
+    """
+
+    def __init__(self, method: Method, run: Run, observe: Callable[[int], None]) -> None:
+        self._method = method
+        self._run = run
+        self._observe = observe
+        self._dispatcher = _dispatcher(method)
+
+    async def __call__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Wait in the batch; the batch runs in the context of one of its requests, as in BentoML."""
+        values = [*args, *(value for name, value in kwargs.items() if name != self._method.ctx_param)]
+        if len(values) != 1:
+            raise TypeError("Batch inference function only accept one argument")
+        infer = functools.partial(self._infer, contextvars.copy_context())
+        return await self._dispatcher(infer)(values[0])
+
+    def close(self) -> None:
+        """Stop collecting; who still waits is answered that the service is overloaded."""
+        self._dispatcher.shutdown()
+
+    async def _infer(self, context: contextvars.Context, batches: Sequence[Any]) -> Sequence[Any]:
+        self._observe(len(batches))
+        if len(batches) == 0:
+            return []
+        dim = self._method.batch_dim
+        batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
+        result = await _in_context(context, self._run(batch))
+        return AutoContainer.batch_to_batches(result, indices, dim[1])  # type: ignore[no-any-return]  # untyped
+
+
+async def _in_context(context: contextvars.Context, work: Awaitable[Any]) -> Any:
+    """Run work in a context that is not the caller's."""
+
+    async def step() -> Any:
+        return await work
+
+    task = context.run(asyncio.get_running_loop().create_task, step())
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            task.cancel()
+            raise
+        raise RuntimeError("the variant cancelled its own batch") from None
+
+
+def _dispatcher(method: Method) -> CorkDispatcher[Any, Any]:
+    """Return a batcher whose controller lives in an empty context: it keeps no request alive."""
+
+    def overloaded() -> Any:
+        raise ServiceUnavailable("process is overloaded")
+
+    dispatcher: CorkDispatcher[Any, Any] = CorkDispatcher(
+        max_latency_in_ms=method.max_latency_ms,
+        max_batch_size=method.max_batch_size,
+        fallback=overloaded,
+        get_batch_size=functools.partial(AutoContainer.get_batch_size, batch_dim=method.batch_dim[0]),
+        batch_dim=method.batch_dim,
+    )
+    controller = dispatcher.controller()
+    dispatcher._controller = contextvars.Context().run(asyncio.get_running_loop().create_task, controller)  # noqa: SLF001 - else it starts in the first request's context and keeps that alive
+    return dispatcher

@@ -1,0 +1,159 @@
+"""What the process that starts the workers does once for all of them: checks, tags, candidates' deployment hooks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from _bentoml_sdk.models import BentoModel
+from _bentoml_sdk.service import Service
+from bentoml.exceptions import BentoMLException
+
+from ..errors import Incompatible, RolloutError
+from ..opening import check_champion, first_commit
+from ..spec import RolloutSpec
+from ..state import RolloutState
+from ..store.location import locate
+from ..store.sqlite import SQLiteStore
+from ..telemetry import log
+from .joining import deployment_hooks
+from .variants import Definition
+
+__all__ = ["broken_candidates", "check_twins", "deploy", "pinned", "resolver"]
+
+PINS = "BENTO_ROLLOUT_PINS"
+"""Set by the process that starts the workers: tags like ``:latest``, resolved once for all of them."""
+
+BROKEN = "BENTO_ROLLOUT_BROKEN"
+"""Set by the process that starts the workers: candidates whose deployment hooks failed."""
+
+Definitions = Mapping[str, Definition]
+
+
+def deploy(service: Service[Any], name: str, spec: RolloutSpec, definitions: Definitions) -> None:
+    """Check what must stop the start, resolve tags for all workers, and say where the state lives.
+
+    Raises:
+        Incompatible: for two variants that are the same.
+        InvalidSpec: when the state's champion is a variant that the service does not have.
+    """
+    resolve = resolver(service)
+    references = [reference for d in definitions.values() for _, reference in d.references]
+    tags = {str(ref.tag): resolve(ref) for ref in references if isinstance(ref, BentoModel)}
+    os.environ[PINS] = json.dumps({**pinned(), **tags})
+    check_twins(definitions, resolve)
+    _run_candidates_hooks(definitions)
+    digests = {variant: definition.digest(resolve) for variant, definition in definitions.items()}
+    state = _say_state(name, spec, digests)
+    check_champion(state, digests)
+    _say_differences(state, spec, digests)
+
+
+def pinned() -> dict[str, str]:
+    """Return the tags that the starting process has resolved."""
+    return json.loads(os.environ.get(PINS, "{}"))  # type: ignore[no-any-return]  # written by `deploy`
+
+
+def broken_candidates() -> dict[str, str]:
+    """Return the candidates whose deployment hooks failed, with the failure in words."""
+    return json.loads(os.environ.get(BROKEN, "{}"))  # type: ignore[no-any-return]  # written by `deploy`
+
+
+def resolver(service: Service[Any]) -> Callable[[Any], str]:
+    """Return what tells the tag of a model reference in the store that this process would load it from."""
+
+    def resolve(reference: Any) -> str:
+        if not isinstance(reference, BentoModel):
+            return repr(reference)
+        if (tag := pinned().get(str(reference.tag))) is not None:
+            return tag
+        own = None if service.bento is None else service.bento._model_store  # noqa: SLF001 - no public way
+        try:
+            stored = own.get(reference.tag) if own is not None and own.list() else reference.stored
+        except BentoMLException:
+            stored = None
+        return str(reference.tag if stored is None else stored.tag)
+
+    return resolve
+
+
+def check_twins(definitions: Definitions, resolve: Callable[[Any], str] = str) -> None:
+    """Raise `Incompatible` when two variants are the same and neither says that it is meant so."""
+    seen: dict[str, str] = {}
+    for name, definition in definitions.items():
+        other = seen.setdefault(definition.digest(resolve), name)
+        if other == name or definition.twin or definitions[other].twin:
+            continue
+        tags = (
+            resolve(ref) if isinstance(ref, BentoModel) else repr(ref) for _, ref in definition.references
+        )
+        same = ", ".join(tags) if resolve is not str else _tags(definition)
+        raise Incompatible(
+            f"{other!r} and {name!r}: both are {same or 'the same code'}: nothing to compare; "
+            "for an A/A test write Variant(…, twin=True)"
+        )
+
+
+def _tags(definition: Definition) -> str:
+    return ", ".join(str(getattr(reference, "tag", reference)) for _, reference in definition.references)
+
+
+def _run_candidates_hooks(definitions: Definitions) -> None:
+    own, *candidates = definitions.values()
+    broken: dict[str, str] = {}
+    done = {_code(hook) for hook in deployment_hooks(own)}
+    for definition in candidates:
+        for hook in deployment_hooks(definition):
+            if _code(hook) in done:
+                continue  # the same code with another model: it has run
+            done.add(_code(hook))
+            try:
+                hook()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - who cannot be deployed is `failed`, no more
+                broken[definition.name] = f"its deployment hook raised {type(error).__name__}: {error}"
+    os.environ[BROKEN] = json.dumps(broken)
+
+
+def _code(hook: Any) -> Any:
+    return getattr(hook, "__func__", hook)
+
+
+def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
+    """Return the state to start from, and say in one line where it lives and whom it binds."""
+    location = locate()
+    store = SQLiteStore(location.path, create=True)
+    state, problem = first_commit(name, next(iter(digests)), spec, digests).state, None
+    try:
+        store.check()
+        commit = store.read(name)
+    except (RolloutError, OSError) as error:
+        problem = str(error)
+        commit = store.beacon(name).load()
+    state = state if commit is None else commit.state
+    binds = "this host" if location.durable else f"nobody for long ({location.why}); changes are refused"
+    more = {} if problem is None else {"problem": problem}
+    log.event(
+        "rollout.store",
+        "info" if problem is None else "error",
+        rollout=name,
+        store=str(location),
+        binds=binds,
+        revision=state.revision,
+        champion=state.champion,
+        **more,
+    )
+    return state
+
+
+def _say_differences(state: RolloutState, spec: RolloutSpec, digests: Mapping[str, str]) -> None:
+    if differences := state.differences(spec):
+        hint = "the state wins; to make the spec's values the state: bento-rollout apply FILE"
+        log.event("rollout.spec_differs", "warning", rollout=state.name, differences=differences, hint=hint)
+    if missing := sorted(state.named - set(digests)):
+        hint = f"the champion answers for them; to take one out: bento-rollout retire {state.name} VARIANT"
+        log.event("rollout.missing", "warning", rollout=state.name, variants=missing, hint=hint)
+    if any(shadow.percent for shadow in spec.shadow.values()):
+        hint = "this version records shadow percents and runs no shadow calls yet"
+        log.event("rollout.no_shadow", "warning", rollout=state.name, hint=hint)

@@ -1,0 +1,89 @@
+"""Whether a spec fits the service that it is for: its variants, endpoints and arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import InvalidSpec
+from ..spec import KeySource, RolloutSpec
+from .keys import KeyReader
+from .method import Method, parameters_of, takes_any
+
+__all__ = ["check_spec"]
+
+
+def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Sequence[str]) -> tuple[str, ...]:
+    """Return the routed endpoints.
+
+    Args:
+        spec: the rollout's spec.
+        methods: the decorated service's endpoints.
+        variants: the names of the variants, the decorated one first.
+
+    Raises:
+        InvalidSpec: for a variant, an endpoint or an argument that is not there, or rows without a time limit.
+    """
+    _check_names(spec, variants)
+    champion, *candidates = variants
+    if champion in spec.weights:
+        raise InvalidSpec(
+            f"weights: {champion!r} is the champion and has no weight: it gets what the candidates leave"
+        )
+    endpoints = tuple(methods) if spec.endpoints is None else spec.endpoints
+    keyed = {*spec.routing.key, *spec.routing.inference_id} - {"*"}
+    for field, names in (("endpoints", endpoints), ("routing", sorted(keyed))):
+        for endpoint in names:
+            if endpoint not in methods:
+                has = ", ".join(methods)
+                raise InvalidSpec(f"{field}: the service has no endpoint {endpoint!r}; it has: {has}")
+    for endpoint in endpoints:
+        _check_sources(endpoint, spec, methods[endpoint], candidates)
+    return endpoints
+
+
+def _check_names(spec: RolloutSpec, variants: Sequence[str]) -> None:
+    standby = spec.blue_green.standby
+    fields = {
+        "weights": spec.weights,
+        "variants": spec.variants,
+        "shadow": spec.shadow,
+        "targets": spec.targets,
+        "blue_green.standby": () if standby is None else (standby,),
+    }
+    for field, named in fields.items():
+        for name in named:
+            if name not in variants:
+                has = ", ".join(variants)
+                raise InvalidSpec(f"{field}: no variant is called {name!r}; this service has: {has}")
+
+
+def _check_sources(endpoint: str, spec: RolloutSpec, method: Method, candidates: Sequence[str]) -> None:
+    routing = spec.routing
+    inference = routing.inference_id.get(endpoint, routing.inference_id.get("*", ()))
+    sources = routing.sources(endpoint)
+    _check_arguments(endpoint, "routing.key", sources, method)
+    _check_arguments(endpoint, "routing.inference_id", inference, method)
+    KeyReader([source for source in sources if source.kind != "rows"], parameters_of(method))
+    if not any(source.kind == "rows" for source in sources):
+        return
+    if method.is_stream:
+        raise InvalidSpec(
+            f"routing.key: endpoint {endpoint!r} is a stream; its rows cannot be split among variants"
+        )
+    for name in candidates:
+        if spec.limits(name).timeout is None:
+            raise InvalidSpec(
+                f"variants.{name}.timeout is required with a rows: key: "
+                "a few rows of a slow candidate hold nearly every request"
+            )
+
+
+def _check_arguments(endpoint: str, field: str, sources: Sequence[KeySource], method: Method) -> None:
+    arguments = parameters_of(method)
+    for source in sources:
+        given = source.name in arguments or (source.kind == "field" and takes_any(method))
+        if source.kind in ("field", "rows") and not given:
+            has = ", ".join(arguments) or "none"
+            raise InvalidSpec(
+                f"{field}: {source}: endpoint {endpoint!r} has no argument {source.name!r}; it has: {has}"
+            )

@@ -1,0 +1,158 @@
+"""The small values that specs, states and commands share: names, percentages, durations; each valid, or refused."""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from .errors import InvalidValue
+
+__all__ = [
+    "FULL",
+    "RESERVED",
+    "Milli",
+    "Seconds",
+    "Strict",
+    "VariantName",
+    "check_name",
+    "check_variant",
+    "check_weights",
+    "parse_duration",
+    "parse_milli",
+    "shown",
+]
+
+RESERVED = frozenset({"champion", "candidate", "shadow", "standby", "none"})
+"""The words of roles: no variant may be called by one of them."""
+
+FULL = 100_000
+"""100 percent in thousandths, and the number of buckets."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ROUNDING = 1e-9
+"""How far from a whole thousandth a percentage may be: what adding decimals in binary costs, and no more."""
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 60
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message shows it: its repr, cut short, however large it is.
+
+    >>> shown("x" * 1000)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    """
+    try:
+        return _short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a {type(value).__name__} of very many digits"
+
+
+def check_name(value: object, what: str = "name") -> str:
+    """Return the name of a rollout or a variant, or raise `InvalidValue`.
+
+    Names become file names and header values: letters, digits, ``.``, ``_`` and ``-``, at most 100 of them.
+
+    >>> check_name("screening-v2")
+    'screening-v2'
+    """
+    if isinstance(value, bool):
+        word = "yes, on or true" if value else "no, off or false"
+        raise InvalidValue(
+            f"{what} {value!r} is not text: YAML reads {word} as a truth value; write it in quotes"
+        )
+    if not isinstance(value, str):
+        raise InvalidValue(f"{what} {shown(value)} is not text: write it in quotes")
+    if not _NAME.fullmatch(value):
+        raise InvalidValue(
+            f"{what} {shown(value)} is not valid: use 1 to 100 letters, digits, '_', '-' or '.', "
+            "and begin with a letter, digit or '_'"
+        )
+    return value
+
+
+def check_variant(value: object) -> str:
+    """Return a variant's name, or raise `InvalidValue`: the words of roles are reserved.
+
+    >>> check_variant("boosted")
+    'boosted'
+    """
+    name = check_name(value, "variant name")
+    if name.lower() in RESERVED:
+        words = ", ".join(sorted(RESERVED))
+        raise InvalidValue(f"variant name {name!r} is reserved for a role ({words}); choose another")
+    return name
+
+
+def parse_duration(value: object) -> float:
+    """Return seconds: from a number of seconds, or text like ``500ms``, ``30s``, ``5m``, ``1h``, ``2d``.
+
+    >>> parse_duration("5m")
+    300.0
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        seconds = float(match[1]) * _UNITS[match[2]]
+    else:
+        raise InvalidValue(
+            f"duration {shown(value)} is not valid: write a number with a unit, like 500ms, 30s, 5m, 1h or 2d"
+        )
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise InvalidValue(f"duration {shown(value)} is not valid: it must be finite and above zero")
+    return seconds
+
+
+def parse_milli(value: object) -> int:
+    """Return a percentage (0 to 100, at most three decimals) in thousandths of a percent.
+
+    >>> parse_milli(12.5)
+    12500
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidValue(f"percentage {shown(value)} is not a number; write one from 0 to 100, like 12.5")
+    if not 0 <= value <= 100:  # noqa: PLR2004 - percent
+        raise InvalidValue(f"percentage {shown(value)} is not valid: it must lie between 0 and 100")
+    if isinstance(value, Integral):
+        return int(value) * 1000
+    milli = round(float(value) * 1000)
+    if abs(float(value) * 1000 - milli) > _ROUNDING:
+        raise InvalidValue(f"percentage {shown(value)} has more than three decimals")
+    return milli
+
+
+def check_weights(weights: Mapping[str, int]) -> Mapping[str, int]:
+    """Return weights in thousandths, or raise `InvalidValue` when they add up to over 100 percent."""
+    if (total := sum(weights.values())) > FULL:
+        parts = " + ".join(f"{name} {milli / 1000:g}" for name, milli in sorted(weights.items()))
+        raise InvalidValue(
+            f"weights add up to {total / 1000:g} percent ({parts}); at most 100 are there to give"
+        )
+    return weights
+
+
+VariantName = Annotated[str, BeforeValidator(check_variant)]
+"""A variant's name in a spec."""
+
+Milli = Annotated[int, BeforeValidator(parse_milli)]
+"""A percentage in a spec, kept in thousandths of a percent."""
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+"""A duration in a spec, kept in seconds."""

@@ -1,0 +1,47 @@
+"""Each story under examples/ runs as its first lines say, and tells what it promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+TELLS = {
+    "canary": ["warm at  0 %: {'polite': 200}", "rolled back:  {'polite': 200}"],
+    "blue_green": [
+        "at first:    40 by blue",
+        "flipped:     30 by green",
+        "free quotes nothing for ten pieces",
+        "rolled back: 40 by blue",
+    ],
+    "rows": ["v1,v2 split ", "'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13'"],
+}
+
+
+def test_every_example_is_run() -> None:
+    """No story stands there without a test."""
+    assert {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"} == set(TELLS)
+
+
+@pytest.mark.parametrize("name", sorted(TELLS))
+def test_story(name: str, tmp_path: Path) -> None:
+    """The script ends by itself and prints what the story says."""
+    environ = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "1"}
+    environ.pop("BENTO_ROLLOUT_STORE", None)
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    for line in TELLS[name]:
+        assert line in run.stdout
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
