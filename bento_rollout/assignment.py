@@ -1,8 +1,8 @@
-"""From a key to a bucket to a plan, and from a batch's rows to groups and back; pure.
+"""From a key to a bucket to a plan; pure.
 
-Buckets: ``(murmur3_x86_32(UTF-8 of salt + ":" + key, seed 0) * 100000) >> 32``. Weights own ranges of buckets, and a
-change of weights moves the fewest possible keys: no bucket moves between two variants unless one must give and the
-other must take.
+Buckets: ``(murmur3_x86_32(UTF-8 of salt + ":" + key, seed 0) * 100000) >> 32``. Weights own ranges of
+buckets, and a change of weights moves the fewest possible keys: no bucket moves between two variants unless one
+must give and the other must take.
 """
 
 from __future__ import annotations
@@ -16,117 +16,135 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InvalidKey
+from .errors import InvalidValue
+from .keys import MAX_KEY_BYTES, normal_key, normal_keys
 from .records import Plan, Reason
-from .spec import FULL
+from .values import FULL, check_weights
 
-__all__ = ["MAX_KEY_BYTES", "Range", "Table", "bucket_of", "buckets_of", "normal_key", "reallocate"]
-
-MAX_KEY_BYTES = 8192
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Range",
+    "Table",
+    "bucket_of",
+    "buckets_of",
+    "check_ranges",
+    "hash_of",
+    "normal_key",
+    "reallocate",
+]
 
 Range = tuple[int, int, str]
 """Buckets ``start <= bucket < stop`` belong to a candidate; what no range covers is the champion's."""
 
-
-def normal_key(key: object) -> str:
-    """Return a key as text: text as given, integers and floats of integral value as decimal digits.
-
-    Raises:
-        InvalidKey: for None, an empty text, more than 8 KiB of UTF-8, text that is not encodable, a boolean,
-            NaN, an infinity, a float with a fraction, or any other type.
-
-    >>> normal_key(7.0), normal_key(7), normal_key("7")
-    ('7', '7', '7')
-    """
-    if isinstance(key, np.generic):
-        key = key.item()
-    if isinstance(key, str):
-        text = key
-    elif isinstance(key, bool) or not isinstance(key, (int, float)):
-        raise InvalidKey(f"a key must be text or a whole number, not {type(key).__name__}")
-    elif isinstance(key, float) and not key.is_integer():
-        raise InvalidKey(f"a key must be text or a whole number, not {key!r}")
-    else:
-        text = str(int(key))
-    if not text:
-        raise InvalidKey("the key is empty")
-    try:
-        size = len(text) if text.isascii() else len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidKey("the key is not valid Unicode text (it holds a lone surrogate)") from None
-    if size > MAX_KEY_BYTES:
-        raise InvalidKey(f"the key has {size} bytes; at most {MAX_KEY_BYTES} are hashed")
-    return text
+Span = tuple[int, int]
+"""Buckets ``start <= bucket < stop``, whoever owns them."""
 
 
 def hash_of(salt: str, key: str) -> int:
-    """Return the unsigned 32-bit murmur3 of ``salt:key``."""
+    """Return the unsigned 32-bit murmur3 (x86, seed 0) of ``salt:key`` in UTF-8.
+
+    >>> hash_of("screening-1", "p-17")
+    555098115
+    """
     return mmh3.hash(f"{salt}:{key}", 0, signed=False)
 
 
 def bucket_of(salt: str, key: str) -> int:
-    """Return the bucket of a key, 0 to 99 999.
+    """Return the bucket of a normal key, 0 to 99 999.
 
     >>> bucket_of("screening-1", "p-17")
     12924
     """
-    return (mmh3.hash(f"{salt}:{key}", 0, signed=False) * FULL) >> 32
+    return (hash_of(salt, key) * FULL) >> 32
 
 
 def buckets_of(salt: str, keys: Iterable[str]) -> NDArray[np.int64]:
-    """Return the buckets of many keys (already normal text) as an array, about 4 million keys a second."""
+    """Return the buckets of many normal keys as an array.
+
+    >>> buckets_of("screening-1", ["p-17", "p-18"]).tolist()
+    [12924, 75800]
+    """
     prefix, digest = f"{salt}:", mmh3.hash
-    hashes = np.fromiter((digest(prefix + key, 0, False) for key in keys), dtype=np.uint64)
-    return ((hashes * np.uint64(FULL)) >> np.uint64(32)).astype(np.int64)
+    hashes = np.fromiter((digest(prefix + key, 0, False) for key in keys), dtype=np.int64)
+    buckets: NDArray[np.int64] = (hashes * FULL) >> 32  # below 2**49: exact
+    return buckets
 
 
 def reallocate(ranges: Sequence[Range], weights: Mapping[str, int]) -> tuple[Range, ...]:
     """Return ranges that give each candidate ``weights[name]`` buckets and move the fewest possible.
 
+    A bucket changes hands only where one side must lose it and the other must gain it: who shrinks gives, who
+    grows takes first what others gave, and only then from the champion. Among the ways to do that, one with
+    few and large ranges is taken: small ranges are given first, and the gap that just suffices is filled first.
+
     Args:
         ranges: what the candidates own now, disjoint.
-        weights: buckets for each candidate, thousandths of a percent; a candidate that is not named gets none.
+        weights: buckets for each candidate, thousandths of a percent; one that is not named gets none.
 
-    A candidate that shrinks gives its highest buckets; one that grows takes first what others gave, then the
-    champion's lowest. So a bucket changes hands only where one side must lose it and the other must gain it.
+    Raises:
+        InvalidValue: when the weights add up to over 100 percent.
 
     >>> reallocate([(0, 5000, "b")], {"b": 2000, "c": 4000})
     ((0, 2000, 'b'), (2000, 6000, 'c'))
     """
+    check_weights(weights)
+    kept, given = _kept(ranges, weights)
+    need = {
+        name: weights[name] - sum(stop - start for start, stop, owner in kept if owner == name)
+        for name in weights
+    }
+    taken: list[Range] = []
+    for free in (given, _gaps(ranges)):
+        for name in sorted(need, key=lambda name: (-need[name], name)):
+            spans = _taken(free, need[name])
+            need[name] -= sum(stop - start for start, stop in spans)
+            taken += [(start, stop, name) for start, stop in spans]
+    return _merged([*kept, *taken])
+
+
+def _kept(ranges: Sequence[Range], weights: Mapping[str, int]) -> tuple[list[Range], list[Span]]:
+    """Return what the candidates keep, and what they give: their smallest ranges, and the top of one."""
     kept: list[Range] = []
-    given: list[tuple[int, int]] = []
-    owned: dict[str, int] = {}
-    for start, stop, name in sorted(ranges):
-        room = weights.get(name, 0) - owned.get(name, 0)
-        cut = min(stop, start + max(room, 0))
+    given: list[Span] = []
+    room = dict(weights)
+    for start, stop, name in sorted(ranges, key=lambda range_: (range_[0] - range_[1], range_[0])):
+        cut = start + min(stop - start, room.get(name, 0))
+        room[name] = room.get(name, 0) - (cut - start)
         if cut > start:
             kept.append((start, cut, name))
-            owned[name] = owned.get(name, 0) + cut - start
         if cut < stop:
             given.append((cut, stop))
-    free = [*given, *_gaps(sorted(ranges))]
-    for name in sorted(weights):
-        need = weights[name] - owned.get(name, 0)
-        while need > 0:
-            start, stop = free.pop(0)
-            cut = min(stop, start + need)
-            kept.append((start, cut, name))
-            need -= cut - start
-            if cut < stop:
-                free.insert(0, (cut, stop))
-    return _merge(kept)
+    return kept, given
 
 
-def _gaps(ranges: Sequence[Range]) -> list[tuple[int, int]]:
+def _taken(free: list[Span], need: int) -> list[Span]:
+    """Take ``need`` buckets out of ``free``: of the smallest span that suffices, else the largest."""
+    taken: list[Span] = []
+    while need > 0 and free:
+        enough = [span for span in free if span[1] - span[0] >= need]
+        start, stop = min(
+            enough or free, key=lambda span: ((1 if enough else -1) * (span[1] - span[0]), span[0])
+        )
+        free.remove((start, stop))
+        cut = min(stop, start + need)
+        taken.append((start, cut))
+        need -= cut - start
+        if cut < stop:
+            free.append((cut, stop))
+    return taken
+
+
+def _gaps(ranges: Iterable[Range]) -> list[Span]:
+    """Return what no range covers: the champion's."""
     gaps, at = [], 0
-    for start, stop, _ in ranges:
+    for start, stop, _ in sorted(ranges):
         if start > at:
             gaps.append((at, start))
-        at = max(at, stop)
+        at = stop
     return [*gaps, (at, FULL)] if at < FULL else gaps
 
 
-def _merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
+def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
     merged: list[Range] = []
     for start, stop, name in sorted(ranges):
         if merged and merged[-1][1] == start and merged[-1][2] == name:
@@ -134,6 +152,19 @@ def _merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
         else:
             merged.append((start, stop, name))
     return tuple(merged)
+
+
+def check_ranges(ranges: Iterable[Range], weights: Mapping[str, int]) -> None:
+    """Raise `InvalidValue` unless ranges are disjoint and give each candidate exactly its weight."""
+    at, sizes = 0, dict.fromkeys(weights, 0)
+    for start, stop, name in sorted(ranges):
+        if not at <= start < stop <= FULL:
+            raise InvalidValue(
+                f"the range {start} to {stop} of {name!r} overlaps another, or is out of bounds"
+            )
+        at, sizes[name] = stop, sizes.get(name, 0) + stop - start
+    if sizes != {name: weights.get(name, 0) for name in sizes}:
+        raise InvalidValue(f"the ranges hold {sizes} buckets, and the weights are {dict(weights)}")
 
 
 @dataclass(frozen=True)
@@ -216,29 +247,33 @@ class Table:
     def _stand_in(self, ready: Collection[str]) -> str:
         return next((name for name in (self.champion, *self.backups) if name in ready), self.champion)
 
-    def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
-        """Return the variant's name for each key, vectorised; targets by key are honoured.
+    def assign(self, keys: Any, *, ready: Collection[str] | None = None) -> NDArray[np.str_]:
+        """Return the variant's name for each of many keys, as `plan` would choose; vectorised.
+
+        Args:
+            keys: a list, a numpy array, a pandas series, … of keys as a caller would send them.
+            ready: the variants that can answer; None: all.
 
         Raises:
             InvalidKey: when a key cannot be hashed.
         """
-        texts = keys if _all_plain(keys) else [normal_key(key) for key in keys]
-        names = np.array(sorted({self.champion, *self._owners, *self.keys.values()}))
-        index = {name: i for i, name in enumerate(names.tolist())}
-        owners = np.array([index[name] for name in self._owners], dtype=np.int64)
-        if not len(texts):
-            return names[:0]
-        places = np.searchsorted(np.array(self._edges), buckets_of(self.salt, texts), side="right") - 1
-        chosen = owners[places]
+        texts = normal_keys(keys)
+        names = sorted({self.champion, *self._owners, *self.keys.values()})
+        index = {name: i for i, name in enumerate(names)}
+        answers = np.array(
+            [name if ready is None or name in ready else self._stand_in(ready) for name in names]
+        )
+        chosen = self._split(texts, index)
         if self.keys:
             for i, text in enumerate(texts):
                 if (variant := self.keys.get(text)) is not None:
                     chosen[i] = index[variant]
-        return names[chosen]
+        return answers[chosen]
 
-
-def _all_plain(keys: Sequence[Any]) -> bool:
-    """Whether every key is text that needs no normalising; two passes at C speed instead of a call per key."""
-    if not isinstance(keys, (list, tuple)) or set(map(type, keys)) != {str}:
-        return False
-    return all(keys) and all(map(str.isascii, keys)) and max(map(len, keys)) <= MAX_KEY_BYTES
+    def _split(self, texts: Sequence[str], index: Mapping[str, int]) -> NDArray[np.int64]:
+        """Return the index of each key's variant by the split alone."""
+        if not self.ranges:
+            return np.full(len(texts), index[self.champion], dtype=np.int64)
+        owners = np.array([index[name] for name in self._owners], dtype=np.int64)
+        places = np.searchsorted(np.array(self._edges), buckets_of(self.salt, texts), side="right") - 1
+        return owners[places]

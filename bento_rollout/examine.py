@@ -3,69 +3,85 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-from .errors import RolloutError
-from .operations import Rollout, default_author, describe
-from .state import Commit
-from .store.beacon import Beacon
-from .store.location import Location, locate
+from .errors import RolloutError, StoreCorrupt
+from .operations import Rollout, default_author
+from .reports import describe
+from .store.location import locate
+from .store.mending import diagnose, known, mend
 from .store.sqlite import SQLiteStore
 
 __all__ = ["examine", "repair"]
 
 
 def examine(*, store: str | None = None) -> dict[str, Any]:
-    """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its workers and problems."""
+    """Return what ``doctor`` shows: store, permissions, tokens, each rollout with its workers and problems."""
     location = locate(store)
     place = SQLiteStore(location.path)
     problem: str | None = None
-    names: set[str] = {folder.parent.name for folder in place.folder.glob("*/state.json")}
     try:
-        place.check()
-        names |= set(place.names())
+        diagnose(place)
     except RolloutError as error:
         problem = str(error)
     return {
         "store": describe(location, problem),
         "permissions": _permissions(place),
         "token": _tokens(),
-        "rollouts": [_look(Rollout(name, place, location, "doctor")) for name in sorted(names)],
+        "rollouts": [_look(Rollout(name, place, location, "doctor")) for name in known(place)],
     }
 
 
+def repair(*, store: str | None = None) -> list[str]:
+    """Put a damaged or lost store aside and make a new one from the last good copies; return what was done.
+
+    What is still readable of the history goes into the new store, the rest stays in the file that was put aside.
+    A store that is whole is left alone, and so is one that only cannot be reached now.
+
+    Raises:
+        StoreUnreachable: the store is locked or cannot be written, or there is nothing to make it from.
+    """
+    location = locate(store)
+    place = SQLiteStore(location.path)
+    try:
+        diagnose(place)
+    except StoreCorrupt:
+        done = mend(place, default_author())
+    else:
+        done = []
+    return done or [f"{location.path} is whole; nothing was done"]
+
+
 def _look(rollout: Rollout) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"name": rollout.name, "revision": None, "workers": [], "differences": []}
     try:
         status = rollout.status()
     except RolloutError as error:
-        return {
-            "name": rollout.name,
-            "revision": None,
-            "workers": [],
-            "differences": [],
-            "problems": [str(error)],
-        }
-    problems = [f"worker {w['pid']}: {w['trouble']}" for w in status["workers"] if w["trouble"]]
-    problems += [
-        f"worker {w['pid']} serves revision {w['revision']}, not {status['revision']}"
-        for w in status["workers"]
-        if w["revision"] != status["revision"]
+        return {**nothing, "problems": [str(error)]}
+    found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
+    return {**nothing, **found, "problems": [*_of_workers(status), *_of_variants(status)]}
+
+
+def _of_workers(status: dict[str, Any]) -> list[str]:
+    workers, revision = status["workers"], status["revision"]
+    troubled = [f"worker {w['pid']}: {w['trouble']}" for w in workers if w["trouble"]]
+    behind = [
+        f"worker {w['pid']} serves revision {w['revision']}, not {revision}"
+        for w in workers
+        if w["revision"] != revision
     ]
+    return troubled + behind
+
+
+def _of_variants(status: dict[str, Any]) -> list[str]:
+    problems = []
     for name, row in status["variants"].items():
         if row["state"] not in ("ready", "starting") and status["workers"]:
             problems.append(f"variant {name!r} is {row['state']}: {row['error']}")
         if "held" in row:
             problems.append(f"variant {name!r}: {row['held']}; grant it with `weight` or `apply`")
-    return {
-        "name": rollout.name,
-        "revision": status["revision"],
-        "champion": status["champion"],
-        "workers": status["workers"],
-        "differences": status["differences"],
-        "problems": problems,
-    }
+    return problems
 
 
 def _permissions(place: SQLiteStore) -> list[str]:
@@ -94,68 +110,3 @@ def _tokens() -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             problem = f"{path} cannot be read: {error}"
     return {"admin": bool(names), "names": names, "problem": problem}
-
-
-def repair(*, store: str | None = None) -> list[str]:
-    """Put a damaged or lost store aside and make a new one from the last good copies; return what was done.
-
-    The history before the copies stays in the file that was put aside. A store that is whole is left alone.
-
-    Raises:
-        StoreUnreachable: when the folder cannot be written.
-    """
-    location = locate(store)
-    place = SQLiteStore(location.path)
-    copies = [(beacon.folder.name, beacon.load()) for beacon in _beacons(place)]
-    if not _needs_repair(place, copies):
-        return [f"{location.path} is whole; nothing was done"]
-    done = []
-    if location.path.exists():
-        aside = location.path.with_name(f"{location.path.name}.damaged-{int(time.time())}")
-        location.path.rename(aside)
-        done.append(f"{location.path} was put aside as {aside.name}")
-    for folder, _ in copies:
-        _aside(place.folder / folder / "state.json")
-    fresh = SQLiteStore(location.path, create=True)
-    for name, commit in copies:
-        if commit is None:
-            done.append(f"{name}: no good copy was found; its next start seeds it from the spec")
-            continue
-        done.append(_restore(fresh, name, commit, location))
-    return done
-
-
-def _restore(fresh: SQLiteStore, name: str, commit: Commit, location: Location) -> str:
-    revision = commit.revision + 1
-    state = commit.state.model_copy(update={"revision": revision})
-    again = Commit(
-        state=state,
-        parent=commit.revision,
-        time=time.time(),
-        author=default_author(),
-        action="repair",
-        reason=f"restored from the last good copy of revision {commit.revision}",
-    )
-    fresh.adopt(again)
-    return (
-        f"{name}: revision {revision} in {location.path} is the last good copy of revision {commit.revision}"
-    )
-
-
-def _needs_repair(place: SQLiteStore, copies: list[tuple[str, Commit | None]]) -> bool:
-    try:
-        place.check()
-        for name, _ in copies:
-            place.heal(name)
-    except RolloutError:
-        return True
-    return False
-
-
-def _beacons(place: SQLiteStore) -> list[Beacon]:
-    return [place.beacon(path.name) for path in sorted(place.folder.glob("*")) if path.is_dir()]
-
-
-def _aside(path: Path) -> None:
-    if path.exists():
-        path.rename(path.with_name(f"{path.name}.before-repair"))

@@ -7,14 +7,16 @@ import time
 
 from .assignment import Table
 from .errors import RolloutError
+from .opening import save_first
 from .state import Commit
-from .store.beacon import Beacon
 from .store.sqlite import SQLiteStore
 from .telemetry import log
 
 __all__ = ["Feed"]
 
-RETRY = 0.05
+FIRST_RETRY, LAST_RETRY = 0.05, 1.0
+"""Seconds between two looks for a state that is signalled and cannot be found; the first is doubled up to the last."""
+
 QUICK = 0.05
 """Seconds that a look at the database may wait for a lock when it happens on the request path."""
 
@@ -24,7 +26,10 @@ class Feed:
 
     Args:
         store: where states are committed.
-        first: what to serve by until something newer is seen.
+        first: what to serve by until something newer is seen; its revision is 0 when no store has it.
+
+    Attributes:
+        trouble: what is wrong with the store, or None.
     """
 
     def __init__(self, store: SQLiteStore, first: Commit) -> None:
@@ -36,7 +41,8 @@ class Feed:
         self._lock = threading.Lock()
         self._once = log.Once()
         self._token: bytes | None = None
-        self._retry_at = 0.0
+        self._sought: bytes | None = None
+        self._retry_at, self._retry = 0.0, FIRST_RETRY
         self._commit = first
         self._table = first.state.compile()
 
@@ -54,44 +60,52 @@ class Feed:
     def check(self) -> None:
         """Look at the database itself: heal a counter that was lost, notice a store that was. Not for requests."""
         try:
-            self._store.heal(self.name)
-            newest = self._store.read(self.name)
-        except RolloutError as error:
-            self._beacon.heal()
-            self._complain(str(error))
+            newest = self._store.heal(self.name, at_least=self._commit.revision)
+            if newest is None:  # served by the spec until now; from here on there is something to change
+                newest = save_first(self._store, self._commit)
+        except Exception as error:  # noqa: BLE001 - a worker starts and lives whatever its store is like
+            self._complain(_told(error))
             return
         self.trouble = None
         if self._once.over("store"):
-            log.event("store.reachable", rollout=self.name, revision=self._commit.revision)
-        if newest is not None:
-            with self._lock:
-                self._install(newest)
+            log.event("store.reachable", rollout=self.name, revision=newest.revision)
+        with self._lock:
+            self._install(newest)
 
     def _refresh(self) -> None:
+        """Find the state that the counter speaks of."""
         with self._lock:
             token = self._beacon.token()
-            if token == self._token or time.monotonic() < self._retry_at:
+            if token == self._token or (token == self._sought and time.monotonic() < self._retry_at):
                 return
-            wanted = Beacon.revision_in(token)
-            commit = self._beacon.load()
-            if commit is None or commit.revision < wanted:
-                commit = self._from_database()
-            if commit is None or commit.revision < wanted:
-                self._retry_at = time.monotonic() + RETRY
-                if (
-                    not wanted
-                ):  # the counter was cut short and nothing says more: the slow check goes on from here
-                    self._token = token
+            try:
+                found = self._seek(self._beacon.revision_in(token))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong there must not cost a request
+                self._complain(_told(error))
+                found = False
+            if found:
+                self._token = token
                 return
-            self._install(commit)
-            self._token = token
+            self._retry = FIRST_RETRY if token != self._sought else min(self._retry * 2, LAST_RETRY)
+            self._sought, self._retry_at = token, time.monotonic() + self._retry
 
-    def _from_database(self) -> Commit | None:
-        try:
-            return self._quick.read(self.name)
-        except RolloutError as error:
-            self._complain(str(error))
-            return None
+    def _seek(self, wanted: int | None) -> bool:
+        """Install the newest state that can be found; true unless the one that is wanted is newer.
+
+        Args:
+            wanted: the revision that was signalled, or None: the counter is damaged and says nothing.
+        """
+        copy = self._beacon.load()
+        if copy is not None:
+            self._install(copy)
+        if wanted is None or self._commit.revision < wanted:
+            try:
+                newest = self._quick.read(self.name)
+            except RolloutError as error:
+                self._complain(str(error))
+            else:
+                self._install(newest or self._commit)
+        return wanted is None or self._commit.revision >= wanted
 
     def _install(self, commit: Commit) -> None:
         if commit.revision > self._commit.revision:
@@ -100,11 +114,12 @@ class Feed:
 
     def _complain(self, problem: str) -> None:
         self.trouble = problem
+        revision = self._commit.revision
+        serving = f"revision {revision}, the last good state" if revision else "the spec"
         self._once.say(
-            "store",
-            "store.unreachable",
-            "error",
-            rollout=self.name,
-            problem=problem,
-            serving=f"revision {self._commit.revision}, the last good state",
+            "store", "store.unreachable", "error", rollout=self.name, problem=problem, serving=serving
         )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"

@@ -59,7 +59,8 @@ class KeySource:
             name, *path = rest.split(".")
             if not name.isidentifier() or not all(path):
                 raise InvalidValue(
-                    f"key source {shown(text)} is not valid: write {kind}:ARGUMENT or {kind}:ARGUMENT.attribute"
+                    f"key source {shown(text)} is not valid: "
+                    f"write {kind}:ARGUMENT or {kind}:ARGUMENT.attribute"
                 )
             return cls(kind, name, tuple(path))
         if not all(part.isidentifier() for part in (*kind.split("."), *rest.split("."))):
@@ -114,7 +115,7 @@ def _kind(key: object) -> str:
 
 
 def normal_keys(keys: Any) -> list[str]:
-    """Return many keys (a list, a tuple, a numpy array, a pandas series, …) as text, fast where all are alike.
+    """Return many keys (a list, a numpy array, a pandas series, …) as text, fast where all are alike.
 
     Raises:
         InvalidKey: for a key that `normal_key` refuses, or for one text instead of a list of keys.

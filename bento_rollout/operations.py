@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .applying import apply_spec, differences
 from .committing import Change, Desk
 from .errors import InvalidValue, Refused, StoreUnreachable
 from .preparation import acknowledged
@@ -90,7 +91,8 @@ class Rollout:
         Raises:
             InvalidKey: when a key cannot be hashed.
         """
-        return self.state.compile().assign(keys)
+        state = self.state
+        return state.compile().assign(keys, ready=self._desk.view(state).ready())
 
     def explain(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
         """Return for each key its bucket, variant, revision and reason: what ``assign --json`` prints."""
@@ -102,7 +104,7 @@ class Rollout:
         state = self.state
         held = self._desk.view(state).held(_weighted(spec))
         return [
-            *state.differences(spec),
+            *differences(state, spec),
             *(f"weights: {name} has a new digest, which apply grants" for name in held),
         ]
 
@@ -228,11 +230,9 @@ class Rollout:
         if again and to_revision is not None:
             raise InvalidValue("say --again or --to-revision, not both")
 
-        def back(state: RolloutState, _: View) -> RolloutState:
+        def back(state: RolloutState, view: View) -> RolloutState:
             point = None if to_revision is None else point_at(self._desk.history(), to_revision)
-            if point is not None and state.is_settled and point.champion == state.champion:
-                return state
-            return state.roll_back(again=again, to=point)
+            return state.roll_back(again=again, to=point, known=view.known)
 
         change = self._desk.change("rollback", back, reason, if_revision)
         return (
@@ -250,11 +250,12 @@ class Rollout:
             NotReady: a variant that would get traffic is not ready.
         """
 
-        def back(state: RolloutState, _: View) -> RolloutState:
+        def back(state: RolloutState, view: View) -> RolloutState:
             if state.moved <= 1:
                 raise Refused("no change of traffic was made yet: there is nothing to undo")
-            parent = self._desk.at(state.moved).parent
-            return state.undo(self._desk.at(parent).state)
+            newest = self._desk.at(state.moved)
+            before = self._desk.at(newest.parent).state
+            return state.undo(before=before, after=newest.state, known=view.known)
 
         return self._desk.change("undo", back, reason, if_revision, attempts=1)
 
@@ -328,7 +329,7 @@ class Rollout:
         content = digest or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
 
         def set_fields(state: RolloutState, view: View) -> RolloutState:
-            after = state.apply(spec, view.known)
+            after = apply_spec(state, spec, view.known)
             if after is state:
                 return state
             if (rolled := undone_rollback(self._desk.history(), state, after, spec, content)) is not None:

@@ -188,10 +188,10 @@ class RolloutSpec(Strict):
     def parse(cls, data: object, where: str = "spec") -> RolloutSpec:
         """Return the spec that plain data (a parsed YAML file) describes; ``where`` names it in errors.
 
-        >>> RolloutSpec.parse({"weights": {"boosted": 105}}, "rollout.yaml")
+        >>> RolloutSpec.parse({"weights": {"boosted": 105}}, "rollout.yaml")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        bento_rollout.errors.InvalidSpec: rollout.yaml: weights.boosted: percentage 105 is not valid: it must ...
+        bento_rollout.errors.InvalidSpec: rollout.yaml: weights.boosted: percentage 105 is not valid: ...
         """
         if not isinstance(data, Mapping):
             raise InvalidSpec(f"{where}: a mapping of fields is expected, not {type(data).__name__}")
@@ -200,19 +200,22 @@ class RolloutSpec(Strict):
                 f"{where}: unknown field {shown(strangers[0])}; known here: {_listed(RolloutSpec)}"
             )
         spec = cls.__new__(cls)
-        spec._fill(data, where)
+        spec._fill(data, where)  # noqa: SLF001 - its own
         return spec
 
     def _fill(self, fields: Mapping[str, Any], where: str) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise InvalidSpec("\n".join(_explain(where, item) for item in error.errors())) from None
+            problems = [_explain(where, item) for item in error.errors(include_url=False)[:_MOST_PROBLEMS]]
+            more = error.error_count() - len(problems)
+            problems += [f"{where}: and {more} more"] if more else []
+            raise InvalidSpec("\n".join(problems)) from None
 
     @property
     def state_fields(self) -> frozenset[str]:
         """Which fields of the state this spec names; `apply` touches no others."""
-        named = {name for name in ("weights", "shadow", "targets") if name in self.model_fields_set}
+        named = self.model_fields_set & {"weights", "shadow", "targets"}
         if "standby" in self.blue_green.model_fields_set:
             named.add("standby")
         if self.routing.salt is not None:
@@ -246,13 +249,17 @@ _PLAINER = {
 }
 """What is said instead of pydantic's words, which are about Python."""
 
+_MOST_PROBLEMS = 20
+"""Problems that one error tells of; the rest is counted."""
+
 _MOST = 80
 """Letters of a wrong value that a message shows."""
 
 
 def _explain(where: str, item: Any) -> str:
     """Return one thing that is wrong in words: where it stands, what is wrong, what was found."""
-    loc = [str(part) for part in item["loc"] if part != "[key]"]
+    parts = item["loc"]
+    loc = [str(part) for part in (parts[:-2] if parts and parts[-1] == "[key]" else parts)]
     place = ".".join(loc)
     if item["type"] == "extra_forbidden":
         model = _MODELS.get(loc[0]) if len(loc) > 1 else RolloutSpec

@@ -1,8 +1,7 @@
 """`RolloutState` and the changes that may be made to it; pure: a change is a function from state to state.
 
-*Traffic* is what decides who answers: champion, weights and standby. A state is *settled* when all weights are 0.
-The settled states that led here are a stack; a rollback goes to the newest one that is not the present, and cuts the
-stack there, so two operators who both roll back do it once.
+*Traffic* is what decides who answers: champion, weights and what salts the split. What else operators set
+(targets, shadows, pause) is not undone with it. Where a rollback leads is told in `settling`.
 """
 
 from __future__ import annotations
@@ -10,30 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from .assignment import Range, Table, normal_key, reallocate
-from .errors import InvalidValue, NotFound, Refused, StoreCorrupt, UnknownVariant
-from .spec import RolloutSpec, Target, check_weights
+from .assignment import Range, Table, check_ranges, reallocate
+from .errors import InvalidValue, NotFound, NotReady, Refused, StoreCorrupt, UnknownVariant
+from .keys import normal_key
+from .settling import Settled, Stack, back_from_settled, cut_at, pushed, restored, without
+from .targets import Target, aimed, released
+from .values import Strict, check_weights
 
-__all__ = ["Commit", "RolloutState", "Settled", "seed"]
-
-MAX_SETTLED = 100
-MAX_TARGET_KEYS = 10_000
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+__all__ = ["Commit", "RolloutState", "Settled", "point_at"]
 
 
-class Settled(_Frozen):
-    """A settled state that was once committed: its revision and its champion."""
-
-    revision: int
-    champion: str
-
-
-class RolloutState(_Frozen):
+class RolloutState(Strict):
     """Everything about a rollout that operators may change; immutable, committed whole.
 
     Attributes:
@@ -65,10 +53,17 @@ class RolloutState(_Frozen):
     paused: bool = False
     salt: str
     granted: dict[str, str] = Field(default_factory=dict)
-    settled: tuple[Settled, ...] = ()
+    settled: Stack = ()
     rolled_back: bool = False
     moved: int = 0
     applied: tuple[str, int] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> RolloutState:
+        check_ranges(self.ranges, self.weights)
+        if self.weights.get(self.champion):
+            raise InvalidValue(f"the champion {self.champion!r} has a weight")
+        return self
 
     @classmethod
     def load(cls, data: object) -> RolloutState:
@@ -81,12 +76,10 @@ class RolloutState(_Frozen):
             return cls.model_validate(data)
         except ValidationError as error:
             item = error.errors()[0]
-            place = ".".join(map(str, item["loc"]))
+            place = ".".join(map(str, item["loc"])) or "the whole"
             raise StoreCorrupt(
                 f"the stored state is not readable: {place}: {item['msg']}; it may come from a newer version"
             ) from None
-
-    # -- what it says -------------------------------------------------------------------------------------
 
     @property
     def is_settled(self) -> bool:
@@ -95,30 +88,39 @@ class RolloutState(_Frozen):
 
     @property
     def named(self) -> frozenset[str]:
-        """Every variant that this state mentions."""
+        """Every variant that this state gives something to."""
         mentioned = {self.champion, *self.weights, *self.shadow, *self.targets}
         return frozenset(mentioned | ({self.standby} if self.standby else set()))
 
     @property
     def percents(self) -> dict[str, float]:
         """Weights in percent, by candidate."""
-        return {name: milli / 1000 for name, milli in sorted(self.weights.items())}
+        return _percents(self.weights)
 
     @property
     def shadow_percents(self) -> dict[str, float]:
         """Shadow percents, by variant."""
-        return {name: milli / 1000 for name, milli in sorted(self.shadow.items())}
+        return _percents(self.shadow)
 
     def rollback_target(self, *, again: bool = False) -> Settled | None:
-        """Return the settled state that a rollback would go to, or None: there is nothing to roll back."""
-        if not self.is_settled:
-            return self.settled[-1] if self.settled else None
-        earlier = self.settled[:-1]
-        if again:
-            return next((point for point in reversed(earlier) if point.champion != self.champion), None)
-        if self.rolled_back or not earlier or earlier[-1].champion == self.champion:
-            return None
-        return earlier[-1]
+        """Return the settled state that a rollback would go to, or None: there is nothing to roll back.
+
+        While candidates have weight it is the state before they got any; ``again`` makes a difference only
+        when all traffic is the champion's already.
+        """
+        if self.is_settled:
+            return back_from_settled(self.settled, rolled_back=self.rolled_back, again=again)
+        return self.settled[-1] if self.settled else Settled(revision=self.revision, champion=self.champion)
+
+    def flip_target(self, known: Sequence[str]) -> str:
+        """Return who a flip without a name goes to: the standby, else the only candidate."""
+        if self.standby is not None and self.standby != self.champion:
+            return self.standby
+        candidates = [name for name in known if name != self.champion]
+        if len(candidates) == 1:
+            return candidates[0]
+        listed = ", ".join(candidates) or "none"
+        raise InvalidValue(f"no standby is set and the candidates are: {listed}; name one with --to VARIANT")
 
     def compile(self) -> Table:
         """Return the look-up table of this state."""
@@ -129,72 +131,74 @@ class RolloutState(_Frozen):
         backups = tuple(dict.fromkeys(point.champion for point in reversed(self.settled)))
         return Table(self.revision, self.champion, self.salt, self.ranges, keys, headers, backups)
 
-    # -- what may change it ---------------------------------------------------------------------------------
-
     def set_weights(self, weights: Mapping[str, int], known: Sequence[str]) -> RolloutState:
-        """Set the weights of the candidates named (thousandths of a percent); the others stay."""
-        for name in weights:
-            self._check(name, known)
-            if name == self.champion:
-                raise InvalidValue(
-                    f"{name!r} is the champion and has no weight: it gets what the candidates leave"
-                )
-        merged = {
-            name: milli for name, milli in {**self.weights, **weights}.items() if milli or name in weights
-        }
+        """Set the weights of the candidates named (thousandths of a percent); the others stay.
+
+        What a missing variant has may be lowered.
+        """
+        self._check_raised(weights, self.weights, known)
+        if (name := self.champion) in weights:
+            raise InvalidValue(
+                f"{name!r} is the champion and has no weight: it gets what the candidates leave"
+            )
+        merged = {**self.weights, **weights}
         check_weights(merged)
-        if {n: w for n, w in merged.items() if w} == {n: w for n, w in self.weights.items() if w}:
+        if _some(merged) == _some(self.weights):
             return self
-        return self._moved(weights=merged, ranges=reallocate(self.ranges, merged))
+        kept = {name: milli for name, milli in merged.items() if milli or name in known}
+        return _moved(self, weights=kept, ranges=reallocate(self.ranges, kept))
 
     def set_shadow(self, shadow: Mapping[str, int], known: Sequence[str]) -> RolloutState:
         """Set the shadow percents (in thousandths) of the variants named; the others stay."""
-        for name in shadow:
-            self._check(name, known)
+        self._check_raised(shadow, self.shadow, known)
         merged = {name: milli for name, milli in {**self.shadow, **shadow}.items() if milli}
-        return self if merged == self.shadow else self._with(shadow=merged)
+        return self if merged == self.shadow else _with(self, shadow=merged)
 
     def flip(self, to: str, known: Sequence[str]) -> RolloutState:
         """Make another variant the champion, with all traffic; the old champion becomes the standby."""
-        self._check(to, known)
-        if to == self.champion:
-            return self
-        return self._crown(to)
+        _check(to, known)
+        return self if to == self.champion else _crowned(self, to)
 
-    def flip_target(self, known: Sequence[str]) -> str:
-        """Return who a flip without a name goes to: the standby, else the only candidate."""
-        if self.standby is not None and self.standby != self.champion:
-            return self.standby
-        candidates = [name for name in known if name != self.champion]
-        if len(candidates) == 1:
-            return candidates[0]
-        shown = ", ".join(candidates) or "none"
-        raise InvalidValue(f"no standby is set and the candidates are: {shown}; name one with --to VARIANT")
+    def roll_back(
+        self, *, again: bool = False, to: Settled | None = None, known: Sequence[str] | None = None
+    ) -> RolloutState:
+        """Give all traffic to a settled champion; the same state when there is nothing to roll back.
 
-    def roll_back(self, *, again: bool = False, to: Settled | None = None) -> RolloutState:
-        """Give all traffic to a settled champion; the same state when there is nothing to roll back."""
+        Args:
+            again: from a settled state, go back to another champion although a rollback led here.
+            to: go to this settled state.
+            known: the variants that the service has; None: do not ask.
+
+        Raises:
+            NotReady: when the service does not have the variant that would become champion.
+        """
         point = to or self.rollback_target(again=again)
-        if point is None:
+        if point is None or (to and self.is_settled and to.champion == self.champion):
             return self
-        keep = (
-            self.settled[: self.settled.index(point) + 1] if point in self.settled else (*self.settled, point)
-        )
-        back = (
-            self._crown(point.champion)
-            if point.champion != self.champion
-            else self._moved(weights={}, ranges=())
-        )
-        return back._with(settled=keep, rolled_back=True)
+        back = _returned(self, point.champion, known)
+        return _with(back, settled=cut_at(self.settled, point), rolled_back=True)
 
-    def undo(self, before: RolloutState) -> RolloutState:
-        """Take back the newest change of traffic: the traffic of ``before``, the state that it was made from."""
-        restored = {name: getattr(before, name) for name in _TRAFFIC}
-        return self._with(
-            **restored,
-            shadow=before.shadow if before.champion != self.champion else self.shadow,
-            settled=before.settled,
+    def undo(
+        self, *, before: RolloutState, after: RolloutState, known: Sequence[str] | None = None
+    ) -> RolloutState:
+        """Take back the newest change of traffic and nothing else.
+
+        Args:
+            before, after: the states before and after that change.
+            known: the variants that the service has; None: do not ask.
+
+        Raises:
+            NotReady: when the service does not have the variant that would become champion.
+        """
+        back = _returned(self, before.champion, known)
+        return _with(
+            back,
+            weights=before.weights,
+            ranges=before.ranges,
+            standby=before.standby if after.standby != before.standby else self.standby,
+            salt=before.salt if after.salt != before.salt else self.salt,
+            settled=restored(before.settled, after.settled, self.settled),
             rolled_back=before.rolled_back,
-            moved=self.revision + 1,
         )
 
     def target(
@@ -206,175 +210,158 @@ class RolloutState(_Frozen):
         header: Mapping[str, str] | None = None,
         remove: bool = False,
     ) -> RolloutState:
-        """Give keys (and requests with a header) to a variant before the split, or take them back."""
-        self._check(variant, known)
+        """Give keys (and requests with a header) to a variant before the split, or take them from it."""
+        _check(variant, known)
         texts = [normal_key(key) for key in keys]
         named = {name.lower(): value for name, value in (header or {}).items()}
         if not texts and not named:
             raise InvalidValue("name at least one key (--key K) or one header (--header NAME=VALUE)")
-        targets: dict[str, Target] = {}
-        for name, old in self.targets.items():
-            here = [key for key in old.keys if key not in texts]
-            headers = {n: v for n, v in old.header.items() if named.get(n) != v}
-            if here or headers:
-                targets[name] = Target(keys=tuple(here), header=headers)
-        if not remove:
-            old = targets.get(variant, Target())
-            targets[variant] = Target(keys=(*old.keys, *texts), header={**old.header, **named})
-            if len(targets[variant].keys) > MAX_TARGET_KEYS:
-                raise InvalidValue(
-                    f"{variant!r} would have {len(targets[variant].keys)} target keys; at most {MAX_TARGET_KEYS} are kept: use a header, or a weight"
-                )
-        return self if targets == self.targets else self._with(targets=targets)
+        try:
+            targets = (released if remove else aimed)(self.targets, variant, texts, named)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InvalidValue(f"targets of {variant!r}: {problem}") from None
+        return self if targets == self.targets else _with(self, targets=targets)
 
     def retire(self, variant: str, in_favour_of: str | None, known: Sequence[str]) -> RolloutState:
         """Remove a variant from the state; a champion or one with weight needs somebody to take its place."""
-        if variant not in self.named | set(self.granted):
-            raise UnknownVariant(variant, tuple(sorted(self.named | set(self.granted))))
-        state = self
-        if variant == self.champion:
-            if in_favour_of is None:
-                raise Refused(f"{variant!r} is the champion; say who takes its place: --in-favour-of VARIANT")
+        present = self.named | set(self.granted) | {point.champion for point in self.settled}
+        if variant not in present:
+            if variant in known:
+                return self
+            raise UnknownVariant(variant, tuple(sorted(present)))
+        if in_favour_of is not None:
+            _check(in_favour_of, known)
             if in_favour_of == variant:
                 raise InvalidValue(f"{variant!r} cannot be retired in favour of itself")
-            state = state.flip(in_favour_of, known)
-        elif self.weights.get(variant):
-            if in_favour_of is None:
-                raise Refused(
-                    f"{variant!r} has a weight of {self.weights[variant] / 1000:g} percent; set it to 0, or say who takes its place: --in-favour-of VARIANT"
-                )
-            state = state._inherit(variant, in_favour_of, known)
-        return state._forget(variant)
+        return _forgotten(_succeeded(self, variant, in_favour_of), variant)
 
-    def pause(self, paused: bool) -> RolloutState:
+    def pause(self, *, paused: bool) -> RolloutState:
         """Stop (or let go on) what automation may raise and promote."""
-        return self if paused == self.paused else self._with(paused=paused)
+        return self if paused == self.paused else _with(self, paused=paused)
 
     def deploy(self, champion_digest: str) -> RolloutState:
         """Record that the champion's code or model is another one: an ordinary deployment."""
-        return self._with(granted={**self.granted, self.champion: champion_digest})
+        return self.grant({self.champion: champion_digest})
 
     def grant(self, digests: Mapping[str, str]) -> RolloutState:
         """Grant what the state gives each variant to the digest that it has now."""
         merged = {**self.granted, **digests}
-        return self if merged == self.granted else self._with(granted=merged)
+        return self if merged == self.granted else _with(self, granted=merged)
 
-    def apply(self, spec: RolloutSpec, known: Sequence[str]) -> RolloutState:
-        """Set exactly the state fields that the spec names; absent fields are untouched."""
-        state = self
-        fields = spec.state_fields
-        if "salt" in fields and spec.routing.salt != state.salt:
-            state = state._moved(salt=spec.routing.salt)
-        if "weights" in fields:
-            absent = {name: 0 for name in state.weights if name not in spec.weights}
-            state = state.set_weights({**absent, **spec.weights}, known)
-        if "shadow" in fields:
-            absent = {name: 0 for name in state.shadow if name not in spec.shadow}
-            state = state.set_shadow({**absent, **{n: s.percent for n, s in spec.shadow.items()}}, known)
-        if "targets" in fields and spec.targets != state.targets:
-            for name in spec.targets:
-                state._check(name, known)
-            state = state._with(targets=spec.targets)
-        if "standby" in fields and spec.blue_green.standby != state.standby:
-            if spec.blue_green.standby is not None:
-                state._check(spec.blue_green.standby, known)
-            state = state._with(standby=spec.blue_green.standby)
-        return state
+    def set_salt(self, salt: str) -> RolloutState:
+        """Salt the split anew; keys move only while candidates have weight."""
+        if salt == self.salt:
+            return self
+        return _with(self, salt=salt) if self.is_settled else _moved(self, salt=salt)
 
-    def differences(self, spec: RolloutSpec) -> list[str]:
-        """Return in words where the spec asks for another state than this one, field by field."""
-        asked: dict[str, tuple[Any, Any]] = {
-            "weights": (_nonzero(spec.weights), _nonzero(self.weights)),
-            "shadow": (_nonzero({n: s.percent for n, s in spec.shadow.items()}), _nonzero(self.shadow)),
-            "targets": (_plain(spec.targets), _plain(self.targets)),
-            "standby": (spec.blue_green.standby, self.standby),
-            "salt": (spec.routing.salt, self.salt),
-        }
-        return [
-            f"{name}: the spec asks for {want}, the state has {have}"
-            for name, (want, have) in asked.items()
-            if name in spec.state_fields and want != have
-        ]
+    def set_targets(self, targets: Mapping[str, Target], known: Sequence[str]) -> RolloutState:
+        """Set the targets of all variants."""
+        wanted = {name: target for name, target in targets.items() if target}
+        if wanted == self.targets:
+            return self
+        for name in wanted:
+            _check(name, known)
+        return _with(self, targets=wanted)
 
-    # -- how it changes -----------------------------------------------------------------------------------
+    def set_standby(self, variant: str | None, known: Sequence[str]) -> RolloutState:
+        """Set who the next flip without a name goes to."""
+        if variant == self.standby:
+            return self
+        if variant is not None:
+            _check(variant, known)
+        if variant == self.champion:
+            raise InvalidValue(f"{variant!r} is the champion: it cannot wait to become it")
+        return _with(self, standby=variant)
 
-    def _check(self, name: str, known: Sequence[str]) -> None:
-        if name not in known:
-            raise UnknownVariant(name, tuple(known))
+    def _check_raised(self, asked: Mapping[str, int], have: Mapping[str, int], known: Sequence[str]) -> None:
+        """Refuse a name that is unknown; what a missing variant has may only be lowered."""
+        for name, milli in asked.items():
+            if milli > have.get(name, 0) or name not in self.named:
+                _check(name, known)
 
-    def _with(self, **changes: Any) -> RolloutState:
-        return self.model_copy(update=changes)
 
-    def _moved(self, **changes: Any) -> RolloutState:
-        """Change traffic: the next revision is a move, and settled if no candidate has weight."""
-        after = self._with(**changes, moved=self.revision + 1, rolled_back=False)
-        if not after.is_settled:
-            return after
-        point = Settled(revision=self.revision + 1, champion=after.champion)
-        stack = [old for old in after.settled if old.revision <= self.revision]
-        return after._with(settled=(*stack, point)[-MAX_SETTLED:])
+def _with(state: RolloutState, **changes: Any) -> RolloutState:
+    return state.model_copy(update=changes)
 
-    def _crown(self, to: str) -> RolloutState:
-        shadow = dict(self.shadow)
-        ours, theirs = shadow.pop(self.champion, None), shadow.pop(to, None)
-        if ours is not None:
-            shadow[to] = ours
-        if theirs is not None:
-            shadow[self.champion] = theirs
-        return self._moved(champion=to, standby=self.champion, weights={}, ranges=(), shadow=shadow)
 
-    def _inherit(self, variant: str, heir: str, known: Sequence[str]) -> RolloutState:
-        self._check(heir, known)
-        if heir == variant:
-            raise InvalidValue(f"{variant!r} cannot be retired in favour of itself")
-        weights = dict(self.weights)
-        milli = weights.pop(variant)
-        if heir == self.champion:
-            return self._moved(weights=weights, ranges=tuple(r for r in self.ranges if r[2] != variant))
-        weights[heir] = weights.get(heir, 0) + milli
-        given = tuple((a, b, heir if name == variant else name) for a, b, name in self.ranges)
-        return self._moved(weights=weights, ranges=reallocate(given, weights))
+def _moved(state: RolloutState, **changes: Any) -> RolloutState:
+    """Change traffic: the next revision is a move, and settled if no candidate has weight."""
+    revision = state.revision + 1
+    after = _with(state, **changes, moved=revision, rolled_back=False)
+    if not after.is_settled:
+        return after
+    return _with(after, settled=pushed(after.settled, Settled(revision=revision, champion=after.champion)))
 
-    def _forget(self, variant: str) -> RolloutState:
-        def without(mapping: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: value for name, value in mapping.items() if name != variant}
 
-        return self._with(
-            weights=without(self.weights),
-            shadow=without(self.shadow),
-            targets=without(self.targets),
-            granted=without(self.granted),
-            standby=None if self.standby == variant else self.standby,
-            settled=tuple(point for point in self.settled if point.champion != variant),
+def _crowned(state: RolloutState, to: str) -> RolloutState:
+    """Exchange the champion: all weights end, and the two exchange their shadows."""
+    exchanged = {state.champion: to, to: state.champion}
+    shadow = {exchanged.get(name, name): milli for name, milli in state.shadow.items()}
+    return _moved(state, champion=to, standby=state.champion, weights={}, ranges=(), shadow=shadow)
+
+
+def _returned(state: RolloutState, champion: str, known: Sequence[str] | None) -> RolloutState:
+    """Give all traffic to a champion of the past."""
+    if champion == state.champion:
+        return _moved(state, weights={}, ranges=())
+    if known is not None and champion not in known:
+        raise NotReady(
+            f"{champion!r} would become champion, and the service does not have it; nothing changed"
         )
+    return _crowned(state, champion)
 
 
-_TRAFFIC = ("champion", "weights", "ranges", "standby")
+def _succeeded(state: RolloutState, variant: str, heir: str | None) -> RolloutState:
+    """Give what a variant answers to its heir."""
+    if variant == state.champion:
+        if heir is None:
+            raise Refused(f"{variant!r} is the champion; say who takes its place: --in-favour-of VARIANT")
+        return _crowned(state, heir)
+    if not (milli := state.weights.get(variant)):
+        return state
+    if heir is None:
+        raise Refused(
+            f"{variant!r} has a weight of {milli / 1000:g} percent; set it to 0, "
+            "or say who takes its place: --in-favour-of VARIANT"
+        )
+    weights = {name: weight for name, weight in state.weights.items() if name != variant}
+    if heir == state.champion:
+        return _moved(state, weights=weights, ranges=tuple(r for r in state.ranges if r[2] != variant))
+    weights[heir] = weights.get(heir, 0) + milli
+    inherited = [(start, stop, heir if name == variant else name) for start, stop, name in state.ranges]
+    return _moved(state, weights=weights, ranges=reallocate(inherited, weights))
 
 
-def _nonzero(weights: Mapping[str, int]) -> dict[str, float]:
-    return {name: milli / 1000 for name, milli in sorted(weights.items()) if milli}
+def _forgotten(state: RolloutState, variant: str) -> RolloutState:
+    def less(mapping: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in mapping.items() if name != variant}
 
-
-def _plain(targets: Mapping[str, Target]) -> dict[str, Any]:
-    return {name: target.model_dump(exclude_defaults=True) for name, target in sorted(targets.items())}
-
-
-def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
-    """Return the first state of a rollout that no store knows: what its spec asks for, granted to what is there."""
-    known = tuple(digests)
-    empty = RolloutState(
-        name=name,
-        champion=champion,
-        salt=spec.routing.salt or name,
-        granted=dict(digests),
-        settled=(Settled(revision=1, champion=champion),),
-        moved=1,
+    return _with(
+        state,
+        weights=less(state.weights),
+        shadow=less(state.shadow),
+        targets=less(state.targets),
+        granted=less(state.granted),
+        standby=None if state.standby == variant else state.standby,
+        settled=without(state.settled, variant),
     )
-    return empty.apply(spec, known)
 
 
-class Commit(_Frozen):
+def _check(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UnknownVariant(name, tuple(known))
+
+
+def _some(weights: Mapping[str, int]) -> dict[str, float]:
+    return {name: percent for name, percent in _percents(weights).items() if percent}
+
+
+def _percents(weights: Mapping[str, int]) -> dict[str, float]:
+    return {name: milli / 1000 for name, milli in sorted(weights.items())}
+
+
+class Commit(Strict):
     """One committed state and how it came to be; the history is a list of these.
 
     Attributes:
@@ -410,7 +397,8 @@ def point_at(history: Sequence[Commit], revision: int) -> Settled:
         if commit.revision == revision:
             if not commit.state.is_settled:
                 raise InvalidValue(
-                    f"revision {revision} was not settled ({commit.state.percents}); a rollback goes to a state in which the champion had all traffic"
+                    f"revision {revision} was not settled ({commit.state.percents}); "
+                    "a rollback goes to a state in which the champion had all traffic"
                 )
             return Settled(revision=revision, champion=commit.state.champion)
     raise NotFound(f"there is no revision {revision} in the history")

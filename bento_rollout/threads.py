@@ -1,4 +1,4 @@
-"""Daemon threads with a limit: where a variant's sync code runs without holding anybody else's, or the exit."""
+"""Daemon threads with a limit: where a variant's sync code runs without holding anybody's, or the exit."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 __all__ = ["DaemonThreads"]
 
 Work = Callable[[], None]
+Around = Callable[[], AbstractContextManager[None]]
 
 
 class DaemonThreads:
     """Runs sync calls of one variant, at most ``limit`` at a time; the others wait in their order.
 
-    A call that hangs keeps its slot for ever, and no thread is made in its place: the variant runs dry, and nothing
-    else does. The threads are daemons, so none of them holds the exit of the process.
+    A call that hangs keeps its slot for ever, and no thread is made in its place: the variant runs dry, and
+    nothing else does. The threads are daemons, so none of them holds the exit of the process.
+
+    Args:
+        limit: how many calls run at a time.
+        name: what the threads are called.
+        around: what each thread enters when it begins and leaves when it ends.
     """
 
-    def __init__(self, limit: int, name: str) -> None:
+    def __init__(self, limit: int, name: str, around: Around = nullcontext) -> None:
         self.limit = limit
         self.name = name
+        self._around = around
         self._free = asyncio.Semaphore(limit)
         self._idle: list[queue.SimpleQueue[Work | None]] = []
         self._closed = False
@@ -80,7 +88,8 @@ class DaemonThreads:
 
     def _new_thread(self) -> queue.SimpleQueue[Work | None]:
         box: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        threading.Thread(target=_serve, args=(box,), name=f"rollout-{self.name}", daemon=True).start()
+        name = f"rollout-{self.name}"
+        threading.Thread(target=_serve, args=(box, self._around), name=name, daemon=True).start()
         return box
 
 
@@ -88,7 +97,8 @@ class _Stopped(Exception):
     """A StopIteration that left a thread: a future cannot carry the original."""
 
 
-def _serve(box: queue.SimpleQueue[Work | None]) -> None:
-    while (work := box.get()) is not None:
-        work()
-        del work  # it holds the arguments of the call
+def _serve(box: queue.SimpleQueue[Work | None], around: Around) -> None:
+    with around():
+        while (work := box.get()) is not None:
+            work()
+            del work  # it holds the arguments of the call

@@ -1,4 +1,4 @@
-"""The small values that specs, states and commands share: names, percentages, durations; each valid, or refused."""
+"""Names, percentages and durations, as specs, states and commands share them: valid, or refused."""
 
 from __future__ import annotations
 
@@ -128,12 +128,11 @@ def parse_milli(value: object) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidValue(f"percentage {shown(value)} is not a number; write one from 0 to 100, like 12.5")
-    if not 0 <= value <= 100:  # noqa: PLR2004 - percent
+    percent = int(value) if isinstance(value, Integral) else float(value)
+    if not 0 <= percent <= 100:  # noqa: PLR2004 - percent
         raise InvalidValue(f"percentage {shown(value)} is not valid: it must lie between 0 and 100")
-    if isinstance(value, Integral):
-        return int(value) * 1000
-    milli = round(float(value) * 1000)
-    if abs(float(value) * 1000 - milli) > _ROUNDING:
+    milli = round(percent * 1000)
+    if abs(percent * 1000 - milli) > _ROUNDING:
         raise InvalidValue(f"percentage {shown(value)} has more than three decimals")
     return milli
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .applying import differences
 from .assignment import normal_key
 from .errors import NotReady
 from .spec import RolloutSpec
@@ -95,7 +96,7 @@ class View:
         spec = next((card.spec for card in self.described), None)
         if not spec:
             return []
-        return self.state.differences(RolloutSpec.parse(dict(spec), "the service's spec"))
+        return differences(self.state, RolloutSpec.parse(dict(spec), "the service's spec"))
 
     def _answers(self, card: Card, name: str) -> bool:
         variant = card.variants.get(name)

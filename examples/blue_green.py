@@ -5,6 +5,8 @@ Run ``python examples/blue_green.py``.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bentoml
 
 from bento_rollout import Flip, Variant, Veto, open_rollout, rollout

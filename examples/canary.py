@@ -6,6 +6,7 @@ Run ``python examples/canary.py``; or serve it with ``bentoml serve examples.can
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import bentoml
 
@@ -47,5 +48,6 @@ def story(url: str) -> None:
 
 
 if __name__ == "__main__":
-    with bentoml.serve("canary:Greeter", working_dir=__file__.rpartition("/")[0] or ".", port=3101) as server:
-        story(server.url)
+    with bentoml.serve("canary:Greeter", working_dir=str(Path(__file__).parent), port=3101) as server:
+        with bentoml.SyncHTTPClient(server.url, server_ready_timeout=60):  # waits until it is ready
+            story(server.url)

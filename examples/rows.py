@@ -5,6 +5,8 @@ Run ``python examples/rows.py``; or serve it with ``bentoml serve examples.rows:
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bentoml
 from pydantic import BaseModel
 
@@ -61,5 +63,6 @@ def story(url: str) -> None:
 
 
 if __name__ == "__main__":
-    with bentoml.serve("rows:Scoring", working_dir=__file__.rpartition("/")[0] or ".", port=3103) as server:
-        story(server.url)
+    with bentoml.serve("rows:Scoring", working_dir=str(Path(__file__).parent), port=3103) as server:
+        with bentoml.SyncHTTPClient(server.url, server_ready_timeout=60):  # waits until it is ready
+            story(server.url)

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from typing import Any
 
 from ..threads import DaemonThreads
+from .anyio_threads import anyio_worker
 from .context import ACTIVE
 from .method import Method, inputs_of, is_async
 
@@ -35,7 +36,7 @@ class VariantCalls:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._home = threading.get_ident()
-        self._threads = DaemonThreads(INNER, f"{name}-inner")
+        self._threads = DaemonThreads(INNER, f"{name}-inner", anyio_worker())
 
     def __contains__(self, name: str) -> bool:
         return name in self._methods

@@ -11,6 +11,7 @@ from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.service import Service
 from bentoml.exceptions import BentoMLException
 
+from ..applying import differences
 from ..errors import Incompatible, RolloutError
 from ..opening import check_champion, first_commit
 from ..spec import RolloutSpec
@@ -148,9 +149,9 @@ def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Roll
 
 
 def _say_differences(state: RolloutState, spec: RolloutSpec, digests: Mapping[str, str]) -> None:
-    if differences := state.differences(spec):
+    if found := differences(state, spec):
         hint = "the state wins; to make the spec's values the state: bento-rollout apply FILE"
-        log.event("rollout.spec_differs", "warning", rollout=state.name, differences=differences, hint=hint)
+        log.event("rollout.spec_differs", "warning", rollout=state.name, differences=found, hint=hint)
     if missing := sorted(state.named - set(digests)):
         hint = f"the champion answers for them; to take one out: bento-rollout retire {state.name} VARIANT"
         log.event("rollout.missing", "warning", rollout=state.name, variants=missing, hint=hint)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from _bentoml_sdk.service import Service, set_current_service
@@ -28,7 +29,7 @@ from ..telemetry import log
 from ..worker import Worker
 from . import batch_metric
 from .calling import CurrentService, Inside
-from .context import isolate
+from .context import ACTIVE, isolate
 from .converting import converter_between
 from .deploying import broken_candidates, deploy, resolver
 from .endpoints import Facade
@@ -143,8 +144,8 @@ class Site:
         )
         self._serve(self._router)
         loop = asyncio.get_running_loop()
-        self._worker = Worker(store, feed, self._before, self._after, self._card, self._instance_of, loop)
-        self._worker.start()
+        self._worker = Worker(store, feed, self._before, self._after, self._card, self._lend, loop)
+        await asyncio.to_thread(self._worker.start)
 
     async def stop(self) -> None:
         """End this worker's part; called before the service's own shutdown hooks."""
@@ -232,9 +233,18 @@ class Site:
         index, hooks = server_context.worker_index or 0, (len(self._before), len(self._after))
         return Card("", os.getpid(), index, self.service.name, 0, variants, *hooks, state_fields(self.spec))
 
-    def _instance_of(self, variant: str) -> Any:
+    @contextlib.contextmanager
+    def _lend(self, variant: str) -> Iterator[Any]:
+        """Give hooks a variant's instance, whose endpoints are its own meanwhile; None: it is not ready."""
         runner = self._runners.get(variant)
-        return None if runner is None else runner.instance
+        if runner is None or not runner.ready:
+            yield None
+            return
+        token = ACTIVE.set(runner)
+        try:
+            yield runner.instance
+        finally:
+            ACTIVE.reset(token)
 
     def _replan(self, call: Call, key: object) -> Plan:
         assert self._router is not None  # requests come after the start

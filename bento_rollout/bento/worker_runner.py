@@ -13,6 +13,7 @@ import anyio.to_thread
 from _bentoml_impl.client import RemoteProxy
 
 from ..threads import DaemonThreads
+from .anyio_threads import anyio_worker
 from .batching import Batcher
 from .calling import Inside, VariantCalls, bound_hooks
 from .context import ACTIVE
@@ -108,7 +109,7 @@ class WorkerRunner:
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it cannot load: it is `failed`
             self.state, self.error = "failed", f"{type(error).__name__}: {error}"[:2000]
             return
-        self._threads = DaemonThreads(self._limit, self.name)
+        self._threads = DaemonThreads(self._limit, self.name, anyio_worker())
         self._begin(instance, methods)
 
     async def close(self) -> None:
@@ -144,7 +145,7 @@ class WorkerRunner:
 
     async def _beside(self, func: Callable[[], Any], what: str) -> Any:
         """Call a function in a thread, so that one which hangs holds nothing; on the loop if it needs one."""
-        threads = DaemonThreads(1, f"{self.name}-{what}")
+        threads = DaemonThreads(1, f"{self.name}-{what}", anyio_worker())
         try:
             return await threads.run(func)
         except RuntimeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import Refused, StoreUnreachable
-from .files import read_json, try_lock, write_json
+from ..telemetry import log
+from .files import is_locked, read_json, release, try_lock, write_json
 
 __all__ = ["After", "Ballot", "Proposal", "Vote"]
 
@@ -49,8 +51,16 @@ class After:
     error: str | None = None
 
 
+KEEP = 200
+"""How many flips back it is known who ran their ``after_flip`` hooks."""
+
+
 class Ballot:
-    """The flip in preparation of one rollout on this host; at most one at a time."""
+    """The flip in preparation of one rollout on this host; at most one at a time.
+
+    ``flip.lock`` is held by whoever proposes; ``flip.json`` says what. A proposal has a folder for its votes, and in
+    it a lock of its own: whether *this* proposer lives cannot be mistaken for whether some proposer does.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -66,40 +76,31 @@ class Ballot:
             Refused: when another flip is being prepared.
             StoreUnreachable: when nothing can be written here.
         """
-        fd = self._claim()
         proposal = Proposal(secrets.token_hex(8), source, target, after, author, reason)
+        fds: list[int] = []
         try:
-            self._votes(proposal.id).mkdir(parents=True, exist_ok=True)
-            write_json(self._flip, asdict(proposal))
+            self._show(proposal, fds)
             yield proposal
-        except OSError as error:
-            raise StoreUnreachable(
-                f"{self._folder} cannot be written: {error.strerror}; nothing changed"
-            ) from None
         finally:
-            self._clear(proposal)
-            os.close(fd)
+            if fds:
+                self._clear()
+            for fd in reversed(fds):
+                release(fd)
 
     def pending(self) -> Proposal | None:
         """Return the proposal of a living proposer, or None."""
         data = read_json(self._flip)
-        if data is None:
-            return None
         try:
-            proposal = Proposal(**data)
-            fd = try_lock(self._lock)
-        except (TypeError, OSError):
+            proposal = Proposal(**(data or {}))
+            alive = is_locked(self._votes(proposal.id) / "lock")
+        except (TypeError, ValueError, OSError):
             return None
-        if fd is not None:  # nobody holds it: the proposer died
-            os.close(fd)
-            return None
-        return proposal
+        return proposal if alive else None
 
     def vote(self, proposal: Proposal, vote: Vote) -> None:
         """Say what this worker thinks of a proposal; nothing happens when the proposal is over."""
         with suppress(OSError):
-            if self._votes(proposal.id).is_dir():
-                write_json(self._votes(proposal.id) / f"{vote.token}.json", asdict(vote))
+            write_json(self._votes(proposal.id) / f"{vote.token}.json", asdict(vote))
 
     def votes(self, proposal: Proposal) -> dict[str, Vote]:
         """Return the votes so far, by worker token."""
@@ -114,8 +115,14 @@ class Ballot:
         """Whether this worker is the one that runs the ``after_flip`` hooks of a revision; true for one only."""
         try:
             self._after.mkdir(parents=True, exist_ok=True)
+            known = self._claimed()
+            if len(known) >= KEEP and revision < known[0]:  # so long ago that its claim may be forgotten
+                return False
             fd = os.open(self._after / f"{revision}.claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except OSError:
+        except FileExistsError:
+            return False
+        except OSError as error:
+            log.event("flip.after_unclaimed", "error", revision=revision, problem=str(error))
             return False
         os.close(fd)
         self.report_after(After(revision, token, os.getpid(), "running"))
@@ -136,41 +143,50 @@ class Ballot:
                 found[after.revision] = after
         return found
 
-    def _claim(self) -> int:
-        deadline = (
-            time.monotonic() + 0.25
-        )  # a worker that looks whether the proposer lives holds it for a moment
+    def _show(self, proposal: Proposal, fds: list[int]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            while (fd := try_lock(self._lock)) is None:
-                if time.monotonic() > deadline:
-                    data = read_json(self._flip) or {}
-                    raise Refused(
-                        f"another flip is being prepared: to {data.get('target', '?')!r} by {data.get('author', '?')}; wait for it, then look at `status`"
-                    )
-                time.sleep(0.005)
+            fds.append(self._claim())
+            votes = self._votes(proposal.id)
+            votes.mkdir(parents=True)
+            own = try_lock(votes / "lock")
+            if own is not None:  # a new folder: nobody else knows it
+                fds.append(own)
+            write_json(self._flip, asdict(proposal))
         except OSError as error:
-            raise StoreUnreachable(
-                f"{self._folder} cannot be written: {error.strerror}; nothing changed"
-            ) from None
+            problem = f"{self._folder} cannot be written: {error.strerror}; nothing changed"
+            raise StoreUnreachable(problem) from None
+
+    def _claim(self) -> int:
+        deadline = time.monotonic() + 0.25  # the one before may be about to leave
+        while (fd := try_lock(self._lock)) is None:
+            if time.monotonic() > deadline:
+                raise Refused(self._busy())
+            time.sleep(0.005)
         return fd
 
+    def _busy(self) -> str:
+        other = self.pending()
+        what = "" if other is None else f": to {other.target!r} by {other.author}"
+        return f"another flip is being prepared{what}; wait for it, then look at `status`"
+
     def _votes(self, proposal_id: str) -> Path:
+        if not proposal_id.isalnum():
+            raise ValueError("no proposal of ours")
         return self._folder / "votes" / proposal_id
 
-    def _clear(self, proposal: Proposal) -> None:
+    def _clear(self) -> None:
+        """Remove this proposal, and what proposers that were killed left."""
         with suppress(OSError):
             self._flip.unlink()
-        for folder in (self._folder / "votes").glob("*"):  # those of proposers that were killed as well
-            for path in folder.glob("*"):
-                with suppress(OSError):
-                    path.unlink()
-            with suppress(OSError):
-                folder.rmdir()
+        for folder in (self._folder / "votes").glob("*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _prune(self, keep: int = 200) -> None:
-        claims = sorted(self._after.glob("*.claim"), key=lambda path: int(path.stem))
-        for path in claims[:-keep]:
-            for leftover in (path, path.with_suffix(".json")):
+    def _claimed(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._after.glob("*.claim") if path.stem.isdecimal())
+
+    def _prune(self) -> None:
+        for revision in self._claimed()[:-KEEP]:
+            for suffix in ("claim", "json"):
                 with suppress(OSError):
-                    leftover.unlink()
+                    (self._after / f"{revision}.{suffix}").unlink()

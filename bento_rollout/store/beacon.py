@@ -3,33 +3,102 @@
 Two small files beside the database, in a folder for each rollout:
 
 ``counter``
-    16 bytes: a sequence number that grows with each signal, and the revision. Read on every request with ``pread``
-    (a mapped file that is truncated kills its reader); any other value means: read the state again.
+    24 bytes: a sequence number that grows with each signal, the revision, and a check over both and the file's
+    inode. Read on every request with ``pread`` (a mapped file that is truncated kills its reader); any other value
+    than the last one means: look at the state again. The inode tells a writer that it writes another file than the
+    one which readers hold open: a copy, a restored backup, a new one.
 ``state.json``
-    The newest commit, replaced whole. What a process reads when the counter moved, and what a worker starts from when
-    the database is damaged, locked or gone.
+    The newest commit, replaced whole. What a process reads when the counter moved, and what a worker starts from
+    when the database is damaged, locked or gone.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..errors import StoreCorrupt
+from ..errors import StoreCorrupt, StoreUnreachable
 from ..state import Commit
-from .files import locked, read_json, write_json
+from .files import locked, read_json, same_file, write_json
 
-__all__ = ["Beacon"]
+__all__ = ["BLIND", "Beacon", "Turn", "Witness"]
 
-_COUNTER = struct.Struct(">QQ")
+BLIND = 1.5
+"""Seconds after which every worker has looked at the database by itself, whether a signal reached it or not."""
+
+_COUNTER = struct.Struct(">QQQ")
+_MAGIC = 0x42524C54_5349474E
+_WORD = (1 << 64) - 1
 EMPTY = b""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the files beside a database say was committed to it.
+
+    Attributes:
+        copy: the copy of the newest commit, or None when it is missing or damaged.
+        store_id: the database that the copy was made from.
+        signalled: the revision that the counter names; 0 when it is missing or damaged.
+    """
+
+    copy: Commit | None
+    store_id: str | None
+    signalled: int
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that was committed for certain."""
+        return max(self.signalled, self.copy.revision if self.copy else 0)
+
+    def check(self, name: str, current: int, store_id: str, where: Path) -> None:
+        """Raise `StoreCorrupt` when a database holds less, or other history, than was once committed to it.
+
+        Take the witness before the database is read: what is committed in between is no contradiction then.
+        """
+        remedy = "put the right file back, or run `bento-rollout doctor --repair`"
+        if self.copy is not None and self.store_id != store_id:
+            raise StoreCorrupt(
+                f"{where} is another database ({store_id}) than the one that {name!r} was committed to "
+                f"({self.store_id}); {remedy}"
+            )
+        if current < self.revision:
+            raise StoreCorrupt(
+                f"{where} went back: it holds revision {current} of {name!r}, and revision {self.revision} was "
+                f"committed; {remedy}"
+            )
+
+    def is_behind(self, newest: Commit) -> bool:
+        """Whether a commit that the database has was not (or not wholly) published."""
+        return self.copy is None or self.copy.revision < newest.revision or self.signalled != newest.revision
+
+
+class _Counter:
+    """The counter, open for reading; closed when nobody refers to it, so never under a reader."""
+
+    __slots__ = ("fd", "file")
+
+    def __init__(self, path: Path) -> None:
+        self.fd = -1
+        self.file: os.stat_result | None = None
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.file = os.fstat(self.fd)
+        except OSError:
+            return
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class Beacon:
@@ -38,117 +107,158 @@ class Beacon:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "counter"
-        self._fd = -1
-        self._inode: tuple[int, int] | None = None
-        self._retired = -1
-        self._healing = threading.Lock()
-        self._open()
+        self._copy = folder / "state.json"
+        self._reopening = threading.Lock()
+        self._counter = _Counter(self._path)
 
     def token(self) -> bytes:
         """Return the counter's bytes; empty when there is none. Never raises."""
+        counter = self._counter  # keeps it open during the call
         try:
-            return os.pread(self._fd, _COUNTER.size, 0)
+            return os.pread(counter.fd, _COUNTER.size, 0)
         except OSError:
             return EMPTY
 
-    @staticmethod
-    def revision_in(token: bytes) -> int:
-        """Return the revision that a token speaks of; 0 when it is damaged."""
-        return int(_COUNTER.unpack(token)[1]) if len(token) == _COUNTER.size else 0
+    def revision_in(self, token: bytes) -> int | None:
+        """Return the revision that a token speaks of, or None when it is damaged."""
+        file = self._counter.file
+        return None if file is None else _revision(token, file.st_ino)
 
     def load(self) -> Commit | None:
         """Return the copy of the newest commit, or None when it is missing or damaged."""
-        data = read_json(self.folder / "state.json")
-        try:
-            return Commit.model_validate(data["commit"]) if isinstance(data, dict) else None
-        except (KeyError, ValidationError):
-            return None
+        return self._read_copy()[0]
 
-    def store_id(self) -> str | None:
-        """Return the id of the database that the copy was made from."""
-        data = read_json(self.folder / "state.json")
-        value = data.get("store") if isinstance(data, dict) else None
-        return value if isinstance(value, str) else None
+    def witness(self) -> Witness:
+        """Return what these files say was committed."""
+        signalled = self.revision_in(self.token()) or 0
+        copy, store_id = self._read_copy()
+        return Witness(copy, store_id, signalled)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the right to commit: one process of this host at a time.
+    def writing(self, patience: float = 5.0) -> Iterator[Turn]:
+        """Hold the right to commit: one process of this host at a time, and only one that can signal.
 
         Raises:
             StoreUnreachable: when the folder cannot be written, or somebody else keeps the right.
         """
-        with locked(self.folder / "commit.lock", "the right to commit"):
-            yield
+        with locked(self.folder / "commit.lock", "the right to commit", patience):
+            try:
+                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise _unwritable(self._path, error) from None
+            try:
+                yield Turn(self, fd)
+            finally:
+                os.close(fd)
+        self.reopen()
 
-    def publish(self, commit: Commit, store_id: str) -> None:
-        """Replace the copy and raise the counter; call it while `writing`, after the database has committed.
+    def poke(self, patience: float = 5.0) -> None:
+        """Raise the counter without a new revision: there is something beside the state to look at.
 
-        When the disk is full the copy stays old; the counter needs no space, names the revision, and a reader that
-        finds the copy older goes to the database.
+        Raises:
+            StoreUnreachable: when it cannot be written.
         """
-        with suppress(OSError):
-            write_json(
-                self.folder / "state.json", {"store": store_id, "commit": commit.model_dump(mode="json")}
-            )
-        self._raise(commit.revision)
+        with self.writing(patience) as turn:
+            try:
+                turn.signal(self.witness().revision)
+            except OSError as error:
+                raise _unwritable(self._path, error) from None
 
-    def poke(self) -> None:
-        """Raise the counter without a new revision: there is something beside the state to look at."""
-        with locked(self.folder / "counter.lock", "the counter"):
-            self._raise(self.revision_in(self.token()))
-
-    def heal(self) -> None:
+    def reopen(self) -> None:
         """Open the counter again when it was deleted or replaced."""
-        with self._healing:
-            if self._retired >= 0:  # closed one check later: another thread may have been reading it
-                os.close(self._retired)
-                self._retired = -1
+        with self._reopening:
             try:
                 there = self._path.stat()
             except OSError:
                 return
-            if self._inode != (there.st_dev, there.st_ino):
-                self._retired = self._fd
-                self._open()
+            here = self._counter.file
+            if here is None or not os.path.samestat(here, there):
+                self._counter = _Counter(self._path)
 
-    def close(self) -> None:
-        """Release the descriptors."""
-        for fd in (self._fd, self._retired):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._retired = -1
+    def write_copy(self, commit: Commit, store_id: str) -> None:
+        """Replace the copy; call it while `writing`.
 
-    def _open(self) -> None:
+        Raises:
+            OSError: when there is no space, or the folder cannot be written.
+        """
+        data = {"store": store_id, "commit": commit.model_dump(mode="json")}
+        write_json(self._copy, data, draft=self._copy.with_name(".state.json.draft"))
+
+    def _read_copy(self) -> tuple[Commit | None, str | None]:
+        data = read_json(self._copy)
         try:
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            here = os.fstat(self._fd)
-            self._inode = (here.st_dev, here.st_ino)
+            return Commit.model_validate(data["commit"]), str(data["store"])  # type: ignore[index]  # None: see below
+        except (TypeError, KeyError, ValidationError):
+            return None, None
+
+
+class Turn:
+    """The right to commit, held, with the counter open for writing.
+
+    Attributes:
+        trusted: whether the counter is the file that readers hold open, as far as a writer can see.
+    """
+
+    def __init__(self, beacon: Beacon, fd: int) -> None:
+        self._beacon = beacon
+        self._fd = fd
+        self._inode = os.fstat(fd).st_ino
+        old = os.pread(fd, _COUNTER.size, 0)
+        self.trusted = _revision(old, self._inode) is not None
+        self._sequence = _COUNTER.unpack(old)[0] if self.trusted else 0
+        if not self.trusted:
+            self._reserve()
+
+    def publish(self, commit: Commit, store_id: str) -> bool:
+        """Replace the copy and raise the counter, after the database has committed; never raises `OSError`.
+
+        When the disk is full the copy stays old; the counter needs no space, names the revision, and a reader that
+        finds the copy older goes to the database.
+
+        Returns:
+            whether every reader sees it at once; if not, each sees it after `BLIND` seconds at the latest.
+        """
+        with suppress(OSError):
+            self._beacon.write_copy(commit, store_id)
+        try:
+            self.signal(commit.revision)
+            return self.trusted and same_file(self._fd, self._beacon.folder / "counter")
         except OSError:
-            self._fd, self._inode = -1, None
+            return False
 
-    def _raise(self, revision: int) -> None:
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def signal(self, revision: int) -> None:
+        """Raise the counter."""
+        # Time-based, so a counter that was deleted and made anew never repeats a value that a reader has seen.
+        self._sequence = max(self._sequence + 1, time.time_ns()) & _WORD
+        check = _check(self._sequence, revision, self._inode)
+        os.pwrite(self._fd, _COUNTER.pack(self._sequence, revision, check), 0)
+
+    def forget(self) -> None:
+        """Say that nothing was ever committed: the rollout begins anew."""
+        with suppress(OSError):
+            (self._beacon.folder / "state.json").unlink()
+        with suppress(OSError):
+            self.signal(0)
+
+    def _reserve(self) -> None:
+        """Take the counter's space before the database commits, so that raising it afterwards needs none."""
         try:
-            old = os.pread(fd, _COUNTER.size, 0)
-            last = _COUNTER.unpack(old)[0] if len(old) == _COUNTER.size else 0
-            # Time-based, so a counter that was deleted and made anew never repeats a value that a reader has seen.
-            os.pwrite(fd, _COUNTER.pack(max(last + 1, time.time_ns()), revision), 0)
-        finally:
-            os.close(fd)
-        self.heal()
+            os.pwrite(self._fd, bytes(_COUNTER.size), 0)
+        except OSError as error:
+            raise _unwritable(self._beacon.folder / "counter", error) from None
 
 
-def check_rewound(beacon: Beacon, current: int, store_id: str, where: str) -> None:
-    """Raise `StoreCorrupt` when a database holds less, or other history, than was once committed to it."""
-    known = beacon.load()
-    if known is None:
-        return
-    remedy = "put the right file back, or run `bento-rollout doctor --repair`"
-    if (other := beacon.store_id()) != store_id:
-        raise StoreCorrupt(
-            f"{where} is another database ({store_id}) than the one that {known.state.name!r} was committed to ({other}); {remedy}"
-        )
-    if current < known.revision:
-        raise StoreCorrupt(
-            f"{where} went back: it holds revision {current} of {known.state.name!r}, and revision {known.revision} was committed; {remedy}"
-        )
+def _check(sequence: int, revision: int, inode: int) -> int:
+    return (sequence ^ revision ^ inode ^ _MAGIC) & _WORD
+
+
+def _revision(token: bytes, inode: int) -> int | None:
+    if len(token) != _COUNTER.size:
+        return None
+    sequence, revision, check = _COUNTER.unpack(token)
+    return int(revision) if check == _check(sequence, revision, inode) else None
+
+
+def _unwritable(path: Path, error: OSError) -> StoreUnreachable:
+    hint = "; free some space" if error.errno == errno.ENOSPC else ""
+    return StoreUnreachable(f"{path} cannot be written: {error.strerror}{hint}; nothing changed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from ..errors import InvalidValue
 
 __all__ = ["Location", "locate"]
+
+_SCHEME = "sqlite:///"
+_DIES_WITH_CONTAINER = frozenset({"overlay", "tmpfs", "aufs", "ramfs"})
 
 
 @dataclass(frozen=True)
@@ -33,61 +37,81 @@ class Location:
 
 
 def locate(url: str | None = None, environ: Mapping[str, str] | None = None) -> Location:
-    """Return where the store lies: from ``url``, else ``BENTO_ROLLOUT_STORE``, else ``$BENTOML_HOME/rollouts.db``.
+    """Return where the store lies: what ``url``, else ``BENTO_ROLLOUT_STORE`` says, else ``$BENTOML_HOME``.
+
+    Args:
+        url: ``sqlite:///PATH``; a path after three slashes is relative to the working directory.
+        environ: instead of this process's environment.
 
     Raises:
         InvalidValue: for a URL of another kind.
     """
     environ = os.environ if environ is None else environ
     text = url or environ.get("BENTO_ROLLOUT_STORE") or ""
-    if not text:
-        home = Path(environ.get("BENTOML_HOME") or Path(environ.get("HOME", "~")) / "bentoml").expanduser()
-        path = home / "rollouts.db"
-    elif text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
-        path = Path(text.removeprefix("sqlite:///")).expanduser()
-    elif text.startswith(("postgresql://", "postgres://")):
-        raise InvalidValue(
-            "BENTO_ROLLOUT_STORE names PostgreSQL, which this version cannot use yet: use sqlite:///PATH"
-        )
-    else:
-        raise InvalidValue(
-            f"BENTO_ROLLOUT_STORE is {text!r}: write sqlite:///PATH (four slashes begin an absolute path)"
-        )
-    path = path.absolute()
+    path = _parsed(text) if text else _home(environ) / "rollouts.db"
     if environ.get("BENTO_ROLLOUT_SINGLE_REPLICA") == "1":
         return Location(path, durable=True)
     why = _fleeting(path, environ)
     return Location(path, durable=not why, why=why)
 
 
+def _parsed(text: str) -> Path:
+    if text.startswith(("postgresql://", "postgres://")):
+        raise InvalidValue(
+            "BENTO_ROLLOUT_STORE names PostgreSQL, which this version cannot use yet: use sqlite:///PATH"
+        )
+    path = text.removeprefix(_SCHEME)
+    if path in (text, "", ":memory:") or "\0" in path:
+        shown = f"{text.partition(':')[0]}://…" if "@" in text else repr(text)  # not a password
+        raise InvalidValue(
+            f"BENTO_ROLLOUT_STORE is {shown}: write sqlite:///PATH (four slashes begin an absolute path)"
+        )
+    return _absolute(path)
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return BentoML's home, by its own rule."""
+    home = environ.get("BENTOML_HOME")
+    return _absolute(home) if home else _absolute(environ.get("HOME") or "~") / "bentoml"
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidValue(f"the path {path!r} of the store cannot be resolved: {error}") from None
+
+
 def _fleeting(path: Path, environ: Mapping[str, str]) -> str:
-    """Return why a local file does not bind: one pod of many, or a file system that dies with its container."""
+    """Return why a local file does not bind: one pod of many, or it dies with its container."""
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "this is a pod, and a local store would bind one pod of unknown many"
-    if _in_container() and (kind := _file_system(path)) in ("overlay", "tmpfs", "aufs", "ramfs"):
+    if _in_container(environ) and (kind := _file_system(path)) in _DIES_WITH_CONTAINER:
         return f"{path.parent} is on a file system ({kind}) that dies with its container"
     return ""
 
 
-def _in_container() -> bool:
-    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+def _in_container(environ: Mapping[str, str]) -> bool:
+    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
+    return bool(environ.get("container")) or any(mark.exists() for mark in marks)
 
 
 def _file_system(path: Path) -> str:
     """Return the type of the file system that a path lies on, or an empty text when it is not known."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     best, kind, real = "", "", os.path.realpath(path)
     for line in lines:
         left, _, right = line.partition(" - ")
-        fields, rest = left.split(), right.split()
-        if (
-            len(fields) > 4
-            and rest
-            and (real + "/").startswith(fields[4].rstrip("/") + "/")
-            and len(fields[4]) >= len(best)
-        ):
-            best, kind = fields[4], rest[0]
+        point = _unescaped((left.split() + [""] * 5)[4])
+        inside = bool(point) and (real + "/").startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):  # what is mounted later on the same point hides the earlier
+            best, kind = point, (right.split() or [""])[0]
     return kind
+
+
+def _unescaped(field: str) -> str:
+    """Return a mount point as it is: the kernel writes spaces and the like as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from ..errors import Conflict
+from ..errors import Conflict, InvalidValue
+from ..spec import check_name
 from ..state import Commit
 
 __all__ = ["MemoryStore"]
@@ -29,22 +30,27 @@ class MemoryStore:
         return sorted(self._commits)
 
     def read(self, name: str) -> Commit | None:
-        """Return the newest commit of a rollout, or None."""
-        commits = self._commits.get(name)
-        return commits[-1] if commits else None
+        """Return the newest commit of a rollout, or None when the store does not know it."""
+        return next(iter(self.history(name, 1)), None)
 
     def commit(self, commit: Commit, *, after: int) -> None:
-        """Append a commit if ``after`` is the current revision."""
+        """Append a commit if ``after`` is the current revision.
+
+        Raises:
+            Conflict: somebody else committed first; carries the current revision.
+        """
+        name = check_name(commit.state.name, "rollout name")
+        if commit.revision != after + 1:
+            raise InvalidValue(f"revision {commit.revision} cannot follow revision {after}")
         with self._lock:
-            current = self.read(commit.state.name)
-            at = current.revision if current else 0
-            if at != after:
-                raise Conflict(f"{commit.state.name!r} is at revision {at}, not {after}", at)
-            self._commits.setdefault(commit.state.name, []).append(commit)
+            commits = self._commits.get(name, [])
+            if (current := len(commits)) != after:
+                raise Conflict(f"{name!r} is at revision {current}, not {after}", current)
+            self._commits[name] = [*commits, commit]  # a reader keeps the list that it has
 
     def history(self, name: str, limit: int | None = None) -> Sequence[Commit]:
         """Return the commits of a rollout, newest first."""
-        return self._commits.get(name, [])[::-1][:limit]
+        return self._commits.get(check_name(name, "rollout name"), [])[::-1][:limit]
 
     def token(self, name: str) -> bytes:
         """Return the number of commits, as bytes."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, try_lock, write_json
+from .files import is_locked, read_json, release, same_file, try_lock, write_json
 
 __all__ = ["Card", "Presence", "VariantCard"]
 
@@ -69,7 +68,8 @@ class Presence:
         self._folder = folder / "workers"
         self._service = folder / "service.json"
         self._lock = -1
-        self.token = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._pid = os.getpid()
+        self.token = f"{self._pid}-{secrets.token_hex(4)}"
 
     def join(self) -> None:
         """Take this worker's lock: from now on it counts as alive, until it ends.
@@ -78,59 +78,93 @@ class Presence:
             OSError: when nothing can be written here.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + 5.0
-        while (lock := try_lock(self._folder / f"{self.token}.lock")) is None:
-            if (
-                time.monotonic() > deadline
-            ):  # only somebody who looks whether we live can hold it, for a moment
-                raise OSError("another process holds this worker's own lock")
-            time.sleep(0.001)
+        hidden = self._folder / f"{self.token}.joining"
+        lock = try_lock(hidden)
+        if lock is None:  # nobody else knows the name
+            raise BlockingIOError(f"{hidden} is locked by somebody else")
+        try:
+            hidden.rename(self._path("lock"))  # others see it only now that it is locked
+        except OSError:
+            release(lock)
+            raise
+        self._forget()
         self._lock = lock
         os.register_at_fork(after_in_child=self._forget)
 
+    def stay(self) -> bool:
+        """Make sure that others see this worker; true when its lock or its card was lost and must be written anew.
+
+        Raises:
+            OSError: when nothing can be written here.
+        """
+        seen = self._lock >= 0 and same_file(self._lock, self._path("lock"))
+        if not seen:
+            self.join()
+        return not seen or not self._path("json").exists()
+
     def write(self, card: Card) -> None:
-        """Replace what this worker says of itself; the last one stays as the service's description."""
-        write_json(self._folder / f"{self.token}.json", asdict(card))
-        write_json(self._service, asdict(card))
+        """Replace what this worker says of itself; the last one stays as the service's description.
+
+        Raises:
+            OSError: when nothing can be written here.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._path("json"), asdict(card), draft=self._path("draft"))
+        write_json(self._service, asdict(card), draft=self._path("draft"))
 
     def leave(self) -> None:
         """Give the lock back and take the card away."""
-        for suffix in ("json", "lock"):
-            with suppress(OSError):
-                (self._folder / f"{self.token}.{suffix}").unlink()
-        self._forget()
+        if os.getpid() != self._pid:  # a forked child is not the worker
+            return
+        _remove(self._path("lock"))
+        if self._lock >= 0:
+            release(self._lock)
+            self._lock = -1
 
     def living(self) -> list[Card]:
-        """Return the cards of the workers that are alive now; what dead ones left is removed."""
-        cards: list[Card] = []
-        for lock in sorted(self._folder.glob("*.lock")):
-            if self._is_alive(lock):
-                card = Card.load(read_json(lock.with_suffix(".json")))
-                if card is not None:
-                    cards.append(card)
+        """Return the cards of the workers that are alive now; what dead ones left is removed.
+
+        A worker that is alive and could not write its card counts, with an empty one: it is better to wait for it
+        than to pass over it.
+        """
+        cards = [card for lock in self._folder.glob("*.lock") if (card := self._card(lock)) is not None]
         return sorted(cards, key=lambda card: (card.worker, card.pid))
 
     def last(self) -> Card | None:
         """Return the newest card that any worker wrote, alive or not: what the service is like."""
         return Card.load(read_json(self._service))
 
+    def _card(self, lock: Path) -> Card | None:
+        if not self._is_alive(lock):
+            return None
+        card = Card.load(read_json(lock.with_suffix(".json")))
+        if card is not None:
+            return card
+        if not lock.exists():  # it left while we looked
+            return None
+        pid = lock.stem.partition("-")[0]
+        return Card(lock.stem, int(pid) if pid.isdecimal() else 0, 0, "", 0, trouble="it could not write its card")
+
     def _is_alive(self, lock: Path) -> bool:
-        if lock.stem == self.token and self._lock >= 0:
-            return True
         try:
-            fd = try_lock(lock)
+            alive = is_locked(lock)
         except OSError:
             return True  # it cannot be asked: better to wait for a dead one than to pass over a living one
-        if fd is None:
-            return True
-        for leftover in (lock.with_suffix(".json"), lock):
-            with suppress(OSError):
-                leftover.unlink()
-        os.close(fd)
-        return False
+        if not alive:
+            _remove(lock)  # a token is never used again, so no living worker's lock can lie here by now
+        return alive
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self.token}.{suffix}"
 
     def _forget(self) -> None:
         if self._lock >= 0:
             with suppress(OSError):
                 os.close(self._lock)
             self._lock = -1
+
+
+def _remove(lock: Path) -> None:
+    for suffix in (".lock", ".json", ".draft", ".joining"):
+        with suppress(OSError):
+            lock.with_suffix(suffix).unlink()

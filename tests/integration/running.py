@@ -126,7 +126,7 @@ class Server:
             self._remember()
             return len(self.living()) == self.count and self.asks("GET", "/readyz") == http.client.OK
 
-        until(up, f"{self.count} workers live: {self.living()}\n{self.said[-3000:]}", START, 0.1)
+        until(up, f"{self.count} workers live; see {self.log}", START, 0.1)
         return self
 
     def asks(self, method: str, path: str) -> int:

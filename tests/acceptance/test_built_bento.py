@@ -1,0 +1,122 @@
+"""The bento that `bentoml build` makes of services/ serves champion and candidate with nothing but its own files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = [1.0] * 30
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+def run(*command: str, env: dict[str, str], cwd: Path = ROOT) -> str:
+    """Run a command and return what it printed."""
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-3000:]}{done.stderr[-5000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train, build, and export the bento as a folder of its own."""
+    home = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"}
+    run(sys.executable, "-m", "services.train", env=env)
+    tag = run(sys.executable, "-m", "bentoml", "build", "--output", "tag", env=env).strip()
+    folder = tmp_path_factory.mktemp("elsewhere")
+    run(sys.executable, "-m", "bentoml", "export", tag.removeprefix("__tag__:"), str(folder / "bento.tar"), env=env)
+    run("tar", "-xf", "bento.tar", env=env, cwd=folder)
+    (folder / "bento.tar").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an environment from the bento's own requirements, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    run(sys.executable, "-m", "venv", str(folder), env=env)
+    requirements = bento / "env" / "python" / "requirements.txt"
+    run(str(folder / "bin/pip"), "install", "-q", "-r", str(requirements), env=env, cwd=bento)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def url(bento: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the bento from the clean environment, in a home that has no models."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BENTO"))}
+    env |= {"BENTOML_HOME": str(tmp_path_factory.mktemp("served")), "BENTOML_DO_NOT_TRACK": "1"}
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [str(python), "-m", "bentoml", "serve", str(bento), "--port", str(port)],
+            env=env, cwd=bento.parent, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, log.read_text()[-5000:]
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def answer_of(url: str, variant: str) -> tuple[str, object]:
+    """Ask one variant and return who answered, and what."""
+    headers = {"content-type": "application/json", "x-rollout-variant": variant}
+    request = urllib.request.Request(f"{url}/predict", json.dumps({"rows": [ROW]}).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.headers["x-rollout-variant"], json.loads(answer.read())
+
+
+def test_models_of_every_variant_are_inside(bento: Path) -> None:
+    """The bento carries the champion's model and the candidate's, and the rollout's spec."""
+    assert {path.name for path in (bento / "models").iterdir()} >= {"screening-logistic", "screening-boosted"}
+    assert (bento / "src/services/rollout.yaml").is_file()
+
+
+def test_both_variants_answer_from_a_clean_environment(url: str) -> None:
+    """Served from its own requirements alone, champion and candidate answer, each with its own model."""
+    logistic, boosted = answer_of(url, "logistic"), answer_of(url, "boosted")
+    assert logistic[0] == "logistic"
+    assert boosted[0] == "boosted"
+    assert logistic[1] != boosted[1]
+
+
+def test_a_bento_without_the_spec_is_refused(tmp_path: Path) -> None:
+    """`bentoml build` names the line that `include` lacks."""
+    (tmp_path / "service.py").write_text(
+        "import bentoml\nfrom bento_rollout import rollout\n"
+        '@rollout(spec="rollout.yaml")\n@bentoml.service(name="lean")\nclass Lean:\n'
+        "    @bentoml.api\n    def one(self) -> int:\n        return 1\n",
+    )
+    (tmp_path / "rollout.yaml").write_text("name: lean\n")
+    (tmp_path / "bentofile.yaml").write_text('service: "service:Lean"\ninclude: ["*.py"]\n')
+    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "1"}
+    build = [sys.executable, "-m", "bentoml", "build"]
+    done = subprocess.run(build, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "the bento would lack rollout.yaml" in done.stderr
+    (tmp_path / "bentofile.yaml").write_text('service: "service:Lean"\ninclude: ["*.py", "rollout.yaml"]\n')
+    run(*build, env=env, cwd=tmp_path)
