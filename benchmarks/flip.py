@@ -1,8 +1,8 @@
-"""How long a flip takes on four workers under load: until it is acknowledged, and until the last worker serves it.
+"""How long a flip takes on four workers under load: acknowledged, and served by the last worker.
 
-Run ``python -m benchmarks.flip``. A real ``bentoml serve`` with 4 workers gets requests over 32 connections; another
-process flips to and fro. Bars hold at half of the saturated rate: median under 50 ms without hooks, under 300 ms with a
-``before_flip`` hook of 10 ms. At the saturated rate the times are printed without a bar.
+Run ``python -m benchmarks.flip``. A real ``bentoml serve`` with 4 workers gets requests over 32 connections;
+another process flips to and fro. Bars hold at half of the saturated rate: median under 50 ms without hooks,
+under 300 ms with a ``before_flip`` hook of 10 ms. At the saturated rate the times are printed without a bar.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _wait_for_workers(port: int, server: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError, RolloutError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
-            if len(open_rollout("flipping").status()["workers"]) == 4:  # noqa: PLR2004 - as the service says
+            if len(open_rollout("flipping").status()["workers"]) == 4:
                 return
         time.sleep(0.2)
     raise RuntimeError("the service did not start; see server.log in its home")
@@ -133,12 +133,12 @@ async def saturated(port: int, seconds: float = 3.0) -> float:
 
 
 async def flips(port: int, count: int, pause: float) -> tuple[list[float], list[float], int, int]:
-    """Flip under load; return acknowledgement times, last-worker times, failures, and answers by the wrong variant."""
+    """Flip under load; return times to acknowledgement and last worker, failures, wrong variants."""
     flipper = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FLIPPER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert flipper.stdin is not None  # noqa: S101 - a pipe was asked for
-    assert flipper.stdout is not None  # noqa: S101 - a pipe was asked for
+    assert flipper.stdin is not None
+    assert flipper.stdout is not None
     acknowledged, last, wrong = [], [], 0
     target = "green"
     async with Load(port, pause).going() as load:
@@ -202,8 +202,10 @@ def main() -> int:
                 else "no bar"
             )  # type: ignore[operator]  # numbers
             print(
-                f"{row['flip']:>10}, {row['load']:<17} acknowledged {row['median_ms']:6.1f} ms (worst {row['worst_ms']:6.1f}), "
-                f"last worker {row['last_worker_median_ms']:6.1f} ms, failed {row['failures']}, wrong variant {row['wrong']}; {limit}"
+                f"{row['flip']:>10}, {row['load']:<17} acknowledged {row['median_ms']:6.1f} ms "
+                f"(worst {row['worst_ms']:6.1f}), "
+                f"last worker {row['last_worker_median_ms']:6.1f} ms, "
+                f"failed {row['failures']}, wrong variant {row['wrong']}; {limit}"
             )
     return 0 if met else 1
 

@@ -1,8 +1,8 @@
-"""What a wrapped request costs: CPU of the wrapped service over the bare one, without sockets, in interleaved slices.
+"""What a wrapped request costs: CPU over the bare service, without sockets, in interleaved slices.
 
-Run ``python -m benchmarks.overhead``. Three apps of the same service are driven in one process on one pinned core with
-the collector off: bare, bare again (A/A: the noise) and wrapped with a 10 % canary (A/B). It fails when A/A lies
-outside 4 percent (the machine is too noisy to say anything) or A/B above the bar.
+Run ``python -m benchmarks.overhead``. Three apps of the same service are driven in one process on one pinned
+core with the collector off: bare, bare again (A/A: the noise) and wrapped with a 10 % canary (A/B). It fails
+when A/A lies outside 4 percent (the machine is too noisy to say anything) or A/B above the bar.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def forget_metrics() -> None:
     """Let the next app of this process register the same metrics: each app keeps and feeds its own."""
     from prometheus_client import REGISTRY
 
-    for collector in list(REGISTRY._collector_to_names):
+    for collector in list(REGISTRY._collector_to_names):  # noqa: SLF001 - it has no public list
         REGISTRY.unregister(collector)
 
 
@@ -147,7 +147,7 @@ async def slice_of(driven: Driven, requests: int, body: bytes) -> float:
     users = [b"user-%d" % random.randrange(10_000) for _ in range(requests)]
     began = time.process_time()
     for user in users:
-        if await driven.call(body, user) != 200:  # noqa: PLR2004 - HTTP
+        if await driven.call(body, user) != 200:
             raise RuntimeError("a request failed")
     return time.process_time() - began
 
@@ -212,10 +212,12 @@ def main() -> int:
     else:
         print(f"bare {micros['bare']:.0f} us, wrapped {micros['wrapped']:.0f} us of CPU a request (medians)")
         print(
-            f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  {'quiet' if quiet else 'TOO NOISY'}"
+            f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  "
+            f"{'quiet' if quiet else 'TOO NOISY'}"
         )
         print(
-            f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  bar {BAR:.2f}x: {'met' if met else 'MISSED'}"
+            f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  "
+            f"bar {BAR:.2f}x: {'met' if met else 'MISSED'}"
         )
     return 0 if quiet and met else 1
 

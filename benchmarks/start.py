@@ -1,7 +1,7 @@
 """How long a wrapped service takes to its first answer, and the memory of its worker, over the bare one.
 
-Run ``python -m benchmarks.start``: starts of the same service, bare and wrapped in turn. Bars: at most 1.1 times the
-bare one's time, and at most 15 MB more for each worker.
+Run ``python -m benchmarks.start``: starts of the same service, bare and wrapped in turn. Bars: at most 1.1
+times the bare one's time, and at most 15 MB more for each worker.
 """
 
 from __future__ import annotations
@@ -29,21 +29,38 @@ MEMORY_BAR = 15.0
 
 
 def start_once(*, wrapped: bool) -> tuple[float, float]:
-    """Start the service, ask it once, stop it; return seconds to the answer and the worker's own memory in MB."""
+    """Start the service and ask it once; return seconds to the answer and the worker's own MB."""
     with tempfile.TemporaryDirectory() as home, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
         probe.close()
-        environ = {**os.environ, "BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "1", "BENCH_BARE": "" if wrapped else "1"}
+        environ = {
+            **os.environ,
+            "BENTOML_HOME": home,
+            "BENTOML_DO_NOT_TRACK": "1",
+            "BENCH_BARE": "" if wrapped else "1",
+        }
         environ.pop("BENTO_ROLLOUT_STORE", None)
-        command = [sys.executable, "-m", "bentoml", "serve", "benchmarks.start_service:Starting", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "serve",
+            "benchmarks.start_service:Starting",
+            "--port",
+            str(port),
+        ]
         with Path(home, "log").open("wb") as log:
             began = time.monotonic()
-            server = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+            server = subprocess.Popen(
+                command, env=environ, cwd=Path(__file__).parents[1], stdout=log, stderr=log
+            )
         try:
             seconds = _first_answer(port, server, began)
             time.sleep(1.0)
-            worker = max(psutil.Process(server.pid).children(recursive=True), key=lambda p: p.memory_full_info().uss)
+            worker = max(
+                psutil.Process(server.pid).children(recursive=True), key=lambda p: p.memory_full_info().uss
+            )
             return seconds, worker.memory_full_info().uss / 1e6
         finally:
             server.send_signal(signal.SIGTERM)
@@ -51,10 +68,12 @@ def start_once(*, wrapped: bool) -> tuple[float, float]:
 
 
 def _first_answer(port: int, server: subprocess.Popen[bytes], began: float) -> float:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/times", b'{"number": 21}', {"content-type": "application/json"})
-    while server.poll() is None and time.monotonic() - began < 60:  # noqa: PLR2004 - a minute is a failure
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/times", b'{"number": 21}', {"content-type": "application/json"}
+    )
+    while server.poll() is None and time.monotonic() - began < 60:
         try:
-            with urllib.request.urlopen(request, timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310 - our own address
                 if answer.read() == b"42":
                     return time.monotonic() - began
         except OSError:
@@ -81,11 +100,26 @@ def main() -> int:
     more = statistics.median(memory[True]) - statistics.median(memory[False])
     met = slower[0] <= TIME_BAR and more <= MEMORY_BAR
     if options.json:
-        print(json.dumps({"time_ratio": slower, "seconds": {"bare": times[False], "wrapped": times[True]}, "more_mb": more, "met": met}))
+        print(
+            json.dumps(
+                {
+                    "time_ratio": slower,
+                    "seconds": {"bare": times[False], "wrapped": times[True]},
+                    "more_mb": more,
+                    "met": met,
+                }
+            )
+        )
     else:
-        print(f"start: bare {statistics.median(times[False]):.2f} s, wrapped {statistics.median(times[True]):.2f} s: "
-              f"{slower[0]:.3f}x [{slower[1]:.3f}, {slower[2]:.3f}], bar {TIME_BAR}x")
-        print(f"memory of a worker: bare {statistics.median(memory[False]):.1f} MB, {more:+.1f} MB wrapped, bar +{MEMORY_BAR:.0f} MB")
+        print(
+            f"start: bare {statistics.median(times[False]):.2f} s, "
+            f"wrapped {statistics.median(times[True]):.2f} s: "
+            f"{slower[0]:.3f}x [{slower[1]:.3f}, {slower[2]:.3f}], bar {TIME_BAR}x"
+        )
+        print(
+            f"memory of a worker: bare {statistics.median(memory[False]):.1f} MB, "
+            f"{more:+.1f} MB wrapped, bar +{MEMORY_BAR:.0f} MB"
+        )
         print("met" if met else "MISSED")
     return 0 if met else 1
 

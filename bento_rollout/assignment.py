@@ -1,8 +1,8 @@
 """From a key to a bucket to a plan; pure.
 
 Buckets: ``(murmur3_x86_32(UTF-8 of salt + ":" + key, seed 0) * 100000) >> 32``. Weights own ranges of
-buckets, and a change of weights moves the fewest possible keys: no bucket moves between two variants unless one
-must give and the other must take.
+buckets, and a change of weights moves the fewest possible keys: no bucket moves between two variants unless
+one must give and the other must take.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def reallocate(ranges: Sequence[Range], weights: Mapping[str, int]) -> tuple[Ran
 
     A bucket changes hands only where one side must lose it and the other must gain it: who shrinks gives, who
     grows takes first what others gave, and only then from the champion. Among the ways to do that, one with
-    few and large ranges is taken: small ranges are given first, and the gap that just suffices is filled first.
+    few and large ranges is taken: small ranges are given first; the gap that just suffices is filled first.
 
     Args:
         ranges: what the candidates own now, disjoint.

@@ -3,7 +3,7 @@
 ::
 
     RolloutError                     exit 1   HTTP 409
-    ├── InvalidValue                 exit 2   HTTP 400   a value that cannot be; nothing changed   (also a ValueError)
+    ├── InvalidValue                 exit 2   HTTP 400   a value that cannot be (also a ValueError)
     │   ├── InvalidSpec              a spec field, with its place in the file
     │   ├── InvalidKey               a routing key that cannot be hashed
     │   └── UnknownVariant           a name that no variant of this rollout has
@@ -18,7 +18,7 @@
     └── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
         └── StoreCorrupt             it can be read, and it is not ours or is damaged
 
-    Veto                             what a hook raises to stop a flip (not a RolloutError: it is the user's word)
+    Veto                             what a hook raises to stop a flip: the user's word, no RolloutError
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class UnknownVariant(InvalidValue):
 
 
 class Incompatible(RolloutError, TypeError):
-    """A candidate that cannot stand in for the champion; the message names the endpoint and the difference."""
+    """A candidate that cannot stand in for the champion; the message names endpoint and difference."""
 
     exit_code = 2
     http_status = 400

@@ -1,4 +1,4 @@
-"""`examine` looks at everything that can be wrong around a store; `repair` makes a lost or damaged one anew."""
+"""`examine` looks at everything that can be wrong around a store; `repair` makes a lost one anew."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["examine", "repair"]
 
 
 def examine(*, store: str | None = None) -> dict[str, Any]:
-    """Return what ``doctor`` shows: store, permissions, tokens, each rollout with its workers and problems."""
+    """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems."""
     location = locate(store)
     place = SQLiteStore(location.path)
     problem: str | None = None
@@ -34,10 +34,10 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
 
 
 def repair(*, store: str | None = None) -> list[str]:
-    """Put a damaged or lost store aside and make a new one from the last good copies; return what was done.
+    """Put a damaged or lost store aside and make a new one from the last good copies; say what was done.
 
-    What is still readable of the history goes into the new store, the rest stays in the file that was put aside.
-    A store that is whole is left alone, and so is one that only cannot be reached now.
+    What is still readable of the history goes into the new store, the rest stays in the file that was put
+    aside. A store that is whole is left alone, and so is one that only cannot be reached now.
 
     Raises:
         StoreUnreachable: the store is locked or cannot be written, or there is nothing to make it from.
@@ -85,10 +85,11 @@ def _of_variants(status: dict[str, Any]) -> list[str]:
 
 
 def _permissions(place: SQLiteStore) -> list[str]:
-    found = []
-    for path in (place.path, place.folder):
-        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-            found.append(f"{path} is not readable and writable for this user")
+    found = [
+        f"{path} is not readable and writable for this user"
+        for path in (place.path, place.folder)
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK)
+    ]
     if not place.path.exists() and place.path.parent.exists() and not os.access(place.path.parent, os.W_OK):
         found.append(f"{place.path.parent} is not writable for this user")
     return found

@@ -15,7 +15,7 @@ from .telemetry import log
 __all__ = ["Feed"]
 
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
-"""Seconds between two looks for a state that is signalled and cannot be found; the first is doubled up to the last."""
+"""Seconds between two looks for a state that is signalled and not found; doubled from first to last."""
 
 QUICK = 0.05
 """Seconds that a look at the database may wait for a lock when it happens on the request path."""
@@ -52,13 +52,13 @@ class Feed:
         return self._commit
 
     def table(self) -> Table:
-        """Return the look-up table of the newest state. Never raises, never waits for a lock of the database long."""
+        """Return the look-up table of the newest state. Never raises, never waits long for a lock."""
         if self._beacon.token() != self._token:
             self._refresh()
         return self._table
 
     def check(self) -> None:
-        """Look at the database itself: heal a counter that was lost, notice a store that was. Not for requests."""
+        """Look at the database: heal a counter that was lost, notice a store that was. Not for requests."""
         try:
             newest = self._store.heal(self.name, at_least=self._commit.revision)
             if newest is None:  # served by the spec until now; from here on there is something to change

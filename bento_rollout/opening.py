@@ -21,10 +21,10 @@ ATTEMPTS = 5
 def open_state(
     store: SQLiteStore, name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
 ) -> Commit:
-    """Return the state to serve by: seeds a rollout that the store does not know, records a new champion's code.
+    """Return the state to serve by: seed a rollout that the store does not know, record a deployment.
 
-    Never raises for a store that cannot be used: serving goes on from its last good copy, else from the spec, at
-    revision 0. That it is so is said by the `Feed` that follows the store from here on.
+    Never raises for a store that cannot be used: serving goes on from its last good copy, else from the spec,
+    at revision 0. That it is so is said by the `Feed` that follows the store from here on.
     """
     first = first_commit(name, champion, spec, digests)
     try:
@@ -64,10 +64,10 @@ def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
     """Raise `InvalidSpec` when the state's champion is a variant that the service does not have."""
     if state.champion not in variants:
         raise InvalidSpec(
-            f"rollout {state.name!r}: the champion is {state.champion!r} (revision {state.revision}), and this "
-            f"service has only: {', '.join(variants)}. Either name it in the code: champion={state.champion!r}, "
-            f"or take it out of the state: bento-rollout retire {state.name} {state.champion} "
-            "--in-favour-of VARIANT"
+            f"rollout {state.name!r}: the champion is {state.champion!r} (revision {state.revision}), and "
+            f"this service has only: {', '.join(variants)}. Either name it in the code: "
+            f"champion={state.champion!r}, or take it out of the state: "
+            f"bento-rollout retire {state.name} {state.champion} --in-favour-of VARIANT"
         )
 
 
@@ -79,7 +79,7 @@ def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) ->
         if new is None or new == old:
             return commit
         record = Commit(
-            state=state.deploy(new).model_copy(update={"revision": commit.revision + 1}),
+            state=state.grant({state.champion: new}).model_copy(update={"revision": commit.revision + 1}),
             parent=commit.revision,
             time=time.time(),
             author="deploy",
@@ -89,6 +89,7 @@ def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) ->
         try:
             commit = save(store, record)
         except (RolloutError, OSError) as error:  # it serves all the same, and the next start tries again
-            log.event("rollout.unrecorded", "error", rollout=state.name, problem=str(error), reason=record.reason)
+            why = {"problem": str(error), "reason": record.reason}
+            log.event("rollout.unrecorded", "error", rollout=state.name, **why)
             break
     return commit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -116,9 +115,3 @@ def uuid7(unix_ms: int, entropy: bytes) -> str:
     low = 0x8000_0000_0000_0000 | (tail & 0x3FFF_FFFF_FFFF_FFFF)
     text = f"{(high << 64) | low:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def pick(mapping: Mapping[str, str], name: str) -> str | None:
-    """Return a header's value whatever the case of its name."""
-    lowered = name.lower()
-    return next((value for key, value in mapping.items() if key.lower() == lowered), None)

@@ -240,10 +240,6 @@ class RolloutState(Strict):
         """Stop (or let go on) what automation may raise and promote."""
         return self if paused == self.paused else _with(self, paused=paused)
 
-    def deploy(self, champion_digest: str) -> RolloutState:
-        """Record that the champion's code or model is another one: an ordinary deployment."""
-        return self.grant({self.champion: champion_digest})
-
     def grant(self, digests: Mapping[str, str]) -> RolloutState:
         """Grant what the state gives each variant to the digest that it has now."""
         merged = {**self.granted, **digests}

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +109,7 @@ class Worker:
                     checked = now
                     self._feed.check()
                     self._follow()
+                    self._stay()
                     self._write_card()
                 if (found := self._store.token(self._feed.name)) != token:
                     token = found
@@ -116,6 +117,12 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
                 described = f"{type(error).__name__}: {error}"
                 log.event("worker.error", "error", rollout=self._feed.name, error=described)
+
+    def _stay(self) -> None:
+        """Be seen again when somebody removed the lock or the card, or when neither could be written."""
+        with suppress(OSError):
+            if self.presence.stay():
+                self._written = None
 
     def _look(self) -> None:
         self._feed.table()

@@ -1,27 +1,23 @@
-"""Blue/green: warm up and smoke-test the waiting variant in every worker, then flip all traffic to it at once.
-
-Run ``python examples/blue_green.py``.
-"""
+"""Blue/green: smoke-test the waiting variant in every worker, then flip all traffic to it (run this file)."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bentoml
+import httpx
+from _serving import served
 
-from bento_rollout import Flip, Variant, Veto, open_rollout, rollout
-from bento_rollout.errors import Vetoed
+from bento_rollout import Flip, RolloutError, RolloutSpec, Variant, Veto, open_rollout, rollout
 
 
 def smoke_test(flip: Flip) -> None:
-    """Refuse a variant that gives things away; runs in every worker, before the flip."""
+    """Refuse a variant that gives things away; runs in every worker."""
     if flip.instance.quote(10) <= 0:
         raise Veto(f"{flip.target} quotes nothing for ten pieces")
 
 
 def tell(flip: Flip) -> None:
     """Say that it happened; runs once."""
-    print(f"{flip.target} has replaced {flip.source}: {flip.reason}", flush=True)
+    print(f"{flip.target} has replaced {flip.source}: {flip.reason}")
 
 
 @rollout(
@@ -29,39 +25,37 @@ def tell(flip: Flip) -> None:
     candidates={"green": Variant(attributes={"price": 3}), "free": Variant(attributes={"price": 0})},
     before_flip=[smoke_test],
     after_flip=[tell],
-    spec="blue_green.yaml",
+    spec=RolloutSpec.parse({"blue_green": {"standby": "green"}}),
 )
 @bentoml.service(name="pricing", workers=2)
 class Pricing:
+    """Quotes prices."""
+
     price = 4
 
     @bentoml.api
     def quote(self, pieces: int) -> int:
+        """Return the price of some pieces."""
         return pieces * self.price
 
 
-def story(url: str) -> None:
-    """Flip, be refused, and roll back."""
-    import httpx
-
-    def quote() -> str:
-        answer = httpx.post(f"{url}/quote", json={"pieces": 10}).raise_for_status()
-        return f"{answer.text} by {answer.headers['x-rollout-variant']}"
-
+def story(client: httpx.Client) -> None:
+    """Flip to the standby, be refused, and roll back."""
     pricing = open_rollout("pricing")
-    print("at first:   ", quote())
-    pricing.flip(reason="cheaper supplier")  # to the standby
-    print("flipped:    ", quote())
-    try:
-        pricing.flip(to="free")
-    except Vetoed as veto:
-        print("refused:    ", veto)
-    pricing.rollback(reason="supplier is late")
-    print("rolled back:", quote())
+    verbs = {
+        "flipped": lambda: pricing.flip(reason="cheaper supplier"),
+        "refused": lambda: pricing.flip(to="free"),
+        "rolled back": lambda: pricing.rollback(reason="the supplier is late"),
+    }
+    for what, verb in verbs.items():
+        try:
+            verb()
+        except RolloutError as error:
+            print(error)
+        answer = client.post("/quote", json={"pieces": 10}).raise_for_status()
+        print(f"{what}: {answer.text} by {answer.headers['x-rollout-variant']}")
 
 
 if __name__ == "__main__":
-    with bentoml.serve(
-        "blue_green:Pricing", working_dir=__file__.rpartition("/")[0] or ".", port=3102
-    ) as server:
-        story(server.url)
+    with served("blue_green:Pricing", port=3102) as client:
+        story(client)

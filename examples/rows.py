@@ -5,9 +5,9 @@ Run ``python examples/rows.py``; or serve it with ``bentoml serve examples.rows:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bentoml
+import httpx
+from _serving import served
 from pydantic import BaseModel
 
 from bento_rollout import open_rollout, rollout
@@ -41,28 +41,16 @@ class Scoring:
         return [f"v1:{customer.income:g}" for customer in customers]
 
 
-def story(url: str) -> None:
+def story(client: httpx.Client) -> None:
     """Score a batch whose customers belong to two variants, then one that the candidate cannot take."""
-    import httpx
-
     scoring = open_rollout("scoring")
     batch = [{"id": f"customer-{n}", "income": 1000 * n} for n in range(1, 9)]
-    print(
-        "assigned:",
-        dict(
-            zip(
-                [row["id"] for row in batch],
-                scoring.assign([row["id"] for row in batch]).tolist(),
-                strict=True,
-            )
-        ),
-    )
+    print("assigned:", scoring.assign([row["id"] for row in batch]).tolist())
     for rows in (batch, [{**row, "income": 13} for row in batch]):
-        answer = httpx.post(f"{url}/score", json={"customers": rows}).raise_for_status()
+        answer = client.post("/score", json={"customers": rows}).raise_for_status()
         print(answer.headers["x-rollout-variant"], answer.headers["x-rollout-reason"], answer.json())
 
 
 if __name__ == "__main__":
-    with bentoml.serve("rows:Scoring", working_dir=str(Path(__file__).parent), port=3103) as server:
-        with bentoml.SyncHTTPClient(server.url, server_ready_timeout=60):  # waits until it is ready
-            story(server.url)
+    with served("rows:Scoring", port=3103) as client:
+        story(client)

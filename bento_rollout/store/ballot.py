@@ -1,4 +1,4 @@
-"""A flip that is being prepared: who proposes it, what each worker says to it, and who runs what comes after."""
+"""A flip in preparation: who proposes it, what each worker says to it, and who runs what comes after."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import Refused, StoreUnreachable
-from ..telemetry import log
 from .files import is_locked, read_json, release, try_lock, write_json
 
 __all__ = ["After", "Ballot", "Proposal", "Vote"]
@@ -58,8 +57,8 @@ KEEP = 200
 class Ballot:
     """The flip in preparation of one rollout on this host; at most one at a time.
 
-    ``flip.lock`` is held by whoever proposes; ``flip.json`` says what. A proposal has a folder for its votes, and in
-    it a lock of its own: whether *this* proposer lives cannot be mistaken for whether some proposer does.
+    ``flip.lock`` is held by whoever proposes; ``flip.json`` says what. A proposal has a folder for its votes,
+    and in it a lock of its own: whether *this* proposer lives is not whether some proposer does.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +111,11 @@ class Ballot:
         return found
 
     def claim_after(self, revision: int, token: str) -> bool:
-        """Whether this worker is the one that runs the ``after_flip`` hooks of a revision; true for one only."""
+        """Whether this worker is the one that runs the ``after_flip`` hooks of a revision; true once only.
+
+        Raises:
+            StoreUnreachable: nothing can be written here, so nobody can know who runs them.
+        """
         try:
             self._after.mkdir(parents=True, exist_ok=True)
             known = self._claimed()
@@ -122,8 +125,8 @@ class Ballot:
         except FileExistsError:
             return False
         except OSError as error:
-            log.event("flip.after_unclaimed", "error", revision=revision, problem=str(error))
-            return False
+            problem = f"{self._after} cannot be written: {error.strerror}; after_flip hooks do not run"
+            raise StoreUnreachable(problem) from None
         os.close(fd)
         self.report_after(After(revision, token, os.getpid(), "running"))
         self._prune()

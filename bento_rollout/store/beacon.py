@@ -3,13 +3,13 @@
 Two small files beside the database, in a folder for each rollout:
 
 ``counter``
-    24 bytes: a sequence number that grows with each signal, the revision, and a check over both and the file's
-    inode. Read on every request with ``pread`` (a mapped file that is truncated kills its reader); any other value
-    than the last one means: look at the state again. The inode tells a writer that it writes another file than the
-    one which readers hold open: a copy, a restored backup, a new one.
+    24 bytes: a sequence number that grows with each signal, the revision, and a check over both and the
+    file's inode. Read on every request with ``pread`` (a mapped file that is truncated kills its reader); any
+    other value than the last one means: look at the state again. The inode tells a writer that it writes
+    another file than the one which readers hold open: a copy, a restored backup, a new one.
 ``state.json``
-    The newest commit, replaced whole. What a process reads when the counter moved, and what a worker starts from
-    when the database is damaged, locked or gone.
+    The newest commit, replaced whole. What a process reads when the counter moved, and what a worker starts
+    from when the database is damaged, locked or gone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .files import locked, read_json, same_file, write_json
 __all__ = ["BLIND", "Beacon", "Turn", "Witness"]
 
 BLIND = 1.5
-"""Seconds after which every worker has looked at the database by itself, whether a signal reached it or not."""
+"""Seconds after which every worker has looked at the database by itself, signal or no signal."""
 
 _COUNTER = struct.Struct(">QQQ")
 _MAGIC = 0x42524C54_5349474E
@@ -73,8 +73,8 @@ class Witness:
             )
         if current < self.revision:
             raise StoreCorrupt(
-                f"{where} went back: it holds revision {current} of {name!r}, and revision {self.revision} was "
-                f"committed; {remedy}"
+                f"{where} went back: it holds revision {current} of {name!r}, and revision {self.revision} "
+                f"was committed; {remedy}"
             )
 
     def is_behind(self, newest: Commit) -> bool:
@@ -212,8 +212,8 @@ class Turn:
     def publish(self, commit: Commit, store_id: str) -> bool:
         """Replace the copy and raise the counter, after the database has committed; never raises `OSError`.
 
-        When the disk is full the copy stays old; the counter needs no space, names the revision, and a reader that
-        finds the copy older goes to the database.
+        When the disk is full the copy stays old; the counter needs no space, names the revision, and a reader
+        that finds the copy older goes to the database.
 
         Returns:
             whether every reader sees it at once; if not, each sees it after `BLIND` seconds at the latest.
@@ -228,7 +228,7 @@ class Turn:
 
     def signal(self, revision: int) -> None:
         """Raise the counter."""
-        # Time-based, so a counter that was deleted and made anew never repeats a value that a reader has seen.
+        # By the clock: a counter that was deleted and made anew never repeats a value that a reader has seen.
         self._sequence = max(self._sequence + 1, time.time_ns()) & _WORD
         check = _check(self._sequence, revision, self._inode)
         os.pwrite(self._fd, _COUNTER.pack(self._sequence, revision, check), 0)

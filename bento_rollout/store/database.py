@@ -1,9 +1,8 @@
-"""The SQLite file of a store: opened for one operation at a time, made only when it is new, its errors in words."""
+"""The SQLite file of a store: opened for one operation, made only when it is new, its errors in words."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,8 +42,8 @@ Row = tuple[str, int, int, float, str, str, str, str]
 class Database:
     """Opens one SQLite file; a connection lives for one operation.
 
-    Commits are rare, and a file that was replaced is never written through an old descriptor. Nothing else in this
-    process may open the file: closing any descriptor of it would drop the locks of SQLite's own connections.
+    Commits are rare, and a file that was replaced is never written through an old descriptor. Nothing else in
+    this process may open the file: closing any descriptor of it would drop the locks of SQLite's connections.
 
     Args:
         path: the file.
@@ -134,13 +133,13 @@ class Database:
         if copies:
             lost = "empty" if self.path.exists() else "gone"
             raise StoreCorrupt(
-                f"the store {self.path} is {lost}, and a last good copy of {', '.join(copies)} lies beside it; "
-                f"{REMEDY}"
+                f"the store {self.path} is {lost}, and a last good copy of {', '.join(copies)} lies beside "
+                f"it; {REMEDY}"
             )
         if not self._create:
             raise StoreUnreachable(
-                f"there is no store at {self.path}; start the service once, or set BENTO_ROLLOUT_STORE to where "
-                "it is"
+                f"there is no store at {self.path}; start the service once, or set BENTO_ROLLOUT_STORE to "
+                "where it is"
             )
 
     def _migrate(self, db: sqlite3.Connection) -> None:
@@ -149,8 +148,8 @@ class Database:
             return
         if version > SCHEMA and owner == APPLICATION_ID:
             raise StoreUnreachable(
-                f"the store {self.path} has schema {version}, and this version knows up to {SCHEMA}: use a newer "
-                "bento_rollout"
+                f"the store {self.path} has schema {version}, and this version knows up to {SCHEMA}: use a "
+                "newer bento_rollout"
             )
         if owner != APPLICATION_ID and (owner or version or _has_tables(db)):
             raise StoreCorrupt(
@@ -179,7 +178,8 @@ def row_of(commit: Commit) -> Row:
         stored = state.model_dump_json()
         f"{commit.author}{commit.action}{commit.reason}".encode()
     except ValueError:
-        raise InvalidValue("the author, the reason or a name is not valid text (UTF-8); nothing changed") from None
+        problem = "the author, the reason or a name is not valid text (UTF-8); nothing changed"
+        raise InvalidValue(problem) from None
     return (
         state.name,
         commit.revision,
@@ -208,7 +208,8 @@ def commit_of(row: Sequence[object]) -> Commit:
         raise StoreCorrupt(f"a stored revision is damaged: {problem}; {REMEDY}") from None
     if (state.name, state.revision) != (name, revision):
         raise StoreCorrupt(
-            f"a stored revision is damaged: row {name!r} {revision} holds {state.name!r} {state.revision}; {REMEDY}"
+            f"a stored revision is damaged: row {name!r} {revision} holds {state.name!r} {state.revision}; "
+            f"{REMEDY}"
         )
     return commit
 

@@ -74,8 +74,8 @@ def try_lock(path: Path) -> int | None:
 def is_locked(path: Path) -> bool:
     """Whether a living process holds a file's lock; asking neither takes it away nor makes the file.
 
-    The question is a shared lock, held for a moment: any number of processes may ask at once, and only a holder
-    makes it fail.
+    The question is a shared lock, held for a moment: any number of processes may ask at once, and only a
+    holder makes it fail.
 
     Raises:
         OSError: when the file is there and cannot be asked.

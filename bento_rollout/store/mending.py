@@ -1,4 +1,4 @@
-"""Makes a damaged or lost store anew: from what is still readable in it, and from the last good copies beside it."""
+"""Makes a damaged or lost store anew: from what is still readable in it, and from the last good copies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rest:
     seen: int
 
     def continued(self, author: str) -> Commit:
-        """Return the commit that goes on from here: the newest state, under a revision that nobody has seen."""
+        """Return the commit that goes on from here: the newest state, at a revision that nobody has seen."""
         last = self.history[-1]
         state = last.state.model_copy(update={"revision": max(self.seen, last.revision) + 1})
         reason = f"restored from the last good copy of revision {last.revision}"
@@ -47,7 +47,7 @@ class Rest:
 
 
 def known(store: SQLiteStore) -> list[str]:
-    """Return the rollouts that a store has, and those whose shared files lie beside it, sorted; never raises."""
+    """Return the rollouts that a store has, and those whose shared files lie beside it, sorted."""
     found: set[str] = set()
     for folder in store.folder.glob("*"):
         with suppress(InvalidValue):
@@ -74,7 +74,7 @@ def diagnose(store: SQLiteStore) -> None:
 def mend(store: SQLiteStore, author: str) -> list[str]:
     """Put a damaged or lost store aside and make a new one; say what was done, nothing when it is whole.
 
-    Nobody can commit meanwhile, and at no moment is there no store: the new one takes the old one's place whole.
+    Nobody can commit meanwhile, and the new store takes the old one's place whole.
 
     Raises:
         StoreUnreachable: it is locked, cannot be written, or nothing is left to make it from.
@@ -109,9 +109,10 @@ def _rests(store: SQLiteStore, witnesses: Mapping[str, Witness]) -> dict[str, Re
 
 
 def _readable(path: Path, ids: set[str | None]) -> list[Commit]:
-    """Return the commits that can still be read, unless the file is another store than the copies were made from."""
+    """Return the commits that can still be read, unless the copies were made from another store."""
     commits: list[Commit] = []
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as db:
+    url = f"file:{quote(str(path))}?mode=rw"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as db:
         (identity,) = db.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone() or (None,)
         if ids and identity not in ids:
             return []

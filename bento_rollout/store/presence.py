@@ -1,4 +1,4 @@
-"""Who is alive: a lock for each worker, which the kernel releases when the worker dies, and what the worker wrote."""
+"""Who is alive: a lock for each worker, which the kernel releases when it dies, and what it wrote."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Presence:
         os.register_at_fork(after_in_child=self._forget)
 
     def stay(self) -> bool:
-        """Make sure that others see this worker; true when its lock or its card was lost and must be written anew.
+        """Make sure that others see this worker; true when its lock or card was lost: write the card anew.
 
         Raises:
             OSError: when nothing can be written here.
@@ -124,7 +124,7 @@ class Presence:
     def living(self) -> list[Card]:
         """Return the cards of the workers that are alive now; what dead ones left is removed.
 
-        A worker that is alive and could not write its card counts, with an empty one: it is better to wait for it
+        A worker that is alive and could not write its card counts, with an empty one: better to wait for it
         than to pass over it.
         """
         cards = [card for lock in self._folder.glob("*.lock") if (card := self._card(lock)) is not None]
@@ -143,7 +143,8 @@ class Presence:
         if not lock.exists():  # it left while we looked
             return None
         pid = lock.stem.partition("-")[0]
-        return Card(lock.stem, int(pid) if pid.isdecimal() else 0, 0, "", 0, trouble="it could not write its card")
+        trouble = "it could not write its card"
+        return Card(lock.stem, int(pid) if pid.isdecimal() else 0, 0, "", 0, trouble=trouble)
 
     def _is_alive(self, lock: Path) -> bool:
         try:

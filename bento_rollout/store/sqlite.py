@@ -24,7 +24,7 @@ class SQLiteStore:
 
     Args:
         path: the file.
-        create: make it when it is not there and nothing says that it once was; only services do, commands never.
+        create: make it when it is not there and nothing says that it once was; only services do.
         patience: seconds to wait for another process's lock.
     """
 
@@ -85,7 +85,7 @@ class SQLiteStore:
             identity = self._append(commit, after)
             signalled = turn.publish(commit, identity)
         if not signalled and after:
-            time.sleep(BLIND)  # by then every worker has looked by itself: what is acknowledged holds everywhere
+            time.sleep(BLIND)  # by then every worker has looked by itself: what is acknowledged holds
 
     def token(self, name: str) -> bytes:
         """Return the counter of a rollout."""
@@ -108,8 +108,8 @@ class SQLiteStore:
         newest = self.read(name)
         if (current := newest.revision if newest else 0) < at_least:
             raise StoreCorrupt(
-                f"{self.path} went back: it holds revision {current} of {name!r}, and revision {at_least} was "
-                "committed; put the right file back, or run `bento-rollout doctor --repair`"
+                f"{self.path} went back: it holds revision {current} of {name!r}, and revision {at_least} "
+                "was committed; put the right file back, or run `bento-rollout doctor --repair`"
             )
         if newest is not None and witness.is_behind(newest):
             self._republish(name)

@@ -1,37 +1,42 @@
 """Structured log lines, beside BentoML's own logging and without changing anybody's configuration.
 
-A user's structlog configuration is followed when there is one. Otherwise lines go to standard error: readable ones in
-a terminal, JSON elsewhere.
+A user's structlog configuration is followed when there is one. Otherwise lines go to standard error: readable
+ones in a terminal, JSON elsewhere. structlog is imported with the first line: commands that say nothing start
+without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from functools import lru_cache
 from typing import Any
 
-import structlog
-
 __all__ = ["Once", "event"]
 
 
 class _Stderr:
-    """The standard error of this moment; closing it costs log lines, never an answer."""
+    """The standard error of this moment; one that is closed or full costs log lines, never an answer."""
 
     def msg(self, text: str) -> None:
-        try:
-            print(text, file=sys.stderr, flush=True)
-        except (OSError, ValueError):
-            pass
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"{text}\n")  # in one piece: other threads write too
+            sys.stderr.flush()
 
     log = debug = info = warn = warning = error = critical = exception = msg
 
 
-@lru_cache(maxsize=1)
 def _logger() -> Any:
-    if structlog.is_configured():
-        return structlog.get_logger("bento_rollout")
+    import structlog
+
+    return structlog.get_logger("bento_rollout") if structlog.is_configured() else _own_logger()
+
+
+@lru_cache(maxsize=1)
+def _own_logger() -> Any:
+    import structlog
+
     try:
         terminal = sys.stderr.isatty()
     except (AttributeError, ValueError):
@@ -39,20 +44,21 @@ def _logger() -> Any:
     last: Any = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
     )
-    processors = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        last,
-    ]
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    processors = [structlog.processors.add_log_level, stamp, last]
     return structlog.wrap_logger(_Stderr(), processors=processors)
 
 
 def event(name: str, level: str = "info", **fields: Any) -> None:
-    """Write one line; never raises."""
-    try:
+    """Write one line with ``event``, ``level``, ``timestamp`` and the fields; never raises.
+
+    Args:
+        name: what happened, like ``store.unreachable``.
+        level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+        fields: what else is known; anything that JSON cannot hold is written as text.
+    """
+    with contextlib.suppress(Exception):  # a log sink must not change anybody's answer
         getattr(_logger(), level)(name, **fields)
-    except Exception:  # noqa: BLE001 - a log sink must not change anybody's answer
-        return
 
 
 class Once:

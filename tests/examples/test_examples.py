@@ -14,9 +14,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TELLS = {
     "canary": ["warm at  0 %: {'polite': 200}", "rolled back:  {'polite': 200}"],
     "blue_green": [
-        "at first:    40 by blue",
-        "flipped:     30 by green",
+        "flipped: 30 by green",
         "free quotes nothing for ten pieces",
+        "refused: 30 by green",
         "rolled back: 40 by blue",
     ],
     "rows": ["v1,v2 split ", "'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13'"],
@@ -25,7 +25,7 @@ TELLS = {
 
 def test_every_example_is_run() -> None:
     """No story stands there without a test."""
-    assert {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"} == set(TELLS)
+    assert {path.stem for path in EXAMPLES.glob("[!_]*.py")} == set(TELLS)
 
 
 @pytest.mark.parametrize("name", sorted(TELLS))

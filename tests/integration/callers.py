@@ -43,17 +43,26 @@ class Line:
     """One keep-alive connection, and so one worker."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._began = 0.0
 
     def ask(self, path: str = "/who", body: Any = None, **headers: str) -> Answer:
         """Send one request and wait for its answer."""
-        began = time.monotonic()
+        self.send(path, body, **headers)
+        return self.receive()
+
+    def send(self, path: str = "/who", body: Any = None, **headers: str) -> None:
+        """Send one request."""
+        self._began = time.monotonic()
         head = {"Content-Type": "application/json", **headers}
         self._connection.request("POST", path, json.dumps(body or {}), head)
+
+    def receive(self) -> Answer:
+        """Wait for the answer to what was sent."""
         answer = self._connection.getresponse()
         text = answer.read()
         return Answer(
-            began,
+            self._began,
             time.monotonic(),
             answer.status,
             answer.getheader("x-rollout-variant", ""),

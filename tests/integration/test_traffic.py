@@ -46,8 +46,10 @@ def test_every_request_after_a_change_sees_it(pair: Server) -> None:
         for _ in range(1000):
             champion = "green" if champion == "blue" else "blue"
             revision = operator.flip(champion).state.revision
+            for line in lines.values():
+                line.send()
             for pid, line in lines.items():
-                answer = line.ask()
+                answer = line.receive()
                 found = (answer.status, answer.variant, answer.body["variant"], answer.revision)
                 assert found == (200, champion, champion, revision), f"worker {pid}: {answer}"
 
