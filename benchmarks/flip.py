@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 CONNECTIONS = 32
@@ -164,50 +164,56 @@ async def flips(port: int, count: int, pause: float) -> tuple[list[float], list[
     return acknowledged, last, load.failures, wrong
 
 
+@dataclass(frozen=True)
+class Row:
+    """One line of the result; times in milliseconds, ``bar_ms`` None where there is no bar."""
+
+    flip: str
+    load: str
+    rate: float
+    median_ms: float
+    worst_ms: float
+    last_worker_median_ms: float
+    failures: int
+    wrong: int
+    bar_ms: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether nothing failed, and the bar is met if there is one."""
+        return not self.failures and not self.wrong and (self.bar_ms is None or self.median_ms < self.bar_ms)
+
+    def __str__(self) -> str:
+        bar = "no bar" if self.bar_ms is None else f"bar {self.bar_ms:.0f} ms"
+        return (
+            f"{self.flip:>10}, {self.load:<17} acknowledged {self.median_ms:6.1f} ms (worst {self.worst_ms:6.1f}), "
+            f"last worker {self.last_worker_median_ms:6.1f} ms, failed {self.failures}, "
+            f"wrong variant {self.wrong}; {bar}: {'met' if self.met else 'MISSED'}"
+        )
+
+
+def measure(label: str, bar: float, count: int) -> list[Row]:
+    """Return a row at half of the saturated rate, and one at the saturated rate."""
+    rows = []
+    with tempfile.TemporaryDirectory() as home, served(home, hook=label != "no hook") as port:
+        rate = asyncio.run(saturated(port))
+        for load, pause in (("half of saturated", 2 * CONNECTIONS / rate), ("saturated", 0.0)):
+            times, last, failures, wrong = asyncio.run(flips(port, count, pause))
+            middle, latest = statistics.median(times) * 1e3, statistics.median(last) * 1e3
+            limit = bar * 1e3 if pause else None
+            rows.append(Row(label, load, rate, middle, max(times) * 1e3, latest, failures, wrong, limit))
+    return rows
+
+
 def main() -> int:
     """Measure, print, and say by the exit status whether the bars are met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=40)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows, met = [], True
-    for label, bar in BARS.items():
-        with tempfile.TemporaryDirectory() as home, served(home, hook=label != "no hook") as port:
-            rate = asyncio.run(saturated(port))
-            for load, pause in (("half of saturated", 2 * CONNECTIONS / rate), ("saturated", 0.0)):
-                acknowledged, last, failures, wrong = asyncio.run(flips(port, options.flips, pause))
-                median = statistics.median(acknowledged)
-                row = {
-                    "flip": label,
-                    "load": load,
-                    "rate": rate,
-                    "median_ms": median * 1e3,
-                    "worst_ms": max(acknowledged) * 1e3,
-                    "last_worker_median_ms": statistics.median(last) * 1e3,
-                    "failures": failures,
-                    "wrong": wrong,
-                }
-                if pause:
-                    row["bar_ms"] = bar * 1e3
-                    met = met and median < bar
-                met = met and not failures and not wrong
-                rows.append(row)
-    if options.json:
-        print(json.dumps(rows))
-    else:
-        for row in rows:
-            limit = (
-                f"bar {row['bar_ms']:.0f} ms: {'met' if row['median_ms'] < row['bar_ms'] else 'MISSED'}"
-                if "bar_ms" in row
-                else "no bar"
-            )  # type: ignore[operator]  # numbers
-            print(
-                f"{row['flip']:>10}, {row['load']:<17} acknowledged {row['median_ms']:6.1f} ms "
-                f"(worst {row['worst_ms']:6.1f}), "
-                f"last worker {row['last_worker_median_ms']:6.1f} ms, "
-                f"failed {row['failures']}, wrong variant {row['wrong']}; {limit}"
-            )
-    return 0 if met else 1
+    rows = [row for label, bar in BARS.items() for row in measure(label, bar, options.flips)]
+    print(json.dumps([asdict(row) for row in rows]) if options.json else "\n".join(map(str, rows)))
+    return 0 if all(row.met for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -77,9 +77,8 @@ class Driven:
                 raise RuntimeError(message.get("message"))
             ready.set()
 
-        task = asyncio.create_task(
-            self.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, send)
-        )  # type: ignore[arg-type]  # a coroutine in fact
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        task = asyncio.ensure_future(self.app(scope, inbox.get, send))
         await inbox.put({"type": "lifespan.startup"})
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)

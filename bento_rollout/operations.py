@@ -235,9 +235,8 @@ class Rollout:
             return state.roll_back(again=again, to=point, known=view.known)
 
         change = self._desk.change("rollback", back, reason, if_revision)
-        return (
-            change if change.changed else Change(change.state, changed=False, notes=("nothing to roll back",))
-        )
+        notes = change.notes if change.changed else ("nothing to roll back",)
+        return Change(change.state, change.changed, (*notes, *_still_targeted(change.state)))
 
     def undo(self, *, reason: str = "", if_revision: int | None = None) -> Change:
         """Take back exactly the newest change of traffic, and nothing else.
@@ -347,6 +346,12 @@ def _milli(name: str, percent: float) -> int:
         return parse_milli(percent)
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error}") from None
+
+
+def _still_targeted(state: RolloutState) -> tuple[str, ...]:
+    """Return the note that a rollback leaves targets as they are, when some go to a candidate."""
+    names = [name for name in state.targets if name != state.champion]
+    return (f"targets stay: {', '.join(names)} still answers those (`target … --remove`)",) if names else ()
 
 
 def _weighted(spec: RolloutSpec) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import bentoml
 import httpx
-from _serving import served
+from _serving import served  # type: ignore[import-not-found]  # a script's own folder
 
 from bento_rollout import Variant, open_rollout, rollout
 

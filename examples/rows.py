@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bentoml
 import httpx
-from _serving import served
+from _serving import served  # type: ignore[import-not-found]  # a script's own folder
 from pydantic import BaseModel
 
 from bento_rollout import open_rollout, rollout

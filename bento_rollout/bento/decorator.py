@@ -110,9 +110,8 @@ def _install(
             f"service {service.name!r} has no endpoint to route; "
             "@rollout needs at least one @bentoml.api or @bentoml.task"
         )
-    own = Definition(
-        check_variant(champion or service.name), service, service.inner, offers=frozenset(methods)
-    )
+    name = check_variant(service.name if champion is None else champion)
+    own = Definition(name, service, service.inner, offers=frozenset(methods))
     definitions = _define(own, candidates)
     endpoints = check_spec(spec, methods, tuple(definitions))
     _compare(definitions, methods, endpoints)

@@ -33,6 +33,7 @@ def test_story(name: str, tmp_path: Path) -> None:
     """The script ends by itself and prints what the story says."""
     environ = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "1"}
     environ.pop("BENTO_ROLLOUT_STORE", None)
+    environ.pop("PYTHONUNBUFFERED", None)  # the server writes between the pieces of a line
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py")],
         env=environ,

@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -104,11 +104,18 @@ class Load:
     A connection that breaks is a failed request, and is opened anew.
     """
 
-    def __init__(self, port: int, connections: int, path: str = "/who", pause: float = 0.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        connections: int,
+        path: str = "/who",
+        pause: float = 0.0,
+        keys: Iterable[str] | None = None,
+    ) -> None:
         self.answers: list[Answer] = []
         self._port, self._count, self._path, self._pause = port, connections, path, pause
         self._over = False
-        self._numbers = itertools.count()
+        self._keys = itertools.cycle(keys or [f"u{number}" for number in range(10_000)])
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
 
     def __enter__(self) -> Load:
@@ -151,7 +158,7 @@ class Load:
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
         request = (
             f"POST {self._path} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
-            f"x-key: u{next(self._numbers)}\r\nContent-Length: 2\r\n\r\n{{}}"
+            f"x-key: {next(self._keys)}\r\nContent-Length: 2\r\n\r\n{{}}"
         )
         began = time.monotonic()
         writer.write(request.encode())

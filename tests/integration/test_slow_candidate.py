@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration.callers import Line, Load, slowest
-from tests.integration.running import Server, fresh, serving
+from tests.integration.running import Server, fresh, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -34,17 +34,18 @@ def test_a_sleeping_candidate_does_not_slow_the_champion(hanging: Server) -> Non
         finally:
             line.close()
 
-    operator.set_weights({"sleeper": 5})
-    slow = [key for key, name in zip(keys, operator.assign(keys), strict=True) if name == "sleeper"]
-    operator.set_weights({"sleeper": 0})
-    operator.target("sleeper", keys=slow[:8])
     with Load(hanging.port, 4, pause=0.01) as alone:
         wait_for(alone, 400)
+    operator.set_weights({"sleeper": 5})
+    owners = operator.assign(keys)
+    champions = [key for key, name in zip(keys, owners, strict=True) if name == "awake"]
+    slow = [key for key, name in zip(keys, owners, strict=True) if name == "sleeper"]
+    assert len(slow) > 8
     with ThreadPoolExecutor(8) as pool:
         # As many at a time as the candidate has threads in both workers: with one thread limit for all variants
         # the champion would stand still until the first of them wakes up.
         sleeping = [pool.submit(ask, key) for key in slow[:8]]
-        with Load(hanging.port, 4, pause=0.01) as beside:
+        with Load(hanging.port, 4, pause=0.01, keys=champions) as beside:
             wait_for(beside, 400)
         asleep = sum(not one.done() for one in sleeping)
         assert [one.result(90) for one in sleeping] == [(200, "sleeper")] * 8
@@ -57,6 +58,4 @@ def test_a_sleeping_candidate_does_not_slow_the_champion(hanging: Server) -> Non
 
 def wait_for(load: Load, count: int) -> None:
     """Return when so many answers are there."""
-    from tests.integration.running import until
-
     until(lambda: len(load.answers) >= count, f"{count} answers")

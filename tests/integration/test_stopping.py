@@ -24,8 +24,8 @@ from bento_rollout import rollout
 @bentoml.service(name="reloaded")
 class Reloaded:
     @bentoml.api
-    def who(self) -> str:
-        return "first"
+    def who(self) -> dict[str, str]:
+        return {"said": "first"}
 '''
 
 
@@ -79,6 +79,6 @@ def ask(server: Server) -> tuple[str, str] | None:
     except (OSError, ValueError):
         return None
     else:
-        return str(answer.body), answer.variant
+        return answer.body["said"], answer.variant
     finally:
         line.close()
