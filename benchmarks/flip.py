@@ -186,7 +186,8 @@ class Row:
     def __str__(self) -> str:
         bar = "no bar" if self.bar_ms is None else f"bar {self.bar_ms:.0f} ms"
         return (
-            f"{self.flip:>10}, {self.load:<17} acknowledged {self.median_ms:6.1f} ms (worst {self.worst_ms:6.1f}), "
+            f"{self.flip:>10}, {self.load:<17} acknowledged {self.median_ms:6.1f} ms "
+            f"(worst {self.worst_ms:6.1f}), "
             f"last worker {self.last_worker_median_ms:6.1f} ms, failed {self.failures}, "
             f"wrong variant {self.wrong}; {bar}: {'met' if self.met else 'MISSED'}"
         )

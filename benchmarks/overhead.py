@@ -43,8 +43,8 @@ def services() -> tuple[Any, Any, Any]:
     def make(name: str) -> Any:
         class Screening:
             @bentoml.api
-            async def predict(self, rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # BentoML reads it
-                return 1 / (1 + np.exp(-rows @ weights))  # type: ignore[no-any-return]  # numpy's own typing
+            async def predict(self, rows: np.ndarray) -> np.ndarray:
+                return 1 / (1 + np.exp(-rows @ weights))
 
         return bentoml.service(name=name)(Screening)
 

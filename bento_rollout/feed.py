@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from .assignment import Table
 from .errors import RolloutError
@@ -40,6 +41,7 @@ class Feed:
         self._beacon = store.beacon(self.name)
         self._lock = threading.Lock()
         self._once = log.Once()
+        self._store_id: str | None = None
         self._token: bytes | None = None
         self._sought: bytes | None = None
         self._retry_at, self._retry = 0.0, FIRST_RETRY
@@ -63,14 +65,23 @@ class Feed:
             newest = self._store.heal(self.name, at_least=self._commit.revision)
             if newest is None:  # served by the spec until now; from here on there is something to change
                 newest = save_first(self._store, self._commit)
+            if self._store_id is None or self.trouble:
+                self._store_id = self._store.identity()
         except Exception as error:  # noqa: BLE001 - a worker starts and lives whatever its store is like
             self._complain(_told(error))
+            self._keep()
             return
         self.trouble = None
         if self._once.over("store"):
             log.event("store.reachable", rollout=self.name, revision=newest.revision)
         with self._lock:
             self._install(newest)
+
+    def _keep(self) -> None:
+        """Leave the last good state to those who start while the store is gone, if its copy is gone as well."""
+        if self._store_id is not None:
+            with suppress(OSError):
+                self._beacon.keep(self._commit, self._store_id, QUICK)
 
     def _refresh(self) -> None:
         """Find the state that the counter speaks of."""

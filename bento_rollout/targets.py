@@ -58,7 +58,7 @@ def aimed(
 ) -> dict[str, Target]:
     """Return targets in which a variant gets these keys and headers, whoever had them."""
     after = {name: _less(target, keys, header) for name, target in targets.items()}
-    old = after.get(variant, Target())
+    old = targets.get(variant, Target())
     after[variant] = Target(keys=(*old.keys, *keys), header={**old.header, **header})
     return {name: target for name, target in after.items() if target}
 

@@ -164,6 +164,17 @@ class Beacon:
             except OSError as error:
                 raise _unwritable(self._path, error) from None
 
+    def keep(self, commit: Commit, store_id: str, patience: float) -> None:
+        """Write a commit that somebody serves by, unless these files know of it: the store may be gone with them.
+
+        Nothing happens when they cannot be written.
+        """
+        if self.witness().revision >= commit.revision and self.load() is not None:
+            return
+        with suppress(StoreUnreachable), self.writing(patience) as turn:
+            if self.witness().revision <= commit.revision:
+                turn.publish(commit, store_id)
+
     def reopen(self) -> None:
         """Open the counter again when it was deleted or replaced."""
         with self._reopening:

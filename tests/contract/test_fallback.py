@@ -142,7 +142,7 @@ class Home:
     def start(patch: pytest.MonkeyPatch, folder: Any, name: str, limits: dict[str, Any]) -> Served:
         patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{folder / name}.db")
         one: Any = bentoml.service(name="fallback", threads=2)(One)
-        two = bentoml.service(name="fallback_two", threads=8)(Two)
+        two = bentoml.service(name="fallback_two", threads=5)(Two)
         spec = {
             "name": name,
             "weights": {"two": 0},
@@ -184,8 +184,6 @@ ANSWERS = {
 @pytest.mark.parametrize("endpoint", ANSWERS)
 def test_the_champion_answers_the_same_input_when_the_candidate_fails(endpoint: str, how: str, home: Home) -> None:
     """Errors, exits, cancellations and time-outs: nothing the candidate did to input or response shows."""
-    if endpoint == "generator" and how == "interrupt":
-        pytest.skip("Python itself ends the generator")
     before = len(home.guarded.facts)
     answer = ask(home.guarded, endpoint, how)
     assert (answer.status_code, answer.text.replace(", ", ",")) == (200, ANSWERS[endpoint](how).replace(", ", ","))
@@ -265,11 +263,10 @@ def test_without_limits_a_failure_is_as_on_the_bare_service(home: Home) -> None:
 
 def test_after_the_first_item_a_stream_is_the_candidates(home: Home) -> None:
     """No fallback in the middle of an answer: it ends there, as on the bare service; one fact says how."""
-    for how, error in (("later", "RuntimeError"),):
-        before = len(home.guarded.facts)
-        answer = ask(home.guarded, "stream", how)
-        assert (answer.text, marks(answer)["variant"]) == ("two", "two")
-        assert [fact.error for fact in home.guarded.facts[before:]] == [error]
+    before = len(home.guarded.facts)
+    answer = ask(home.guarded, "stream", "later")
+    assert (answer.text, marks(answer)["variant"]) == ("two", "two")
+    assert [fact.error for fact in home.guarded.facts[before:]] == ["RuntimeError"]
 
 
 def test_a_stream_that_pauses_too_long_is_ended(home: Home) -> None:
@@ -282,10 +279,10 @@ def test_a_stream_that_pauses_too_long_is_ended(home: Home) -> None:
 def test_a_hung_candidate_never_delays_the_champion(home: Home) -> None:
     """Hung sync calls keep the candidate's own threads; the champion's stay free, and no thread is added."""
     app = home.timed
-    for _ in range(8):
+    for _ in range(5):
         ask(app, "sync", "hang")
     threads = threading.active_count()
-    for _ in range(8):
+    for _ in range(5):
         assert ask(app, "sync", "fine").status_code in (299, 504)  # its threads are all taken
         began = time.monotonic()
         assert app.post("/sync", {"how": "", "box": []}).json() == ["one", "", 200]

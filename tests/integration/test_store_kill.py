@@ -78,8 +78,10 @@ class Commits:
         return os.waitstatus_to_exitcode(status) if attached else None
 
 
-def _check(path: Path, feed: Feed, before: int) -> None:
-    """After a kill: a whole state, a beacon that heals, a next commit that works."""
+def _check(path: Path, feed: Feed, before: int) -> tuple[bool, bool]:
+    """After a kill there is a whole state, and the beacon heals; whether it was the new one, and published."""
+    beacon = SQLiteStore(path).beacon(NAME)
+    published = beacon.revision_in(beacon.token()) == before + 1
     newest = SQLiteStore(path).read(NAME)
     assert newest is not None
     assert newest.revision in (before, before + 1)
@@ -91,10 +93,10 @@ def _check(path: Path, feed: Feed, before: int) -> None:
     feed.check()
     assert feed.trouble is None
     assert feed.table().revision == newest.revision
-    beacon = SQLiteStore(path).beacon(NAME)
     copy = beacon.load()
     assert copy is not None
     assert (beacon.revision_in(beacon.token()), copy.revision) == (newest.revision, newest.revision)
+    return newest.revision == before + 1, published
 
 
 def test_kill_at_every_call_of_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +117,17 @@ def test_kill_at_every_call_of_a_change(tmp_path: Path, monkeypatch: pytest.Monk
     commits = Commits(tmp_path)
     calls = commits.trace(act)
     assert {"openat", "pwrite64", "fdatasync", "unlink", "rename", "flock"} <= set(calls)
-    killed = 0
+    killed, seen = 0, set()
     for call, times in sorted(calls.items()):
         for number in range(1, times + 1):
             before = open_rollout(NAME).state.revision
             killed += commits.kill_at(act, call, number)
-            _check(path, feed, before)
+            seen.add(_check(path, feed, before))
             change(open_rollout(NAME))
             assert feed.table().revision == open_rollout(NAME).state.revision
     assert killed > sum(calls.values()) * 0.8
+    # Killed before the commit, between it and its signal, and after both.
+    assert seen == {(False, False), (True, False), (True, True)}
 
 
 def test_kill_at_every_call_of_the_first_start(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2
 
 from bento_rollout.assignment import (
     Range,
@@ -73,9 +73,15 @@ def sizes_of(ranges: Sequence[Range]) -> Weights:
 
 
 def fewest_moves(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    """What every way to change the weights must move at least: the sum of what grows, the champion included."""
+    """What every change of the weights must move at least: the sum of what grows, the champion included."""
     champion = sum(before.values()) - sum(after.values())
     return sum(max(after.get(n, 0) - before.get(n, 0), 0) for n in {*before, *after}) + max(champion, 0)
+
+
+def chi_square(probability: float, freedom: int) -> float:
+    """Return the quantile of the chi-square distribution, by Wilson and Hilferty's approximation."""
+    part = 2 / (9 * freedom)
+    return float(freedom * (1 - part + NormalDist().inv_cdf(probability) * part**0.5) ** 3)
 
 
 def murmur3(data: bytes, seed: int = 0) -> int:
@@ -122,7 +128,8 @@ def test_the_vectors_reach_both_ends() -> None:
     assert {0, FULL - 1} <= {vector["bucket"] for vector in VECTORS}
 
 
-@given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=60).filter(str.isprintable))
+@settings(max_examples=100, deadline=None)
+@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=60).filter(str.isprintable))
 def test_any_key_hashes_as_murmur3_says(salt: str, key: str) -> None:
     """Salts and keys of any script are hashed as UTF-8."""
     if salt.isprintable():
@@ -134,7 +141,7 @@ def test_any_key_hashes_as_murmur3_says(salt: str, key: str) -> None:
 
 @pytest.mark.parametrize("kind", ["u{}", "patient-{:07d}", "{:032x}"])
 def test_a_million_keys_spread_evenly(kind: str) -> None:
-    """A million keys in a row fill 1 000 slices of the buckets as evenly as chance would (chi-square, 1e-6)."""
+    """A million keys in a row fill 1 000 slices of the buckets as evenly as chance would (chi-square)."""
     count, slices = 1_000_000, 1_000
     buckets = buckets_of("balance", [kind.format(i) for i in range(count)])
     assert buckets.min() >= 0
@@ -142,7 +149,7 @@ def test_a_million_keys_spread_evenly(kind: str) -> None:
     found = np.bincount(buckets // (FULL // slices), minlength=slices)
     expected = count / slices
     statistic = float(((found - expected) ** 2 / expected).sum())
-    assert chi2.ppf(1e-6, slices - 1) < statistic < chi2.ppf(1 - 1e-6, slices - 1)
+    assert chi_square(1e-6, slices - 1) < statistic < chi_square(1 - 1e-6, slices - 1)
 
 
 def test_variants_get_their_share_of_a_million_keys() -> None:
@@ -154,7 +161,7 @@ def test_variants_get_their_share_of_a_million_keys() -> None:
     shares = {**weights, "champion-1": FULL - sum(weights.values())}
     expected = np.array([shares[name] * 10 for name in names])
     assert set(names) == set(shares)
-    assert float(((counts - expected) ** 2 / expected).sum()) < chi2.ppf(1 - 1e-6, len(shares) - 1)
+    assert float(((counts - expected) ** 2 / expected).sum()) < chi_square(1 - 1e-6, len(shares) - 1)
 
 
 def test_another_salt_is_another_split() -> None:
@@ -167,10 +174,10 @@ def test_another_salt_is_another_split() -> None:
 # -- the fewest moves -------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(weightings(), min_size=1, max_size=12))
+@settings(max_examples=100, deadline=None)
+@given(st.lists(weightings(), min_size=1, max_size=8))
 def test_any_change_of_weights_moves_the_fewest_buckets(steps: list[Weights]) -> None:
-    """Through any changes among any candidates: sizes exact, ranges disjoint, and no move that was not needed."""
+    """Through any changes among any candidates: sizes exact, ranges disjoint, no move without need."""
     ranges: tuple[Range, ...] = ()
     before: Weights = {}
     for after in steps:

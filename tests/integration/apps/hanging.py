@@ -11,7 +11,7 @@ import bentoml
 from bento_rollout import RolloutSpec, rollout
 
 
-@bentoml.service(name="sleeper")
+@bentoml.service(name="sleeper", threads=4)
 class Sleeper:
     """The candidate."""
 
