@@ -73,6 +73,9 @@ class UnknownVariant(InvalidValue):
         self.known = known
         super().__init__(f"no variant is called {name!r}; this rollout has: {', '.join(known) or 'none'}")
 
+    def __reduce__(self) -> tuple[type[UnknownVariant], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.name, self.known)
+
 
 class Incompatible(RolloutError, TypeError):
     """A candidate that cannot stand in for the champion; the message names endpoint and difference."""
@@ -103,6 +106,9 @@ class Conflict(Refused):
     def __init__(self, message: str, current: int) -> None:
         self.current = current
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[Conflict], tuple[str, int]]:
+        return type(self), (str(self), self.current)
 
 
 class Vetoed(Refused):

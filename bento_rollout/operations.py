@@ -22,7 +22,7 @@ from .applying import apply_spec, differences
 from .committing import Change, Desk
 from .errors import InvalidValue, Refused, StoreUnreachable
 from .preparation import acknowledged
-from .reports import assignments, describe, history_row, status_of
+from .reports import assignments, describe, history_row, status_of, still_targeted
 from .spec import RolloutSpec, check_name, check_variant, parse_milli
 from .state import Commit, RolloutState, point_at
 from .store.ballot import Ballot
@@ -236,7 +236,7 @@ class Rollout:
 
         change = self._desk.change("rollback", back, reason, if_revision)
         notes = change.notes if change.changed else ("nothing to roll back",)
-        return Change(change.state, change.changed, (*notes, *_still_targeted(change.state)))
+        return Change(change.state, change.changed, (*notes, *still_targeted(change.state)))
 
     def undo(self, *, reason: str = "", if_revision: int | None = None) -> Change:
         """Take back exactly the newest change of traffic, and nothing else.
@@ -346,12 +346,6 @@ def _milli(name: str, percent: float) -> int:
         return parse_milli(percent)
     except InvalidValue as error:
         raise InvalidValue(f"{name}: {error}") from None
-
-
-def _still_targeted(state: RolloutState) -> tuple[str, ...]:
-    """Return the note that a rollback leaves targets as they are, when some go to a candidate."""
-    names = [name for name in state.targets if name != state.champion]
-    return (f"targets stay: {', '.join(names)} still answers those (`target … --remove`)",) if names else ()
 
 
 def _weighted(spec: RolloutSpec) -> tuple[str, ...]:

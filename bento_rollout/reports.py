@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
-from .state import Commit
+from .state import Commit, RolloutState
 from .store.ballot import After
 from .store.location import Location
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "status_of"]
+__all__ = ["assignments", "describe", "history_row", "status_of", "still_targeted"]
 
 
 def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +100,12 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
             }
         )
     return rows
+
+
+def still_targeted(state: RolloutState) -> tuple[str, ...]:
+    """Return the note that a rollback leaves targets as they are, when some go to a candidate."""
+    names = [name for name in state.targets if name != state.champion]
+    return (f"targets stay: {', '.join(names)} still answers those (`target … --remove`)",) if names else ()
 
 
 def describe(location: Location, problem: str | None = None) -> dict[str, Any]:

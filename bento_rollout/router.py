@@ -16,7 +16,7 @@ from .feed import Feed
 from .records import Observation, Outcome, Plan, Reason
 from .spec import FULL, RolloutSpec
 
-__all__ = ["Call", "Late", "Router", "Runner", "Sink", "Unavailable", "quiet_key"]
+__all__ = ["Call", "Late", "Router", "Runner", "Sink", "Unavailable", "copied", "quiet_key"]
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ class Router:
         call.plans = (plan,)
         if not self._falls(plan):
             return await self.run(call, plan, args, kwargs, finish)
-        spare = _copied(args, kwargs)
+        spare = copied(args, kwargs)
         try:
             return await self.run(call, plan, args, kwargs, finish, isolated=True)
         except Exception as error:
@@ -285,7 +285,7 @@ class Router:
         """Run a streaming call as planned; before the first item the champion may still answer."""
         call.plans = (plan,)
         falls = self._falls(plan)
-        spare = _copied(args, kwargs) if falls else (args, kwargs)
+        spare = copied(args, kwargs) if falls else (args, kwargs)
         try:
             opened = await self._opened(call, plan, args, kwargs, isolated=falls)
         except Exception as error:
@@ -374,7 +374,7 @@ def _draw() -> int:
     return _random_bucket(FULL)
 
 
-def _copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the input as the champion must get it should the candidate fail, whatever the candidate did to it."""
 
     def one(value: Any) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .records import Observation, Outcome, Plan, Reason
-from .router import Call, Router
-from .rows import Misfit, check_rows, gather, groups_of, row_count, take
+from .router import Call, Router, copied
+from .rows import Misfit, check_rows, gather, groups_of, index_of, row_count, take
 
 __all__ = ["Batch", "RowCall"]
 
@@ -21,11 +21,13 @@ class Batch:
     Attributes:
         args, kwargs: as the endpoint got them.
         split: keyword names, or positions in ``args``.
+        index: of the frame that holds the keys, if it is one.
     """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     split: frozenset[str | int]
+    index: Any = None
 
     def of(self, rows: tuple[int, ...]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments with only these rows; cut ones are copies: no variant sees another's changes."""
@@ -39,11 +41,12 @@ class Batch:
     ) -> Batch:
         """Return the batch whose rows are those of ``owner``; ``parallel``: of every argument as long as it, too."""
         split: set[str | int] = {owner}
+        keyed = args[owner] if isinstance(owner, int) else kwargs[owner]
         if parallel:
-            count = row_count(args[owner] if isinstance(owner, int) else kwargs[owner])
+            count = row_count(keyed)
             split |= {name for name, value in kwargs.items() if row_count(value) == count}
             split |= {index for index, value in enumerate(args) if row_count(value) == count}
-        return cls(args, kwargs, frozenset(split))
+        return cls(args, kwargs, frozenset(split), index_of(keyed))
 
 
 @dataclass(slots=True)
@@ -108,6 +111,8 @@ class RowCall:
         args, kwargs = self.batch.of(part.rows)
         candidate = part.plan.variant != self._champion
         finish = self._fitting(len(part.rows)) if candidate else _as_it_is
+        if candidate:  # what it does to the rows (or to what all groups share) is its own affair
+            args, kwargs = copied(args, kwargs)
         try:
             part.answer = await self.router.run(
                 self.call, part.plan, args, kwargs, finish, isolated=candidate, rows=part.rows, offer=held
@@ -145,7 +150,7 @@ class RowCall:
         if failed:
             good.append(await self._again(failed))
         reference = ours or (good[-1] if failed else good[0])
-        whole, misfits = gather([(p.rows, p.answer) for p in good], good.index(reference), len(self.plans))
+        whole, misfits = gather([(p.rows, p.answer) for p in good], good.index(reference), self.batch.index)
         if not misfits:
             return whole
         for index in misfits:
@@ -157,7 +162,7 @@ class RowCall:
     async def _refitted(self, kept: list[_Part], last: _Part) -> Any:
         """Join again with the champion's rows as the measure; when even those do not fit it answers everything."""
         parts = [(part.rows, part.answer) for part in (*kept, last)]
-        whole, misfits = gather(parts, len(kept), len(self.plans))
+        whole, misfits = gather(parts, len(kept), self.batch.index)
         return await self._whole(kept) if misfits else whole
 
     async def _whole(self, given_up: Sequence[_Part]) -> Any:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InvalidValue
 from .records import Group, Plan
 
-__all__ = ["Misfit", "gather", "groups_of", "keys_in", "row_count", "take"]
+__all__ = ["Misfit", "check_rows", "follow", "gather", "groups_of", "keys_in", "row_count", "take"]
 
 
 class Misfit(Exception):  # noqa: N818 - not the end of anything: these rows go back to the champion
@@ -49,14 +48,19 @@ def row_count(value: object) -> int | None:
 
 def keys_in(batch: Any, path: Sequence[str]) -> list[Any]:
     """Return each row's key: the row itself, or what ``path`` leads to in it; None where there is none."""
-    if path and (is_frame(batch) or (isinstance(batch, np.ndarray) and batch.dtype.names)):
+    if is_frame(batch) or (isinstance(batch, np.ndarray) and batch.dtype.names):
         try:
             return keys_in(list(batch[path[0]]), path[1:])
-        except (KeyError, ValueError):
+        except (LookupError, ValueError):  # no such column; or no column named: a whole row is no key
             return [None] * len(batch)
-    if is_frame(batch):
-        raise InvalidValue("a frame's rows have no key of their own: name the column, like rows:ARG.column")
-    return [follow(row, path) for row in batch]
+    return [_key(row, path) for row in batch]
+
+
+def _key(row: Any, path: Sequence[str]) -> Any:
+    try:
+        return follow(row, path)
+    except Exception:  # noqa: BLE001 - a property of the caller's row may raise anything; then there is no key
+        return None
 
 
 def follow(value: Any, path: Sequence[str]) -> Any:
@@ -87,30 +91,36 @@ def take(value: Any, rows: Sequence[int]) -> Any:
         return value.iloc[list(rows)]
     if isinstance(value, np.ndarray):
         return value[list(rows)]
-    return type(value)(value[row] for row in rows)
+    return _like(value, [value[row] for row in rows])
 
 
-def gather(parts: Sequence[tuple[Sequence[int], Any]], reference: int, total: int) -> tuple[Any, list[int]]:
+def index_of(value: Any) -> Any | None:
+    """Return the index of a frame or series, else None."""
+    return value.index if is_frame(value) or is_series(value) else None
+
+
+def gather(parts: Sequence[Part], reference: int, index: Any | None = None) -> tuple[Any, list[int]]:
     """Put groups' answers together in the order of the request.
 
     Args:
         parts: ``(rows, answer)`` for each group.
         reference: which part decides kind, dtype and columns: the champion's, if it answered rows.
-        total: how many rows the request had.
+        index: the request's own index, when it was a frame.
 
     Returns:
-        The whole answer, and the indexes of the parts that do not fit beside the reference without loss; when there
-        are any, the answer is None.
+        The whole answer, and the indexes of the parts that do not fit beside the reference without loss; when
+        there are any, the answer is None.
     """
-    fitted, misfits = [], []
-    for index, (rows, answer) in enumerate(parts):
+    fitted: list[Part] = []
+    misfits = []
+    for at, (rows, answer) in enumerate(parts):
         try:
             fitted.append((rows, _fit(answer, parts[reference][1], len(rows))))
         except Misfit:
-            misfits.append(index)
+            misfits.append(at)
     if misfits:
         return None, misfits
-    return _join(fitted, parts[reference], total), []
+    return _join(fitted, parts[reference], index), []
 
 
 def check_rows(answer: Any, count: int) -> None:
@@ -129,78 +139,96 @@ def _fit(answer: Any, reference: Any, count: int) -> Any:
     if is_series(reference):
         return _fit_series(answer, reference)
     if isinstance(reference, np.ndarray):
-        array = np.asarray(answer) if not isinstance(answer, np.ndarray) else answer
-        if array.shape[1:] != reference.shape[1:]:
-            raise Misfit(f"shape {array.shape[1:]} beside {reference.shape[1:]}")
-        return _cast(array, reference.dtype)
+        return _fit_array(answer, reference)
     values = answer.tolist() if isinstance(answer, np.ndarray) or is_series(answer) else answer
     if not isinstance(values, (list, tuple)):
         raise Misfit(f"{type(answer).__name__} beside {type(reference).__name__}")
-    return type(reference)(values)
+    return _like(reference, list(values))
 
 
-def _cast(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if array.dtype == dtype:
-        return array
+def _fit_array(answer: Any, reference: Array) -> Array:
     try:
+        array = np.asarray(answer)
+    except (TypeError, ValueError) as error:
+        raise Misfit(f"{type(answer).__name__} beside an array: {error}") from None
+    if array.shape[1:] != reference.shape[1:]:
+        raise Misfit(f"shape {array.shape[1:]} beside {reference.shape[1:]}")
+    return _cast(array, reference.dtype)
+
+
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array as another dtype, if that loses nothing; texts of any length are of one dtype."""
+    have = array.dtype
+    if have == dtype or (have.kind == dtype.kind and have.kind in "US"):
+        return array
+    if have.kind not in "biufcO" or dtype.kind not in "biufcO":
+        raise Misfit(f"dtype {have} beside {dtype}")
+    try:
+        if have.kind == "c" and dtype.kind in "biuf":
+            array = array.real if not array.imag.any() else np.full(array.shape, np.nan)
         with np.errstate(all="ignore"):
             cast = array.astype(dtype)
-            back = cast.astype(array.dtype)
-    except (TypeError, ValueError, OverflowError):
-        raise Misfit(f"dtype {array.dtype} beside {dtype}") from None
-    numeric = array.dtype.kind in "fc"
-    if array.dtype.kind in "biufc" and dtype.kind not in "biufcO":
-        raise Misfit(f"dtype {array.dtype} beside {dtype}")
-    if not np.array_equal(back, array, equal_nan=numeric):
-        raise Misfit(f"dtype {array.dtype} does not fit into {dtype}")
+            lossless = np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc")
+    except Exception as error:  # noqa: BLE001 - objects may raise anything when they are turned into numbers
+        raise Misfit(f"dtype {have} beside {dtype}: {type(error).__name__}") from None
+    if not lossless or (have.kind == "c" and dtype.kind in "biuf" and np.isnan(array).any()):
+        raise Misfit(f"dtype {have} does not fit into {dtype}")
     return cast
 
 
 def _fit_frame(answer: Any, reference: Any) -> Any:
-    if (
-        not is_frame(answer)
-        or set(answer.columns) != set(reference.columns)
-        or len(answer.columns) != len(reference.columns)
-    ):
+    if not is_frame(answer) or len(answer.columns) != len(reference.columns):
         raise Misfit("other columns than the champion's")
-    answer = answer[list(reference.columns)]
+    if not reference.columns.is_unique:
+        if not answer.columns.equals(reference.columns) or not answer.dtypes.equals(reference.dtypes):
+            raise Misfit("other columns than the champion's")
+        return answer
+    if set(answer.columns) != set(reference.columns):
+        raise Misfit("other columns than the champion's")
     columns = {name: _fit_series(answer[name], reference[name]) for name in reference.columns}
-    return (
-        answer.assign(**{str(name): values for name, values in columns.items()})
-        if all(isinstance(n, str) for n in columns)
-        else answer
-    )
+    frame = sys.modules["pandas"].DataFrame(columns, index=answer.index)
+    return frame.set_axis(reference.columns, axis=1)
 
 
 def _fit_series(answer: Any, reference: Any) -> Any:
     if not is_series(answer):
         raise Misfit(f"{type(answer).__name__} beside a series")
+    answer = answer.rename(reference.name)
     if answer.dtype == reference.dtype:
         return answer
     try:
         cast = answer.astype(reference.dtype)
-        if cast.astype(answer.dtype).equals(answer):
+        if cast.astype(answer.dtype).equals(answer) and _both_texts_or_none(answer, reference):
             return cast
-    except (TypeError, ValueError, OverflowError):
-        pass
+    except Exception as error:  # noqa: BLE001 - objects may raise anything when they are turned into numbers
+        raise Misfit(f"dtype {answer.dtype} beside {reference.dtype}: {type(error).__name__}") from None
     raise Misfit(f"dtype {answer.dtype} beside {reference.dtype}")
 
 
-def _join(
-    parts: Sequence[tuple[Sequence[int], Any]], reference: tuple[Sequence[int], Any], total: int
-) -> Any:
-    order = np.argsort(np.concatenate([np.asarray(rows, dtype=np.int64) for rows, _ in parts]), kind="stable")
-    first = reference[1]
+def _both_texts_or_none(answer: Any, reference: Any) -> bool:
+    """Whether a cast cannot turn text into numbers or back: "7" and 7 are not the same answer."""
+    types = sys.modules["pandas"].api.types
+    numeric = [types.is_numeric_dtype(series.dtype) for series in (answer, reference)]
+    return numeric[0] == numeric[1] or types.is_object_dtype(reference.dtype)
+
+
+def _join(parts: Sequence[Part], reference: Part, index: Any | None) -> Any:
+    """Put fitted parts in the order of the request, as the kind of batch that the reference is."""
+    rows, first = reference
+    order = np.argsort(np.concatenate([np.asarray(some, dtype=np.int64) for some, _ in parts]), kind="stable")
     if is_frame(first) or is_series(first):
-        pandas = _pandas()
-        assert pandas is not None  # noqa: S101 - is_frame said so
-        fresh = all(_is_fresh(answer.index) for _, answer in parts)
-        joined = pandas.concat([answer for _, answer in parts]).iloc[order]
-        return joined.reset_index(drop=True) if fresh else joined
+        joined = sys.modules["pandas"].concat([answer for _, answer in parts]).iloc[order]
+        if index is not None and first.index.equals(index[list(rows)]):
+            return joined.set_axis(index, axis=0)
+        return joined.reset_index(drop=True) if _is_fresh(first.index) else joined
     if isinstance(first, np.ndarray):
         return np.concatenate([answer for _, answer in parts])[order]
     flat = [row for _, answer in parts for row in answer]
-    return type(first)(flat[index] for index in order)
+    return _like(first, [flat[at] for at in order])
+
+
+def _like(first: Any, rows: list[Any]) -> Any:
+    return tuple(rows) if isinstance(first, tuple) else rows
 
 
 def _is_fresh(index: Any) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from ..errors import InvalidValue
 
-__all__ = ["BodyTooLarge", "parse_json", "parse_query", "read_body"]
+__all__ = ["MAX_BODY", "BodyTooLarge", "parse_json", "parse_query", "read_body"]
 
 MAX_BODY = 1 << 20
 MAX_FIELDS = 1000

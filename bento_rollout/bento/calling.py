@@ -14,7 +14,7 @@ from .anyio_threads import anyio_worker
 from .context import ACTIVE
 from .method import Method, inputs_of, is_async
 
-__all__ = ["CurrentService", "Inside", "VariantCalls"]
+__all__ = ["CurrentService", "Inside", "VariantCalls", "bound_hooks"]
 
 INNER = 40
 """How many sync calls `to_async` runs at a time for one variant: anyio's own number."""

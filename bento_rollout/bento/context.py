@@ -11,7 +11,7 @@ from bentoml._internal.context import ServiceContext, _request_var, _response_va
 
 from ..router import Call
 
-__all__ = ["ACTIVE", "current_call", "isolate", "request_scope"]
+__all__ = ["ACTIVE", "CALL", "current_call", "isolate", "request_scope"]
 
 ACTIVE: contextvars.ContextVar[Any] = contextvars.ContextVar("bento_rollout_active", default=None)
 """The runner whose code is running; None outside variants. Small and shared: it may live for a while."""

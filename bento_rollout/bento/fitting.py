@@ -70,6 +70,7 @@ def _check_sources(endpoint: str, spec: RolloutSpec, method: Method, candidates:
         raise InvalidSpec(
             f"routing.key: endpoint {endpoint!r} is a stream; its rows cannot be split among variants"
         )
+    _check_columns(endpoint, sources, method)
     for name in candidates:
         if spec.limits(name).timeout is None:
             raise InvalidSpec(
@@ -86,4 +87,17 @@ def _check_arguments(endpoint: str, field: str, sources: Sequence[KeySource], me
             has = ", ".join(arguments) or "none"
             raise InvalidSpec(
                 f"{field}: {source}: endpoint {endpoint!r} has no argument {source.name!r}; it has: {has}"
+            )
+
+
+def _check_columns(endpoint: str, sources: Sequence[KeySource], method: Method) -> None:
+    """Refuse a frame whose key column is not named: a whole row is no key."""
+    fields = method.input_spec.model_fields
+    root = next(iter(fields.values())) if getattr(method.input_spec, "__root_input__", False) else None
+    for source in sources:
+        field = root or fields.get(source.name)
+        if field is not None and not source.path and getattr(field.annotation, "__name__", "") == "DataFrame":
+            raise InvalidSpec(
+                f"routing.key: {source}: the rows of a frame have no key of their own; "
+                f"endpoint {endpoint!r} needs the column's name, like {source}.user_id"
             )

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ..records import Plan, uuid7
 from ..router import Call
+from ..spec import RESPONSE_HEADERS
 from .context import ACTIVE, CALL
 from .keys import header_of
 
@@ -30,7 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-HEADERS = ("X-Rollout-Variant", "X-Rollout-Revision", "X-Rollout-Prediction-Id", "X-Rollout-Reason")
 EARLY = 0.05
 """Seconds before the server's own time limit at which the caller is told of it, with our headers."""
 
@@ -218,7 +218,7 @@ class _Answer:
 def shown(exposed: bool | tuple[str, ...]) -> frozenset[str]:
     """Return which headers callers may see, in lower case."""
     if exposed is True:
-        return frozenset(name.lower() for name in HEADERS)
+        return frozenset(name.lower() for name in RESPONSE_HEADERS)
     return frozenset(name.lower() for name in exposed or ())
 
 
@@ -234,7 +234,7 @@ def headers_of(
         variants, reasons = {plan.variant for plan in plans}, {plan.reason.value for plan in plans}
         revision = max(plan.revision for plan in plans)
         values = (",".join(sorted(variants)), str(revision), prediction_id, ",".join(sorted(reasons)))
-    pairs = ((name.lower(), value) for name, value in zip(HEADERS, values, strict=True))
+    pairs = ((name.lower(), value) for name, value in zip(RESPONSE_HEADERS, values, strict=True))
     return [(name.encode(), value.encode()) for name, value in pairs if value and name in names]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
 import re
+import textwrap
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -213,8 +215,10 @@ def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
 def _source(cls: type) -> str:
     """Return a class's source; of one that has none (made in a console), its methods' code."""
     try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):
+        text = textwrap.dedent(inspect.getsource(cls))
+        begin = ast.parse(text).body[0].lineno  # where `class` stands: what decorates it is not what it is
+        return "\n".join(text.splitlines()[begin - 1 :])
+    except (OSError, TypeError, SyntaxError):
         functions = ((name, value) for name, value in sorted(vars(cls).items()) if inspect.isfunction(value))
         codes = [f"{name}:{value.__code__.co_code.hex()}" for name, value in functions]
         return f"{cls.__module__}.{cls.__qualname__}:{codes}"

@@ -13,7 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Block", "Cell", "Grid", "Line", "OutputLost", "emit", "emit_json", "show", "visible"]
+__all__ = [
+    "Block",
+    "Cell",
+    "Grid",
+    "Line",
+    "OutputLost",
+    "console_of_terminal",
+    "emit",
+    "emit_json",
+    "in_terminal",
+    "renderable",
+    "show",
+    "tolerate_any_text",
+    "visible",
+]
 
 
 class OutputLost(Exception):

@@ -176,14 +176,14 @@ class Beacon:
                 turn.publish(commit, store_id)
 
     def reopen(self) -> None:
-        """Open the counter again when it was deleted or replaced."""
+        """Open the counter again when it was replaced, and let go of one that was deleted."""
         with self._reopening:
-            try:
-                there = self._path.stat()
-            except OSError:
-                return
             here = self._counter.file
-            if here is None or not os.path.samestat(here, there):
+            try:
+                there: os.stat_result | None = self._path.stat()
+            except OSError:
+                there = None
+            if here is None or there is None or not os.path.samestat(here, there):
                 self._counter = _Counter(self._path)
 
     def write_copy(self, commit: Commit, store_id: str) -> None:

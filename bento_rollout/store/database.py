@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ..errors import InvalidValue, RolloutError, StoreCorrupt, StoreUnreachable
 from ..state import Commit, RolloutState
 
-__all__ = ["SCHEMA", "Database", "Row", "commit_of", "row_of"]
+__all__ = ["COLUMNS", "SCHEMA", "Database", "Row", "commit_of", "insert", "row_of"]
 
 APPLICATION_ID = 0x42524C54  # "BRLT"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import StoreUnreachable
 
-__all__ = ["is_locked", "locked", "read_json", "release", "try_lock", "write_json"]
+__all__ = ["is_locked", "locked", "read_json", "release", "same_file", "try_lock", "write_json"]
 
 POLL = 0.002
 """Seconds between two attempts to take a lock."""

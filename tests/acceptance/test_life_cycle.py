@@ -1,4 +1,4 @@
-"""The life of a service over its deployments: what is code, what is state, and what is held until somebody says so."""
+"""The life of a service over its deployments: what is code, what is state, and what is held back."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.integration.running import Server, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-HEAD = '''
+HEAD = """
 import bentoml
 from bento_rollout import RolloutSpec, rollout
-'''
+"""
 
-VARIANT = '''
+VARIANT = """
 @bentoml.service(name="{name}")
 class {title}:
     @bentoml.api
     async def who(self) -> dict[str, str]:
         return {{"said": "{said}"}}
-'''
+"""
 
 
 def module(champion: tuple[str, str], *candidates: tuple[str, str], weights: str = "") -> str:
@@ -34,8 +34,7 @@ def module(champion: tuple[str, str], *candidates: tuple[str, str], weights: str
     names = ", ".join(f'"{name}": {name.title()}' for name, _ in candidates)
     fields = '"routing": {"key": "header:x-key"}' + (f', "weights": {weights}' if weights else "")
     decorator = (
-        f'\n@rollout(champion="{champion[0]}", candidates={{{names}}},'
-        f" spec=RolloutSpec.parse({{{fields}}}))"
+        f'\n@rollout(champion="{champion[0]}", candidates={{{names}}}, spec=RolloutSpec.parse({{{fields}}}))'
     )
     own = VARIANT.format(name="cycle", title=champion[0].title(), said=champion[1])
     return HEAD + "".join(parts) + decorator + own + f"\nService = {champion[0].title()}\n"
@@ -52,7 +51,7 @@ class Project:
     def deployed(self, code: str) -> AbstractContextManager[Server]:
         """Write the code and serve it."""
         (self.code / "service.py").write_text(code)
-        return serving("service:Service", self.home, rollout="cycle", workers=2, cwd=self.code)
+        return serving("service:Service", self.home, rollout="cycle", workers=1, cwd=self.code)
 
 
 def answers(server: Server, count: int = 60) -> list[Answer]:
@@ -76,7 +75,7 @@ def reasons(server: Server) -> set[str]:
     return {answer.reason for answer in answers(server)}
 
 
-def test_a_service_through_its_deployments(tmp_path: Path) -> None:
+def test_a_service_through_its_deployments(tmp_path: Path) -> None:  # noqa: PLR0915 - one life, in order
     """v2 is added, ramped, promoted and moved into the class; v1 retires; a v3 comes under the name of v2."""
     project = Project(tmp_path)
 
@@ -139,7 +138,7 @@ def test_a_service_through_its_deployments(tmp_path: Path) -> None:
 
 
 def test_an_unknown_champion_is_refused_at_start(tmp_path: Path) -> None:
-    """A service that lacks the state's champion does not start, and says which two ways out there are; both work."""
+    """A service that lacks the state's champion does not start, and names the two ways out."""
     project = Project(tmp_path)
     with project.deployed(module(("one", "1"))) as server:
         server.ready()
@@ -147,12 +146,12 @@ def test_an_unknown_champion_is_refused_at_start(tmp_path: Path) -> None:
     with project.deployed(module(("nine", "9"))) as server:
         until(lambda: server.arbiter.poll() is not None, "the start is refused")
         assert server.arbiter.returncode != 0
-        assert 'champion=\'one\'' in server.said
+        assert "champion='one'" in server.said
         assert "bento-rollout retire cycle one --in-favour-of" in server.said
         assert server.operator().state.revision == 1
 
         command = Path(sys.executable).with_name("bento-rollout")
-        arguments = [command, "retire", "cycle", "one", "--in-favour-of", "nine"]
+        arguments = [str(command), "retire", "cycle", "one", "--in-favour-of", "nine"]
         done = subprocess.run(
             arguments, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
         )

@@ -10,6 +10,7 @@ from typing import Any
 import bentoml
 import numpy as np
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import InvalidArgument
 
 from bento_rollout import RolloutSpec, rollout
@@ -75,11 +76,12 @@ def service(candidate: type = Two, **spec: Any) -> Any:
     return rollout(champion="one", candidates={"two": two}, spec=RolloutSpec.parse(parsed))(one)
 
 
-def requests(round_: int) -> list[dict[str, Any]]:
+def requests(prefix: str = "k") -> list[dict[str, Any]]:
     """Return one request of each caller: its key is its header and its row."""
+    keys = [f"{prefix}{i}" for i in range(CALLERS)]
     return [
-        {"method": "POST", "path": "/predict", "json": {"rows": [f"k{i}"]}, "headers": {"x-user": f"k{i}"}}
-        for i in range(CALLERS)
+        {"method": "POST", "path": "/predict", "json": {"rows": [key]}, "headers": {"x-user": key}}
+        for key in keys
     ]
 
 
@@ -90,8 +92,8 @@ def test_merged_requests_keep_their_own_variant_id_and_key(candidate: type, serv
     expected = {f"k{i}": "two" if bucket_of("merging", f"k{i}") < 50_000 else "one" for i in range(CALLERS)}
     assert set(expected.values()) == {"one", "two"}
     ids = set()
-    for round_ in range(6):
-        for i, answer in enumerate(app.together(requests(round_))):
+    for _ in range(6):
+        for i, answer in enumerate(app.together(requests())):
             said = marks(answer)
             assert (said["variant"], said["reason"]) == (expected[f"k{i}"], "split")
             assert answer.json() == [f"{expected[f'k{i}']}:k{i}"]
@@ -114,13 +116,14 @@ class InContext:
         return rows
 
 
-def test_a_batch_runs_in_the_context_of_one_of_its_own_requests(serve: Serve) -> None:
+def test_a_batch_runs_in_the_context_of_a_request_that_waits(serve: Serve) -> None:
     """Never in that of a request which was answered long ago."""
     SEEN.clear()
     app = serve(rollout()(bentoml.service(name="in_context")(InContext)))
-    for _ in range(5):
-        assert all(answer.status_code == 200 for answer in app.together(requests(0)))
-    assert all(said in rows for said, *rows in SEEN["context"])
+    for round_ in range(5):
+        assert all(answer.status_code == 200 for answer in app.together(requests(f"{round_}-")))
+    rounds = [{text.split("-")[0] for text in batch} for batch in SEEN["context"]]
+    assert all(len(names) == 1 for names in rounds)
 
 
 def test_sync_batches_of_arrays_are_merged_and_split(serve: Serve) -> None:
@@ -152,9 +155,9 @@ def test_an_error_in_a_batch_goes_to_its_requests_only(serve: Serve) -> None:
 def test_the_size_of_batches_is_still_measured(serve: Serve) -> None:
     """`adaptive_batch_size` is observed, although each variant has a batcher of its own."""
     app = serve(service())
-    for round_ in range(4):
-        app.together(requests(round_))
-    text = app.get("/metrics").text
+    for _ in range(4):
+        app.together(requests())
+    text = BentoMLContainer.metrics_client.get().prometheus_client.generate_latest().decode()
     found = re.findall(r"^bentoml_service_adaptive_batch_size_(sum|count)\{([^}]*)\} (\S+)$", text, re.MULTILINE)
     values = {name: float(value) for name, _, value in found}
     assert values["sum"] == 4 * CALLERS
@@ -175,5 +178,5 @@ def test_a_batch_of_the_candidate_that_is_late_falls_back_request_by_request(ser
 
     limits = {"two": {"timeout": 0.3, "fallback": "champion"}}
     app = serve(service(Sleepy, weights={"two": 100}, variants=limits))
-    for i, answer in enumerate(app.together(requests(0))):
+    for i, answer in enumerate(app.together(requests())):
         assert (answer.json(), marks(answer)["reason"]) == ([f"one:k{i}"], "fallback")

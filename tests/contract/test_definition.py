@@ -6,12 +6,14 @@ import json
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import bentoml
 import numpy as np
+import pandas as pd
 import pytest
 from bentoml.models import BentoModel
+from bentoml.validators import DataframeSchema
 from starlette.applications import Starlette
 
 from bento_rollout import RolloutSpec, Variant, rollout
@@ -420,6 +422,11 @@ class Rows:
         yield from rows
 
 
+    @bentoml.api
+    def framed(self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["a"])]) -> int:
+        return 1
+
+
 class RowsToo(Rows):
     """Takes rows, too."""
 
@@ -433,7 +440,7 @@ class RowsToo(Rows):
         ({"targets": {"three": {}}}, "targets: no variant is called 'three'"),
         ({"shadow": {"three": {}}}, "shadow: no variant is called 'three'"),
         ({"blue_green": {"standby": "three"}}, r"blue_green\.standby: no variant is called 'three'"),
-        ({"endpoints": ["guess"]}, "endpoints: the service has no endpoint 'guess'; it has: predict, stream"),
+        ({"endpoints": ["guess"]}, "endpoints: the service has no endpoint 'guess'; it has: predict, stream, framed"),
         ({"routing": {"key": {"guess": "header:x"}}}, "routing: the service has no endpoint 'guess'"),
         (
             {"routing": {"key": {"predict": "field:user"}}},
@@ -442,6 +449,7 @@ class RowsToo(Rows):
         ({"routing": {"key": {"predict": "rows:batch"}}}, "rows:batch: endpoint 'predict' has no argument 'batch'"),
         ({"routing": {"inference_id": {"predict": "field:tx"}}}, "routing.inference_id: field:tx: endpoint 'predict'"),
         ({"routing": {"key": {"predict": "rows:ids"}}}, r"variants\.two\.timeout is required with a rows: key"),
+        ({"routing": {"key": {"framed": "rows:frame"}}}, "'framed' needs the column's name, like rows:frame.user_id"),
         ({"routing": {"key": {"stream": "rows:rows"}}}, "endpoint 'stream' is a stream; its rows cannot be split"),
         ({"routing": {"key": "tests.contract.nowhere:f"}}, "tests.contract.nowhere:f: No module named"),
         ({"routing": {"key": "os:nothing"}}, "os:nothing: module 'os' has no attribute 'nothing'"),

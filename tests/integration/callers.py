@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import Self
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -118,7 +120,7 @@ class Load:
         self._keys = itertools.cycle(keys or [f"u{number}" for number in range(10_000)])
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         deadline = time.monotonic() + 30
         while len(self.answers) < self._count and time.monotonic() < deadline:

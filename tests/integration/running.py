@@ -18,11 +18,12 @@ from typing import Any
 
 import psutil
 
-from bento_rollout.operations import Rollout, open_rollout
+from bento_rollout.operations import Rollout
+from bento_rollout.store.location import locate
 from bento_rollout.store.presence import Presence
 from bento_rollout.store.sqlite import SQLiteStore
 
-ROOT = Path(os.environ.get("ITROOT") or Path(__file__).resolve().parents[2])
+ROOT = Path(__file__).resolve().parents[2]
 START = 120.0
 STOP = 60.0
 
@@ -108,10 +109,9 @@ class Server:
 
     def operator(self, author: str = "ann") -> Rollout:
         """Return the rollout as an operator on this host has it."""
-        rollout = open_rollout(self.name, author=author, store=self.url)
         # Whether this machine's disk outlives a container says nothing about the tests.
-        assert os.environ.get("BENTO_ROLLOUT_SINGLE_REPLICA") == "1"
-        return rollout
+        location = locate(self.url, {"BENTO_ROLLOUT_SINGLE_REPLICA": "1"})
+        return Rollout(self.name, SQLiteStore(location.path), location, author)
 
     def living(self) -> list[int]:
         """Return the pids of the workers that hold their liveness lock."""

@@ -75,7 +75,7 @@ def followed_up(pair: Server) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def preparing(pair: Server, go: Path) -> Iterator[Future[Change]]:
-    """Begin a flip to green whose hooks wait until the block ends; yields the flip once all workers prepare."""
+    """Begin a flip to green whose hooks wait until the block ends; yields it once all workers prepare."""
     order(pair, "before", until=str(go))
     with ThreadPoolExecutor() as pool:
         flip = pool.submit(pair.operator().flip, "green", timeout=60)
@@ -111,7 +111,10 @@ def test_hooks_get_the_targets_own_instance_both_ways(pair: Server) -> None:
 
 @pytest.mark.parametrize(
     ("what", "told"),
-    [({"veto": "cold: 3 s for the first answer"}, "cold: 3 s for the first answer"), ({"raise": "boom"}, "boom")],
+    [
+        ({"veto": "cold: 3 s for the first answer"}, "cold: 3 s for the first answer"),
+        ({"raise": "boom"}, "boom"),
+    ],
 )
 def test_one_worker_may_veto(pair: Server, what: dict[str, str], told: str) -> None:
     """A hook that raises in one worker stops the flip; its words are shown and nothing changed."""
@@ -156,7 +159,9 @@ def test_who_dies_is_dropped_and_who_joins_is_asked(pair: Server, tmp_path: Path
         until(lambda: len(pids(pair, "before")) == 4, "the new worker prepares")
         assert not flip.done()
     assert flip.result(60).state.champion == "green"
-    assert set(pids(pair, "async")) == set(until(lambda: len(pair.living()) == 3 and pair.living(), "three live"))
+    assert set(pids(pair, "async")) == set(
+        until(lambda: len(pair.living()) == 3 and pair.living(), "three live")
+    )
 
 
 def test_a_rollback_waits_for_no_preparation(pair: Server, tmp_path: Path) -> None:
@@ -189,7 +194,9 @@ def test_after_flip_runs_once_in_one_worker(pair: Server) -> None:
     pair.operator("bob").rollback(reason="back")
     until(lambda: len(notes(pair, "after")) == 2, "both were followed up")
     time.sleep(0.3)  # whoever would do it a second time has the time to
-    found = [(line["source"], line["target"], line["author"], line["answer"]) for line in notes(pair, "after")]
+    found = [
+        (line["source"], line["target"], line["author"], line["answer"]) for line in notes(pair, "after")
+    ]
     assert sorted(found) == [("blue", "green", "ann", "green"), ("green", "blue", "bob", "blue")]
     assert set(pids(pair, "after")) <= set(pair.living())
     assert until(lambda: followed_up(pair), "after_flip is reported")["state"] == "done"

@@ -22,7 +22,7 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_sleeping_candidate_does_not_slow_the_champion(hanging: Server) -> None:
-    """5 % of the traffic goes to a candidate whose sync code sleeps 10 s: the champion's callers notice nothing."""
+    """5 % of traffic goes to a candidate that sleeps 10 s: the champion's callers notice nothing."""
     operator = hanging.operator()
     keys = [f"u{number}" for number in range(400)]
 
@@ -42,8 +42,8 @@ def test_a_sleeping_candidate_does_not_slow_the_champion(hanging: Server) -> Non
     slow = [key for key, name in zip(keys, owners, strict=True) if name == "sleeper"]
     assert len(slow) > 8
     with ThreadPoolExecutor(8) as pool:
-        # As many at a time as the candidate has threads in both workers: with one thread limit for all variants
-        # the champion would stand still until the first of them wakes up.
+        # As many at a time as the candidate has threads in both workers: with one thread limit for all
+        # variants the champion would stand still until the first of them wakes up.
         sleeping = [pool.submit(ask, key) for key in slow[:8]]
         with Load(hanging.port, 4, pause=0.01, keys=champions) as beside:
             wait_for(beside, 400)

@@ -15,7 +15,7 @@ from tests.integration.running import Server, fresh, serving, until
 
 pytestmark = pytest.mark.server
 
-RELOADED = '''
+RELOADED = """
 import bentoml
 from bento_rollout import rollout
 
@@ -26,7 +26,7 @@ class Reloaded:
     @bentoml.api
     def who(self) -> dict[str, str]:
         return {"said": "first"}
-'''
+"""
 
 
 def test_a_graceful_end(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from tests.states import (
     fork,
     grow,
     mounted,
-    seed,
     started,
     store_at,
     wait_until,

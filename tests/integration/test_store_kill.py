@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from bento_rollout.feed import Feed
-from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.opening import open_state
+from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.states import DIGESTS, NAME, grow, seed, store_at, unavailable

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bento_rollout.errors import RolloutError, StoreUnreachable
+from bento_rollout.opening import first_commit
+from bento_rollout.spec import RolloutSpec
+from bento_rollout.store.sqlite import SQLiteStore
 from tests.integration.callers import Answer, Load, line_to_each, times_over
 from tests.integration.running import ROOT, Server, fresh, serving, until
 
@@ -27,6 +30,11 @@ pair = open_rollout("pair", author="flipper")
 for to in itertools.cycle(["green", "blue"]):
     print(pair.flip(to).state.revision, flush=True)
 """
+
+
+def other(champion: str) -> str:
+    """Return whom to flip to."""
+    return "green" if champion == "blue" else "blue"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def test_every_request_after_a_change_sees_it(pair: Server) -> None:
     champion = operator.state.champion
     with line_to_each(pair.port, pair.living()) as lines:
         for _ in range(1000):
-            champion = "green" if champion == "blue" else "blue"
+            champion = other(champion)
             revision = operator.flip(champion).state.revision
             for line in lines.values():
                 line.send()
@@ -61,12 +69,11 @@ def test_flips_and_weights_under_load_cost_no_request(pair: Server) -> None:
     acknowledged: list[tuple[float, int, str]] = []
     with Load(pair.port, 32) as load:
         for number in range(100):
-            champion = "green" if operator.state.champion == "blue" else "blue"
+            champion = other(operator.state.champion)
             change = operator.flip(champion)
             acknowledged.append((time.monotonic(), change.state.revision, champion))
             if number % 5 == 0:
-                other = "blue" if champion == "green" else "green"
-                change = operator.set_weights({other: 1 + number / 2})
+                change = operator.set_weights({other(champion): 1 + number / 2})
                 acknowledged.append((time.monotonic(), change.state.revision, ""))
             time.sleep(0.02)
     assert len(acknowledged) == 120
@@ -88,7 +95,7 @@ def is_stale(answer: Answer, acknowledged: list[tuple[float, int, str]]) -> bool
 
 @pytest.mark.slow
 def test_an_operator_killed_in_the_middle_costs_no_request(pair: Server) -> None:
-    """kill -9 of a process that flips, at any moment: no request fails, and what it was told holds."""
+    """A process that flips is killed at any moment: no request fails, and what it was told holds."""
     operator = pair.operator()
     flipped: list[tuple[float, int, str]] = []
     with Load(pair.port, 32) as load:
@@ -103,30 +110,26 @@ def test_an_operator_killed_in_the_middle_costs_no_request(pair: Server) -> None
                 flipping.send_signal(signal.SIGKILL)
                 told = [int(line) for line in flipping.stdout.read().split()]
             assert operator.state.revision >= max(told, default=0)
-            champion = "green" if operator.state.champion == "blue" else "blue"
+            champion = other(operator.state.champion)
             revision = operator.flip(champion).state.revision
             flipped.append((time.monotonic(), revision, champion))
             time.sleep(0.1)
-            assert times_over(lambda answer: answer.began > flipped[-1][0] and answer.revision < revision, load.answers) == []  # noqa: B023 - called here
     assert load.failures == []
+    assert times_over(lambda answer: is_stale(answer, flipped), load.answers) == []
     revisions = [commit.revision for commit in operator.history()]
     assert revisions == list(range(len(revisions), 0, -1))
 
 
-def damages(path: Path) -> dict[str, object]:
+def damages(path: Path) -> dict[str, Callable[[], object]]:
     """Return what may happen to a store, as callables."""
 
     def replace() -> None:
-        other = path.with_name("other.db")
-        other.unlink(missing_ok=True)
-        from bento_rollout.opening import first_commit
-        from bento_rollout.spec import RolloutSpec
-        from bento_rollout.store.sqlite import SQLiteStore
-
-        SQLiteStore(other, create=True).commit(
+        spare = path.with_name("spare.db")
+        spare.unlink(missing_ok=True)
+        SQLiteStore(spare, create=True).commit(
             first_commit("pair", "blue", RolloutSpec(), {"blue": "1", "green": "2"}), after=0
         )
-        os.replace(other, path)
+        spare.replace(path)
 
     return {
         "deleted": path.unlink,
@@ -139,17 +142,17 @@ def damages(path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated", "emptied", "overwritten", "replaced"])
 def test_a_damaged_store_costs_no_request(pair: Server, damage: str, tmp_path: Path) -> None:
-    """Whatever happens to the store's file: serving goes on, changes are refused, the log says so once."""
+    """Whatever happens to the store: serving goes on, changes are refused, each worker says it once."""
     operator = pair.operator()
-    operator.flip("green" if operator.state.champion == "blue" else "blue")
+    operator.flip(other(operator.state.champion))
     state = operator.state
     kept = shutil.copy2(pair.store, tmp_path / "kept.db")
     said = len(pair.events("store.unreachable"))
     with Load(pair.port, 8, pause=0.01) as load:
-        damages(pair.store)[damage]()  # type: ignore[operator]  # callables all
+        damages(pair.store)[damage]()
         until(lambda: len(pair.events("store.unreachable")) >= said + 3, "each worker says so")
         with pytest.raises(StoreUnreachable):
-            operator.flip("green" if state.champion == "blue" else "blue")
+            operator.flip(other(state.champion))
         with pytest.raises(StoreUnreachable):
             operator.rollback()
         assert operator.status()["revision"] == state.revision
@@ -161,9 +164,11 @@ def test_a_damaged_store_costs_no_request(pair: Server, damage: str, tmp_path: P
         assert len(pair.events("store.unreachable")) == said + 3
     finally:
         shutil.copy2(kept, tmp_path / "again.db")
-        os.replace(tmp_path / "again.db", pair.store)
-    champion = "green" if state.champion == "blue" else "blue"
-    until(lambda: all(not worker["trouble"] for worker in operator.status()["workers"]), "the trouble is over")
+        (tmp_path / "again.db").replace(pair.store)
+    champion = other(state.champion)
+    until(
+        lambda: all(not worker["trouble"] for worker in operator.status()["workers"]), "the trouble is over"
+    )
     assert operator.flip(champion).state.champion == champion
     with line_to_each(pair.port, pair.living()) as lines:
         assert {line.ask().variant for line in lines.values()} == {champion}
@@ -183,9 +188,11 @@ def test_a_lost_counter_heals(pair: Server, damage: str) -> None:
             for path in (place / "counter", place / "state.json"):
                 path.unlink()
         time.sleep(0.2)
-        champion = "green" if operator.state.champion == "blue" else "blue"
+        champion = other(operator.state.champion)
         revision = operator.flip(champion).state.revision
-        until(lambda: {worker["revision"] for worker in operator.status()["workers"]} == {revision}, "all know")
+        until(
+            lambda: {worker["revision"] for worker in operator.status()["workers"]} == {revision}, "all know"
+        )
         healed = time.monotonic()
         time.sleep(0.3)
     assert load.failures == []
@@ -194,10 +201,9 @@ def test_a_lost_counter_heals(pair: Server, damage: str) -> None:
 
 @pytest.mark.slow
 def test_a_worker_killed_under_load_comes_back_with_the_last_good_state(pair: Server, tmp_path: Path) -> None:
-    """kill -9 of a worker while the store is damaged: the one that takes its place serves the last good state."""
+    """A worker killed while the store is damaged: the one in its place serves the last good state."""
     operator = pair.operator()
-    operator.flip("green") if operator.state.champion == "blue" else operator.flip("blue")
-    operator.set_weights({"green" if operator.state.champion == "blue" else "blue": 0})
+    operator.flip(other(operator.state.champion))
     state = operator.state
     shutil.copy2(pair.store, tmp_path / "kept.db")
     with Load(pair.port, 8, pause=0.01) as load:
@@ -214,5 +220,5 @@ def test_a_worker_killed_under_load_comes_back_with_the_last_good_state(pair: Se
     assert {(answer.variant, answer.revision) for answer in answers} == {(state.champion, state.revision)}
     with pytest.raises(RolloutError):
         operator.pause()
-    os.replace(tmp_path / "kept.db", pair.store)
-    assert operator.flip("green" if state.champion == "blue" else "blue").changed
+    (tmp_path / "kept.db").replace(pair.store)
+    assert operator.flip(other(state.champion)).changed

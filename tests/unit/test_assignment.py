@@ -202,7 +202,8 @@ def test_a_growing_candidate_keeps_all_its_buckets(weights: Weights, name: str, 
 
 def test_keys_stay_while_a_candidate_grows_from_one_percent_to_all() -> None:
     """Along 1, 5, 25, 50, 100 percent no key ever leaves the candidate."""
-    keys, ranges, had = [f"u{i}" for i in range(20_000)], (), np.zeros(20_000, dtype=bool)
+    keys, had = [f"u{i}" for i in range(20_000)], np.zeros(20_000, dtype=bool)
+    ranges: tuple[Range, ...] = ()
     for percent in (1, 5, 25, 50, 100):
         ranges = reallocate(ranges, {"boosted": percent * 1000})
         has = Table(1, "logistic", "grow", ranges).assign(keys) == "boosted"
@@ -231,7 +232,9 @@ def test_more_than_all_is_refused() -> None:
 @pytest.mark.parametrize(("candidates", "bound"), [(2, 20), (5, 60), (10, 150)])
 def test_a_thousand_changes_do_not_crumble_the_ranges(candidates: int, bound: int) -> None:
     """After a thousand random changes the ranges are still few: look-ups stay short, states small."""
-    rng, ranges, weights, most = random.Random(1), (), {}, 0
+    rng, most = random.Random(1), 0
+    ranges: tuple[Range, ...] = ()
+    weights: Weights = {}
     for _ in range(1_000):
         name = f"v{rng.randrange(candidates)}"
         left = FULL - sum(milli for other, milli in weights.items() if other != name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -290,11 +291,12 @@ def test_a_store_that_binds_one_pod_takes_no_changes(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     pod = open_rollout("screening")
     assert pod.status()["store"]["durable"] is False
-    for verb in (
+    verbs: list[Callable[[], object]] = [
         pod.rollback,
         pod.pause,
         lambda: pod.set_weights({"boosted": 5}),
         lambda: pod.flip("boosted"),
-    ):
+    ]
+    for verb in verbs:
         with pytest.raises(NotDurable, match="one pod of unknown many"):
             verb()

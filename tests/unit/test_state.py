@@ -511,7 +511,9 @@ class AnyVerbs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.line = Line()
-        self.champion, self.weights, self.standby = "a", {}, None
+        self.champion = "a"
+        self.weights: dict[str, float] = {}
+        self.standby: str | None = None
         self.shadow: dict[str, float] = {}
         self.trail, self.fresh = ["a"], True
         self.past: Any = None
@@ -560,7 +562,9 @@ class AnyVerbs(RuleBasedStateMachine):
             assert self.line.now.rollback_target() is None
             assert not self.line.rollback()
             return
-        assert self.line.now.rollback_target().champion == goal
+        target = self.line.now.rollback_target()
+        assert target is not None
+        assert target.champion == goal
         assert self.line.rollback()
         self.moved(champion=goal, weights={}, trail=trail, fresh=False)
         assert not self.line.rollback()

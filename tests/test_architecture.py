@@ -1,0 +1,207 @@
+"""The shape of the code: imports point down, the core is pure, one folder knows BentoML."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "bento_rollout"
+
+LAYERS: dict[str, float] = {
+    # L0, words
+    "errors": 0.0,
+    "records": 0.0,
+    # L1, what is asked and who answers
+    "values": 1.0,
+    "keys": 1.1,
+    "targets": 1.2,
+    "spec": 1.3,
+    "assignment": 1.3,
+    "rows": 1.3,
+    # L2, what may change
+    "settling": 2.0,
+    "state": 2.1,
+    "applying": 2.2,
+    # L3, files and locks and logs, and the verbs over them
+    "telemetry": 3.0,
+    "specfile": 3.0,
+    "threads": 3.0,
+    "hooks": 3.0,
+    "store": 3.1,
+    "opening": 3.2,
+    "preparation": 3.2,
+    "view": 3.2,
+    "committing": 3.3,
+    "feed": 3.3,
+    "reports": 3.3,
+    "operations": 3.4,
+    "worker": 3.4,
+    "examine": 3.5,
+    # L4, one call at a time
+    "router": 4.0,
+    "row_calls": 4.1,
+    # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML
+    "admin": 5.0,
+    "bento": 5.1,
+    # L6, doors that stand by themselves
+    "cli": 6.0,
+    # The root resolves its names lazily, from wherever they are.
+    "": 7.0,
+}
+"""A module, or a folder as a whole, may import what has a lower number. A new one must be added here."""
+
+PURE = 3.0
+"""Below it: no clock, no randomness, no log, no input or output."""
+
+PURE_IMPORTS = frozenset(
+    {
+        "__future__",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "enum",
+        "math",
+        "numbers",
+        "re",
+        "reprlib",
+        "typing",
+    }
+    | {"mmh3", "numpy", "pydantic"}
+)
+MORE_IMPORTS = {"rows": {"sys"}}
+"""``rows`` asks `sys.modules` whether anybody has imported pandas: without it nothing can be a frame."""
+
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
+
+LINES = 400
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def module_of(file: Path) -> str:
+    """The dotted name of a module within the package; the root's is empty."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports_of(module: str) -> tuple[set[str], set[str]]:
+    """What a module imports, at its top or later: modules of ours, and top-level packages of others."""
+    file, ours, others = MODULES[module], set(), set()
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    package = [part for part in package if part]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            others.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+            for alias in node.names:
+                name = ".".join([*base, alias.name])
+                ours.add(name if name in MODULES else ".".join(base))
+    return ours, others
+
+
+def part_of(module: str) -> str:
+    """The entry of `LAYERS` that a module belongs to."""
+    return module if module in LAYERS else module.partition(".")[0]
+
+
+def test_every_module_has_its_layer() -> None:
+    """Each module stands in the table, and the table names nothing that is not there."""
+    assert {part_of(module) for module in MODULES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "root")
+def test_imports_point_down(module: str) -> None:
+    """A module imports only what lies strictly below it, or its own folder."""
+    ours, _ = imports_of(module)
+    part = part_of(module)
+    up = {name for name in ours if part_of(name) != part and LAYERS[part_of(name)] >= LAYERS[part]}
+    assert up == set()
+
+
+@pytest.mark.parametrize("folder", [name for name in LAYERS if (ROOT / name).is_dir() and name])
+def test_folders_have_no_circles(folder: str) -> None:
+    """Within a folder no module imports itself by a detour; what a type checker follows does not count."""
+    inside = {name: at_run_time(name) for name in MODULES if part_of(name) == folder}
+    while free := {name for name, needs in inside.items() if not needs & inside.keys() - {name}}:
+        inside = {name: needs for name, needs in inside.items() if name not in free}
+    assert inside == {}
+
+
+def at_run_time(module: str) -> set[str]:
+    """The modules of ours that are imported when a module is."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.If, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = []
+    package = [part for part in module.split(".") if part]
+    if MODULES[module].name != "__init__.py":
+        package = package[:-1]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+            names = {".".join([*base, alias.name]) for alias in node.names}
+            found |= {name for name in names if name in MODULES} or {".".join(base)}
+    return found
+
+
+CORE = [module for module in MODULES if LAYERS[part_of(module)] < PURE]
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_is_pure(module: str) -> None:
+    """What decides imports neither clock nor randomness nor logs, and opens and prints nothing."""
+    _, others = imports_of(module)
+    assert others <= PURE_IMPORTS | MORE_IMPORTS.get(module, set())
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert calls & IMPURE_CALLS == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != "bento"])
+def test_one_folder_knows_bentoml(module: str) -> None:
+    """Outside ``bento/`` nothing imports BentoML, not even late."""
+    _, others = imports_of(module)
+    assert {name for name in others if name.strip("_").startswith("bentoml")} == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "root")
+def test_modules_are_short(module: str) -> None:
+    """A module that grows past 400 lines holds two nouns."""
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= LINES
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has loaded after a statement."""
+    code = f"import sys; {statement}; print(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = frozenset({"bentoml", "_bentoml_sdk", "_bentoml_impl", "numpy", "pydantic", "starlette", "structlog"})
+
+
+def test_importing_the_package_imports_nothing_slow() -> None:
+    """`import bento_rollout` loads neither BentoML nor numpy: names are resolved when they are used."""
+    assert loaded_by("import bento_rollout") & HEAVY == set()
+
+
+def test_operating_a_rollout_needs_no_bentoml() -> None:
+    """A script that opens a rollout never loads BentoML, nor a web framework."""
+    loaded = loaded_by(
+        "from bento_rollout import open_rollout, RolloutSpec, Veto, RolloutError, Flip, Change"
+    )
+    assert loaded & {"bentoml", "_bentoml_sdk", "_bentoml_impl", "starlette"} == set()

@@ -1,0 +1,129 @@
+"""Log lines: structured, never in the way."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from bento_rollout.telemetry import log
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    """Nobody has configured structlog, and our own logger is made anew."""
+    structlog.reset_defaults()
+    log._own_logger.cache_clear()
+    yield
+    structlog.reset_defaults()
+    log._own_logger.cache_clear()
+
+
+def test_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Outside a terminal each event is one line of JSON on standard error, with event, level and time."""
+    log.event("store.unreachable", "error", rollout="r", problem="no\nspace", odd={1, 2}.__class__)
+    out, err = capsys.readouterr()
+    line = json.loads(err)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert (line["event"], line["level"], line["rollout"]) == ("store.unreachable", "error", "r")
+    assert line["problem"] == "no\nspace"
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_terminal_gets_readable_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal lines are for people."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
+    monkeypatch.setattr(sys, "stderr", terminal)
+    log.event("rollout.store", rollout="r")
+    assert "rollout.store" in terminal.getvalue()
+    assert not terminal.getvalue().startswith("{")
+
+
+def test_a_users_configuration_is_followed() -> None:
+    """A service that configures structlog, even after our first line, gets our lines its own way."""
+    log.event("before")
+    seen: list[structlog.typing.EventDict] = []
+
+    def keep(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        seen.append(dict(fields))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep])
+    log.event("after", rollout="r")
+    assert seen == [{"event": "after", "rollout": "r"}]
+
+
+@pytest.mark.parametrize("broken", [None, "closed", "full"])
+def test_a_broken_sink_costs_no_answer(monkeypatch: pytest.MonkeyPatch, broken: str | None) -> None:
+    """Without standard error, with a closed one, or on a full disk, logging never raises."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", {None: None, "closed": closed, "full": Full()}[broken])
+    log.event("anything", rollout="r")
+
+
+def test_odd_values_and_processors_cost_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that cannot be printed, an unknown level and a user's failing processor are swallowed."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        __str__ = __repr__
+
+    log.event("odd", value=Odd())
+    log.event("odd", "loudly")
+
+    def failing(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        raise RuntimeError
+
+    structlog.configure(processors=[failing])
+    log.event("odd")
+    assert capsys.readouterr().err == ""
+
+
+def test_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thing is said once until it is over, and then again."""
+    once = log.Once()
+    for _ in range(3):
+        once.say("store", "store.unreachable", rollout="r")
+    assert once.over("store")
+    assert not once.over("store")
+    once.say("store", "store.unreachable", rollout="r")
+    assert capsys.readouterr().err.count("store.unreachable") == 2
+
+
+def test_lines_of_threads_do_not_mix(capfd: pytest.CaptureFixture[str]) -> None:
+    """Many threads at once: every line stays whole."""
+
+    def talk(name: int) -> None:
+        for _ in range(50):
+            log.event("talk", thread=name, filling="x" * 200)
+
+    threads = [threading.Thread(target=talk, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = capfd.readouterr().err.splitlines()
+    assert len([json.loads(line) for line in lines]) == 400
+
+
+def test_structlog_is_imported_with_the_first_line() -> None:
+    """Who says nothing pays nothing: structlog (and asyncio with it) is not loaded before."""
+    code = "import sys; import bento_rollout.telemetry.log; print('structlog' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
