@@ -105,7 +105,7 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
 def still_targeted(state: RolloutState) -> tuple[str, ...]:
     """Return the note that a rollback leaves targets as they are, when some go to a candidate."""
     names = [name for name in state.targets if name != state.champion]
-    return (f"targets stay: {', '.join(names)} still answers those (`target … --remove`)",) if names else ()
+    return (f"targets stay, and lead to {', '.join(names)}; `target … --remove` ends them",) if names else ()
 
 
 def describe(location: Location, problem: str | None = None) -> dict[str, Any]:

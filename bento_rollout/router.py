@@ -1,4 +1,4 @@
-"""Plans, runs and observes one call at a time; whatever a candidate does, the champion's answer stays possible."""
+"""Plans, runs and observes one call at a time; the champion's answer stays possible."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Router:
         spec: timeouts and fallbacks.
         sink: takes an observation for each run.
         is_client_error: whether an exception is the caller's fault, and so an answer.
-        isolate: runs a candidate so that what it did to the response is lost when the champion answers after all.
+        isolate: runs a candidate so that what it did to the response is lost when the champion answers.
         digests: what each variant is, here.
     """
 
@@ -132,7 +132,7 @@ class Router:
         self._isolate = isolate
         self._digests = digests
 
-    # -- who answers ------------------------------------------------------------------------------------------
+    # -- who answers -----------------------------------------------------------------------------------
 
     @property
     def champion(self) -> str:
@@ -140,12 +140,12 @@ class Router:
         return self._feed.commit.state.champion
 
     def ready(self) -> Collection[str]:
-        """Return the variants that may answer here and now: their runner is ready, and their digest is trusted."""
+        """Return the variants that may answer here and now: their runner is ready, their digest trusted."""
         held = self._untrusted()
         return [name for name, runner in self._runners.items() if runner.ready and name not in held]
 
     def plan(self, call: Call, key: object = None) -> Plan:
-        """Return who serves a call. A key that cannot be hashed costs nothing: the request is routed at random."""
+        """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random."""
         table = self._feed.table()
         if self._routed is not None and call.endpoint not in self._routed:
             return self._unrouted(call.endpoint, table)
@@ -184,7 +184,7 @@ class Router:
             self._held = (state.revision, names)
         return self._held[1]
 
-    # -- a call -----------------------------------------------------------------------------------------------
+    # -- a call ----------------------------------------------------------------------------------------
 
     async def call(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish
@@ -195,7 +195,7 @@ class Router:
             call: the request.
             plan: who serves it.
             args, kwargs: what the endpoint was called with.
-            finish: makes what goes out; when it fails the answer was not valid, and that is the variant's failure.
+            finish: makes what goes out; when it fails the answer was not valid: the variant's failure.
         """
         call.plans = (plan,)
         if not self._falls(plan):
@@ -277,7 +277,7 @@ class Router:
                            call.prediction_id, outcome, seconds, rows, error)
         # fmt: on
 
-    # -- a stream ---------------------------------------------------------------------------------------------
+    # -- a stream --------------------------------------------------------------------------------------
 
     async def stream(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -355,7 +355,7 @@ class _Opened:
 
 
 GONE_AFTER = 0.02
-"""Seconds from which on it is worth asking whether the caller has gone: who leaves earlier has been answered."""
+"""Seconds from which on it is worth asking whether the caller has gone."""
 
 _END = object()
 
@@ -375,7 +375,7 @@ def _draw() -> int:
 
 
 def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the input as the champion must get it should the candidate fail, whatever the candidate did to it."""
+    """Return the input as the champion must get it should the candidate fail, whatever that did to it."""
 
     def one(value: Any) -> Any:
         try:
@@ -404,7 +404,7 @@ async def _next(items: AsyncGenerator[Any, None]) -> Any:
         return _END
 
 
-async def _within(task: asyncio.Future[T], timeout: float | None) -> T:  # noqa: ASYNC109 - not waited for when late
+async def _within(task: asyncio.Future[T], timeout: float | None) -> T:
     """Wait for a task; one that is late is cancelled and not waited for, so it cannot hold the caller.
 
     Raises:

@@ -30,7 +30,7 @@ class Batch:
     index: Any = None
 
     def of(self, rows: tuple[int, ...]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments with only these rows; cut ones are copies: no variant sees another's changes."""
+        """Return the arguments with only these rows; what is cut is a new list, array or frame."""
         args = [take(value, rows) if at in self.split else value for at, value in enumerate(self.args)]
         kwargs = {name: take(v, rows) if name in self.split else v for name, v in self.kwargs.items()}
         return args, kwargs
@@ -39,7 +39,7 @@ class Batch:
     def around(
         cls, args: Sequence[Any], kwargs: Mapping[str, Any], owner: str | int, *, parallel: bool
     ) -> Batch:
-        """Return the batch whose rows are those of ``owner``; ``parallel``: of every argument as long as it, too."""
+        """Return the batch whose rows are those of ``owner``; ``parallel``: of all that is as long."""
         split: set[str | int] = {owner}
         keyed = args[owner] if isinstance(owner, int) else kwargs[owner]
         if parallel:
@@ -87,8 +87,8 @@ class RowCall:
     async def answer(self) -> Any:
         """Return the whole answer, rows in the order of the request.
 
-        Rows whose candidate failed, or answered what cannot stand beside the champion's rows, are answered by the
-        champion, unless the spec says ``fallback: none``.
+        Rows whose candidate failed, or answered what cannot stand beside the champion's rows, are answered by
+        the champion, unless the spec says ``fallback: none``.
         """
         self.call.plans = tuple(self.plans)
         groups = groups_of(self.plans)
@@ -137,7 +137,7 @@ class RowCall:
         return part.error is not None and self.router.is_client_error(part.error)
 
     async def _together(self, parts: Sequence[_Part]) -> Any:
-        """Join what came; the champion's rows decide kind and dtype, and whoever does not fit gives way to it."""
+        """Join what came; the champion's rows decide kind and dtype, and who does not fit gives way."""
         good = [part for part in parts if part.error is None]
         if len(good) == 1 and len(parts) == 1:
             return good[0].answer
@@ -160,7 +160,7 @@ class RowCall:
         return await self._refitted(kept, await self._again(rows))
 
     async def _refitted(self, kept: list[_Part], last: _Part) -> Any:
-        """Join again with the champion's rows as the measure; when even those do not fit it answers everything."""
+        """Join again with the champion's rows as the measure; if even those do not fit it answers all."""
         parts = [(part.rows, part.answer) for part in (*kept, last)]
         whole, misfits = gather(parts, len(kept), self.batch.index)
         return await self._whole(kept) if misfits else whole

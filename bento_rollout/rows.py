@@ -1,7 +1,7 @@
 """One request's rows: split among variants, and put together again as if one had answered them all; pure.
 
-A batch is a list, a numpy array (its first axis), or a pandas frame or series. pandas is looked at only when it has
-been imported by somebody else: without it nothing can be a frame.
+A batch is a list, a numpy array (its first axis), or a pandas frame or series. pandas is looked at only when
+it has been imported by somebody else: without it nothing can be a frame.
 """
 
 from __future__ import annotations
@@ -14,10 +14,24 @@ import numpy as np
 
 from .records import Group, Plan
 
-__all__ = ["Misfit", "check_rows", "follow", "gather", "groups_of", "keys_in", "row_count", "take"]
+__all__ = [
+    "Misfit",
+    "check_rows",
+    "follow",
+    "gather",
+    "groups_of",
+    "index_of",
+    "keys_in",
+    "row_count",
+    "take",
+]
+
+Array = np.ndarray[Any, Any]
+Part = tuple[Sequence[int], Any]
+"""Some rows of a request, and what a variant answered for them."""
 
 
-class Misfit(Exception):  # noqa: N818 - not the end of anything: these rows go back to the champion
+class Misfit(Exception):
     """A variant's rows cannot stand beside the champion's without losing something."""
 
 
@@ -209,7 +223,7 @@ def _both_texts_or_none(answer: Any, reference: Any) -> bool:
     """Whether a cast cannot turn text into numbers or back: "7" and 7 are not the same answer."""
     types = sys.modules["pandas"].api.types
     numeric = [types.is_numeric_dtype(series.dtype) for series in (answer, reference)]
-    return numeric[0] == numeric[1] or types.is_object_dtype(reference.dtype)
+    return bool(numeric[0] == numeric[1] or types.is_object_dtype(reference.dtype))
 
 
 def _join(parts: Sequence[Part], reference: Part, index: Any | None) -> Any:

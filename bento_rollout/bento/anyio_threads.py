@@ -1,4 +1,4 @@
-"""Makes a variant's threads what BentoML's are: threads from which `anyio.from_thread` leads back to the server's loop."""
+"""Makes a variant's threads what BentoML's are: `anyio.from_thread` leads back to the server's loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = ["anyio_worker"]
 def anyio_worker() -> Callable[[], AbstractContextManager[None]]:
     """Return what a thread enters to be an AnyIO worker thread of the running loop.
 
-    A sync endpoint that calls another service (``bentoml.depends``) or ``to_sync`` needs it. AnyIO's own worker threads
-    are no daemons: one that hangs holds the exit of the process, so a candidate cannot have them.
+    A sync endpoint that calls another service (``bentoml.depends``) or ``to_sync`` needs it. AnyIO's own
+    worker threads are no daemons: one that hangs holds the exit of the process, so a candidate cannot have
+    them.
     """
     loop, backend = asyncio.get_running_loop(), get_async_backend()
     scope = anyio.CancelScope()  # never cancelled: a call that is late is abandoned

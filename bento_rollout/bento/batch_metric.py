@@ -1,4 +1,4 @@
-"""BentoML's ``adaptive_batch_size``, which it cannot observe itself where each variant has a batcher of its own."""
+"""BentoML's ``adaptive_batch_size``, observed here because each variant has a batcher of its own."""
 
 from __future__ import annotations
 

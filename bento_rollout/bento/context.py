@@ -29,7 +29,7 @@ def request_scope() -> dict[str, Any] | None:
 
 
 def current_call(endpoint: str) -> Call | None:
-    """Return the call that the server is about to serve with this endpoint, and mark it as begun; else None."""
+    """Return the call that the server is about to serve with this endpoint, now begun; else None."""
     if ACTIVE.get() is not None:
         return None
     scope = request_scope()
@@ -43,8 +43,8 @@ def current_call(endpoint: str) -> Call | None:
 def isolate(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
     """Start work with a response context of its own; the second value copies that one into the request's.
 
-    Headers, cookies, status and background tasks that a candidate set before it failed, or sets long after the
-    champion has answered, never reach the caller.
+    Headers, cookies, status and background tasks that a candidate set before it failed, or sets long after
+    the champion has answered, never reach the caller.
     """
     context = contextvars.copy_context()
     own = ServiceContext.ResponseContext()

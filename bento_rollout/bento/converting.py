@@ -1,4 +1,4 @@
-"""Makes a candidate's own input classes of the champion's: same schema, other pydantic models, enums or dataclasses."""
+"""Makes a candidate's own input classes of the champion's: same schema, other models, enums, dataclasses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = ""
 
 
 def converter_between(ours: Method, theirs: Method) -> Converter | None:
-    """Return what turns the champion's inputs into the candidate's own, or None when their classes are the same."""
+    """Return what turns the champion's inputs into the candidate's own; None: their classes are the same."""
     mine, other = _kinds(ours), _kinds(theirs)
     wanted = {name: TypeAdapter(kind) for name, kind in other.items() if kind != mine.get(name)}
     if not wanted:
@@ -46,7 +46,11 @@ def _kinds(method: Method) -> dict[str, Any]:
 
 
 def _kind(info: FieldInfo) -> Any:
-    return Annotated.__class_getitem__((info.annotation, *info.metadata)) if info.metadata else info.annotation
+    if not info.metadata:
+        return info.annotation
+    annotated: Any = Annotated
+    parts = (info.annotation, *info.metadata)
+    return annotated[parts]
 
 
 def _declared(spec: type[Any]) -> type[Any]:

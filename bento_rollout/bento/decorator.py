@@ -42,18 +42,18 @@ def rollout(
 ) -> Callable[[S], S]:
     """Make a BentoML service the champion of a rollout, with candidates beside it.
 
-    Put it above ``@bentoml.service``. It returns the same service object: serving, building, clients, schemas and
-    unit tests stay as they were. With ``BENTO_ROLLOUT=off`` in the environment it does nothing.
+    Put it above ``@bentoml.service``. It returns the same service object: serving, building, clients, schemas
+    and unit tests stay as they were. With ``BENTO_ROLLOUT=off`` in the environment it does nothing.
 
     Args:
         champion: the name of the decorated service as a variant; required with candidates.
         candidates: ``@bentoml.service`` classes or `Variant`, by name.
-        spec: a path relative to the file that decorates, a `RolloutSpec`, or nothing: all traffic to the champion.
+        spec: a path relative to the file that decorates, a `RolloutSpec`, or nothing (all to the champion).
         before_flip: called in every worker before a flip; may veto by raising.
         after_flip: called once, in one worker, after a flip.
 
     Raises:
-        Incompatible: a candidate that cannot stand in for the champion, naming the endpoint and the difference.
+        Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
         InvalidValue: a name that is reserved or not valid.
 
@@ -144,8 +144,7 @@ def _compare(
     definitions: Mapping[str, Definition], methods: Mapping[str, Method], endpoints: Sequence[str]
 ) -> None:
     """Refuse candidates that cannot stand in where they must, and note where else they can."""
-    own, *candidates = definitions.values()
-    for definition in candidates:
+    for definition in list(definitions.values())[1:]:
         theirs = definition.service.apis
         check_candidate(definition.name, methods, theirs, endpoints)
         fits = (
@@ -155,7 +154,7 @@ def _compare(
 
 
 def _served_class(own: Definition, methods: Mapping[str, Method], site: Site) -> type:
-    """Return a subclass of the user's class whose endpoints are routed when it is served; the class itself stays."""
+    """Return a subclass of the user's class whose endpoints are routed when it is served; the class stays."""
 
     def remember(self: Any) -> None:
         site.instance = self

@@ -1,4 +1,4 @@
-"""What the process that starts the workers does once for all of them: checks, tags, candidates' deployment hooks."""
+"""What the process that starts the workers does once for all: checks, tags, candidates' deployment hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands in for the endpoints of the decorated service: for the server a router, for everybody else what they were."""
+"""Stands in for the decorated service's endpoints: for the server a router, for others what they were."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["Facade"]
 class Facade:
     """One endpoint of one served instance.
 
-    Called by the server it routes; called inside a variant's code it stays in that variant; called from elsewhere
-    (a mounted app, a thread) it is a request of its own, as on the bare service.
+    Called by the server it routes; called inside a variant's code it stays in that variant; called from
+    elsewhere (a mounted app, a thread) it is a request of its own, as on the bare service.
 
     Args:
         method: the endpoint as the user declared it.
@@ -46,7 +46,7 @@ class Facade:
 
     __is_bentoml_api_func__ = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one endpoint needs of the worker; made in one place
         self,
         method: Method,
         router: Router,
@@ -86,7 +86,7 @@ class Facade:
         calls = self._champion.calls if active is None or name not in active.calls else active.calls
         return calls.as_it_is(name)(*args, **kwargs)
 
-    # -- serving ----------------------------------------------------------------------------------------------
+    # -- serving ---------------------------------------------------------------------------------------
 
     async def serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Answer one request."""
@@ -166,7 +166,7 @@ class Facade:
             spec(value)
 
     async def _finish(self, value: Any, variant: str) -> Any:
-        """Turn a candidate's answer into the response, so that an answer which is not valid is its own failure."""
+        """Turn a candidate's answer into the response, so that one which is not valid is its own failure."""
         scope = request_scope()
         if scope is None or variant == self._champion.name:
             return value

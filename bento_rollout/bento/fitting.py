@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import InvalidSpec
 from ..spec import KeySource, RolloutSpec
@@ -21,7 +21,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
         variants: the names of the variants, the decorated one first.
 
     Raises:
-        InvalidSpec: for a variant, an endpoint or an argument that is not there, or rows without a time limit.
+        InvalidSpec: for a variant, an endpoint or an argument that is not there, or rows without a limit.
     """
     _check_names(spec, variants)
     champion, *candidates = variants
@@ -43,7 +43,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
 
 def _check_names(spec: RolloutSpec, variants: Sequence[str]) -> None:
     standby = spec.blue_green.standby
-    fields = {
+    fields: dict[str, Iterable[str]] = {
         "weights": spec.weights,
         "variants": spec.variants,
         "shadow": spec.shadow,

@@ -19,7 +19,8 @@ BUILDER = "bentoml._internal.bento.bento"
 def check_included(spec: Path) -> None:
     """Raise `InvalidSpec` when a build is going on whose files leave the spec out; outside builds do nothing.
 
-    BentoML has no hook at build time, so the build that is importing us is looked up on the stack, and only read.
+    BentoML has no hook at build time, so the build that is importing us is looked up on the stack, and only
+    read.
     """
     build = _running_build()
     if build is None:

@@ -1,4 +1,4 @@
-"""What a candidate in the worker brings along joins the champion: envs, models, dependencies, deployment hooks."""
+"""What a candidate in the worker brings along joins the champion: envs, models, dependencies, hooks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def join(service: Service[Any], inner: type, candidates: Sequence[Definition]) -
     """Add to the champion's service what its candidates need; ``inner`` is the class that will be served.
 
     Raises:
-        Incompatible: for an env with another value, or a dependency of the same name on another service; nothing has
-            been added then.
+        Incompatible: for an env with another value, or a dependency of the same name on another service;
+            nothing has been added then.
     """
     places = [
         (name, dep) for candidate in candidates for name, dep in _dependencies(service, candidate).items()
@@ -81,7 +81,7 @@ def _tag(model: Any) -> str:
 
 
 def _dependencies(service: Service[Any], candidate: Definition) -> dict[str, Dependency[Any]]:
-    """Return what a candidate depends on and the champion does not, by the name under which it is registered."""
+    """Return what a candidate depends on and the champion does not, by the name of its registration."""
     found: dict[str, Dependency[Any]] = {}
     for name, dependency in candidate.service.dependencies.items():
         ours = service.dependencies.get(name)
@@ -93,8 +93,8 @@ def _dependencies(service: Service[Any], candidate: Definition) -> dict[str, Dep
             found[f"{name}@{candidate.name}"] = dependency
         else:
             raise Incompatible(
-                f"candidate {candidate.name!r} depends on {_goal(dependency)} as {name!r}, and the champion on "
-                f"{_goal(ours)} under the same name: rename one"
+                f"candidate {candidate.name!r} depends on {_goal(dependency)} as {name!r}, "
+                f"and the champion on {_goal(ours)} under the same name: rename one"
             )
     return found
 

@@ -1,4 +1,4 @@
-"""Reads routing keys and inference ids from a request's head and its arguments; whatever it holds, it never raises."""
+"""Reads routing keys and inference ids from a request's head and arguments; it never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoints of a decorated service as BentoML sees them, and what can be known of an endpoint before it runs."""
+"""The endpoints of a decorated service as BentoML sees them, and what is known of one before it runs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ RUNTIME = "_bento_rollout_runtime"
 
 @attrs.define
 class RoutedMethod(APIMethod[..., Any]):  # type: ignore[misc]  # BentoML's SDK carries no types
-    """The champion's endpoint as BentoML sees it: its schema as the user wrote it, its calls routed when served.
+    """The champion's endpoint as BentoML sees it: schema as the user wrote it, calls routed when served.
 
-    ``batchable`` is False, so that the server hands over each request by itself, in its own context; each variant has
-    its own batcher behind the router. ``schema()`` still says what the user wrote.
+    ``batchable`` is False, so that the server hands over each request by itself, in its own context; each
+    variant has its own batcher behind the router. ``schema()`` still says what the user wrote.
     """
 
     declared: Any = attrs.field(default=None, kw_only=True)
@@ -40,20 +40,11 @@ class RoutedMethod(APIMethod[..., Any]):  # type: ignore[misc]  # BentoML's SDK 
     @classmethod
     def around(cls, method: Method) -> RoutedMethod:
         """Return the routed form of a method."""
-        routed = cls(
-            func=method.func,
-            route=method.route,
-            input_spec=method.input_spec,
-            output_spec=method.output_spec,
-            batchable=False,
-            batch_dim=method.batch_dim,
-            max_batch_size=method.max_batch_size,
-            max_latency_ms=method.max_latency_ms,
-            is_task=method.is_task,
-            declared=method,
-        )
-        for name in ("name", "doc", "ctx_param", "is_stream"):
-            setattr(routed, name, getattr(method, name))
+        given = (field for field in attrs.fields(type(method)) if field.init and field.name != "batchable")
+        routed = cls(**{field.name: getattr(method, field.name) for field in given}, declared=method)
+        for field in attrs.fields(type(method)):
+            if not field.init:
+                setattr(routed, field.name, getattr(method, field.name))
         return routed
 
     def __get__(self, instance: Any, owner: type) -> Any:
@@ -97,7 +88,7 @@ def named(name: str, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[
 def inputs_of(
     method: Method, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call from Python as the server would hand them to the method: checked, with defaults.
+    """Return the arguments of a call from Python as the server would hand them over: checked, with defaults.
 
     Raises:
         pydantic.ValidationError: for what the endpoint does not take, as BentoML's own client does.

@@ -1,4 +1,4 @@
-"""The ASGI middleware around the service: begins and ends the worker's part, marks answers, serves ``/rollout``."""
+"""The ASGI middleware around the service: its begin and end, marks on answers, and ``/rollout``."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def headers_of(
 
 
 def _pin(scope: Scope) -> str | None:
-    """Return the variant that the caller asks for, as text whatever its bytes are; None when there is no such header."""
+    """Return the variant that the caller asks for, as text whatever its bytes; None without the header."""
     values = (bytes(value) for name, value in scope["headers"] if name.lower() == b"x-rollout-variant")
     found = next(values, None)
     return None if found is None else found.decode("utf-8", "replace").strip()
@@ -264,7 +264,7 @@ async def _disconnected(receive: Receive) -> bool:
         return False
     if asking.cancelled() or asking.exception() is not None:
         return False
-    return asking.result()["type"] == "http.disconnect"
+    return bool(asking.result()["type"] == "http.disconnect")
 
 
 async def _refuse_pin(pin: str, known: Collection[str], send: Send) -> None:

@@ -1,4 +1,4 @@
-"""`Site`: the decorated service's rollout in this process: what was defined, and once it serves, what runs."""
+"""`Site`: the decorated service's rollout in this process: what was defined, and what runs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Site:
         self._admin: Any = None
         self._starting: set[asyncio.Task[None]] = set()
 
-    # -- what the middleware asks -----------------------------------------------------------------------------
+    # -- what the middleware asks ----------------------------------------------------------------------
 
     def routes(self) -> dict[str, tuple[str, str]]:
         """Return which paths lead to which endpoint, and as what: call, submit, retry or get."""
@@ -110,7 +110,7 @@ class Site:
     def time_limit(self) -> float | None:
         """Return the seconds that BentoML gives a request."""
         config = BentoMLContainer.config.services[self.service.name].get()
-        return (config.get("traffic") or {}).get("timeout")  # type: ignore[no-any-return]  # a number or None
+        return (config.get("traffic") or {}).get("timeout")
 
     def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
         """Return a call's plan and key when the request's head is enough to know them."""
@@ -125,7 +125,7 @@ class Site:
             self._admin = admin_app(lambda: open_rollout(self.name), prefix=self.prefix.rstrip("/"))
         await self._admin(scope, receive, send)
 
-    # -- its life ---------------------------------------------------------------------------------------------
+    # -- its life --------------------------------------------------------------------------------------
 
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
@@ -223,7 +223,7 @@ class Site:
         instance.__dict__[RUNTIME] = self._facades
         set_current_service(CurrentService(instance))
 
-    # -- what the worker says of itself -----------------------------------------------------------------------
+    # -- what the worker says of itself ----------------------------------------------------------------
 
     def _card(self) -> Card:
         variants = {
@@ -254,8 +254,8 @@ class Site:
 def is_client_error(error: BaseException) -> bool:
     """Whether an exception is the caller's fault: one that BentoML answers with 4xx.
 
-    A validation error is not: it was raised by the variant's own code or for its own output, since the input had
-    been valid before.
+    A validation error is not: it was raised by the variant's own code or for its own output, since the input
+    had been valid before.
     """
     if isinstance(error, ValidationError):
         return False

@@ -67,7 +67,7 @@ class Tasks:
         return tuple(plans), row["id"]
 
     async def retried(self, call: Call, scope: Mapping[str, Any]) -> object:
-        """Plan a task that is run again: a new prediction, for the key that it was submitted with; return the key."""
+        """Plan a task that is run again, for the key that it was submitted with; return the key."""
         row = await self._row(scope)
         if row is None or row["key"] is None:
             return None
@@ -78,7 +78,7 @@ class Tasks:
         query = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1"))
         task_id = query.get("task_id", [""])[0]
         text = await self._run(_read, task_id, "") if task_id else None
-        return None if text is None else json.loads(text)  # type: ignore[no-any-return]  # what `record` wrote
+        return None if text is None else json.loads(text)
 
     async def _run(self, work: Callable[[str, str, str], str | None], task_id: str, text: str) -> str | None:
         return await asyncio.to_thread(work, self._path(), task_id, text)

@@ -32,9 +32,10 @@ class Variant:
     """How a candidate differs from the champion, and where it runs.
 
     Args:
-        service: another ``@bentoml.service`` class; leave it out for the champion's code with other attributes.
-        runner: ``worker``: in the champion's worker, the default. ``process`` and ``service`` come with a later
-            version, and so does ``url``.
+        service: another ``@bentoml.service`` class; leave it out for the champion's code
+            with other attributes.
+        runner: ``worker``: in the champion's worker, the default. ``process`` and ``service`` come later,
+            and so does ``url``.
         model: the champion's code with another model: for a class that has exactly one model reference.
         attributes: the champion's code with these class attributes replaced, each by one of its kind.
         twin: allow a candidate that is the same as another variant (an A/A test).
@@ -106,7 +107,7 @@ class Definition:
             self.inner = self.service.inner = _subclass(self.inner, new)
 
     def digest(self, resolve: Callable[[Any], str]) -> str:
-        """Return 16 hex digits that change with the class's source, its replaced attributes, and its models' tags.
+        """Return 16 hex digits that change with the class's source, replaced attributes, and models' tags.
 
         Args:
             resolve: returns the tag that a model reference stands for now.
@@ -116,7 +117,7 @@ class Definition:
             name: value for name, value in self.attributes.items() if not isinstance(value, ModelReference)
         }
         parts = {
-            # Once each: a subclass that only replaces attributes has the source of the class that it is made from.
+            # Once each: a subclass that only replaces attributes has the source of the class it is made from.
             "source": list(dict.fromkeys(_source(cls) for cls in classes)),
             "attributes": {name: _describe(value) for name, value in sorted(replaced.items())},
             "models": {name: resolve(value) for name, value in self.references},
@@ -145,7 +146,7 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
         _check_kind(name, attribute, value, champion.inner)
     inner = _subclass(champion.inner, attributes)
     config = dict(champion.service.config)
-    made: Service[Any] = Service(name=f"{champion.service.name}_{name}", config=config, inner=inner)  # type: ignore[arg-type]  # a TypedDict whose copy is a dict
+    made: Service[Any] = Service(name=f"{champion.service.name}_{name}", config=config, inner=inner)
     differing = {
         key: value for key, value in attributes.items() if not _same(value, getattr(champion.inner, key))
     }

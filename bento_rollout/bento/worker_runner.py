@@ -86,7 +86,7 @@ class WorkerRunner:
         """Return the variant's own method of an endpoint."""
         return self._methods[endpoint]
 
-    # -- its life ---------------------------------------------------------------------------------------------
+    # -- its life --------------------------------------------------------------------------------------
 
     def adopt(self, instance: Any, methods: Mapping[str, Method]) -> None:
         """Use an instance that BentoML made and started: the decorated service's own."""
@@ -94,7 +94,7 @@ class WorkerRunner:
         self._begin(instance, methods)
 
     async def start(self) -> None:
-        """Make the instance as BentoML does it and run its startup hooks; what goes wrong is this variant's failure."""
+        """Make the instance as BentoML does it and run its startup hooks; failing is this variant's own."""
         methods = self.definition.service.apis
         try:
             instance = await self._beside(self.definition.service, "start")
@@ -155,7 +155,7 @@ class WorkerRunner:
             threads.close()
         return func()
 
-    # -- its answers ------------------------------------------------------------------------------------------
+    # -- its answers -----------------------------------------------------------------------------------
 
     async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an endpoint and return its answer."""

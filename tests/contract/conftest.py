@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract.serving import Served
 
+
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
     """Start services in this process, each with a store of its own, and stop them at the end."""
@@ -20,7 +21,9 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         def begin(service: Any, *, store: str | None = None) -> Served:
             nonlocal count
             count += 1
-            monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / (store or f'store-{count}.db')}")
+            monkeypatch.setenv(
+                "BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / (store or f'store-{count}.db')}"
+            )
             served = Served(service).start()
             stack.callback(served.stop)
             return served

@@ -1,4 +1,4 @@
-"""One service class of every endpoint kind that BentoML knows, without and with a context, and requests to each."""
+"""Service classes with every endpoint kind that BentoML knows, without and with a context, and requests."""
 
 from __future__ import annotations
 
@@ -260,8 +260,16 @@ BOTH = {
     "missing argument": {"path": "/sync", "json": {}},
     "no JSON": {"path": "/sync", "content": b"{", "headers": JSON},
     "no body": {"path": "/sync", "content": b"", "headers": JSON},
-    "pickle": {"path": "/sync", "content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}},
-    "unknown media type": {"path": "/sync", "content": b'{"x": 3}', "headers": {"content-type": "text/x-odd"}},
+    "pickle": {
+        "path": "/sync",
+        "content": b"x",
+        "headers": {"content-type": "application/vnd.bentoml+pickle"},
+    },
+    "unknown media type": {
+        "path": "/sync",
+        "content": b'{"x": 3}',
+        "headers": {"content-type": "text/x-odd"},
+    },
     "get": {"path": "/sync", "method": "GET"},
     "head": {"path": "/sync", "method": "HEAD"},
     "options": {"path": "/sync", "method": "OPTIONS"},

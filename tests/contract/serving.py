@@ -36,7 +36,7 @@ class Recorder:
 
 
 class Served:
-    """A service that runs on an event loop of its own, in a thread; its methods may be called from anywhere."""
+    """A service that runs on an event loop of its own; its methods may be called from anywhere."""
 
     def __init__(self, service: Any) -> None:
         self.service = service
@@ -132,7 +132,9 @@ def forget_metrics() -> None:
 
 def marks(response: httpx.Response) -> dict[str, str]:
     """Return our headers of a response."""
-    return {name.removeprefix("x-rollout-"): response.headers[name] for name in OURS if name in response.headers}
+    return {
+        name.removeprefix("x-rollout-"): response.headers[name] for name in OURS if name in response.headers
+    }
 
 
 def bare_part(response: httpx.Response) -> tuple[Any, ...]:

@@ -158,7 +158,9 @@ def test_the_size_of_batches_is_still_measured(serve: Serve) -> None:
     for _ in range(4):
         app.together(requests())
     text = BentoMLContainer.metrics_client.get().prometheus_client.generate_latest().decode()
-    found = re.findall(r"^bentoml_service_adaptive_batch_size_(sum|count)\{([^}]*)\} (\S+)$", text, re.MULTILINE)
+    found = re.findall(
+        r"^bentoml_service_adaptive_batch_size_(sum|count)\{([^}]*)\} (\S+)$", text, re.MULTILINE
+    )
     values = {name: float(value) for name, _, value in found}
     assert values["sum"] == 4 * CALLERS
     assert values["count"] < values["sum"]

@@ -59,7 +59,7 @@ def wrap(candidate: Any, spec: dict[str, Any] | None = None, cls: type = NoModel
     return rollout(champion="one", candidates={name: candidate}, spec=parsed)(service(cls))
 
 
-# -- candidates that cannot stand in ----------------------------------------------------------------------------
+# -- candidates that cannot stand in ------------------------------------------------
 
 
 class Renamed:
@@ -122,14 +122,19 @@ class Elsewhere:
     ("cls", "difference"),
     [
         (Renamed, "the input differs at properties.x: the champion has"),
-        (OtherInput, "the input differs at properties.x.type: the champion has 'integer', the candidate 'string'"),
+        (
+            OtherInput,
+            "the input differs at properties.x.type: the champion has 'integer', the candidate 'string'",
+        ),
         (OtherOutput, "the output differs at type: the champion has 'integer', the candidate 'string'"),
         (Optional, "the input differs at properties.x.default: the champion has 'nothing', the candidate 3"),
         (Streaming, "the champion's is no stream, the candidate's is one"),
         (Tasking, "the champion's is no task, the candidate's is one"),
     ],
 )
-def test_a_candidate_that_differs_is_refused_naming_endpoint_and_difference(cls: type, difference: str) -> None:
+def test_a_candidate_that_differs_is_refused_naming_endpoint_and_difference(
+    cls: type, difference: str
+) -> None:
     """Every incompatibility is found when the service is defined, and said in words."""
     with pytest.raises(Incompatible) as caught:
         wrap(service(cls))
@@ -176,18 +181,27 @@ def test_a_candidate_needs_only_the_routed_endpoints(serve: Serve) -> None:
 
     spec = {"endpoints": ["predict"], "weights": {"two": 100}}
     app = serve(wrap(service(Part), spec, cls=One))
-    assert (app.post("/predict", {"x": 3}).text, app.post("/explain", {"x": 3}).text) == ("-3", "one explains 3")
+    assert (app.post("/predict", {"x": 3}).text, app.post("/explain", {"x": 3}).text) == (
+        "-3",
+        "one explains 3",
+    )
     from bento_rollout import open_rollout
 
     open_rollout("defined").flip(to="two")
     answer = app.post("/explain", {"x": 3})
-    assert (answer.text, marks(answer)["variant"], marks(answer)["reason"]) == ("one explains 3", "one", "default")
+    assert (answer.text, marks(answer)["variant"], marks(answer)["reason"]) == (
+        "one explains 3",
+        "one",
+        "default",
+    )
 
 
-# -- names, and what is no candidate at all ---------------------------------------------------------------------
+# -- names, and what is no candidate at all ------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["champion", "candidate", "shadow", "standby", "none", "Champion", "a b", "", "../x"])
+@pytest.mark.parametrize(
+    "name", ["champion", "candidate", "shadow", "standby", "none", "Champion", "a b", "", "../x"]
+)
 def test_reserved_and_impossible_names_are_refused(name: str) -> None:
     """Names of roles, and what cannot be a header value or file name, are no variants' names."""
     with pytest.raises(InvalidValue, match="variant name"):
@@ -214,7 +228,7 @@ def test_candidates_need_the_champions_name() -> None:
 @pytest.mark.parametrize("given", [None, 3, "two", NoModel, Variant(NoModel)], ids=repr)
 def test_what_is_no_service_is_no_candidate(given: Any) -> None:
     """A plain class, text or nothing is refused by name."""
-    with pytest.raises(Incompatible, match="candidate 'two' must be a @bentoml.service class or a Variant"):
+    with pytest.raises(Incompatible, match=r"candidate 'two' must be a @bentoml\.service class or a Variant"):
         wrap(given)
 
 
@@ -241,7 +255,7 @@ def test_the_decorated_service_is_no_candidate_of_itself() -> None:
         rollout(champion="one", candidates={"two": one})(one)
 
 
-# -- Variant(...) -----------------------------------------------------------------------------------------------
+# -- Variant(...) ------------------------------------------------
 
 
 class TwoModels(One):
@@ -255,7 +269,11 @@ class TwoModels(One):
     [
         (Variant(model="m:v2"), NoModel, "exactly one model reference; NoModel has: none"),
         (Variant(model="m:v2"), TwoModels, "exactly one model reference; TwoModels has: main, other"),
-        (Variant(attributes={"nothing": 1}), One, "'nothing', which One does not have; it has: explain, factor"),
+        (
+            Variant(attributes={"nothing": 1}),
+            One,
+            "'nothing', which One does not have; it has: explain, factor",
+        ),
         (Variant(attributes={"main": 3}), One, "'main', a model reference, by a value"),
         (Variant(attributes={"factor": BentoModel("m:v2")}), One, "'factor', a value, by a model reference"),
         (Variant(attributes={"label": len}), One, "'label', a value, by a function"),
@@ -342,7 +360,9 @@ def test_the_same_code_with_another_model_answers(numbers: Any, serve: Serve) ->
     wrapped = wrap(Variant(model="numbers:v2"), {"routing": {"override_header": True}}, cls=Stored)
     assert sorted(str(model.tag) for model in wrapped.models) == ["numbers:v1", "numbers:v2"]
     app = serve(wrapped)
-    pins = {name: app.post("/predict", {}, headers={"x-rollout-variant": name}).text for name in ("one", "two")}
+    pins = {
+        name: app.post("/predict", {}, headers={"x-rollout-variant": name}).text for name in ("one", "two")
+    }
     assert pins == {"one": "1", "two": "2"}
 
 
@@ -407,7 +427,7 @@ def test_a_digest_follows_source_attributes_and_models_and_nothing_else() -> Non
     assert digest(Variant(attributes={"factor": Thing()})) == digest(Variant(attributes={"factor": Thing()}))
 
 
-# -- the spec against the service -------------------------------------------------------------------------------
+# -- the spec against the service ------------------------------------------------
 
 
 class Rows:
@@ -420,7 +440,6 @@ class Rows:
     @bentoml.api
     def stream(self, rows: list[int]) -> Generator[int, None, None]:
         yield from rows
-
 
     @bentoml.api
     def framed(self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["a"])]) -> int:
@@ -440,17 +459,35 @@ class RowsToo(Rows):
         ({"targets": {"three": {}}}, "targets: no variant is called 'three'"),
         ({"shadow": {"three": {}}}, "shadow: no variant is called 'three'"),
         ({"blue_green": {"standby": "three"}}, r"blue_green\.standby: no variant is called 'three'"),
-        ({"endpoints": ["guess"]}, "endpoints: the service has no endpoint 'guess'; it has: predict, stream, framed"),
+        (
+            {"endpoints": ["guess"]},
+            "endpoints: the service has no endpoint 'guess'; it has: framed, predict, stream",
+        ),
         ({"routing": {"key": {"guess": "header:x"}}}, "routing: the service has no endpoint 'guess'"),
         (
             {"routing": {"key": {"predict": "field:user"}}},
             "field:user: endpoint 'predict' has no argument 'user'; it has: rows, ids",
         ),
-        ({"routing": {"key": {"predict": "rows:batch"}}}, "rows:batch: endpoint 'predict' has no argument 'batch'"),
-        ({"routing": {"inference_id": {"predict": "field:tx"}}}, "routing.inference_id: field:tx: endpoint 'predict'"),
-        ({"routing": {"key": {"predict": "rows:ids"}}}, r"variants\.two\.timeout is required with a rows: key"),
-        ({"routing": {"key": {"framed": "rows:frame"}}}, "'framed' needs the column's name, like rows:frame.user_id"),
-        ({"routing": {"key": {"stream": "rows:rows"}}}, "endpoint 'stream' is a stream; its rows cannot be split"),
+        (
+            {"routing": {"key": {"predict": "rows:batch"}}},
+            "rows:batch: endpoint 'predict' has no argument 'batch'",
+        ),
+        (
+            {"routing": {"inference_id": {"predict": "field:tx"}}},
+            "routing.inference_id: field:tx: endpoint 'predict'",
+        ),
+        (
+            {"routing": {"key": {"predict": "rows:ids"}}},
+            r"variants\.two\.timeout is required with a rows: key",
+        ),
+        (
+            {"routing": {"key": {"framed": "rows:frame"}}},
+            "'framed' needs the column's name, like rows:frame.user_id",
+        ),
+        (
+            {"routing": {"key": {"stream": "rows:rows"}}},
+            "endpoint 'stream' is a stream; its rows cannot be split",
+        ),
         ({"routing": {"key": "tests.contract.nowhere:f"}}, "tests.contract.nowhere:f: No module named"),
         ({"routing": {"key": "os:nothing"}}, "os:nothing: module 'os' has no attribute 'nothing'"),
         ({"routing": {"key": "os:sep"}}, "os:sep is not callable"),
@@ -462,13 +499,15 @@ def test_a_spec_that_does_not_fit_the_service_is_refused(spec: dict[str, Any], m
         wrap(service(RowsToo), spec, cls=Rows)
 
 
-# -- what joins -------------------------------------------------------------------------------------------------
+# -- what joins ------------------------------------------------
 
 
 def test_envs_join_and_a_conflict_is_refused() -> None:
     """One worker has one environment: new names join, the same value is fine, another value is refused."""
     one = [{"name": "A", "value": "1"}]
-    good = service(type("Two", (NoModel,), {}), envs=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}])
+    good = service(
+        type("Two", (NoModel,), {}), envs=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    )
     wrapped = rollout(champion="one", candidates={"two": good})(service(NoModel, envs=one))
     assert {env.name: env.value for env in wrapped.envs} == {"A": "1", "B": "2"}
     bad = service(type("Two", (NoModel,), {}), envs=[{"name": "A", "value": "9"}])
@@ -509,10 +548,13 @@ class Asking:
 
 
 def test_a_dependency_is_replaced_and_registered_beside_the_champions(serve: Serve) -> None:
-    """`bentoml.depends(Qwen)` in place of the champion's is started as `llm@two`, and each variant calls its own."""
+    """`bentoml.depends(Qwen)` in place of the champion's is started as `llm@two`; each variant calls its own."""
     candidate = Variant(attributes={"llm": bentoml.depends(QWEN)})
     wrapped = wrap(candidate, {"routing": {"override_header": True}}, cls=Asking)
-    assert {name: dep.on.name for name, dep in wrapped.dependencies.items()} == {"llm": "llm", "llm@two": "qwen"}
+    assert {name: dep.on.name for name, dep in wrapped.dependencies.items()} == {
+        "llm": "llm",
+        "llm@two": "qwen",
+    }
     assert set(wrapped.all_services()) == {"asking", "llm", "qwen"}
     app = serve(wrapped)
     for name, said in (("one", '"llm: hi"'), ("two", '"qwen: hi"')):
@@ -530,7 +572,9 @@ def test_a_dependency_of_one_name_on_two_services_is_refused() -> None:
         def predict(self, text: str) -> str:
             return ""
 
-    with pytest.raises(Incompatible, match="depends on qwen as 'llm', and the champion on llm under the same name"):
+    with pytest.raises(
+        Incompatible, match="depends on qwen as 'llm', and the champion on llm under the same name"
+    ):
         wrap(service(Other), cls=Asking)
 
 
@@ -566,7 +610,9 @@ def test_mounted_apps_and_middlewares_of_a_candidate_are_warned_of() -> None:
         wrap(service(type("Three", (NoModel,), {"extra": 1})), name="three")
 
 
-def test_hooks_of_champion_and_candidate_run(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_of_champion_and_candidate_run(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Startup, shutdown and deployment hooks of every variant run, each on its own instance."""
     said: list[str] = []
 

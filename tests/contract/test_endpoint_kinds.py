@@ -28,7 +28,8 @@ def served(cls: type, who: str) -> Served:
     service: Any = bentoml.service(name="kinds")(cls)
     if who != "bare":
         candidate = Variant(bentoml.service(name="kinds_two")(cls), twin=True)
-        spec = RolloutSpec.parse({"name": f"kinds-{cls.__name__}-{who.split()[0]}", **SPECS[who]})
+        name = f"kinds-{cls.__name__}-{who}".replace(" ", "-")
+        spec = RolloutSpec.parse({"name": name, **SPECS[who]})
         rollout(champion="one", candidates={"two": candidate}, spec=spec)(service)
     return Served(service).start()
 

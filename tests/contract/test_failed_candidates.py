@@ -1,4 +1,4 @@
-"""A candidate that cannot start does not stop the service: its keys are answered by the champion, and status says why."""
+"""A candidate that cannot start does not stop the service: the champion answers, and status says why."""
 
 from __future__ import annotations
 
@@ -87,13 +87,19 @@ def state(app: Served) -> tuple[str, str]:
         (RaisesAtAsyncStartup, "RuntimeError: cold"),
     ],
 )
-def test_a_candidate_that_fails_to_start_is_failed_with_its_error(candidate: type, error: str, serve: Serve) -> None:
+def test_a_candidate_that_fails_to_start_is_failed_with_its_error(
+    candidate: type, error: str, serve: Serve
+) -> None:
     """Its keys are answered by the champion with reason unavailable, pinned or not."""
     app = serve(service(candidate, routing={"override_header": True}))
     assert state(app) == ("failed", error)
     for headers in ({}, {"x-rollout-variant": "two"}):
         answer = app.post("/predict", {"x": 1}, headers=headers)
-        assert (answer.text, marks(answer)["reason"], marks(answer)["variant"]) == ("one", "unavailable", "one")
+        assert (answer.text, marks(answer)["reason"], marks(answer)["variant"]) == (
+            "one",
+            "unavailable",
+            "one",
+        )
 
 
 @pytest.mark.parametrize("where", ["__init__", "startup hook", "async startup hook"])
@@ -116,7 +122,7 @@ def test_a_candidate_that_hangs_is_not_waited_for(
 
         @bentoml.on_startup
         async def warm_up_too(self) -> None:
-            while where == "async startup hook" and not release.is_set():
+            while where == "async startup hook" and not release.is_set():  # noqa: ASYNC110 - set in a thread
                 await asyncio.sleep(0.01)
 
     app = serve(service(Slow))

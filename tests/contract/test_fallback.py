@@ -1,4 +1,4 @@
-"""Time limits and fallback: what a candidate does wrong is never the caller's loss, where the spec says so."""
+"""Time limits and fallback: what a candidate does wrong is not the caller's loss where the spec says so."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Two:
 
 
 class Home:
-    """One app with fallback and one without, shared by this file's tests: starting takes longer than asking."""
+    """One app with fallback and one without, shared by this file's tests: starting takes long."""
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Any) -> None:
         self.guarded = self.start(patch, folder, "guarded", {"timeout": 0.5, "fallback": "champion"})
@@ -149,7 +149,9 @@ class Home:
             "routing": {"override_header": True},
             "variants": {"two": limits},
         }
-        return Served(rollout(champion="one", candidates={"two": two}, spec=RolloutSpec.parse(spec))(one)).start()
+        return Served(
+            rollout(champion="one", candidates={"two": two}, spec=RolloutSpec.parse(spec))(one)
+        ).start()
 
 
 @pytest.fixture(scope="module")
@@ -182,11 +184,16 @@ ANSWERS = {
 
 @pytest.mark.parametrize("how", ["raise", "busy", "exit", "interrupt", "cancel", "hang"])
 @pytest.mark.parametrize("endpoint", ANSWERS)
-def test_the_champion_answers_the_same_input_when_the_candidate_fails(endpoint: str, how: str, home: Home) -> None:
+def test_the_champion_answers_the_same_input_when_the_candidate_fails(
+    endpoint: str, how: str, home: Home
+) -> None:
     """Errors, exits, cancellations and time-outs: nothing the candidate did to input or response shows."""
     before = len(home.guarded.facts)
     answer = ask(home.guarded, endpoint, how)
-    assert (answer.status_code, answer.text.replace(", ", ",")) == (200, ANSWERS[endpoint](how).replace(", ", ","))
+    assert (answer.status_code, answer.text.replace(", ", ",")) == (
+        200,
+        ANSWERS[endpoint](how).replace(", ", ","),
+    )
     assert marks(answer) | {"prediction-id": "", "revision": ""} == {
         "variant": "one",
         "revision": "",
@@ -208,7 +215,10 @@ def test_a_batch_that_fails_falls_back_too(home: Home) -> None:
         answer = home.guarded.post("/batch", {"box": [value]}, headers=PIN)
         assert (answer.json(), marks(answer)["reason"]) == ([1], "fallback"), value
     answer = home.guarded.post("/batch", {"box": [5]}, headers=PIN)
-    assert (answer.json(), marks(answer)["variant"]) in (([2], "two"), ([1], "one"))  # behind the hanging batch
+    assert (answer.json(), marks(answer)["variant"]) in (
+        ([2], "two"),
+        ([1], "one"),
+    )  # behind the hanging batch
 
 
 def test_a_candidate_that_swallows_cancelling_holds_nobody(home: Home) -> None:
@@ -250,7 +260,11 @@ def test_without_fallback_the_variants_error_is_the_callers(
 ) -> None:
     """And a candidate that asks the process to end has failed, no more; a late one is 504."""
     answer = ask(home.timed, endpoint, how)
-    assert (answer.status_code, marks(answer)["variant"], marks(answer)["reason"]) == (status, "two", "pinned")
+    assert (answer.status_code, marks(answer)["variant"], marks(answer)["reason"]) == (
+        status,
+        "two",
+        "pinned",
+    )
     assert "x-leak" not in answer.headers or how != "hang"
 
 

@@ -144,7 +144,10 @@ def test_a_stream_sends_them_before_the_first_item(fails: bool, serve: Serve) ->
     [
         (True, list(OURS)),
         (False, []),
-        (["X-Rollout-Prediction-Id", "x-rollout-revision"], ["x-rollout-revision", "x-rollout-prediction-id"]),
+        (
+            ["X-Rollout-Prediction-Id", "x-rollout-revision"],
+            ["x-rollout-revision", "x-rollout-prediction-id"],
+        ),
     ],
 )
 def test_expose_headers_says_which_callers_may_see(exposed: Any, seen: list[str], serve: Serve) -> None:
@@ -208,7 +211,7 @@ def test_reasons_follow_how_the_variant_was_found(serve: Serve) -> None:
     assert ask(x_user="u1") == ("one", "default")
 
 
-# -- where keys come from ---------------------------------------------------------------------------------------
+# -- where keys come from ------------------------------------------------
 
 SOURCES: dict[str, dict[str, Any]] = {
     "header:X-User": {"headers": {"x-user": "KEY"}},
@@ -231,7 +234,11 @@ def key_of(arguments: dict[str, Any], ctx: Any) -> str | None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_key_source_finds_its_key(source: str, serve: Serve) -> None:
     """A targeted key is recognised wherever the spec says that it is."""
-    spec = {"weights": {"two": 1}, "routing": {"key": {"transact": source}}, "targets": {"two": {"keys": ["KEY"]}}}
+    spec = {
+        "weights": {"two": 1},
+        "routing": {"key": {"transact": source}},
+        "targets": {"two": {"keys": ["KEY"]}},
+    }
     app = serve(service(spec))
     request = {"path": "/transact", "json": {"tx": {}}, **SOURCES[source]}
     assert marks(app.request("POST", **request))["reason"] == "targeted"
@@ -255,7 +262,7 @@ def test_the_first_key_that_is_present_counts_and_endpoints_may_differ(serve: Se
 
 
 def test_an_odd_key_in_the_head_costs_no_answer(serve: Serve) -> None:
-    """Empty, 10 kB, not UTF-8: a key that cannot be hashed is no key, and the request is served all the same."""
+    """Empty, 10 kB, not UTF-8: a key that cannot be hashed is no key; the request is served."""
     app = serve(service({"weights": {"two": 50}, "routing": {"key": ["header:x-user", "cookie:u"]}}))
     for key in (b"", b"x" * 10_240, b"\xff\xfe\xfa", "ü".encode() * 5_000):
         for name, value in ((b"x-user", key), (b"cookie", b"u=" + key)):
@@ -288,6 +295,10 @@ def test_whole_numbers_and_their_text_are_one_key(serve: Serve) -> None:
 
 def test_a_key_function_that_raises_costs_no_answer(serve: Serve) -> None:
     """The user's own function may fail: the request is routed at random."""
-    app = serve(service({"weights": {"two": 50}, "routing": {"key": {"transact": "tests.contract.test_headers:key_of"}}}))
+    app = serve(
+        service(
+            {"weights": {"two": 50}, "routing": {"key": {"transact": "tests.contract.test_headers:key_of"}}}
+        )
+    )
     answer = app.post("/transact", {"tx": {"id": "raise"}})
     assert (answer.status_code, marks(answer)["reason"]) == (200, "no_key")

@@ -1,4 +1,4 @@
-"""In Python everything stays as it was: unit tests, self-calls, other services of the class, and stepping aside."""
+"""In Python everything stays as it was: unit tests, self-calls, other services of the class."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ class Base:
 
     @bentoml.api
     async def from_async(self, how: str) -> Any:
-        if how == "self":
-            return await self.coroutine(1)
-        if how == "to_async of sync":
-            return await self.to_async.plain(1)  # type: ignore[attr-defined]
-        if how == "to_async of a context":
-            return await self.to_async.noting(1)  # type: ignore[attr-defined]
         if how == "to_async of a stream":
             return [i async for i in self.to_async.numbers(3)]  # type: ignore[attr-defined]
         if how == "stream":
             return [i async for i in self.async_numbers(3)]
         if how == "to_sync on the loop":
             return self.to_sync.coroutine(1)  # type: ignore[attr-defined]
-        return await bentoml.get_current_service().coroutine(1)
+        awaited = {
+            "self": lambda: self.coroutine(1),
+            "to_async of sync": lambda: self.to_async.plain(1),  # type: ignore[attr-defined]
+            "to_async of a context": lambda: self.to_async.noting(1),  # type: ignore[attr-defined]
+            "current": lambda: bentoml.get_current_service().coroutine(1),
+        }
+        return await awaited[how]()
 
 
 class Two(Base):
@@ -121,7 +121,7 @@ SELF_CALLS = {
 
 @pytest.mark.parametrize("guarded", [False, True])
 def test_a_variants_own_calls_stay_in_it_and_are_no_predictions(guarded: bool, serve: Serve) -> None:
-    """`self.other`, `to_async`, `to_sync` and the current service: same variant, context filled in, counted once."""
+    """`self.other`, `to_async`, `to_sync` and the current service: same variant, counted once."""
     limits = {"two": {"timeout": "20s", "fallback": "champion"}} if guarded else {}
     app = serve(make(variants=limits))
     for who in ("one", "two"):
@@ -207,7 +207,9 @@ def test_it_returns_the_same_object() -> None:
 
 
 @pytest.mark.parametrize("word", ["off", "OFF"])
-def test_rollout_off_leaves_the_service_bare(word: str, monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+def test_rollout_off_leaves_the_service_bare(
+    word: str, monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
     """`BENTO_ROLLOUT=off`: not even a wrong candidate is looked at."""
     monkeypatch.setenv("BENTO_ROLLOUT", word)
     one: Any = bentoml.service(name="bare")(Batching)

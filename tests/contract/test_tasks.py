@@ -72,7 +72,7 @@ VIP = {"x-user": "vip"}
 
 
 def test_submit_says_who_will_answer_when_the_head_has_the_key(serve: Serve) -> None:
-    """Header, cookie and baggage are known at once: all four headers; `/get` says the same, and who answered."""
+    """Header, cookie and baggage are known at once: all four headers; `/get` says the same."""
     for key, headers in (
         ("header:x-user", VIP),
         ("cookie:user", {"cookie": "user=vip"}),

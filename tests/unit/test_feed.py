@@ -66,9 +66,7 @@ def test_many_workers_start_at_once(tmp_path: Path) -> None:
 
     def start(digest: str, revision: int) -> None:
         store = SQLiteStore(path, create=True)
-        commit = open_state(
-            store, NAME, "logistic", RolloutSpec.parse({}), {**DIGESTS, "logistic": digest}
-        )
+        commit = open_state(store, NAME, "logistic", RolloutSpec.parse({}), {**DIGESTS, "logistic": digest})
         assert (commit.revision, commit.state.granted["logistic"]) == (revision, digest)
 
     for revision, digest in enumerate(("1" * 12, "9" * 12), 1):
@@ -94,7 +92,7 @@ def test_a_deployment_between_changes(store: SQLiteStore) -> None:
                 continue
             time.sleep(0.001)
 
-    thread = threading.Thread(target=change)
+    thread = threading.Thread(target=change, daemon=True)
     thread.start()
     for number in range(5):
         digests = {**DIGESTS, "logistic": str(number) * 12}
@@ -112,9 +110,7 @@ def test_an_unknown_champion() -> None:
 
 
 @pytest.mark.parametrize("lose", ["unlink", "write_bytes"])
-def test_it_says_so_once(
-    store: SQLiteStore, lose: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_it_says_so_once(store: SQLiteStore, lose: str, capfd: pytest.CaptureFixture[str]) -> None:
     """While its store is lost a worker serves the last good state, says so once, and says when it is back."""
     feed = Feed(store, opened(store))
     feed.check()
@@ -177,7 +173,7 @@ def test_a_reader_is_not_held_up_by_a_check(store: SQLiteStore) -> None:
     feed.table()
     db = sqlite3.connect(store.path, isolation_level=None)
     db.execute("BEGIN EXCLUSIVE")
-    thread = threading.Thread(target=feed.check)
+    thread = threading.Thread(target=feed.check, daemon=True)
     thread.start()
     began = time.monotonic()
     for _ in range(1000):

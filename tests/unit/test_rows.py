@@ -39,7 +39,9 @@ def test_lists_and_tuples_come_back_as_sent(rows: list[tuple[str, str]]) -> None
 
 
 ARRAYS = hnp.arrays(
-    dtype=st.sampled_from(["float64", "float32", "int64", "uint8", "bool", "<U3", "complex128", "datetime64[s]"]),
+    dtype=st.sampled_from(
+        ["float64", "float32", "int64", "uint8", "bool", "<U3", "complex128", "datetime64[s]"]
+    ),
     shape=hnp.array_shapes(min_dims=1, max_dims=3, max_side=12),
 )
 
@@ -57,10 +59,14 @@ def test_arrays_come_back_as_sent(data: st.DataObject, array: np.ndarray) -> Non
 def test_frames_and_series_come_back_with_their_index(data: st.DataObject, index: list[int]) -> None:
     """Order, columns, dtypes and index (doubles included) are as sent."""
     names = data.draw(st.lists(VARIANTS, min_size=len(index), max_size=len(index)))
-    at = data.draw(st.sampled_from([pd.Index(index), pd.RangeIndex(len(index)), pd.Index(list(map(str, index)))]))
+    at = data.draw(
+        st.sampled_from([pd.Index(index), pd.RangeIndex(len(index)), pd.Index(list(map(str, index)))])
+    )
     columns = {"x": range(len(index)), 3: [str(i) for i in index], "when": pd.Timestamp(0)}
     frame = pd.DataFrame(columns, index=at)
-    pd.testing.assert_frame_equal(split_and_gather(frame, names, frame.index), frame, check_index_type="equiv")
+    pd.testing.assert_frame_equal(
+        split_and_gather(frame, names, frame.index), frame, check_index_type="equiv"
+    )
     pd.testing.assert_series_equal(
         split_and_gather(frame["x"], names, frame.index), frame["x"], check_index_type="equiv"
     )
@@ -74,7 +80,7 @@ def test_a_frame_whose_variants_number_rows_anew_is_numbered_through() -> None:
 
 
 def test_the_champions_way_with_the_index_is_that_of_the_whole() -> None:
-    """The champion keeps the index and the candidate forgets it, or the other way round: the champion's holds."""
+    """The champion keeps the index and the candidate forgets it, or vice versa: the champion's holds."""
     index = pd.Index(["a", "b", "c"])
     keeps = pd.Series([1, 3], index=["a", "c"], name="y")
     forgets = pd.Series([2], name="other")
@@ -139,7 +145,7 @@ def test_the_champions_dtype_wins_when_nothing_is_lost(reference: Any, answer: A
     ],
 )
 def test_what_would_lose_something_does_not_fit(reference: Any, answer: Any) -> None:
-    """Fractions, NaN, overflow, other shapes, text beside numbers: the part is named, and nothing is joined."""
+    """Fractions, NaN, overflow, other shapes, text beside numbers: the part is named, nothing joined."""
     assert gather([(range(len(reference)), reference), ((len(reference),), answer)], 0) == (None, [1])
 
 

@@ -48,7 +48,11 @@ def test_votes(tmp_path: Path) -> None:
         Ballot(tmp_path).vote(proposal, Vote("t1", 1, "too slow", 0.5))
         (tmp_path / "votes" / proposal.id / "junk.json").write_text("[1]")
         votes = Ballot(tmp_path).votes(proposal)
-        assert {token: vote.veto for token, vote in votes.items()} == {"t0": None, "t1": "too slow", "t2": None}
+        assert {token: vote.veto for token, vote in votes.items()} == {
+            "t0": None,
+            "t1": "too slow",
+            "t2": None,
+        }
 
 
 def test_a_vote_that_is_too_late(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def checking(feed: Feed) -> Iterator[None]:
         while not over.wait(worker.CHECK):
             feed.check()
 
-    thread = threading.Thread(target=check)
+    thread = threading.Thread(target=check, daemon=True)
     thread.start()
     yield
     over.set()
@@ -144,7 +144,9 @@ def test_a_folder_in_place_of_the_counter(store: SQLiteStore, feed: Feed) -> Non
     assert feed.table().revision == 4
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"store": "x", "commit": {}}', b"\xff" * 99])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"store": "x", "commit": {}}', b"\xff" * 99]
+)
 def test_a_damaged_copy(store: SQLiteStore, feed: Feed, content: bytes) -> None:
     """A copy that cannot be read costs nothing: the database has the state, and the next check mends the copy."""
     copy = store.place(NAME) / "state.json"
@@ -207,7 +209,9 @@ def test_many_heal_at_once(store: SQLiteStore) -> None:
         ours, done = SQLiteStore(store.path), 0
         until = time.monotonic() + 2
         while time.monotonic() < until:
-            with ours.beacon(NAME).writing() as turn:  # as `commit` does, without waiting for the lost counter
+            with ours.beacon(
+                NAME
+            ).writing() as turn:  # as `commit` does, without waiting for the lost counter
                 newest = ours.read(NAME)
                 assert newest is not None
                 commit = following(newest, percent=newest.revision % 100)
@@ -285,7 +289,7 @@ def test_nobody_closes_the_counter_under_a_reader(store: SQLiteStore, feed: Feed
             if feed.table().revision != 3:
                 failures.append(feed.table())
 
-    threads = [threading.Thread(target=look) for _ in range(3)]
+    threads = [threading.Thread(target=look, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(60):

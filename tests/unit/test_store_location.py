@@ -36,7 +36,15 @@ def test_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite://", "sqlite:///", "sqlite:///:memory:", "/r.db", "r.db", "mysql://u:secret@h/d", "sqlite:///\0"],
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "/r.db",
+        "r.db",
+        "mysql://u:secret@h/d",
+        "sqlite:///\0",
+    ],
 )
 def test_no_store(url: str) -> None:
     """Anything else is refused, saying what to write, and without showing a password."""

@@ -159,7 +159,7 @@ def test_a_file_replaced_in_the_middle_of_a_commit(tmp_path: Path) -> None:
         except StoreUnreachable as error:
             failures.append(error)
 
-    thread = threading.Thread(target=commit)
+    thread = threading.Thread(target=commit, daemon=True)
     thread.start()
     thread.join(0.3)
     other.replace(store.path)

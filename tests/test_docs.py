@@ -1,0 +1,231 @@
+"""README and guide pages say what is true: commands run, names exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from bento_rollout.cli.commands import commands as cli
+from bento_rollout.errors import RolloutError
+from bento_rollout.records import Reason
+from bento_rollout.spec import RESPONSE_HEADERS, BlueGreen, Limits, RolloutSpec, Routing, Shadow
+from bento_rollout.specfile import parse_spec
+from bento_rollout.targets import Target
+from tests.integration.running import Server
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def text_of(name: str) -> str:
+    """The text of a guide page."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def everything() -> str:
+    """All pages."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+# -- the tour ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line behind a prompt, and what the page shows below it; `…` stands for anything."""
+
+    line: str
+    shown: str
+
+    @property
+    def pattern(self) -> str:
+        """What the output must be, whatever the width of its columns."""
+        lines = []
+        for line in self.shown.splitlines():
+            parts = (re.escape(" ".join(part.split())) for part in line.split("…"))
+            lines.append(r"(?:.*\n)*?" if line.strip() == "…" else r"\s?.*\s?".join(parts) + r"\n")
+        return "".join(lines)
+
+    def check(self, output: str) -> None:
+        """Fail unless the page shows this output."""
+        plain = "".join(" ".join(line.split()) + "\n" for line in output.splitlines())
+        assert re.fullmatch(self.pattern, plain), (
+            f"$ {self.line}\n{output}\nis not what the page shows:\n{self.shown}"
+        )
+
+
+def commands_in(block: str) -> Iterator[Command]:
+    """The commands of a console block."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, shown = part.partition("\n")
+        yield Command(line, shown)
+
+
+def test_the_tour(tmp_path: Path) -> None:
+    """Who follows the README's tour, file by file and command by command, sees what it shows."""
+    server: Server | None = None
+    ran = 0
+    try:
+        for language, block in BLOCK.findall(README.read_text(encoding="utf-8")):
+            if (title := re.match(r"# (\w+\.\w+)\n", block)) is not None:
+                (tmp_path / title[1]).write_text(block, encoding="utf-8")
+            for command in commands_in(block) if language == "console" else ():
+                ran += 1
+                if command.line == "bentoml serve service:Greeter &":
+                    server = Server(
+                        "service:Greeter", tmp_path, rollout="greeter", workers=2, cwd=tmp_path
+                    ).ready()
+                else:
+                    assert server is not None
+                    command.check(in_shell(command.line, server, tmp_path))
+    finally:
+        if server is not None:
+            server.stop()
+    assert ran > 10
+
+
+def in_shell(line: str, server: Server, folder: Path) -> str:
+    """What a command prints, in the environment of the tour."""
+    found = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line.replace("localhost:3000", f"127.0.0.1:{server.port}")],
+        cwd=folder,
+        env=server.environment(PATH=found, COLUMNS="200"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"$ {line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_wildcards_are_no_wildcards_for_everything() -> None:
+    """The comparison itself refuses what is not shown."""
+    command = Command("status", "rollout  greeter\n…\nlast line …\n")
+    command.check("rollout    greeter\nmore\nand more\nlast line 5\n")
+    for output in (
+        "rollout other\nmore\nlast line 5\n",
+        "rollout greeter\nmore\n",
+        "rollout greeter\nlast line 5\nmore\n",
+    ):
+        with pytest.raises(AssertionError):
+            command.check(output)
+
+
+# -- blocks in the guide pages ----------------------------------------------------------------------------
+
+PYTHON = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES[1:]
+    for number, (language, block) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+    if language == "python"
+]
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_in_the_guide_runs(block: str, tmp_path: Path) -> None:
+    """Python shown in a guide page runs as a script."""
+    script = tmp_path / "shown.py"
+    script.write_text(block, encoding="utf-8")
+    environ = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    done = subprocess.run(
+        [sys.executable, script], env=environ, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_yaml_in_the_guide_is_valid() -> None:
+    """Every YAML block is a spec that can be used as it stands."""
+    blocks = [
+        block
+        for page in PAGES
+        for language, block in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if language == "yaml"
+    ]
+    assert len(blocks) >= 2
+    for block in blocks:
+        assert parse_spec(block.encode(), "shown").name
+
+
+# -- names ------------------------------------------------------------------------------------------------
+
+MODELS: dict[str, type[BaseModel]] = {
+    "routing.": Routing,
+    "variants.NAME.": Limits,
+    "shadow.NAME.": Shadow,
+    "targets.NAME.": Target,
+    "blue_green.": BlueGreen,
+}
+
+
+def test_every_field_of_the_spec_is_explained() -> None:
+    """Each field stands in a table of docs/spec.md, and the tables name no other."""
+    nested = {f"{prefix}{field}" for prefix, model in MODELS.items() for field in model.model_fields}
+    plain = set(RolloutSpec.model_fields) - {prefix.partition(".")[0] for prefix in MODELS}
+    expected = nested | (plain - {"weights"}) | {"weights.NAME"}
+    rows = re.findall(r"^\| `([\w.]+)` \|", text_of("spec.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(expected)
+
+
+def test_every_verb_is_explained() -> None:
+    """Each command stands in a table, with the options that it has; and no page names another command."""
+    pages = everything()
+    for name, command in cli.commands.items():
+        assert re.search(rf"^\| .*`{name}[ `]", pages, re.MULTILINE), name
+        options = {option for parameter in command.params for option in parameter.opts}
+        for row in re.findall(rf"^\| `{name} ([^`]*)`", pages, re.MULTILINE):
+            assert set(re.findall(r"--[\w-]+", row)) <= options
+    named = set(re.findall(r"bento-rollout ([a-z]+)\b", pages))
+    assert named <= set(cli.commands)
+
+
+def test_every_environment_variable_is_explained() -> None:
+    """Each variable that users may set stands in docs/operations.md, and no page names another."""
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "bento_rollout").rglob("*.py"))
+    internal = {"BENTO_ROLLOUT_PINS", "BENTO_ROLLOUT_BROKEN"}
+    known = set(re.findall(r"\bBENTO_ROLLOUT(?:_[A-Z]+)*\b", code)) - internal
+    told = set(re.findall(r"^\| `(BENTO_ROLLOUT\w*)` \|", text_of("operations.md"), re.MULTILINE))
+    assert told == known
+    assert set(re.findall(r"\bBENTO_ROLLOUT(?:_[A-Z]+)*\b", everything())) <= known
+
+
+def test_reasons_and_headers_are_explained() -> None:
+    """Each reason and each response header stands in a table of docs/rollouts.md."""
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", text_of("rollouts.md"), re.MULTILINE))
+    assert rows >= {reason.value for reason in Reason} | set(RESPONSE_HEADERS)
+
+
+def test_exit_codes_are_explained() -> None:
+    """The exit codes and statuses of all errors stand in docs/operations.md."""
+    rows = set(re.findall(r"^\| (\d) \| (\d+)? \|", text_of("operations.md"), re.MULTILINE))
+    errors: set[type[RolloutError]] = {RolloutError}
+    while more := {sub for error in errors for sub in error.__subclasses__()} - errors:
+        errors |= more
+    assert {(str(error.exit_code), str(error.http_status)) for error in errors} <= rows
+
+
+def test_events_that_are_told_of_are_logged() -> None:
+    """Each event that a page names is one that the code logs."""
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "bento_rollout").rglob("*.py"))
+    told = set(re.findall(r"`((?:rollout|store|variant|worker)\.[a-z_]+)`", everything()))
+    assert told - {"rollout.yaml"}
+    assert {event for event in told - {"rollout.yaml"} if f'"{event}"' not in code} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link leads to a file that is there."""
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
