@@ -78,7 +78,7 @@ class Feed:
             self._install(newest)
 
     def _keep(self) -> None:
-        """Leave the last good state to those who start while the store is gone, if its copy is gone as well."""
+        """Leave the last good state to those who start while the store is gone, when its copy is too."""
         if self._store_id is not None:
             with suppress(OSError):
                 self._beacon.keep(self._commit, self._store_id, QUICK)

@@ -18,12 +18,14 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
     """Return a rollout's state and its live workers: the JSON of ``status --json``."""
     state = commit.state
     target = state.rollback_target()
+    variants = view.variants()
+    candidates = [name for name in variants if name != state.champion]
     return {
         "name": state.name,
         "revision": state.revision,
         "champion": state.champion,
-        "variants": view.variants(),
-        "weights": state.percents,
+        "variants": variants,
+        "weights": {**dict.fromkeys(candidates, 0.0), **state.percents},
         "shadow": state.shadow_percents,
         "standby": state.standby,
         "targets": {name: target.model_dump() for name, target in state.targets.items()},
@@ -31,7 +33,7 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "salt": state.salt,
         "settled": state.is_settled,
         "rollback": None if target is None else {"revision": target.revision, "champion": target.champion},
-        "changed": {
+        "last_change": {
             "time": commit.time,
             "author": commit.author,
             "action": commit.action,

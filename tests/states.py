@@ -87,7 +87,7 @@ def unavailable(what: str) -> None:
 
 @contextmanager
 def mounted(folder: Path, size: str = "1m") -> Iterator[Callable[[str], None]]:
-    """Mount a small file system in memory at a folder; yields a function that mounts it again with options."""
+    """Mount a small file system in memory at a folder; yields what mounts it again with options."""
 
     def mount(options: str) -> bool:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
@@ -119,4 +119,4 @@ def fill(folder: Path) -> None:
 
 def descriptors() -> int:
     """Return how many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -114,12 +114,6 @@ class Inside:
             raise AttributeError(f"there is no endpoint {name!r}")
         return getattr(self._outside, name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the endpoint ``__call__``."""
-        if ACTIVE.get() is None and self._outside is not None:
-            return self._outside(*args, **kwargs)
-        return self.__getattr__("__call__")(*args, **kwargs)
-
 
 class CurrentService:
     """What ``bentoml.get_current_service()`` gives: the instance of the variant whose code asks."""
@@ -134,10 +128,6 @@ class CurrentService:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(_instance(self), name, value)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the endpoint ``__call__``."""
-        return _instance(self)(*args, **kwargs)
 
     @property
     def __class__(self) -> type:

@@ -8,7 +8,9 @@ import inspect
 import json
 import re
 import textwrap
+import time
 import types
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -215,14 +217,36 @@ def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
 
 def _source(cls: type) -> str:
     """Return a class's source; of one that has none (made in a console), its methods' code."""
+    if (known := _sources.get(cls)) is not None:
+        return known
     try:
-        text = textwrap.dedent(inspect.getsource(cls))
-        begin = ast.parse(text).body[0].lineno  # where `class` stands: what decorates it is not what it is
-        return "\n".join(text.splitlines()[begin - 1 :])
+        text = _retried(lambda: _undecorated(textwrap.dedent(inspect.getsource(cls))))
     except (OSError, TypeError, SyntaxError):
         functions = ((name, value) for name, value in sorted(vars(cls).items()) if inspect.isfunction(value))
         codes = [f"{name}:{value.__code__.co_code.hex()}" for name, value in functions]
-        return f"{cls.__module__}.{cls.__qualname__}:{codes}"
+        text = f"{cls.__module__}.{cls.__qualname__}:{codes}"
+    _sources[cls] = text
+    return text
+
+
+_sources: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+"""Each class's source, read once: finding a class parses its whole file."""
+
+
+def _undecorated(text: str) -> str:
+    """Return a class's source from where `class` stands on: what decorates it is not what it is."""
+    begin = ast.parse(text).body[0].lineno
+    return "\n".join(text.splitlines()[begin - 1 :])
+
+
+def _retried(read: Callable[[], str]) -> str:
+    """Read again when Python's parser stumbled: two threads that parse at once trip it up (fixed in 3.12)."""
+    for _ in range(20):
+        try:
+            return read()
+        except SystemError:
+            time.sleep(0.005)
+    return read()
 
 
 def _describe(value: Any) -> str:

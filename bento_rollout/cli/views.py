@@ -41,7 +41,7 @@ def status(facts: Facts) -> list[Block]:
 
 def _state_lines(facts: Facts) -> Iterator[Block]:
     yield Line("rollout", (Cell(facts["name"], "bold"), Cell(f"  revision {facts['revision']}", "cyan")))
-    last = facts.get("changed")
+    last = facts.get("last_change")
     if isinstance(last, Mapping):
         text = f"{last['action']} by {last['author']}, {_when(last['time'])}"
         yield Line(

@@ -165,7 +165,7 @@ class Beacon:
                 raise _unwritable(self._path, error) from None
 
     def keep(self, commit: Commit, store_id: str, patience: float) -> None:
-        """Write a commit that somebody serves by, unless these files know of it: the store may be gone with them.
+        """Write a commit that somebody serves by, unless these files know of it: they may have been lost.
 
         Nothing happens when they cannot be written.
         """

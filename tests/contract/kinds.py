@@ -87,11 +87,12 @@ class Kinds:
 
     @bentoml.api
     def shaped(self, rows: Annotated[np.ndarray, Shape((2, 2)), DType("float32")]) -> np.ndarray:
-        return rows.sum(axis=1)
+        return np.asarray(rows.sum(axis=1))
 
     @bentoml.api
     def frame(self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["a", "b"])]) -> pd.DataFrame:
-        return frame.assign(c=frame["a"] + frame["b"])
+        answer: pd.DataFrame = frame.assign(c=frame["a"] + frame["b"])
+        return answer
 
     @bentoml.api
     def pydantic(self, item: Item, more: list[Item] | None = None) -> Answer:
@@ -239,7 +240,7 @@ def echo(ctx: bentoml.Context) -> str:
 
 
 JSON: dict[str, Any] = {"content-type": "application/json"}
-BOTH = {
+BOTH: dict[str, dict[str, Any]] = {
     "sync": {"path": "/sync", "json": {"x": 3}},
     "coroutine": {"path": "/coroutine", "json": {"x": 3}},
     "generator": {"path": "/generator", "json": {"n": 3}},
@@ -284,7 +285,7 @@ BOTH = {
     "index": {"path": "/", "method": "GET"},
     "ready": {"path": "/readyz", "method": "GET"},
 }
-PLAIN = {
+PLAIN: dict[str, dict[str, Any]] = {
     **BOTH,
     "default": {"path": "/sync", "json": {"x": 3, "factor": 5}},
     "out of bounds": {"path": "/sync", "json": {"x": 3, "factor": 0}},
@@ -314,4 +315,4 @@ PLAIN = {
     "sync stream fails at once": {"path": "/sync_stream_fails", "json": {"after": 0}},
     "sync stream fails later": {"path": "/sync_stream_fails", "json": {"after": 2}},
 }
-CONTEXT = {**BOTH, "background": {"path": "/background", "json": {"x": 3}}}
+CONTEXT: dict[str, dict[str, Any]] = {**BOTH, "background": {"path": "/background", "json": {"x": 3}}}

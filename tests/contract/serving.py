@@ -97,7 +97,8 @@ class Served:
 
     def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         """Send one request and wait for its answer."""
-        return self.run(self.arequest(method, path, **kwargs))
+        answer: httpx.Response = self.run(self.arequest(method, path, **kwargs))
+        return answer
 
     async def arequest(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         """Send one request from the service's own loop."""
@@ -119,7 +120,8 @@ class Served:
         async def send() -> list[httpx.Response]:
             return list(await asyncio.gather(*(self.arequest(**request) for request in requests)))
 
-        return self.run(send())
+        answers: list[httpx.Response] = self.run(send())
+        return answers
 
 
 def forget_metrics() -> None:

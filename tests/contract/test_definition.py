@@ -548,7 +548,7 @@ class Asking:
 
 
 def test_a_dependency_is_replaced_and_registered_beside_the_champions(serve: Serve) -> None:
-    """`bentoml.depends(Qwen)` in place of the champion's is started as `llm@two`; each variant calls its own."""
+    """`bentoml.depends(Qwen)` in place of the champion's is `llm@two`; each variant calls its own."""
     candidate = Variant(attributes={"llm": bentoml.depends(QWEN)})
     wrapped = wrap(candidate, {"routing": {"override_header": True}}, cls=Asking)
     assert {name: dep.on.name for name, dep in wrapped.dependencies.items()} == {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import bentoml
 import pytest
+from pydantic import BaseModel
+from starlette.responses import Response
 
 from bento_rollout import RolloutSpec, Variant, rollout
-from tests.contract.kinds import CONTEXT, PLAIN, Kinds, KindsInContext
-from tests.contract.serving import Served, bare_part, forget_metrics
+from tests.contract.kinds import CONTEXT, PLAIN, Answer, Item, Kinds, KindsInContext
+from tests.contract.serving import Served, bare_part, forget_metrics, marks
 
 SPECS: dict[str, dict[str, Any]] = {
     "champion": {},
@@ -59,10 +62,154 @@ def test_whole_responses_are_those_of_the_bare_service(
     which: str, case: str, who: str, service: Callable[[str, str], Served]
 ) -> None:
     """Status, body and headers are the bare service's, byte for byte, apart from our own headers and ids."""
-    request = {"method": "POST", **(PLAIN if which == "plain" else CONTEXT)[case]}
-    request["headers"] = {"x-say": "hello", **request.get("headers", {})}
+    request: dict[str, Any] = {"method": "POST", **(PLAIN if which == "plain" else CONTEXT)[case]}
+    headers: dict[str, str] = request.get("headers", {})
+    request["headers"] = {"x-say": "hello", **headers}
     expected = service(which, "bare").request(**request)
     forget_metrics()
     answer = service(which, who).request(**request)
     forget_metrics()
     assert bare_part(answer) == bare_part(expected)
+
+
+@pytest.mark.parametrize("which", CLASSES)
+def test_the_openapi_document_and_the_schema_are_those_of_the_bare_service(
+    which: str, service: Callable[[str, str], Served]
+) -> None:
+    """Generated clients and pages see no difference."""
+    bare, wrapped = service(which, "bare").service, service(which, "candidate").service
+    assert wrapped.openapi_spec.asdict() == bare.openapi_spec.asdict()
+    assert json.dumps(wrapped.schema()) == json.dumps(bare.schema())
+
+
+class Called:
+    """The champion."""
+
+    @bentoml.api(route="/")
+    def predict(self, x: int) -> int:
+        return x
+
+
+class Negated(Called):
+    """The candidate."""
+
+    @bentoml.api
+    def predict(self, x: int) -> int:
+        return -x
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_routes_and_path_prefixes_are_the_champions(prefix: str, serve: Callable[..., Served]) -> None:
+    """An endpoint may be the root; with a prefix everything of ours is below it, too."""
+    one: Any = bentoml.service(name="called", path_prefix=prefix)(Called)
+    two = bentoml.service(name="called_two")(Negated)
+    spec = RolloutSpec.parse({"weights": {"two": 100}})
+    app = serve(rollout(champion="one", candidates={"two": two}, spec=spec)(one))
+    answer = app.post(f"{prefix}/", {"x": 3})
+    assert (answer.text, marks(answer)["variant"]) == ("-3", "two")
+    assert app.get(f"{prefix}/rollout/admin/state").status_code == 403  # no token is set
+    assert app.get("/nowhere/rollout/admin/state").status_code == 404
+
+
+class Apart(BaseModel):
+    """The candidate's own class for what the champion calls `Item`."""
+
+    name: str
+    parts: list[int] = []
+
+    def shout(self) -> str:
+        """Only this class can."""
+        return self.name.upper()
+
+
+class Ours:
+    """Takes pydantic models."""
+
+    @bentoml.api
+    def one_of(self, item: Item) -> Answer:
+        return Answer(text=item.name)
+
+    @bentoml.api
+    def many_of(self, items: list[Item]) -> list[str]:
+        return [item.name for item in items]
+
+    @bentoml.api
+    def root_of(self, item: Item, /) -> str:
+        return item.name
+
+
+class Theirs:
+    """Takes the same JSON as classes of its own, and fails on demand."""
+
+    @bentoml.api
+    async def one_of(self, item: Apart) -> Answer:
+        if item.name == "fail":
+            raise RuntimeError
+        return Answer(text=item.shout())
+
+    @bentoml.api
+    def many_of(self, items: list[Apart]) -> list[str]:
+        return [item.shout() for item in items]
+
+    @bentoml.api
+    def root_of(self, item: Apart, /) -> str:
+        return item.shout()
+
+
+def test_a_candidate_gets_its_own_classes_and_the_champion_its_own(serve: Callable[..., Served]) -> None:
+    """Same schema, other pydantic models: each variant's method gets what it declares, in a fallback too."""
+    one: Any = bentoml.service(name="ours")(Ours)
+    two = bentoml.service(name="theirs")(Theirs)
+    spec = {"weights": {"two": 100}, "variants": {"two": {"fallback": "champion"}}}
+    app = serve(rollout(champion="one", candidates={"two": two}, spec=RolloutSpec.parse(spec))(one))
+    assert app.post("/one_of", {"item": {"name": "a"}}).json()["text"] == "A"
+    assert app.post("/many_of", {"items": [{"name": "a"}, {"name": "b"}]}).json() == ["A", "B"]
+    assert app.post("/root_of", {"name": "a"}).text == "A"
+    answer = app.post("/one_of", {"item": {"name": "fail"}})
+    assert (answer.json()["text"], marks(answer)["reason"]) == ("fail", "fallback")
+
+
+class Silent:
+    """A stream without a context."""
+
+    @bentoml.api
+    async def predict(self) -> AsyncGenerator[str, None]:
+        yield "one"
+
+    @bentoml.api
+    def plain(self) -> Any:
+        return Response(b"one", status_code=201)
+
+
+class Speaking:
+    """The same with a context."""
+
+    @bentoml.api
+    async def predict(self, ctx: bentoml.Context) -> AsyncGenerator[str, None]:
+        ctx.response.headers["x-own"] = "yes"
+        ctx.response.set_cookie("own", "yes")
+        ctx.response.status_code = 203
+        yield "two"
+
+    @bentoml.api
+    def plain(self, ctx: bentoml.Context) -> Any:
+        ctx.response.headers["x-own"] = "yes"
+        ctx.response.status_code = 203
+        return Response(b"two", status_code=299)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_context_may_be_on_one_side_only(turned: bool, serve: Callable[..., Served]) -> None:
+    """Status, headers and cookies reach the caller from a candidate with a context and from one without."""
+    classes = (Speaking, Silent) if turned else (Silent, Speaking)
+    one, two = (bentoml.service(name=f"sided_{i}")(cls) for i, cls in enumerate(classes))
+    spec = RolloutSpec.parse({"weights": {"two": 100}})
+    app = serve(rollout(champion="one", candidates={"two": two}, spec=spec)(one))
+    stream, plain = app.post("/predict", {}), app.post("/plain", {})
+    if turned:
+        assert (stream.status_code, plain.status_code, plain.text) == (200, 201, "one")
+    else:
+        assert (stream.status_code, plain.status_code, plain.text) == (203, 203, "two")
+        assert stream.headers["x-own"] == plain.headers["x-own"] == "yes"
+        assert "own=yes" in stream.headers["set-cookie"]
+    assert marks(stream)["variant"] == marks(plain)["variant"] == "two"

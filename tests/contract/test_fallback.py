@@ -173,7 +173,7 @@ def ask(app: Served, endpoint: str, how: str) -> Any:
     return app.post(f"/{endpoint}", {"how": how, "box": [1, 2]}, headers=PIN)
 
 
-ANSWERS = {
+ANSWERS: dict[str, Callable[[str], str]] = {
     "sync": lambda how: f'["one","{how}",1,2,200]',
     "coroutine": lambda how: f'["one","{how}",1,2]',
     "array": lambda how: "[2,3]",

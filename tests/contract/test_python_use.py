@@ -52,7 +52,7 @@ class Base:
 
     @bentoml.api
     def from_sync(self, how: str) -> Any:
-        return {
+        ways: dict[str, Callable[[], Any]] = {
             "self": lambda: self.plain(1),
             "keyword": lambda: self.plain(x=1, factor=5),
             "context": lambda: self.noting(1),
@@ -63,9 +63,10 @@ class Base:
             "current": lambda: bentoml.get_current_service().plain(1),
             "current's name": lambda: bentoml.get_current_service().who,
             "list for an array": lambda: self.total([[1, 2], [3, 4]]),
-            "invalid": lambda: self.plain("text"),  # type: ignore[arg-type]
+            "invalid": lambda: self.plain("text"),
             "kind": lambda: type(bentoml.get_current_service()).__name__,
-        }[how]()
+        }
+        return ways[how]()
 
     @bentoml.api
     async def from_async(self, how: str) -> Any:
@@ -75,7 +76,7 @@ class Base:
             return [i async for i in self.async_numbers(3)]
         if how == "to_sync on the loop":
             return self.to_sync.coroutine(1)  # type: ignore[attr-defined]
-        awaited = {
+        awaited: dict[str, Callable[[], Any]] = {
             "self": lambda: self.coroutine(1),
             "to_async of sync": lambda: self.to_async.plain(1),  # type: ignore[attr-defined]
             "to_async of a context": lambda: self.to_async.noting(1),  # type: ignore[attr-defined]

@@ -54,7 +54,8 @@ class One:
     @bentoml.api
     def frame(self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["user", "x"])]) -> pd.DataFrame:
         CALLS.append((self.who, list(frame["x"])))
-        return pd.DataFrame({"x": frame["x"] * 2, "who": self.who}, index=frame.index)
+        answer: pd.DataFrame = pd.DataFrame({"x": frame["x"] * 2, "who": self.who}, index=frame.index)
+        return answer
 
     @bentoml.api
     async def total(self, rows: list[Row]) -> int:
@@ -79,9 +80,8 @@ class Two(One):
             raise InvalidArgument("your fault")
         if how == "sleep":
             time.sleep(3)
-        return {"few": answer[1:], "none": None, "numbers": [1] * len(rows), "dict": {"a": 1}}.get(
-            how, answer
-        )
+        wrong = {"few": answer[1:], "none": None, "numbers": [1] * len(rows), "dict": {"a": 1}}
+        return wrong.get(how, answer)  # type: ignore[no-any-return]  # on purpose
 
     @bentoml.api
     def array(self, ids: list[str], values: np.ndarray, scale: float = 1.0) -> np.ndarray:
@@ -100,7 +100,8 @@ class Two(One):
     @bentoml.api
     def frame(self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["user", "x"])]) -> pd.DataFrame:
         CALLS.append((self.who, list(frame["x"])))
-        return pd.DataFrame({"who": self.who, "x": frame["x"] * 2.0}, index=frame.index)
+        answer: pd.DataFrame = pd.DataFrame({"who": self.who, "x": frame["x"] * 2.0}, index=frame.index)
+        return answer
 
 
 def start(serve: Serve, key: dict[str, str], **more: Any) -> Served:

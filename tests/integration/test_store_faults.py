@@ -1,4 +1,4 @@
-"""What happens to state when the disk, the files or another process misbehave: it goes on, and says so once."""
+"""State when the disk, the files or another process misbehave: serving goes on, and says so once."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def said(capfd: pytest.CaptureFixture[str], event: str) -> list[dict[str, object
 
 
 def test_full_disk(small: Mounted, capfd: pytest.CaptureFixture[str]) -> None:
-    """On a full disk changes are refused with exit 4 and a hint, serving goes on; with space they work again."""
+    """On a full disk changes are refused with exit 4 and a hint; with space they work again."""
     folder, _ = small
     store = store_at(folder / "rollouts.db", 3)
     feed = following_feed(store)
@@ -215,7 +215,7 @@ DAMAGES = [truncate, empty, header, delete, garbage, holes, another, foreign, fo
 def test_damaged_while_serving(
     followed: tuple[Path, Feed], damage: Callable[[Path], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A damaged store never stops serving: changes answer exit 4, the log says so once, nothing is recreated."""
+    """A damaged store stops no request: changes answer exit 4, the log says so once, nothing is made anew."""
     path, feed = followed
     spare = path.read_bytes()
     damage(path)
@@ -270,7 +270,7 @@ def grow_from(backup: bytes, path: Path) -> Commit:
 def test_everything_deleted_while_serving(
     followed: tuple[Path, Feed], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """When the store and all that lies beside it vanish, the worker serves on, and so do those who start now."""
+    """When the store and all beside it vanish, the worker serves on, and so do those who start now."""
     path, feed = followed
     path.unlink()
     shutil.rmtree(SQLiteStore(path).folder)
@@ -287,7 +287,7 @@ def test_everything_deleted_while_serving(
 
 
 def test_the_whole_home_goes_back(followed: tuple[Path, Feed], tmp_path: Path) -> None:
-    """A home that was restored from an older backup, copies and all, is refused while a worker knows better."""
+    """A home that was restored from an older backup, copies and all, is refused: a worker knows better."""
     path, feed = followed
     place = SQLiteStore(path).folder
     shutil.copy(path, tmp_path / "backup")
@@ -304,7 +304,7 @@ def test_the_whole_home_goes_back(followed: tuple[Path, Feed], tmp_path: Path) -
 
 
 def test_replaced_by_the_same_store(followed: tuple[Path, Feed]) -> None:
-    """A store that was moved away and copied back is the same store: nothing is refused, nothing is missed."""
+    """A store that was moved away and copied back is the same store: nothing is refused or missed."""
     path, feed = followed
     shutil.copy(path, path.with_name("copy"))
     path.unlink()
@@ -350,7 +350,7 @@ def stopped() -> Iterator[Callable[..., int]]:
 
 
 def test_stopped_while_it_commits(followed: tuple[Path, Feed], stopped: Callable[..., int]) -> None:
-    """A stopped process that holds the right to commit is named by its pid within the patience; serving goes on."""
+    """A stopped process that holds the right to commit is named by its pid within the patience."""
     path, feed = followed
     pid = stopped(_hold_right_to_commit, path)
     began = time.monotonic()
@@ -377,7 +377,7 @@ def commit_or_none(path: Path, feed: Feed) -> Commit | None:
 def test_stopped_with_the_database(
     followed: tuple[Path, Feed], stopped: Callable[..., int], how: str
 ) -> None:
-    """A stopped process that has the database locked costs a clear error within the patience, and no request."""
+    """A stopped process that locks the database costs a clear error within the patience, and no request."""
     path, feed = followed
     stopped(_hold_database, path, how)
     began = time.monotonic()
@@ -463,7 +463,7 @@ def test_no_descriptor_leaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(RolloutError):
             open_rollout("unknown").pause()
         if turn % 5 == 0:
-            os.replace(shutil.copy(counter, counter.with_name("copy")), counter)
+            Path(shutil.copy(counter, counter.with_name("copy"))).replace(counter)
         feed.table()
         feed.check()
 

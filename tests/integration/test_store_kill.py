@@ -1,4 +1,4 @@
-"""``kill -9`` at every system call of a commit: the old state or the new one, whole, and everything goes on."""
+"""``kill -9`` at every system call of a commit: the old state or the new one, whole, and all goes on."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Commits:
 
 
 def _check(path: Path, feed: Feed, before: int) -> tuple[bool, bool]:
-    """After a kill there is a whole state, and the beacon heals; whether it was the new one, and published."""
+    """After a kill the state is whole and the beacon heals; whether it was the new one, and published."""
     beacon = SQLiteStore(path).beacon(NAME)
     published = beacon.revision_in(beacon.token()) == before + 1
     newest = SQLiteStore(path).read(NAME)
@@ -100,7 +100,7 @@ def _check(path: Path, feed: Feed, before: int) -> tuple[bool, bool]:
 
 
 def test_kill_at_every_call_of_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever an operator's command is killed, the store has the old state or the new one, and the next works."""
+    """Whenever an operator's command is killed, the store has the old or the new state; the next works."""
     path = tmp_path / "rollouts.db"
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{path}")
     monkeypatch.setenv("BENTO_ROLLOUT_SINGLE_REPLICA", "1")

@@ -196,7 +196,7 @@ def test_waiting_flip(door: Door, join: Callable[..., Presence]) -> None:
     assert quick == [200, 200]
     assert set(flips) == {409}
     assert took < 1.5
-    assert door.state()["weights"] == {}
+    assert door.state()["weights"] == {"boosted": 0.0, "forest": 0.0}
 
 
 # -- the document --------------------------------------------------------------------------------------------

@@ -300,7 +300,7 @@ def test_repair(say: Say, ask: Callable[..., Any], store: SQLiteStore) -> None:
     code, out, _ = say("doctor", "--repair", "--json")
     assert code == 0
     assert any("aside" in text for text in json.loads(out)["repaired"])
-    assert ask("status", "screening")["weights"] == {"boosted": 5.0}
+    assert ask("status", "screening")["weights"] == {"boosted": 5.0, "forest": 0.0}
     assert examine()["store"]["problem"] is None
 
 

@@ -212,7 +212,7 @@ def test_watch_in_a_pipe(store: SQLiteStore) -> None:
         assert read_line(process)["revision"] == 1
         time.sleep(1.5)
         main(["weight", "screening", "boosted=5"])
-        assert read_line(process)["weights"] == {"boosted": 5.0}
+        assert read_line(process)["weights"] == {"boosted": 5.0, "forest": 0.0}
         moved = store.path.with_name("moved")
         store.path.rename(moved)
         assert "gone" in read_line(process)["store"]["problem"]

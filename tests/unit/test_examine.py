@@ -100,7 +100,7 @@ DAMAGES = [delete, empty, truncate, garbage, holes, rewind, another, foreign, on
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_repair(store: SQLiteStore, feed: Feed, damage: Callable[[SQLiteStore], None]) -> None:
-    """Whatever became of a store, its rollouts go on from their last good state, and running workers follow."""
+    """Whatever became of a store, its rollouts go on from their last good state; running workers follow."""
     damage(store)
     feed.table()
     last = feed.commit
@@ -136,7 +136,7 @@ def test_what_was_there_is_kept(store: SQLiteStore, damage: Callable[[SQLiteStor
 
 
 def test_the_history_is_saved(store: SQLiteStore) -> None:
-    """What can still be read of the history is in the new store, so that `undo` and rollbacks further back work."""
+    """What can still be read of the history is in the new store: `undo` and rollbacks further back work."""
     before = list(store.history(NAME))
     rewind(store)
     repair()
@@ -177,7 +177,7 @@ def test_a_locked_store_is_left_alone(store: SQLiteStore, monkeypatch: pytest.Mo
 
 
 def test_nothing_to_repair_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no store, or a file that is none and no copies, nothing is made and nothing is put aside."""
+    """Where there is no store, or a file that is none and no copies, nothing is made or put aside."""
     path = tmp_path / "rollouts.db"
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{path}")
     with pytest.raises(StoreUnreachable, match="there is no store"):
@@ -202,7 +202,7 @@ def test_a_damaged_copy_beside_a_damaged_store(store: SQLiteStore, feed: Feed) -
 
 
 def test_it_goes_beyond_what_anybody_saw(store: SQLiteStore) -> None:
-    """The new revision is newer than any that a worker serves, even when only an older state could be saved."""
+    """The new revision is newer than any that a worker serves, even when only an older state was saved."""
     presence = Presence(store.place(NAME))
     presence.write(Card(presence.token, os.getpid(), 1, "Screening", 40))
     presence.join()
@@ -215,7 +215,7 @@ def test_it_goes_beyond_what_anybody_saw(store: SQLiteStore) -> None:
 
 
 def test_an_old_journal_does_not_reach_the_new_store(store: SQLiteStore) -> None:
-    """A journal that lies beside a damaged store is gone from there: nothing is rolled back into the new one."""
+    """A journal that lay beside a damaged store is gone: nothing is rolled back into the new one."""
     copy = store.path.with_name("copy")
     db = sqlite3.connect(store.path, isolation_level=None)
     db.execute("PRAGMA cache_size = 1")
@@ -234,7 +234,7 @@ def test_an_old_journal_does_not_reach_the_new_store(store: SQLiteStore) -> None
 
 
 def test_commits_and_repair_at_once(store: SQLiteStore) -> None:
-    """Nobody's acknowledged change is lost by a repair that happens meanwhile; two repairs at once are one."""
+    """No acknowledged change is lost by a repair that happens meanwhile; two repairs at once are one."""
     over, acknowledged = fork.Event(), fork.Value("i", 0)
 
     def change() -> None:

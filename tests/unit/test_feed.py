@@ -51,7 +51,7 @@ def test_it_never_goes_back(store: SQLiteStore) -> None:
 
 
 def test_the_spec_seeds_once(tmp_path: Path) -> None:
-    """The first start seeds the rollout from the spec; later starts find the state, whatever the spec says."""
+    """The first start seeds the rollout from the spec; later starts find the state, whatever it says."""
     store = SQLiteStore(tmp_path / "rollouts.db", create=True)
     first = opened(store, weights={"boosted": 10})
     assert (first.revision, first.author, first.action) == (1, "spec", "seed")
@@ -104,7 +104,7 @@ def test_a_deployment_between_changes(store: SQLiteStore) -> None:
 
 def test_an_unknown_champion() -> None:
     """A state whose champion the service does not have is refused, naming both ways out."""
-    with pytest.raises(InvalidSpec, match="champion='logistic'.*retire screening logistic --in-favour-of"):
+    with pytest.raises(InvalidSpec, match=r"champion='logistic'.*retire screening logistic --in-favour-of"):
         check_champion(seed().state, {"boosted": "x"})
     check_champion(seed().state, DIGESTS)
 

@@ -171,7 +171,7 @@ def test_it_is_known_how_it_went(tmp_path: Path) -> None:
 
 
 def test_old_claims_are_forgotten_and_not_given_again(tmp_path: Path) -> None:
-    """Only the newest flips are kept, and a worker that comes late does not run the hooks of a forgotten one."""
+    """Only the newest flips are kept; who comes late does not run the hooks of a forgotten one."""
     ballot = Ballot(tmp_path)
     (tmp_path / "after").mkdir()
     (tmp_path / "after" / "junk.claim").touch()

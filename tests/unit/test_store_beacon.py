@@ -148,7 +148,7 @@ def test_a_folder_in_place_of_the_counter(store: SQLiteStore, feed: Feed) -> Non
     "content", [b"", b"{", b"[]", b"null", b'{"store": "x", "commit": {}}', b"\xff" * 99]
 )
 def test_a_damaged_copy(store: SQLiteStore, feed: Feed, content: bytes) -> None:
-    """A copy that cannot be read costs nothing: the database has the state, and the next check mends the copy."""
+    """A copy that cannot be read costs nothing: the database has the state, and a check mends the copy."""
     copy = store.place(NAME) / "state.json"
     copy.write_bytes(content)
     store.beacon(NAME).poke()
@@ -161,7 +161,7 @@ def test_a_damaged_copy(store: SQLiteStore, feed: Feed, content: bytes) -> None:
 
 
 def test_an_older_copy_than_the_counter(store: SQLiteStore, feed: Feed) -> None:
-    """A reader that sees the new counter and an old copy goes to the database: it never serves the older state."""
+    """A reader that sees the new counter and an old copy goes to the database, and serves the new state."""
     copy = store.place(NAME) / "state.json"
     old = copy.read_bytes()
     for revision in range(4, 10):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_pod_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert status["revision"] == 3
     shown = {key: status["store"][key] for key in ("kind", "durable", "binds")}
     assert shown == {"kind": "sqlite", "durable": False, "binds": "host"}
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: rollout.set_weights({"boosted": 50}),
         rollout.rollback,
         rollout.pause,
@@ -80,7 +81,8 @@ def test_a_pod_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         lambda: rollout.retire("boosted", in_favour_of="logistic"),
         lambda: rollout.target("boosted", keys=["u1"]),
         rollout.undo,
-    ):
+    )
+    for change in changes:
         with pytest.raises(NotDurable, match="one pod of unknown many") as caught:
             change()
         assert (caught.value.exit_code, caught.value.http_status) == (1, 409)
@@ -92,7 +94,7 @@ def test_a_pod_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("mark", ["container=podman", "/run/.containerenv"])
 def test_a_container_forgets(tmp_path: Path, mark: str) -> None:
-    """In a container a store is durable only on a file system that outlives it: a volume, not the container's own."""
+    """In a container a store is durable only on what outlives it: a volume, not the container's own files."""
     program = (
         "import sys; from bento_rollout.store.location import locate\n"
         "for path in sys.argv[1:]:\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -129,7 +130,7 @@ def test_a_started_program_does_not_keep_it_alive(tmp_path: Path) -> None:
 
 
 def test_two_in_one_process(tmp_path: Path) -> None:
-    """Two joiners of one process, as two services in one test, are two workers; one leaves without the other."""
+    """Two joiners of one process are two workers, and one leaves without the other."""
     first, second = Presence(tmp_path), Presence(tmp_path)
     for number, presence in enumerate((second, first), 1):
         presence.write(card(presence, number))
@@ -195,10 +196,14 @@ def test_asking_does_not_make_or_take(tmp_path: Path) -> None:
     assert try_lock(tmp_path / "lock") is None
     os.close(fd)
     assert not is_locked(tmp_path / "lock")
+    asking = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)  # somebody asks at the same moment
+    assert not is_locked(tmp_path / "lock")
+    os.close(asking)
 
 
 def test_readers_and_joiners_race(tmp_path: Path) -> None:
-    """Readers that look all the time never steal or remove the lock of one who joins, and never miss a living one."""
+    """Readers that look all the time never steal or remove the lock of a joiner, nor miss a living one."""
     over = tmp_path / "over"
 
     def look() -> None:

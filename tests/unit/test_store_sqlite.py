@@ -1,9 +1,12 @@
-"""The SQLite store: made once, never made anew, refused when it is not ours, and never wrong about its locks."""
+"""The SQLite store: made once, never made anew, refused when it is not ours, right about its locks."""
 
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from bento_rollout.feed import Feed
 from bento_rollout.operations import open_rollout
 from bento_rollout.store.database import SCHEMA
 from bento_rollout.store.sqlite import SQLiteStore
-from tests.states import NAME, finish, following, grow, seed, started, store_at
+from tests.states import NAME, following, grow, seed, store_at
 
 
 def test_only_a_service_makes_a_store(tmp_path: Path) -> None:
@@ -37,7 +40,7 @@ def test_a_store_is_made_once(tmp_path: Path) -> None:
 
 
 def test_a_lost_store_is_not_made_anew(tmp_path: Path) -> None:
-    """While a last good copy lies beside it, nobody makes an empty store in place of one that is gone or empty."""
+    """While a last good copy lies beside it, nobody makes a store in place of one that is gone or empty."""
     store = store_at(tmp_path / "rollouts.db", 3)
     for lose, state in ((store.path.unlink, "gone"), (store.path.touch, "empty")):
         lose()
@@ -52,10 +55,11 @@ def test_newer_schema(tmp_path: Path) -> None:
         db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     db.close()
     data = store.path.read_bytes()
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: store.read(NAME),
         lambda: SQLiteStore(store.path, create=True).commit(seed(), after=0),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(StoreUnreachable, match="use a newer bento_rollout"):
             attempt()
     assert store.path.read_bytes() == data
@@ -118,18 +122,18 @@ def test_a_path_that_cannot_be(tmp_path: Path, path: str) -> None:
 
 
 def test_reading_keeps_the_locks_of_others_in_this_process(tmp_path: Path) -> None:
-    """While one thread is in a transaction, looks by other threads of its process do not open it to other processes.
+    """While one thread is in a transaction, looks by its process do not let other processes into it.
 
     Closing any descriptor of a file drops all POSIX locks that a process has on it, SQLite's included.
     """
     store = store_at(tmp_path / "rollouts.db", 2)
     feed = Feed(SQLiteStore(store.path), seed())
 
-    def attempt() -> None:
-        db = sqlite3.connect(store.path, timeout=0, isolation_level=None)
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            db.execute("BEGIN IMMEDIATE")
-
+    program = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+        "try: db.execute('BEGIN IMMEDIATE')\n"
+        "except sqlite3.OperationalError as error: print(error)"
+    )  # not forked: a fork would know of this process's transaction without the kernel's lock
     db = sqlite3.connect(store.path, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     for look in (
@@ -139,7 +143,8 @@ def test_reading_keeps_the_locks_of_others_in_this_process(tmp_path: Path) -> No
         feed.table,
     ):
         look()
-        finish(started(attempt))
+        attempt = [sys.executable, "-S", "-c", program, str(store.path)]
+        assert "locked" in subprocess.run(attempt, capture_output=True, text=True, check=True).stdout
     db.execute("COMMIT")
     db.close()
 
@@ -173,7 +178,7 @@ def test_a_file_replaced_in_the_middle_of_a_commit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["rollback", "retire", "set_weights", "pause"])
 def test_a_verb_changes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-    """A change appends one revision to its own rollout; every other row and every other rollout stay as they were."""
+    """A change appends one revision to its rollout; all other rows and other rollouts stay as they were."""
     store = store_at(tmp_path / "rollouts.db", 4)
     grow(store, 3, "other")
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{store.path}")

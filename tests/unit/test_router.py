@@ -1,0 +1,284 @@
+"""The router over runners that are no services: who is asked, who answers, and what is observed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bento_rollout.feed import Feed
+from bento_rollout.opening import open_state
+from bento_rollout.records import Observation, Outcome, Plan, Reason
+from bento_rollout.router import Call, Cancelled, Late, Router, Unavailable
+from bento_rollout.spec import RolloutSpec
+from bento_rollout.store.sqlite import SQLiteStore
+
+ENDPOINTS = ("predict", "explain")
+
+
+class Local:
+    """A runner that calls a function in this process."""
+
+    def __init__(
+        self, name: str, answer: Any = None, *, ready: bool = True, offers: Sequence[str] = ENDPOINTS
+    ) -> None:
+        self.name, self.answer, self.ready, self._offers = name, answer, ready, offers
+        self.calls = 0
+
+    def offers(self, endpoint: str) -> bool:
+        """Whether it has the endpoint."""
+        return endpoint in self._offers
+
+    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Answer, or do what the test asks for."""
+        self.calls += 1
+        return await self.answer(*args) if callable(self.answer) else self.name
+
+    async def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Stream the answer's items."""
+        self.calls += 1
+        if callable(self.answer):
+            async for item in self.answer(*args):
+                yield item
+        else:
+            yield self.name
+
+
+class Facts:
+    """Keeps observations."""
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+
+    def offer(self, fact: Observation) -> None:
+        """Keep one."""
+        self.seen.append(fact)
+
+
+class ClientError(Exception):
+    """The caller's fault."""
+
+
+def plainly(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
+    """Start work that has no response to hold back."""
+    return asyncio.ensure_future(work), lambda: None
+
+
+async def as_it_is(value: Any, variant: str) -> Any:
+    """Change nothing."""
+    return value
+
+
+class Bench:
+    """A router with its runners and facts."""
+
+    def __init__(self, folder: Path, one: Local, *others: Local, granted: Any = None, **spec: Any) -> None:
+        self.runners = {runner.name: runner for runner in (one, *others)}
+        digests = dict.fromkeys(self.runners, "d")
+        store = SQLiteStore(folder / "s.db", create=True)
+        parsed = RolloutSpec.parse({"name": "bench", **spec})
+        commit = open_state(store, "bench", one.name, parsed, digests)
+        self.facts = Facts()
+        now = {**digests, **(granted or {})}
+        self.router = Router(
+            Feed(store, commit),
+            self.runners,
+            parsed,
+            self.facts,
+            lambda error: isinstance(error, ClientError),
+            plainly,
+            now,
+        )
+
+    def ask(self, *args: Any, endpoint: str = "predict", key: object = None) -> tuple[Any, Plan]:
+        """Plan and run one call; return the answer and who gave it."""
+        call = Call(endpoint, "id")
+
+        async def work() -> Any:
+            return await self.router.call(call, self.router.plan(call, key), args, {}, as_it_is)
+
+        return asyncio.run(work()), call.plans[0]
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        """Return what was observed."""
+        return [(fact.variant, fact.outcome) for fact in self.facts.seen]
+
+
+ALL_TWO: dict[str, Any] = {"weights": {"two": 100}}
+GUARDED: dict[str, Any] = {**ALL_TWO, "variants": {"two": {"timeout": 0.05, "fallback": "champion"}}}
+
+
+async def bug(*args: Any) -> Any:
+    """Fail."""
+    raise RuntimeError
+
+
+async def hang(*args: Any) -> Any:
+    """Never answer."""
+    await asyncio.sleep(20)
+
+
+async def cancel(*args: Any) -> Any:
+    """Cancel oneself."""
+    raise asyncio.CancelledError
+
+
+async def refuse(*args: Any) -> Any:
+    """Blame the caller."""
+    raise ClientError
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(bug, Outcome.ERROR), (hang, Outcome.TIMEOUT), (cancel, Outcome.ERROR)]
+)
+def test_the_champion_answers_for_a_candidate_that_fails(
+    answer: Any, outcome: Outcome, tmp_path: Path
+) -> None:
+    """One observation each: the failure is the candidate's, the answer the champion's."""
+    bench = Bench(tmp_path, Local("one"), Local("two", answer), **GUARDED)
+    assert bench.ask() == ("one", Plan("one", 1, Reason.FALLBACK))
+    assert bench.outcomes() == [("two", outcome), ("one", Outcome.OK)]
+
+
+def test_a_client_error_is_an_answer(tmp_path: Path) -> None:
+    """No fallback for what is the caller's fault."""
+    bench = Bench(tmp_path, Local("one"), Local("two", refuse), **GUARDED)
+    with pytest.raises(ClientError):
+        bench.ask()
+    assert bench.outcomes() == [("two", Outcome.CLIENT_ERROR)]
+
+
+@pytest.mark.parametrize(("answer", "error"), [(bug, RuntimeError), (hang, Late), (cancel, Cancelled)])
+def test_without_fallback_the_error_is_the_callers(
+    answer: Any, error: type[Exception], tmp_path: Path
+) -> None:
+    """As the variant raised it; a late one is `Late`."""
+    bench = Bench(
+        tmp_path, Local("one"), Local("two", answer), **ALL_TWO, variants={"two": {"timeout": 0.05}}
+    )
+    with pytest.raises(error):
+        bench.ask()
+
+
+def test_the_champions_input_is_not_what_the_candidate_made_of_it(tmp_path: Path) -> None:
+    """The candidate spoils a list before it fails."""
+
+    async def spoil(rows: list[int]) -> None:
+        rows.clear()
+        raise RuntimeError
+
+    async def count(rows: list[int]) -> int:
+        return len(rows)
+
+    bench = Bench(tmp_path, Local("one", count), Local("two", spoil), **GUARDED)
+    assert bench.ask([1, 2])[0] == 2
+
+
+def test_who_stands_in_when_the_champion_cannot(tmp_path: Path) -> None:
+    """A candidate that is not ready is `unavailable`; with nobody ready the caller is told."""
+    bench = Bench(tmp_path, Local("one"), Local("two", ready=False), **ALL_TWO)
+    assert bench.ask()[1].reason is Reason.UNAVAILABLE
+    bench.runners["one"].ready = False
+    with pytest.raises(Unavailable):
+        bench.ask()
+    assert bench.outcomes()[-1] == ("one", Outcome.UNAVAILABLE)
+
+
+def test_traffic_is_granted_to_a_digest(tmp_path: Path) -> None:
+    """A candidate whose code is another one than the state's is not trusted with its weight."""
+    bench = Bench(tmp_path, Local("one"), Local("two"), granted={"two": "another"}, **ALL_TWO)
+    answer, plan = bench.ask()
+    assert (answer, plan.variant, plan.reason) == ("one", "one", Reason.UNAVAILABLE)
+    assert bench.runners["two"].calls == 0
+
+
+def test_an_endpoint_that_is_not_routed_is_answered_by_who_offers_it(tmp_path: Path) -> None:
+    """The champion, or the decorated service where a new champion does not have the endpoint."""
+    two = Local("two", offers=["predict"])
+    bench = Bench(tmp_path, Local("one"), two, **ALL_TWO, endpoints=["predict"])
+    assert bench.ask()[1].variant == "two"
+    assert bench.ask(endpoint="explain")[1] == Plan("one", 1, Reason.DEFAULT)
+
+
+def test_keys_stick_and_odd_ones_are_drawn(tmp_path: Path) -> None:
+    """The same key gets the same variant; one that cannot be hashed gets any."""
+    bench = Bench(tmp_path, Local("one"), Local("two"), weights={"two": 50})
+    for key in ("a", "b", "c", 7):
+        assert len({bench.ask(key=key)[1].variant for _ in range(5)}) == 1
+    assert {bench.ask(key=[])[1].variant for _ in range(60)} == {"one", "two"}
+    assert bench.ask(key=float("nan"))[1].reason is Reason.NO_KEY
+
+
+def items_of(bench: Bench, *args: Any) -> tuple[list[Any], Plan]:
+    """Stream one call to its end."""
+    call = Call("predict", "id")
+
+    async def work() -> list[Any]:
+        return [item async for item in bench.router.stream(call, bench.router.plan(call), args, {})]
+
+    return asyncio.run(work()), call.plans[0]
+
+
+def streaming(*steps: Any) -> Callable[..., AsyncGenerator[Any, None]]:
+    """Return a stream of values; a function among them is awaited."""
+
+    async def stream(*args: Any) -> AsyncGenerator[Any, None]:
+        for step in steps:
+            if callable(step):
+                await step()
+            else:
+                yield step
+
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("steps", "items", "outcomes"),
+    [
+        ([1, 2], [1, 2], [("two", Outcome.OK)]),
+        ([], [], [("two", Outcome.OK)]),
+        ([bug], ["one"], [("two", Outcome.ERROR), ("one", Outcome.OK)]),
+        ([hang], ["one"], [("two", Outcome.TIMEOUT), ("one", Outcome.OK)]),
+        ([cancel], ["one"], [("two", Outcome.ERROR), ("one", Outcome.OK)]),
+    ],
+)
+def test_a_stream_falls_back_before_its_first_item(
+    steps: Any, items: list[Any], outcomes: Any, tmp_path: Path
+) -> None:
+    """One observation for each run, whatever its length."""
+    bench = Bench(tmp_path, Local("one"), Local("two", streaming(*steps)), **GUARDED)
+    assert items_of(bench)[0] == items
+    assert bench.outcomes() == outcomes
+
+
+def test_a_stream_that_fails_later_is_observed_once(tmp_path: Path) -> None:
+    """Its error is the caller's; the fact is the stream's end, with the time to its first item."""
+    bench = Bench(tmp_path, Local("one"), Local("two", streaming(1, bug)), **GUARDED)
+    with pytest.raises(RuntimeError):
+        items_of(bench)
+    assert bench.outcomes() == [("two", Outcome.ERROR)]
+
+
+def test_a_stream_that_is_closed_early_is_disconnected(tmp_path: Path) -> None:
+    """Whether it was closed or its reader was cancelled."""
+    bench = Bench(tmp_path, Local("one", streaming(1, hang)))
+
+    async def leave(*, cancelling: bool) -> None:
+        call = Call("predict", "id")
+        items = bench.router.stream(call, bench.router.plan(call), (), {})
+        await items.__anext__()
+        if cancelling:
+            waiting = asyncio.ensure_future(items.__anext__())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        await items.aclose()
+
+    asyncio.run(leave(cancelling=False))
+    asyncio.run(leave(cancelling=True))
+    assert bench.outcomes() == [("one", Outcome.DISCONNECTED)] * 2
