@@ -3,100 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from .assignment import Table, normal_key
+from .calls import (
+    END,
+    Call,
+    Finish,
+    Isolate,
+    Offer,
+    Runner,
+    Sink,
+    Unavailable,
+    closed,
+    copied,
+    next_of,
+    within,
+)
 from .errors import InvalidKey
 from .feed import Feed
 from .records import Observation, Outcome, Plan, Reason
 from .spec import FULL, RolloutSpec
 
-__all__ = ["Call", "Late", "Router", "Runner", "Sink", "Unavailable", "copied", "quiet_key"]
-
-T = TypeVar("T")
+__all__ = ["Router", "quiet_key"]
 
 _random_bucket = random.Random().randrange  # noqa: S311 - routing needs no secret
 
 
-class Unavailable(Exception):
-    """No variant can answer in this worker now."""
+class Ready(Collection[str]):
+    """The variants that may answer here and now; asked about one at a time, so nothing is listed."""
 
+    __slots__ = ("_held", "_runners")
 
-class Late(TimeoutError):
-    """A variant did not answer within its own time limit."""
+    def __init__(self, runners: Mapping[str, Runner], held: frozenset[str]) -> None:
+        self._runners, self._held = runners, held
 
+    def __contains__(self, name: object) -> bool:
+        runner = self._runners.get(name)  # type: ignore[call-overload]  # whatever is asked, it is a name
+        return runner is not None and runner.ready and name not in self._held
 
-class Cancelled(Exception):
-    """A variant cancelled its own call, which nobody had asked it to do: an error like another."""
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._runners if name in self)
 
-
-class Runner(Protocol):
-    """Where a variant's code runs: in this worker, in a process beside it, in a service, at a URL."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can answer now."""
-
-    def offers(self, endpoint: str) -> bool:
-        """Whether it can stand in for the champion at an endpoint."""
-
-    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run an endpoint and return its answer, or raise what it raised."""
-
-    def stream(
-        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> AsyncGenerator[Any, None]:
-        """Run a streaming endpoint; the items as they come."""
-
-
-Isolate = Callable[[Coroutine[Any, Any, Any]], tuple["asyncio.Task[Any]", Callable[[], None]]]
-"""Starts work whose effects on the response are held back; the second value lets them through."""
-
-Finish = Callable[[Any, str], Awaitable[Any]]
-"""Turns a variant's answer, and the variant's name, into what goes out."""
-
-Offer = Callable[[Observation], None]
-
-
-class Sink(Protocol):
-    """Takes a fact at once, or drops and counts it; never blocks, never raises."""
-
-    def offer(self, fact: Observation) -> None:
-        """Take a fact."""
-
-
-@dataclass(slots=True)
-class Call:
-    """One request on its way: its id, who asked for what, and who answered in the end.
-
-    Attributes:
-        endpoint: the endpoint's name.
-        prediction_id: UUIDv7.
-        pinned: the variant that the caller asked for.
-        header: looks up a request header.
-        plans: who answered: one plan, or one for each row.
-        taken: whether the endpoint has begun.
-        early: the plan that was made before the call, from the request's head (tasks).
-        task_id: the task that this call is the work of.
-        gone: asks whether the caller has left.
-        response: what a candidate's context says of a response that BentoML would not ask about.
-    """
-
-    endpoint: str
-    prediction_id: str = ""
-    pinned: str | None = None
-    header: Callable[[str], str | None] | None = None
-    plans: tuple[Plan, ...] = ()
-    taken: bool = False
-    early: Plan | None = None
-    task_id: str | None = None
-    gone: Callable[[], Awaitable[bool]] | None = None
-    response: Any = None
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Router:
@@ -141,8 +95,7 @@ class Router:
 
     def ready(self) -> Collection[str]:
         """Return the variants that may answer here and now: their runner is ready, their digest trusted."""
-        held = self._untrusted()
-        return [name for name, runner in self._runners.items() if runner.ready and name not in held]
+        return Ready(self._runners, self._untrusted())
 
     def plan(self, call: Call, key: object = None) -> Plan:
         """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random."""
@@ -230,7 +183,7 @@ class Router:
             if timeout is None and not isolated:
                 return await finish(await runner.call(call.endpoint, args, kwargs), plan.variant)
             task, keep = self._isolate(_run(runner, call.endpoint, args, kwargs, finish, plan.variant))
-            value = await _within(task, timeout)
+            value = await within(task, timeout)
             if not rows or plan.variant == self.champion:
                 keep()
         except BaseException as error:
@@ -310,10 +263,10 @@ class Router:
             items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
             timeout = self.spec.limits(plan.variant).timeout
             if timeout is None and not isolated:
-                first = await _next(items)
+                first = await next_of(items)
             else:
-                task, keep = self._isolate(_next(items))
-                first = await _within(task, timeout)
+                task, keep = self._isolate(next_of(items))
+                first = await within(task, timeout)
                 keep()
         except BaseException as error:
             seconds = time.perf_counter() - began
@@ -321,7 +274,7 @@ class Router:
                 self._observation(call, plan, self._outcome(error), seconds, error=type(error).__name__)
             )
             if items is not None:
-                await _closed(items)
+                await closed(items)
             raise
         return _Opened(items, first, time.perf_counter() - began)
 
@@ -330,10 +283,10 @@ class Router:
         item, outcome, failure = opened.first, Outcome.OK, None
         idle = self.spec.limits(plan.variant).idle_timeout
         try:
-            while item is not _END:
+            while item is not END:
                 yield item
-                step = _next(opened.items)
-                item = await (step if idle is None else _within(asyncio.ensure_future(step), idle))
+                step = next_of(opened.items)
+                item = await (step if idle is None else within(asyncio.ensure_future(step), idle))
         except (GeneratorExit, asyncio.CancelledError):
             outcome = Outcome.DISCONNECTED
             raise
@@ -342,7 +295,7 @@ class Router:
             raise
         finally:
             self._offer(self._observation(call, plan, outcome, opened.seconds, error=failure))
-            await _closed(opened.items)
+            await closed(opened.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,8 +309,6 @@ class _Opened:
 
 GONE_AFTER = 0.02
 """Seconds from which on it is worth asking whether the caller has gone."""
-
-_END = object()
 
 
 def quiet_key(key: object) -> str | None:
@@ -374,18 +325,6 @@ def _draw() -> int:
     return _random_bucket(FULL)
 
 
-def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the input as the champion must get it should the candidate fail, whatever that did to it."""
-
-    def one(value: Any) -> Any:
-        try:
-            return copy.deepcopy(value)
-        except Exception:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared
-            return value
-
-    return [one(value) for value in args], {name: one(value) for name, value in kwargs.items()}
-
-
 async def _run(
     runner: Runner,
     endpoint: str,
@@ -395,38 +334,3 @@ async def _run(
     variant: str,
 ) -> Any:
     return await finish(await runner.call(endpoint, args, kwargs), variant)
-
-
-async def _next(items: AsyncGenerator[Any, None]) -> Any:
-    try:
-        return await items.__anext__()
-    except StopAsyncIteration:
-        return _END
-
-
-async def _within(task: asyncio.Future[T], timeout: float | None) -> T:
-    """Wait for a task; one that is late is cancelled and not waited for, so it cannot hold the caller.
-
-    Raises:
-        Late: when it is late.
-        Cancelled: when it was cancelled from within.
-    """
-    try:
-        done, _ = await asyncio.wait({task}, timeout=timeout)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    if done:
-        if task.cancelled():
-            raise Cancelled("the variant cancelled its own call")
-        return task.result()
-    task.add_done_callback(lambda late: late.cancelled() or late.exception())
-    task.cancel()
-    raise Late(f"no answer within {timeout:g} s")
-
-
-async def _closed(items: AsyncGenerator[Any, None]) -> None:
-    try:
-        await items.aclose()
-    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - who cannot be closed must not cost the answer
-        return

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .calls import Call, copied
 from .records import Observation, Outcome, Plan, Reason
-from .router import Call, Router, copied
+from .router import Router
 from .rows import Misfit, check_rows, gather, groups_of, index_of, row_count, take
 
 __all__ = ["Batch", "RowCall"]

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
 
-from ..router import Call
+from ..calls import Call
 
-__all__ = ["ACTIVE", "CALL", "current_call", "isolate", "request_scope"]
+__all__ = ["ACTIVE", "CALL", "current_call", "isolate", "left", "request_scope"]
 
 ACTIVE: contextvars.ContextVar[Any] = contextvars.ContextVar("bento_rollout_active", default=None)
 """The runner whose code is running; None outside variants. Small and shared: it may live for a while."""
+
+
+def left(token: contextvars.Token[Any]) -> None:
+    """End what ``ACTIVE.set`` began; a call that nobody waits for any more may end in another context."""
+    with suppress(ValueError):
+        ACTIVE.reset(token)
+
 
 CALL = "bento_rollout.call"
 """Where a request's scope keeps its `Call`."""

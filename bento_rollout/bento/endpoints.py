@@ -13,8 +13,9 @@ from bentoml._internal.utils.http import set_cookies
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from starlette.responses import Response
 
+from ..calls import Call, Late, Unavailable
 from ..records import Observation, Plan, Reason
-from ..router import Call, Late, Router, Unavailable
+from ..router import Router
 from ..row_calls import Batch, RowCall
 from ..rows import keys_in, row_count
 from ..spec import KeySource

@@ -29,19 +29,20 @@ def check_included(spec: Path) -> None:
     place = os.path.relpath(spec.resolve(), Path(context).resolve())
     if place.startswith(os.pardir):
         raise InvalidSpec(
-            f"{spec} lies outside the build context {context}, so the bento would lack it: move it beside the service"
+            f"{spec} lies outside the build context {context}, so the bento would lack it: "
+            "move it beside the service"
         )
     filled = config.with_defaults()
     if not BentoPathSpec(filled.include, filled.exclude, context).includes(place):
         raise InvalidSpec(
-            f"the bento would lack {place}: add it to `include:` in bentofile.yaml (or [tool.bentoml.build]), "
-            f'like  include: ["*.py", "{place}"]'
+            f"the bento would lack {place}: add it to `include:` in bentofile.yaml "
+            f'(or [tool.bentoml.build]), like  include: ["*.py", "{place}"]'
         )
 
 
 def _running_build() -> tuple[Any, str] | None:
     """Return the configuration and the folder of the build that is importing this module, or None."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to the stack
     while frame is not None:
         if frame.f_code.co_name == "create" and frame.f_globals.get("__name__") == BUILDER:
             config, context = frame.f_locals.get("build_config"), frame.f_locals.get("build_ctx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -22,14 +23,20 @@ _once = log.Once()
 
 def header_of(scope: Scope, name: str) -> str | None:
     """Return a request header as text, or None when it is absent or not UTF-8."""
-    wanted = name.lower().encode("latin-1", "ignore")
+    wanted = _on_the_wire(name)
     for key, value in scope.get("headers", ()):
-        if key.lower() == wanted:
+        if key == wanted:
             try:
                 return str(bytes(value).decode("utf-8"))
             except UnicodeDecodeError:
                 return None
     return None
+
+
+@lru_cache(maxsize=1024)
+def _on_the_wire(name: str) -> bytes:
+    """Return a header's name as ASGI has it: in lower case."""
+    return name.lower().encode("latin-1", "ignore")
 
 
 class KeyReader:

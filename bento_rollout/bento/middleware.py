@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from http import HTTPStatus
@@ -14,8 +15,8 @@ from bentoml._internal.utils.http import set_cookies
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
+from ..calls import Call
 from ..records import Plan, uuid7
-from ..router import Call
 from ..spec import RESPONSE_HEADERS
 from .context import ACTIVE, CALL
 from .keys import header_of
@@ -30,6 +31,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_entropy = random.Random(os.urandom(32))  # noqa: S311 - ids must differ between workers, not be secret
+os.register_at_fork(after_in_child=lambda: _entropy.seed(os.urandom(32)))
+
+_WIRE = tuple(name.lower().encode() for name in RESPONSE_HEADERS)
 
 EARLY = 0.05
 """Seconds before the server's own time limit at which the caller is told of it, with our headers."""
@@ -91,7 +97,7 @@ class RolloutMiddleware:
         if kind == "get":
             await self._task_result(scope, receive, send)
             return
-        call = Call(endpoint, uuid7(time.time_ns() // 1_000_000, os.urandom(10)))
+        call = Call(endpoint, uuid7(time.time_ns() // 1_000_000, _entropy.randbytes(10)))
         if self._pins and (pin := _pin(scope)) is not None:
             known = self._site.pinnable()
             if pin not in known:
@@ -173,7 +179,7 @@ class _Answer:
         send: towards the caller.
     """
 
-    def __init__(self, call: Call, names: Collection[str], send: Send) -> None:
+    def __init__(self, call: Call, names: Collection[bytes], send: Send) -> None:
         self.apology: asyncio.Task[None] | None = None
         self._call, self._names, self._send = call, names, send
         self._task = asyncio.current_task()
@@ -215,15 +221,15 @@ class _Answer:
             start["headers"] = [*start.get("headers", ()), *ours]
 
 
-def shown(exposed: bool | tuple[str, ...]) -> frozenset[str]:
-    """Return which headers callers may see, in lower case."""
+def shown(exposed: bool | tuple[str, ...]) -> frozenset[bytes]:
+    """Return which headers callers may see, as they stand on the wire."""
     if exposed is True:
-        return frozenset(name.lower() for name in RESPONSE_HEADERS)
-    return frozenset(name.lower() for name in exposed or ())
+        return frozenset(_WIRE)
+    return frozenset(name.lower().encode() for name in exposed or ())
 
 
 def headers_of(
-    plans: tuple[Plan, ...], prediction_id: str, names: Collection[str]
+    plans: tuple[Plan, ...], prediction_id: str, names: Collection[bytes]
 ) -> list[tuple[bytes, bytes]]:
     """Return the response headers of a call; several plans (rows) are told by their distinct values."""
     values: tuple[str, ...] = ("", "", prediction_id, "")
@@ -234,14 +240,13 @@ def headers_of(
         variants, reasons = {plan.variant for plan in plans}, {plan.reason.value for plan in plans}
         revision = max(plan.revision for plan in plans)
         values = (",".join(sorted(variants)), str(revision), prediction_id, ",".join(sorted(reasons)))
-    pairs = ((name.lower(), value) for name, value in zip(RESPONSE_HEADERS, values, strict=True))
-    return [(name.encode(), value.encode()) for name, value in pairs if value and name in names]
+    pairs = zip(_WIRE, values, strict=True)
+    return [(name, value.encode()) for name, value in pairs if value and name in names]
 
 
 def _pin(scope: Scope) -> str | None:
     """Return the variant that the caller asks for, as text whatever its bytes; None without the header."""
-    values = (bytes(value) for name, value in scope["headers"] if name.lower() == b"x-rollout-variant")
-    found = next(values, None)
+    found = next((bytes(value) for name, value in scope["headers"] if name == b"x-rollout-variant"), None)
     return None if found is None else found.decode("utf-8", "replace").strip()
 
 

@@ -15,12 +15,13 @@ from bentoml._internal.context import server_context
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
+from ..calls import Call, Sink
 from ..feed import Feed
 from ..hooks import Hook
 from ..opening import check_champion, open_state
 from ..operations import open_rollout
 from ..records import Observation, Plan
-from ..router import Call, Router, Sink
+from ..router import Router
 from ..spec import RolloutSpec
 from ..store.location import locate
 from ..store.presence import Card, VariantCard
@@ -29,7 +30,7 @@ from ..telemetry import log
 from ..worker import Worker
 from . import batch_metric
 from .calling import CurrentService, Inside
-from .context import ACTIVE, isolate
+from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, deploy, resolver
 from .endpoints import Facade
@@ -244,7 +245,7 @@ class Site:
         try:
             yield runner.instance
         finally:
-            ACTIVE.reset(token)
+            left(token)
 
     def _replan(self, call: Call, key: object) -> Plan:
         assert self._router is not None  # requests come after the start

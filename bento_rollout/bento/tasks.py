@@ -5,29 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 from urllib.parse import parse_qs
 
+from ..calls import Call
 from ..records import Plan, Reason
-from ..router import Call
 
 __all__ = ["Tasks"]
 
 Found = tuple[tuple[Plan, ...], str]
 
-TABLE = "CREATE TABLE IF NOT EXISTS bento_rollout_plan (task_id TEXT PRIMARY KEY, plan TEXT NOT NULL)"
-WRITE = """INSERT INTO bento_rollout_plan VALUES (?, ?) ON CONFLICT(task_id) DO UPDATE SET plan = json_set(
+TABLE = """CREATE TABLE IF NOT EXISTS plan (
+    task_id TEXT PRIMARY KEY, made REAL NOT NULL, plan TEXT NOT NULL) WITHOUT ROWID"""
+INDEX = "CREATE INDEX IF NOT EXISTS plan_made ON plan (made)"
+WRITE = """INSERT INTO plan VALUES (?, ?, ?) ON CONFLICT(task_id) DO UPDATE SET plan = json_set(
     excluded.plan, '$.key', coalesce(json_extract(excluded.plan, '$.key'), json_extract(plan, '$.key')))"""
-FORGET = "DELETE FROM bento_rollout_plan WHERE task_id NOT IN (SELECT task_id FROM result)"
-READ = "SELECT plan FROM bento_rollout_plan WHERE task_id = ?"
+FORGET = "DELETE FROM plan WHERE made < ?"
+READ = "SELECT plan FROM plan WHERE task_id = ?"
+
+KEEP = 48 * 3600.0
+"""Seconds that a plan is kept; BentoML keeps a task's result for 24 hours."""
 
 
 class Tasks:
-    """Plans by task, in the same file as the results: they are made and removed together.
+    """Plans by task, in a file of their own beside the results.
 
-    A file that cannot be used costs the headers of ``/get``, never a task.
+    Never in BentoML's own file: each of its workers may still hold a read of it open, and then anybody else's
+    write there makes its next write fail ("database is locked"), which is a task that cannot be submitted. A
+    file that cannot be used costs the headers of ``/get``, never a task.
 
     Args:
         path: returns the file of BentoML's task results.
@@ -81,15 +89,19 @@ class Tasks:
         return None if text is None else json.loads(text)
 
     async def _run(self, work: Callable[[str, str, str], str | None], task_id: str, text: str) -> str | None:
-        return await asyncio.to_thread(work, self._path(), task_id, text)
+        return await asyncio.to_thread(work, f"{self._path()}.plans", task_id, text)
 
 
 def _write(path: str, task_id: str, text: str) -> str | None:
+    now = time.time()
     try:
         with closing(sqlite3.connect(path, timeout=2.0)) as db, db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")  # a plan that a power cut takes costs headers only
             db.execute(TABLE)
-            db.execute(WRITE, (task_id, text))
-            db.execute(FORGET)
+            db.execute(INDEX)
+            db.execute(WRITE, (task_id, now, text))
+            db.execute(FORGET, (now - KEEP,))
     except sqlite3.Error:
         return None
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -16,7 +16,7 @@ from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
 from .batching import Batcher
 from .calling import Inside, VariantCalls, bound_hooks
-from .context import ACTIVE
+from .context import ACTIVE, left
 from .converting import Converter
 from .method import Method
 from .variants import Definition
@@ -67,6 +67,7 @@ class WorkerRunner:
         self._threads: DaemonThreads | AdoptedThreads = AdoptedThreads(threads)
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
+        self._coroutines: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> bool:
@@ -131,9 +132,10 @@ class WorkerRunner:
 
     def _begin(self, instance: Any, methods: Mapping[str, Method]) -> None:
         self.instance, self._methods = instance, methods
+        self._coroutines = frozenset(m.name for m in methods.values() if inspect.iscoroutinefunction(m.func))
         for name, method in methods.items():
             if method.batchable:
-                run = functools.partial(self._guarded_run, method)
+                run = functools.partial(self._run_batch, method)
                 self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
         self.state, self.error = "ready", None
 
@@ -164,9 +166,11 @@ class WorkerRunner:
             args, given = self._converted(endpoint, args, kwargs)
             if (batcher := self._batchers.get(endpoint)) is not None:
                 return await batcher(args, given)
-            return await self._guarded(self._run(self._methods[endpoint], args, given))
+            return await self._run(self._methods[endpoint], args, given)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise self._exit(error) from error
         finally:
-            ACTIVE.reset(token)
+            left(token)
 
     async def stream(
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -184,11 +188,13 @@ class WorkerRunner:
             while True:
                 token = ACTIVE.set(self)
                 try:
-                    item = await self._guarded(step())
+                    item = await step()
                 except StopAsyncIteration:
                     return
+                except (SystemExit, KeyboardInterrupt) as error:
+                    raise self._exit(error) from error
                 finally:
-                    ACTIVE.reset(token)
+                    left(token)
                 if item is _END:
                     return
                 yield item
@@ -197,21 +203,19 @@ class WorkerRunner:
 
     async def _run(self, method: Method, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         kwargs = self._with_context(method, kwargs)
-        if inspect.iscoroutinefunction(method.func):
+        if method.name in self._coroutines:
             return await method.func(self.instance, *args, **kwargs)
         return await self._threads.run(method.func, self.instance, *args, **kwargs)
 
-    async def _guarded_run(self, method: Method, batch: Any) -> Any:
-        return await self._guarded(self._run(method, (batch,), {}))
-
-    async def _guarded(self, work: Awaitable[Any]) -> Any:
-        """Wait for a variant's code; a candidate that asks the process to end has failed, no more."""
+    async def _run_batch(self, method: Method, batch: Any) -> Any:
         try:
-            return await work
+            return await self._run(method, (batch,), {})
         except (SystemExit, KeyboardInterrupt) as error:
-            if self._adopted:
-                raise
-            raise Exited(f"variant {self.name!r} raised {type(error).__name__}") from error
+            raise self._exit(error) from error
+
+    def _exit(self, error: BaseException) -> BaseException:
+        """Return what a call that asks the process to end has failed with; a candidate only fails."""
+        return error if self._adopted else Exited(f"variant {self.name!r} raised {type(error).__name__}")
 
     def _converted(
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -88,12 +88,18 @@ class Served:
         async def end() -> None:
             await self._messages.put({"type": "lifespan.shutdown"})
             await asyncio.wait({self._lifespan}, timeout=DEADLINE)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=1)
 
         try:
             self.run(end())
         finally:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(DEADLINE)
+            self.loop.close()
 
     def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         """Send one request and wait for its answer."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from bento_rollout.calls import Call, Cancelled, Late, Unavailable
 from bento_rollout.feed import Feed
 from bento_rollout.opening import open_state
 from bento_rollout.records import Observation, Outcome, Plan, Reason
-from bento_rollout.router import Call, Cancelled, Late, Router, Unavailable
+from bento_rollout.router import Router
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.sqlite import SQLiteStore
 

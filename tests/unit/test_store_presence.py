@@ -123,7 +123,7 @@ def test_a_started_program_does_not_keep_it_alive(tmp_path: Path) -> None:
         assert is_locked(lock)
         os.close(presence._lock)  # as the kernel does when the worker is killed
         presence._lock = -1
-        assert Presence(tmp_path).living() == []
+        wait_until(lambda: Presence(tmp_path).living() == [])
     finally:
         program.kill()
         program.wait()

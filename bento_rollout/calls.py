@@ -1,0 +1,158 @@
+"""What a call is, who can run it, and how long it is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from .records import Observation, Plan
+
+__all__ = [
+    "END",
+    "Call",
+    "Cancelled",
+    "Finish",
+    "Isolate",
+    "Late",
+    "Offer",
+    "Runner",
+    "Sink",
+    "Unavailable",
+    "closed",
+    "copied",
+    "next_of",
+    "within",
+]
+
+T = TypeVar("T")
+
+END = object()
+"""What `next_of` returns at the end of a stream."""
+
+
+class Unavailable(Exception):
+    """No variant can answer in this worker now."""
+
+
+class Late(TimeoutError):
+    """A variant did not answer within its own time limit."""
+
+
+class Cancelled(Exception):
+    """A variant cancelled its own call, which nobody had asked it to do: an error like another."""
+
+
+class Runner(Protocol):
+    """Where a variant's code runs: in this worker, in a process beside it, in a service, at a URL."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer now."""
+
+    def offers(self, endpoint: str) -> bool:
+        """Whether it can stand in for the champion at an endpoint."""
+
+    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an endpoint and return its answer, or raise what it raised."""
+
+    def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Run a streaming endpoint; the items as they come."""
+
+
+Isolate = Callable[[Coroutine[Any, Any, Any]], tuple["asyncio.Task[Any]", Callable[[], None]]]
+"""Starts work whose effects on the response are held back; the second value lets them through."""
+
+Finish = Callable[[Any, str], Awaitable[Any]]
+"""Turns a variant's answer, and the variant's name, into what goes out."""
+
+Offer = Callable[[Observation], None]
+
+
+class Sink(Protocol):
+    """Takes a fact at once, or drops and counts it; never blocks, never raises."""
+
+    def offer(self, fact: Observation) -> None:
+        """Take a fact."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way: its id, who asked for what, and who answered in the end.
+
+    Attributes:
+        endpoint: the endpoint's name.
+        prediction_id: UUIDv7.
+        pinned: the variant that the caller asked for.
+        header: looks up a request header.
+        plans: who answered: one plan, or one for each row.
+        taken: whether the endpoint has begun.
+        early: the plan that was made before the call, from the request's head (tasks).
+        task_id: the task that this call is the work of.
+        gone: asks whether the caller has left.
+        response: what a candidate's context says of a response that BentoML would not ask about.
+    """
+
+    endpoint: str
+    prediction_id: str = ""
+    pinned: str | None = None
+    header: Callable[[str], str | None] | None = None
+    plans: tuple[Plan, ...] = ()
+    taken: bool = False
+    early: Plan | None = None
+    task_id: str | None = None
+    gone: Callable[[], Awaitable[bool]] | None = None
+    response: Any = None
+
+
+def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the input as the champion must get it should the candidate fail, whatever that did to it."""
+
+    def one(value: Any) -> Any:
+        try:
+            return copy.deepcopy(value)
+        except Exception:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared
+            return value
+
+    return [one(value) for value in args], {name: one(value) for name, value in kwargs.items()}
+
+
+async def next_of(items: AsyncGenerator[Any, None]) -> Any:
+    """Return a stream's next item, or `END`."""
+    try:
+        return await items.__anext__()
+    except StopAsyncIteration:
+        return END
+
+
+async def within(task: asyncio.Future[T], timeout: float | None) -> T:
+    """Wait for a task; one that is late is cancelled and not waited for, so it cannot hold the caller.
+
+    Raises:
+        Late: when it is late.
+        Cancelled: when it was cancelled from within.
+    """
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if done:
+        if task.cancelled():
+            raise Cancelled("the variant cancelled its own call")
+        return task.result()
+    task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    task.cancel()
+    raise Late(f"no answer within {timeout:g} s")
+
+
+async def closed(items: AsyncGenerator[Any, None]) -> None:
+    """Close a stream, whatever it makes of that."""
+    try:
+        await items.aclose()
+    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - who cannot be closed must not cost the answer
+        return
