@@ -83,35 +83,27 @@ class Load:
 
 
 @contextlib.contextmanager
-def served(home: str, *, hook: bool) -> Iterator[int]:
-    """Serve the benchmark's service and yield its port once all four workers are there."""
+def served(home: str, service: str, rollout: str, workers: int, **environ_more: str) -> Iterator[int]:
+    """Serve a benchmark's service and yield its port once all its workers are there."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     os.environ.update(
         BENTOML_HOME=home, BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db", BENTOML_DO_NOT_TRACK="1"
     )
-    environ = {**os.environ, **({"BENCH_HOOK": "1"} if hook else {})}
-    command = [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "serve",
-        "benchmarks.flip_service:Flipping",
-        "--port",
-        str(port),
-    ]
+    environ = {**os.environ, **environ_more}
+    command = [sys.executable, "-m", "bentoml", "serve", service, "--port", str(port)]
     with Path(home, "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=Path(__file__).parents[1])
     try:
-        _wait_for_workers(port, server)
+        _wait_for_workers(port, server, rollout, workers)
         yield port
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
 
 
-def _wait_for_workers(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for_workers(port: int, server: subprocess.Popen[bytes], rollout: str, workers: int) -> None:
     from bento_rollout import open_rollout
     from bento_rollout.errors import RolloutError
 
@@ -119,7 +111,7 @@ def _wait_for_workers(port: int, server: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(OSError, RolloutError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
-            if len(open_rollout("flipping").status()["workers"]) == 4:
+            if len(open_rollout(rollout).status()["workers"]) == workers:
                 return
         time.sleep(0.2)
     raise RuntimeError("the service did not start; see server.log in its home")
@@ -196,7 +188,9 @@ class Row:
 def measure(label: str, bar: float, count: int) -> list[Row]:
     """Return a row at half of the saturated rate, and one at the saturated rate."""
     rows = []
-    with tempfile.TemporaryDirectory() as home, served(home, hook=label != "no hook") as port:
+    more = {} if label == "no hook" else {"BENCH_HOOK": "1"}
+    service = "benchmarks.flip_service:Flipping"
+    with tempfile.TemporaryDirectory() as home, served(home, service, "flipping", 4, **more) as port:
         rate = asyncio.run(saturated(port))
         for load, pause in (("half of saturated", 2 * CONNECTIONS / rate), ("saturated", 0.0)):
             times, last, failures, wrong = asyncio.run(flips(port, count, pause))

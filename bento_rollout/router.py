@@ -60,7 +60,7 @@ class Router:
         feed: the newest state.
         runners: by variant; the champion's too.
         spec: timeouts and fallbacks.
-        sink: takes an observation for each run.
+        sink: takes an observation for each run; None: nobody wants to know, and nothing is observed.
         is_client_error: whether an exception is the caller's fault, and so an answer.
         isolate: runs a candidate so that what it did to the response is lost when the champion answers.
         digests: what each variant is, here.
@@ -71,7 +71,7 @@ class Router:
         feed: Feed,
         runners: Mapping[str, Runner],
         spec: RolloutSpec,
-        sink: Sink,
+        sink: Sink | None,
         is_client_error: Callable[[BaseException], bool],
         isolate: Isolate,
         digests: Mapping[str, str],
@@ -80,7 +80,7 @@ class Router:
         self.is_client_error = is_client_error
         self._feed = feed
         self._runners = runners
-        self._offer: Offer = sink.offer
+        self._offer: Offer | None = None if sink is None else sink.offer
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._held: tuple[int, frozenset[str]] = (-1, frozenset())
         self._isolate = isolate
@@ -192,10 +192,11 @@ class Router:
         else:
             return value
         finally:
-            seconds = time.perf_counter() - began
-            if outcome is Outcome.OK and seconds > GONE_AFTER and call.gone is not None and await call.gone():
-                outcome = Outcome.DISCONNECTED
-            (offer or self._offer)(self._observation(call, plan, outcome, seconds, rows, failure))
+            if (take := offer or self._offer) is not None:
+                seconds = time.perf_counter() - began
+                if outcome is Outcome.OK and seconds > GONE_AFTER and await _has_gone(call):
+                    outcome = Outcome.DISCONNECTED
+                take(self._observation(call, plan, outcome, seconds, rows, failure))
 
     def _falls(self, plan: Plan) -> bool:
         """Whether the champion answers when this plan's variant fails."""
@@ -215,6 +216,10 @@ class Router:
         if isinstance(error, Unavailable):
             return Outcome.UNAVAILABLE
         return Outcome.CLIENT_ERROR if self.is_client_error(error) else Outcome.ERROR
+
+    def _tell(self, call: Call, plan: Plan, outcome: Outcome, seconds: float, error: str | None) -> None:
+        if self._offer is not None:
+            self._offer(self._observation(call, plan, outcome, seconds, error=error))
 
     def _observation(
         self,
@@ -269,10 +274,7 @@ class Router:
                 first = await within(task, timeout)
                 keep()
         except BaseException as error:
-            seconds = time.perf_counter() - began
-            self._offer(
-                self._observation(call, plan, self._outcome(error), seconds, error=type(error).__name__)
-            )
+            self._tell(call, plan, self._outcome(error), time.perf_counter() - began, type(error).__name__)
             if items is not None:
                 await closed(items)
             raise
@@ -294,7 +296,7 @@ class Router:
             outcome, failure = self._outcome(error), type(error).__name__
             raise
         finally:
-            self._offer(self._observation(call, plan, outcome, opened.seconds, error=failure))
+            self._tell(call, plan, outcome, opened.seconds, failure)
             await closed(opened.items)
 
 
@@ -323,6 +325,10 @@ def quiet_key(key: object) -> str | None:
 
 def _draw() -> int:
     return _random_bucket(FULL)
+
+
+async def _has_gone(call: Call) -> bool:
+    return call.gone is not None and await call.gone()
 
 
 async def _run(

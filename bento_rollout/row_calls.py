@@ -71,7 +71,7 @@ class RowCall:
         plans: who serves each row; at least one.
         batch: what the endpoint was called with.
         valid: raises when a candidate's answer is not what the endpoint promises.
-        offer: takes the observations.
+        offer: takes the observations; None: nobody wants to know.
     """
 
     router: Router
@@ -79,7 +79,7 @@ class RowCall:
     plans: list[Plan]
     batch: Batch
     valid: Callable[[Any], Any]
-    offer: Callable[[Observation], None]
+    offer: Callable[[Observation], None] | None
     _champion: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class RowCall:
             return await self._together(parts)
         finally:
             for part in parts:
-                if part.fact is not None:
+                if part.fact is not None and self.offer is not None:
                     self.offer(part.fact)
 
     async def _run(self, part: _Part) -> None:

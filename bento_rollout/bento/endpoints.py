@@ -57,7 +57,7 @@ class Facade:
         sources: Sequence[KeySource],
         *,
         atomic: bool,
-        offer: Callable[[Observation], None],
+        offer: Callable[[Observation], None] | None,
         record: Callable[[Call], Awaitable[None]],
     ) -> None:
         self.method = method

@@ -20,7 +20,7 @@ from ..feed import Feed
 from ..hooks import Hook
 from ..opening import check_champion, open_state
 from ..operations import open_rollout
-from ..records import Observation, Plan
+from ..records import Plan
 from ..router import Router
 from ..spec import RolloutSpec
 from ..store.location import locate
@@ -43,13 +43,6 @@ __all__ = ["Site"]
 
 PATIENCE = 10.0
 """Seconds that a worker waits for its candidates before it serves without those that are still starting."""
-
-
-class Dropped:
-    """A sink for facts that nobody subscribed to."""
-
-    def offer(self, fact: Observation) -> None:
-        """Drop a fact."""
 
 
 class Site:
@@ -80,7 +73,7 @@ class Site:
         self.champion = next(iter(definitions))
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
-        self.sink: Sink = Dropped()
+        self.sink: Sink | None = None
         self.instance: Any = None
         self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
         self._methods, self._before, self._after = methods, before, after
@@ -216,7 +209,7 @@ class Site:
                 functools.partial(getattr, proxy, endpoint),
                 self.spec.routing.sources(endpoint) if routed else (),
                 atomic=self.spec.routing.rows_atomic,
-                offer=self.sink.offer,
+                offer=None if self.sink is None else self.sink.offer,
                 record=self.tasks.record,
             )
         instance.to_async = Inside("to_async", champion.calls, instance.to_async)
