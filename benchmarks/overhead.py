@@ -20,10 +20,12 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from benchmarks._ab import ratio
 
 BAR = 1.05
 NOISE = 0.04
@@ -179,13 +181,6 @@ async def measure(rounds: int, requests: int) -> dict[str, list[float]]:
     return times
 
 
-def ratio(over: list[float], under: list[float], draws: int = 2000) -> tuple[float, float, float]:
-    """Return the median of the rounds' ratios with its 95 % bootstrap interval."""
-    ratios = [a / b for a, b in zip(over, under, strict=True)]
-    medians = sorted(statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(draws))
-    return statistics.median(ratios), medians[int(draws * 0.025)], medians[int(draws * 0.975)]
-
-
 def main() -> int:
     """Measure, print, and say by the exit status whether the bar is met."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -205,19 +200,14 @@ def main() -> int:
         times = asyncio.run(measure(options.rounds, options.requests))
     noise, cost = ratio(times["again"], times["bare"]), ratio(times["wrapped"], times["bare"])
     micros = {name: statistics.median(values) / options.requests * 1e6 for name, values in times.items()}
-    quiet, met = abs(noise[0] - 1) <= NOISE, cost[0] <= BAR
+    quiet, met = abs(noise.value - 1) <= NOISE, cost.value <= BAR
     if options.json:
-        print(json.dumps({"micros": micros, "a_a": noise, "a_b": cost, "quiet": quiet, "met": met}))
+        facts = {"micros": micros, "a_a": asdict(noise), "a_b": asdict(cost), "quiet": quiet, "met": met}
+        print(json.dumps(facts))
     else:
         print(f"bare {micros['bare']:.0f} us, wrapped {micros['wrapped']:.0f} us of CPU a request (medians)")
-        print(
-            f"A/A bare again / bare    {noise[0]:.3f}x  [{noise[1]:.3f}, {noise[2]:.3f}]  "
-            f"{'quiet' if quiet else 'TOO NOISY'}"
-        )
-        print(
-            f"A/B wrapped / bare       {cost[0]:.3f}x  [{cost[1]:.3f}, {cost[2]:.3f}]  "
-            f"bar {BAR:.2f}x: {'met' if met else 'MISSED'}"
-        )
+        print(f"A/A bare again / bare    {noise}  {'quiet' if quiet else 'TOO NOISY'}")
+        print(f"A/B wrapped / bare       {cost}  bar {BAR:.2f}x: {'met' if met else 'MISSED'}")
     return 0 if quiet and met else 1
 
 

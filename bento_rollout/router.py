@@ -179,7 +179,7 @@ class Router:
         began, outcome, failure = time.perf_counter(), Outcome.OK, None
         try:
             runner = self._runner(plan.variant)
-            timeout = self.spec.limits(plan.variant).timeout
+            timeout = self._timeout(plan.variant)
             if timeout is None and not isolated:
                 return await finish(await runner.call(call.endpoint, args, kwargs), plan.variant)
             task, keep = self._isolate(_run(runner, call.endpoint, args, kwargs, finish, plan.variant))
@@ -201,6 +201,11 @@ class Router:
     def _falls(self, plan: Plan) -> bool:
         """Whether the champion answers when this plan's variant fails."""
         return self.spec.limits(plan.variant).fallback == "champion" and plan.variant != self.champion
+
+    def _timeout(self, variant: str) -> float | None:
+        """Return how long a variant has; a champion whose fallback would be itself has as long as it takes."""
+        limits = self.spec.limits(variant)
+        return None if limits.fallback == "champion" and variant == self.champion else limits.timeout
 
     def _runner(self, variant: str) -> Runner:
         runner = self._runners.get(variant)
@@ -266,7 +271,7 @@ class Router:
         began, items = time.perf_counter(), None
         try:
             items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
-            timeout = self.spec.limits(plan.variant).timeout
+            timeout = self._timeout(plan.variant)
             if timeout is None and not isolated:
                 first = await next_of(items)
             else:

@@ -283,3 +283,25 @@ def test_a_stream_that_is_closed_early_is_disconnected(tmp_path: Path) -> None:
     asyncio.run(leave(cancelling=False))
     asyncio.run(leave(cancelling=True))
     assert bench.outcomes() == [("one", Outcome.DISCONNECTED)] * 2
+
+
+def test_a_guarded_variant_has_all_the_time_once_it_is_champion(tmp_path: Path) -> None:
+    """Its fallback would be itself, so its time limit could only turn an answer into an error."""
+
+    async def slow() -> str:
+        await asyncio.sleep(0.2)
+        return "late"
+
+    bench = Bench(tmp_path, Local("one", slow), variants={"one": {"timeout": 0.05, "fallback": "champion"}})
+    assert bench.ask()[0] == "late"
+
+
+def test_a_candidate_that_raises_generator_exit_only_fails(tmp_path: Path) -> None:
+    """The champion answers, and nobody waits for ever."""
+
+    async def leave() -> None:
+        raise GeneratorExit
+
+    bench = Bench(tmp_path, Local("one"), Local("two", leave), **GUARDED)
+    answer, plan = bench.ask()
+    assert (answer, plan.variant) == (bench.ask()[0], "one")
