@@ -144,6 +144,8 @@ async def within(task: asyncio.Future[T], timeout: float | None) -> T:
     if done:
         if task.cancelled():
             raise Cancelled("the variant cancelled its own call")
+        if isinstance(task.exception(), GeneratorExit):  # further out it would mean that we are being closed
+            raise Cancelled("the variant raised GeneratorExit")
         return task.result()
     task.add_done_callback(lambda late: late.cancelled() or late.exception())
     task.cancel()

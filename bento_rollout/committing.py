@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import Conflict, NotDurable, NotFound
@@ -13,10 +16,16 @@ from .store.presence import Presence
 from .store.sqlite import SQLiteStore
 from .view import View, gainers
 
-__all__ = ["Change", "Desk", "Make"]
+__all__ = ["PERSISTENT", "Change", "Desk", "Make", "default_author"]
 
 ATTEMPTS = 5
 """How often a verb that says the same whatever came before it is tried again after a conflict."""
+
+PERSISTENT = 100
+"""How often a rollback is: it is refused only when its champion is not ready, however busy the others are."""
+
+PAGE = 20
+"""How many commits of a long history are read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +85,24 @@ class Desk:
         """Return the commits, newest first."""
         return self.store.history(self.name, limit)
 
+    def commits(self, limit: int | None = None) -> Iterator[Commit]:
+        """Yield the commits, newest first, reading a page at a time: they are never all held at once."""
+        before: int | None = None
+        while limit is None or limit > 0:
+            asked = PAGE if limit is None else min(PAGE, limit)
+            page = self.store.history(self.name, asked, before=before)
+            yield from page
+            if len(page) < asked:
+                return
+            before, limit = page[-1].revision, None if limit is None else limit - asked
+
     def at(self, revision: int) -> Commit:
-        """Return one commit of the history."""
-        for commit in self.history():
+        """Return one commit of the history.
+
+        Raises:
+            NotFound: when the history has no such revision.
+        """
+        for commit in self.store.history(self.name, 1, before=revision + 1):
             if commit.revision == revision:
                 return commit
         raise NotFound(f"there is no revision {revision} in the history of {self.name!r}")
@@ -170,3 +194,14 @@ class Desk:
             after=parent.revision,
         )
         return Change(numbered, changed=True, notes=notes)
+
+
+def default_author() -> str:
+    """Return ``BENTO_ROLLOUT_AUTHOR``, else user@host."""
+    if name := os.environ.get("BENTO_ROLLOUT_AUTHOR"):
+        return name
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
+from .admin.tokens import Tokens
 from .errors import RolloutError, StoreCorrupt
 from .operations import Rollout, default_author
 from .reports import describe
@@ -96,18 +96,7 @@ def _permissions(place: SQLiteStore) -> list[str]:
 
 
 def _tokens() -> dict[str, Any]:
-    path = os.environ.get("BENTO_ROLLOUT_ADMIN_TOKEN_FILE")
-    direct = bool(os.environ.get("BENTO_ROLLOUT_ADMIN_TOKEN"))
-    names = ["admin"] if direct else []
-    problem = None
-    if path:
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-            names += [
-                line.partition(":")[0].strip()
-                for line in lines
-                if ":" in line and not line.lstrip().startswith("#")
-            ]
-        except (OSError, UnicodeDecodeError) as error:
-            problem = f"{path} cannot be read: {error}"
-    return {"admin": bool(names), "names": names, "problem": problem}
+    """Return what a service that is started in this environment would let in."""
+    tokens = Tokens.from_environment(os.environ)
+    names = list(tokens.names)
+    return {"admin": bool(names), "names": names, "problem": tokens.problem}

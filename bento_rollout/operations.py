@@ -8,10 +8,7 @@ worker acknowledged it (`preparation.py`).
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .applying import apply_spec, differences
-from .committing import Change, Desk
+from .committing import PERSISTENT, Change, Desk, default_author
 from .errors import InvalidValue, Refused, StoreUnreachable
 from .preparation import acknowledged
 from .reports import assignments, describe, history_row, status_of, still_targeted
@@ -82,8 +79,10 @@ class Rollout:
 
     def history_rows(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the history as plain data: the JSON of ``history --json``."""
+        self._desk.read()
         afters, living = self._ballot.afters(), {card.token for card in self._desk.presence.living()}
-        return [history_row(commit, afters.get(commit.revision), living) for commit in self.history(limit)]
+        commits = self._desk.commits(limit)
+        return [history_row(commit, afters.get(commit.revision), living) for commit in commits]
 
     def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
         """Return who answers these keys now: an array of variant names, about 4 million keys a second.
@@ -100,9 +99,15 @@ class Rollout:
         return assignments(state.compile(), keys, self._desk.view(state).ready())
 
     def differences(self, spec: RolloutSpec) -> list[str]:
-        """Return in words what `apply` of this spec would change."""
+        """Return in words what `apply` of this spec would change.
+
+        Raises:
+            InvalidValue: when `apply` would find something in it that cannot be, like an unknown variant.
+        """
         state = self.state
-        held = self._desk.view(state).held(_weighted(spec))
+        view = self._desk.view(state)
+        apply_spec(state, spec, view.known)
+        held = view.held(_weighted(spec))
         return [
             *differences(state, spec),
             *(f"weights: {name} has a new digest, which apply grants" for name in held),
@@ -231,10 +236,12 @@ class Rollout:
             raise InvalidValue("say --again or --to-revision, not both")
 
         def back(state: RolloutState, view: View) -> RolloutState:
-            point = None if to_revision is None else point_at(self._desk.history(), to_revision)
+            point = None if to_revision is None else point_at([self._desk.at(to_revision)], to_revision)
             return state.roll_back(again=again, to=point, known=view.known)
 
-        change = self._desk.change("rollback", back, reason, if_revision)
+        # Again after somebody else's would lead further back than was asked for: then the others are shown.
+        attempts = 1 if again else PERSISTENT
+        change = self._desk.change("rollback", back, reason, if_revision, attempts=attempts)
         notes = change.notes if change.changed else ("nothing to roll back",)
         return Change(change.state, change.changed, (*notes, *still_targeted(change.state)))
 
@@ -272,7 +279,7 @@ class Rollout:
         listed = list(keys)
 
         def aim(state: RolloutState, view: View) -> RolloutState:
-            known = (*view.known, *state.targets) if remove else view.known
+            known = tuple(dict.fromkeys((*view.known, *state.targets))) if remove else view.known
             return state.target(variant, known, keys=listed, header=header, remove=remove)
 
         return self._desk.change("target", aim, reason, if_revision)
@@ -350,17 +357,6 @@ def _milli(name: str, percent: float) -> int:
 
 def _weighted(spec: RolloutSpec) -> tuple[str, ...]:
     return tuple(spec.weights) if "weights" in spec.state_fields else ()
-
-
-def default_author() -> str:
-    """Return ``BENTO_ROLLOUT_AUTHOR``, else user@host."""
-    if name := os.environ.get("BENTO_ROLLOUT_AUTHOR"):
-        return name
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def open_rollout(name: str, *, author: str | None = None, store: str | None = None) -> Rollout:

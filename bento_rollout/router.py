@@ -28,6 +28,7 @@ from .errors import InvalidKey
 from .feed import Feed
 from .records import Observation, Outcome, Plan, Reason
 from .spec import FULL, RolloutSpec
+from .telemetry import log
 
 __all__ = ["Router", "quiet_key"]
 
@@ -84,6 +85,7 @@ class Router:
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._held: tuple[int, frozenset[str]] = (-1, frozenset())
         self._isolate = isolate
+        self._once = log.Once()
         self._digests = digests
 
     # -- who answers -----------------------------------------------------------------------------------
@@ -159,6 +161,7 @@ class Router:
         except Exception as error:
             if self.is_client_error(error):
                 raise
+            self.say_fallback(call, plan, error)
         plan = self.stand_in(Reason.FALLBACK)
         call.plans = (plan,)
         return await self.run(call, plan, *spare, finish)
@@ -203,9 +206,29 @@ class Router:
         return self.spec.limits(plan.variant).fallback == "champion" and plan.variant != self.champion
 
     def _timeout(self, variant: str) -> float | None:
-        """Return how long a variant has; a champion whose fallback would be itself has as long as it takes."""
+        """Return how long a variant has; a champion that would fall back to itself: as it takes."""
         limits = self.spec.limits(variant)
         return None if limits.fallback == "champion" and variant == self.champion else limits.timeout
+
+    def say_fallback(self, call: Call, plan: Plan, error: Exception) -> None:
+        """Say once for each kind of failure and revision that the champion answers for a variant.
+
+        Of the error its class and its place are told, and not its text: that may hold the caller's input.
+        """
+        kind = type(error).__name__
+        self._once.say(
+            f"{plan.revision} {plan.variant} {call.endpoint} {kind}",
+            "call.fallback",
+            "error",
+            rollout=self._feed.name,
+            variant=plan.variant,
+            endpoint=call.endpoint,
+            revision=plan.revision,
+            error=kind,
+            where=_place_of(error),
+            prediction_id=call.prediction_id,
+            hint="the champion answered; further ones of this kind are not logged at this revision",
+        )
 
     def _runner(self, variant: str) -> Runner:
         runner = self._runners.get(variant)
@@ -254,6 +277,7 @@ class Router:
         except Exception as error:
             if not falls or self.is_client_error(error):
                 raise
+            self.say_fallback(call, plan, error)
             plan = self.stand_in(Reason.FALLBACK)
             call.plans = (plan,)
             opened = await self._opened(call, plan, *spare, isolated=False)
@@ -330,6 +354,14 @@ def quiet_key(key: object) -> str | None:
 
 def _draw() -> int:
     return _random_bucket(FULL)
+
+
+def _place_of(error: Exception) -> str:
+    """Return the file and line that raised, in the user's code as a rule."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 async def _has_gone(call: Call) -> bool:

@@ -97,8 +97,11 @@ class RowCall:
         try:
             await asyncio.gather(*(self._run(part) for part in parts))
             for part in parts:
-                if part.error is not None and self._is_final(part):
+                if part.error is None:
+                    continue
+                if self._is_final(part) or not isinstance(part.error, Exception):
                     raise part.error
+                self.router.say_fallback(self.call, part.plan, part.error)
             return await self._together(parts)
         finally:
             for part in parts:

@@ -194,7 +194,7 @@ def _fit_frame(answer: Any, reference: Any) -> Any:
     if not is_frame(answer) or len(answer.columns) != len(reference.columns):
         raise Misfit("other columns than the champion's")
     if not reference.columns.is_unique:
-        if not answer.columns.equals(reference.columns) or not answer.dtypes.equals(reference.dtypes):
+        if not answer.columns.equals(reference.columns) or list(answer.dtypes) != list(reference.dtypes):
             raise Misfit("other columns than the champion's")
         return answer
     if set(answer.columns) != set(reference.columns):
@@ -223,7 +223,10 @@ def _both_texts_or_none(answer: Any, reference: Any) -> bool:
     """Whether a cast cannot turn text into numbers or back: "7" and 7 are not the same answer."""
     types = sys.modules["pandas"].api.types
     numeric = [types.is_numeric_dtype(series.dtype) for series in (answer, reference)]
-    return bool(numeric[0] == numeric[1] or types.is_object_dtype(reference.dtype))
+    if numeric[0] == numeric[1]:
+        return True
+    # Before pandas 3 texts are objects, like anything else: what they are is looked up.
+    return bool(types.is_object_dtype(reference.dtype) and types.infer_dtype(reference) != "string")
 
 
 def _join(parts: Sequence[Part], reference: Part, index: Any | None) -> Any:

@@ -12,7 +12,7 @@ from .errors import InvalidSpec
 from .spec import RolloutSpec
 from .values import shown
 
-__all__ = ["MAX_BYTES", "content_digest", "load_spec", "parse_spec"]
+__all__ = ["MAX_BYTES", "content_digest", "load_spec", "load_with_digest", "parse_spec"]
 
 MAX_BYTES = 1 << 20
 """A larger file is no spec."""
@@ -76,7 +76,21 @@ def parse_spec(text: bytes, where: str) -> RolloutSpec:
 
 def content_digest(path: str | Path) -> str:
     """Return 12 hex digits of a file's SHA-256."""
-    return hashlib.sha256(_read(Path(path))).hexdigest()[:12]
+    return _digest(_read(Path(path)))
+
+
+def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
+    """Return a file's spec and its `content_digest`, read once: a pipe has its content only once.
+
+    Raises:
+        InvalidSpec: as `load_spec`.
+    """
+    text = _read(Path(path))
+    return parse_spec(text, str(path)), _digest(text)
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +12,19 @@ from pathlib import Path
 import bentoml
 import httpx
 
+from bento_rollout import open_rollout
+
 
 @contextmanager
-def served(service: str, port: int) -> Iterator[httpx.Client]:
-    """Serve ``module:Service`` of this folder, and give a client once it is ready."""
-    with (
-        bentoml.serve(service, working_dir=str(Path(__file__).parent), port=port) as server,
-        bentoml.SyncHTTPClient(server.url, server_ready_timeout=60),
-        httpx.Client(base_url=server.url) as client,
-    ):
-        yield client
+def served(service: str, port: int, rollout: str, workers: int = 1) -> Iterator[httpx.Client]:
+    """Serve ``module:Service`` of this folder over a store of its own; a client once all workers live."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BENTO_ROLLOUT_STORE"] = f"sqlite:///{folder}/store.db"
+        with (
+            bentoml.serve(service, working_dir=str(Path(__file__).parent), port=port) as server,
+            bentoml.SyncHTTPClient(server.url, server_ready_timeout=60),
+            httpx.Client(base_url=server.url) as client,
+        ):
+            while len(open_rollout(rollout).status()["workers"]) < workers:
+                time.sleep(0.1)
+            yield client

@@ -40,13 +40,13 @@ LAYERS: dict[str, float] = {
     "reports": 3.3,
     "operations": 3.4,
     "worker": 3.4,
-    "examine": 3.5,
     # L4, one call at a time
     "calls": 3.9,
     "router": 4.0,
     "row_calls": 4.1,
     # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML
     "admin": 5.0,
+    "examine": 5.05,
     "bento": 5.1,
     # L6, doors that stand by themselves
     "cli": 6.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import inspect
 import json
@@ -67,6 +68,10 @@ class Variant:
             raise InvalidValue(f"a Variant needs exactly one of service, model and attributes; got {got}")
 
 
+MADE = "_bento_rollout_made"
+"""Marks a class without a source of its own: it only replaces attributes of the class below it."""
+
+
 @dataclass
 class Definition:
     """A variant as this process knows it: its service, and what its digest is made from.
@@ -106,7 +111,9 @@ class Definition:
             if tag is not None and isinstance(value, BentoModel) and tag != str(value.tag):
                 new[name] = BentoModel(tag)
         if new:
-            self.inner = self.service.inner = _subclass(self.inner, new)
+            self.inner = _subclass(self.inner, new)
+            self.service = copy.copy(self.service)  # the user's own object may be served elsewhere, too
+            self.service.inner = self.inner
 
     def digest(self, resolve: Callable[[Any], str]) -> str:
         """Return 16 hex digits that change with the class's source, replaced attributes, and models' tags.
@@ -114,13 +121,13 @@ class Definition:
         Args:
             resolve: returns the tag that a model reference stands for now.
         """
-        classes = (cls for cls in self.inner.__mro__ if cls.__module__ not in ("builtins", "typing", "abc"))
+        written = (cls for cls in self.inner.__mro__ if MADE not in vars(cls))
+        classes = (cls for cls in written if cls.__module__ not in ("builtins", "typing", "abc"))
         replaced = {
             name: value for name, value in self.attributes.items() if not isinstance(value, ModelReference)
         }
         parts = {
-            # Once each: a subclass that only replaces attributes has the source of the class it is made from.
-            "source": list(dict.fromkeys(_source(cls) for cls in classes)),
+            "source": [_source(cls) for cls in classes],
             "attributes": {name: _describe(value) for name, value in sorted(replaced.items())},
             "models": {name: resolve(value) for name, value in self.references},
         }
@@ -208,6 +215,7 @@ def _same(value: Any, old: Any) -> bool:
 def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
     body = {
         **attributes,
+        MADE: True,
         "__module__": inner.__module__,
         "__qualname__": inner.__qualname__,
         "__doc__": inner.__doc__,

@@ -29,14 +29,13 @@ def apply(asked: Asked, file: str, dry_run: bool, abort: bool) -> int:
 
     The rollout is the one whose name FILE gives.
     """
-    from ..specfile import content_digest, load_spec
+    from ..specfile import load_with_digest
 
-    spec = load_spec(file)
+    spec, digest = load_with_digest(file)
     if spec.name is None:
         raise InvalidSpec(f"{file}: it has no `name`, so it does not say which rollout it is for")
     if dry_run:
         return _differences(spec.name, spec, asked.as_json)
-    digest = content_digest(file)
     return change(
         spec.name, asked, lambda rollout: rollout.apply(spec, digest=digest, abort=abort, **asked.common)
     )

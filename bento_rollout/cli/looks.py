@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ __all__ = ["assign", "doctor", "history", "list_", "openapi", "status"]
 
 SCREENFUL = 20
 UNREACHABLE = 4
+NOTICED = 2.5
+"""Seconds within which every live worker has noticed that its store is whole again."""
 
 
 @click.command("list")
@@ -110,6 +113,10 @@ def doctor(mend: bool, as_json: bool) -> int:
 
     done = repair() if mend else []
     facts = examine()
+    deadline = time.monotonic() + NOTICED
+    while mend and _verdict(facts) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        facts = examine()
     if as_json:
         emit_json({**facts, "repaired": done} if mend else facts)
     else:

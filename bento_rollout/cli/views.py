@@ -87,9 +87,12 @@ def _store(store: Facts) -> Iterator[Block]:
 
 def _way_back(facts: Facts) -> Iterator[Block]:
     back = facts.get("rollback")
-    yield _sentence(
-        f"rollback would give all traffic to {back['champion']}" if back else "nothing to roll back", "bold"
-    )
+    if not back:
+        yield _sentence("nothing to roll back", "bold")
+    elif (state := facts["variants"].get(back["champion"], {}).get("state")) in ("missing", "failed"):
+        yield _sentence(f"rollback to {back['champion']} would be refused: it is {state}", "bold red")
+    else:
+        yield _sentence(f"rollback would give all traffic to {back['champion']}", "bold")
     for text in facts.get("differences", ()):
         yield Line("differs", (Cell(text, "yellow"),))
 

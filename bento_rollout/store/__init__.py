@@ -29,8 +29,8 @@ class Store(Protocol):
             StoreUnreachable: the store cannot be written; nothing has changed.
         """
 
-    def history(self, name: str, limit: int | None = None) -> Sequence[Commit]:
-        """Return the commits of a rollout, newest first."""
+    def history(self, name: str, limit: int | None = None, *, before: int | None = None) -> Sequence[Commit]:
+        """Return the commits of a rollout, newest first; ``before``: only those of lower revisions."""
 
     def token(self, name: str) -> bytes:
         """Return a value that is another one after each commit; costs about a microsecond, never raises."""

@@ -48,9 +48,10 @@ class MemoryStore:
                 raise Conflict(f"{name!r} is at revision {current}, not {after}", current)
             self._commits[name] = [*commits, commit]  # a reader keeps the list that it has
 
-    def history(self, name: str, limit: int | None = None) -> Sequence[Commit]:
-        """Return the commits of a rollout, newest first."""
-        return self._commits.get(check_name(name, "rollout name"), [])[::-1][:limit]
+    def history(self, name: str, limit: int | None = None, *, before: int | None = None) -> Sequence[Commit]:
+        """Return the commits of a rollout, newest first; ``before``: only those of lower revisions."""
+        commits = self._commits.get(check_name(name, "rollout name"), [])
+        return [commit for commit in reversed(commits) if before is None or commit.revision < before][:limit]
 
     def token(self, name: str) -> bytes:
         """Return the number of commits, as bytes."""

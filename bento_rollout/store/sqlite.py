@@ -66,11 +66,11 @@ class SQLiteStore:
         witness.check(name, newest.revision if newest else 0, identity, self.path)
         return newest
 
-    def history(self, name: str, limit: int | None = None) -> Sequence[Commit]:
-        """Return the commits of a rollout, newest first."""
+    def history(self, name: str, limit: int | None = None, *, before: int | None = None) -> Sequence[Commit]:
+        """Return the commits of a rollout, newest first; ``before``: only those of lower revisions."""
         check_name(name, "rollout name")
         with self._database.open() as db:
-            return [commit_of(row) for row in _rows(db, name, limit)]
+            return [commit_of(row) for row in _rows(db, name, limit, before)]
 
     def commit(self, commit: Commit, *, after: int) -> None:
         """Append a commit if ``after`` is the current revision, and tell every worker of this host.
@@ -171,6 +171,13 @@ def _newest(db: sqlite3.Connection, name: str) -> Commit | None:
     return next((commit_of(row) for row in _rows(db, name, 1)), None)
 
 
-def _rows(db: sqlite3.Connection, name: str, limit: int | None) -> list[tuple[object, ...]]:
-    query = f"SELECT {COLUMNS} FROM revisions WHERE name = ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - constants
-    return db.execute(query, (name, -1 if limit is None else limit)).fetchall()
+def _rows(
+    db: sqlite3.Connection, name: str, limit: int | None, before: int | None = None
+) -> list[tuple[object, ...]]:
+    query = f"SELECT {COLUMNS} FROM revisions WHERE name = ? AND revision < ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - constants
+    highest = _NEWEST if before is None else min(before, _NEWEST)
+    return db.execute(query, (name, highest, -1 if limit is None else limit)).fetchall()
+
+
+_NEWEST = (1 << 63) - 1
+"""No revision is higher: SQLite's largest integer."""

@@ -45,6 +45,9 @@ def test_history_is_newest_first(store: Store) -> None:
     grow(store, 5)
     assert [commit.revision for commit in store.history(NAME)] == [5, 4, 3, 2, 1]
     assert [commit.revision for commit in store.history(NAME, 2)] == [5, 4]
+    assert [commit.revision for commit in store.history(NAME, 2, before=4)] == [3, 2]
+    assert [commit.revision for commit in store.history(NAME, before=1 << 80)] == [5, 4, 3, 2, 1]
+    assert list(store.history(NAME, before=1)) == []
     assert [commit.parent for commit in store.history(NAME)] == [4, 3, 2, 1, 0]
 
 

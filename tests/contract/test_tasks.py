@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import bentoml
 import httpx
 import pytest
+from _bentoml_impl.tasks.result import Sqlite3Store
 from bentoml.exceptions import InvalidArgument
 
 from bento_rollout import RolloutSpec, open_rollout, rollout
+from bento_rollout.bento.tasks import Tasks
+from bento_rollout.calls import Call
+from bento_rollout.records import Plan, Reason
 from tests.contract.serving import Served, marks
 
 Serve = Callable[..., Served]
@@ -181,3 +189,18 @@ def test_unknown_tasks_have_no_headers(verb: str, method: str, serve: Serve) -> 
     for task_id in ("none", "'; drop table result; --"):
         answer = app.request(method, f"/job/{verb}", params={"task_id": task_id})
         assert (answer.status_code, {k: v for k, v in marks(answer).items() if verb != "retry"}) == (404, {})
+
+
+def test_keeping_plans_never_stands_in_the_way_of_bentomls_own_file(tmp_path: Path) -> None:
+    """A worker that has a read of the results open can still write there after a plan was recorded."""
+    results = tmp_path / "results.db"
+    Sqlite3Store.init_db(str(results))
+    tasks = Tasks(lambda: str(results), lambda call, key: Plan("one", 1, Reason.SPLIT))
+    call = Call("job", "id", early=Plan("two", 3, Reason.SPLIT), task_id="t1")
+    with closing(sqlite3.connect(results)) as reading:
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM result").fetchall()
+        asyncio.run(tasks.record(call, "u1"))
+        reading.execute("INSERT INTO result (task_id) VALUES ('t2')")
+    found = asyncio.run(tasks.find({"query_string": b"task_id=t1"}))
+    assert found == ((Plan("two", 3, Reason.SPLIT),), "id")

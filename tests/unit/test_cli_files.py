@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from bento_rollout.operations import open_rollout
+from bento_rollout.specfile import content_digest
 from tests.unit.door import Say, revision
 
 
@@ -40,6 +42,21 @@ def test_apply_does_not_undo_a_rollback(say: Say, tmp_path: Path) -> None:
     assert "rolled back" in err
 
 
+def test_apply_reads_a_pipe(say: Say, tmp_path: Path) -> None:
+    """What a pipe said once is applied, and known again by its content."""
+    for content in ("name: screening\nweights: {boosted: 5}\n", "name: screening\nweights: {boosted: 6}\n"):
+        reading, writing = os.pipe()
+        os.write(writing, content.encode())
+        os.close(writing)
+        assert say("apply", f"/dev/fd/{reading}")[0] == 0
+        os.close(reading)
+    applied = {commit.state.applied for commit in open_rollout("screening").history(2)}
+    (tmp_path / "rollout.yaml").write_text(content)
+    digests = {entry[0] for entry in applied if entry}
+    assert len(digests) == 2
+    assert content_digest(tmp_path / "rollout.yaml") in digests
+
+
 def test_validate(say: Say, tmp_path: Path) -> None:
     """``validate`` says whether a file is a spec, and names the place where it is not."""
     spec = tmp_path / "rollout.yaml"
@@ -69,7 +86,8 @@ def test_bad_spec(say: Say, tmp_path: Path, content: str | None, named: str) -> 
     """A bad spec file is exit code 2, names the place, and changes nothing."""
     if content is not None:
         (tmp_path / "rollout.yaml").write_text(content)
-    code, _, err = say("apply", str(tmp_path / "rollout.yaml"))
-    assert (code, revision()) == (2, 1)
-    assert named in err
-    assert len(err) < 1000
+    for more in ((), ("--dry-run",)):
+        code, _, err = say("apply", str(tmp_path / "rollout.yaml"), *more)
+        assert (code, revision()) == (2, 1)
+        assert named in err
+        assert len(err) < 1000

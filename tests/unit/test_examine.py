@@ -296,3 +296,18 @@ def test_problems_are_shown(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch)
     assert "worker 77: no space" in problems
     assert "worker 77 serves revision 5, not 6" in problems
     assert "cannot be read" in facts["token"]["problem"]
+
+
+def test_tokens_are_judged_as_the_service_judges_them(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token file that keeps every operator out is a problem; what stands in it is not shown."""
+    file = store.path.with_name("tokens")
+    monkeypatch.setenv("BENTO_ROLLOUT_ADMIN_TOKEN_FILE", str(file))
+    file.write_text("ann:first\nbob:second\n")
+    assert examine()["token"] == {"admin": True, "names": ["ann", "bob"], "problem": None}
+    file.write_text("ann:first\nsecret of bob: second\n")
+    token = examine()["token"]
+    assert (token["admin"], token["names"]) == (False, [])
+    assert "line 2" in token["problem"]
+    assert "secret" not in token["problem"]

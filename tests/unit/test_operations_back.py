@@ -17,6 +17,9 @@ from bento_rollout.errors import (
     Refused,
 )
 from bento_rollout.operations import Rollout, open_rollout
+from bento_rollout.state import Commit
+from bento_rollout.store.location import locate
+from bento_rollout.store.sqlite import SQLiteStore
 from tests.unit.workers import Join, spec, with_state
 
 
@@ -92,6 +95,8 @@ def test_a_rollback_to_a_revision(screening: Rollout, join: Join) -> None:
         screening.rollback(to_revision=3)
     with pytest.raises(NotFound, match="no revision 99"):
         screening.rollback(to_revision=99)
+    with pytest.raises(NotFound, match="no revision"):
+        screening.rollback(to_revision=1 << 80)
     with pytest.raises(InvalidValue):
         screening.rollback(again=True, to_revision=1)
 
@@ -237,3 +242,41 @@ def test_weights_of_different_candidates_at_once_are_all_set(screening: Rollout,
         list(pool.map(lambda weights: open_rollout("screening").set_weights(weights), wanted))
     assert screening.state.percents == {"boosted": 5, "forest": 7}
     assert [row["revision"] for row in screening.history_rows()] == [3, 2, 1]
+
+
+class Overtaken(SQLiteStore):
+    """A store before which somebody else is quicker, a number of times."""
+
+    overtaking = 20
+
+    def commit(self, commit: Commit, *, after: int) -> None:
+        """Let the other one commit first."""
+        if self.overtaking:
+            self.overtaking -= 1
+            other = open_rollout(commit.state.name, author="bob")
+            (other.resume if other.state.paused else other.pause)()
+        super().commit(commit, after=after)
+
+
+def test_a_rollback_gets_through_however_often_others_are_quicker(screening: Rollout, join: Join) -> None:
+    """It is refused only when its champion is not ready; `--again` says what is there now instead."""
+    join()
+    screening.set_weights({"boosted": 5})
+    store = Overtaken(locate().path)
+    assert Rollout("screening", store, locate(), "ann").rollback().state.is_settled
+    assert store.overtaking == 0
+    screening.flip("boosted")
+    screening.flip("forest")
+    store.overtaking = 1
+    with pytest.raises(Conflict):
+        Rollout("screening", store, locate(), "ann").rollback(again=True)
+
+
+def test_a_long_history_is_told_whole(screening: Rollout, join: Join) -> None:
+    """Every revision once, newest first, or as many as were asked for."""
+    join()
+    for _ in range(60):
+        screening.pause()
+        screening.resume()
+    assert [row["revision"] for row in screening.history_rows()] == list(range(121, 0, -1))
+    assert [row["revision"] for row in screening.history_rows(101)] == list(range(121, 20, -1))
