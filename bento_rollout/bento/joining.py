@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.service import Service
 from _bentoml_sdk.service.dependency import Dependency
+from bentoml.exceptions import BentoMLException
 
 from ..errors import Incompatible
+from ..telemetry import log
 from .variants import Definition
 
 __all__ = ["deployment_hooks", "join"]
@@ -72,12 +75,30 @@ def _join_models(service: Service[Any], candidate: Definition) -> None:
     have = {_tag(model) for model in service.models}
     for model in (*candidate.service.models, *candidate.models):
         if _tag(model) not in have:
-            service.models.append(model)
+            service.models.append(CandidateModel(model.tag) if type(model) is BentoModel else model)
             have.add(_tag(model))
 
 
 def _tag(model: Any) -> str:
-    return f"{type(model).__name__}:{getattr(model, 'tag', None) or model!r}"
+    kind = "BentoModel" if isinstance(model, BentoModel) else type(model).__name__
+    return f"{kind}:{getattr(model, 'tag', None) or model!r}"
+
+
+class CandidateModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no types
+    """A candidate's model: the start goes on without it, and the candidate that cannot load it is `failed`.
+
+    A build still fails without it: a bento packs the models of every variant.
+    """
+
+    def resolve(self, base_path: Any = None, **injected: Any) -> Any:
+        """Return the stored model; None when it is missing and only the start wants to know."""
+        try:
+            return super().resolve(base_path, **injected)
+        except BentoMLException as error:
+            if base_path is not None:
+                raise
+            log.event("variant.model_missing", "error", model=str(self.tag), problem=str(error))
+            return None
 
 
 def _dependencies(service: Service[Any], candidate: Definition) -> dict[str, Dependency[Any]]:

@@ -98,7 +98,7 @@ class WorkerRunner:
         """Make the instance as BentoML does it and run its startup hooks; failing is this variant's own."""
         methods = self.definition.service.apis
         try:
-            instance = await self._beside(self.definition.service, "start")
+            instance = await self._beside(self._made, "start")
             self.calls = VariantCalls(self.name, instance, methods, self._context)
             instance.__self_proxy__ = OwnCalls(self.calls)
             instance.to_async = Inside("to_async", self.calls)
@@ -138,6 +138,13 @@ class WorkerRunner:
                 run = functools.partial(self._run_batch, method)
                 self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
         self.state, self.error = "ready", None
+
+    def _made(self) -> Any:
+        """Return a new instance whose models are there."""
+        instance = self.definition.service()
+        for name, _ in self.definition.references:
+            getattr(instance, name)  # BentoML finds the champion's before the start; these may be missing
+        return instance
 
     async def _hooks(self, instance: Any, mark: str) -> None:
         for hook in bound_hooks(instance, self.definition.service.inner, mark):

@@ -11,6 +11,7 @@ from typing import Any
 
 import bentoml
 import pytest
+from bentoml.models import BentoModel
 
 from bento_rollout import RolloutSpec, rollout
 from tests.contract.serving import Served, marks
@@ -100,6 +101,23 @@ def test_a_candidate_that_fails_to_start_is_failed_with_its_error(
             "unavailable",
             "one",
         )
+
+
+class Modelless(Two):
+    """Its model is in no store."""
+
+    model = BentoModel("gone:v1")
+
+
+def test_a_candidate_whose_model_is_missing_is_failed(serve: Serve) -> None:
+    """The start goes on without it, in the process that begins the workers as in the workers."""
+    wrapped = service(Modelless)
+    assert [model.resolve() for model in wrapped.models] == [None]
+    app = serve(wrapped)
+    condition, error = state(app)
+    assert condition == "failed"
+    assert "Model gone:v1 could not be found" in error
+    assert app.post("/predict", {"x": 1}).text == "one"
 
 
 @pytest.mark.parametrize("where", ["__init__", "startup hook", "async startup hook"])
