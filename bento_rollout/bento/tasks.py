@@ -8,11 +8,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from ..calls import Call
 from ..records import Plan, Reason
+from ..store.making import make_empty
 
 __all__ = ["Tasks"]
 
@@ -94,6 +96,7 @@ class Tasks:
 
 def _write(path: str, task_id: str, text: str) -> str | None:
     now = time.time()
+    make_empty(Path(path))
     try:
         with closing(sqlite3.connect(path, timeout=2.0)) as db, db:
             db.execute("PRAGMA journal_mode = WAL")

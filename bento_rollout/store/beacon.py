@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from ..errors import StoreCorrupt, StoreUnreachable
 from ..state import Commit
 from .files import locked, read_json, same_file, write_json
+from .making import open_or_make
 
 __all__ = ["BLIND", "Beacon", "Turn", "Witness"]
 
@@ -143,7 +144,7 @@ class Beacon:
         """
         with locked(self.folder / "commit.lock", "the right to commit", patience):
             try:
-                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                fd = open_or_make(self._path, os.O_RDWR)
             except OSError as error:
                 raise _unwritable(self._path, error) from None
             try:

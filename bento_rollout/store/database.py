@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import InvalidValue, RolloutError, StoreCorrupt, StoreUnreachable
 from ..state import Commit, RolloutState
+from .making import make_empty, make_folder
 
 __all__ = ["COLUMNS", "SCHEMA", "Database", "Row", "commit_of", "insert", "row_of"]
 
@@ -114,7 +115,8 @@ class Database:
         mode = "rw"  # a file that may not be written is opened for reading
         if not self.path.exists() or self.path.stat().st_size == 0:
             self._refuse_to_recreate()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
+            make_empty(self.path)
             mode = "rwc"
         url = f"file:{quote(str(self.path))}?mode={mode}"
         db = sqlite3.connect(url, uri=True, timeout=self._patience, isolation_level=None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreUnreachable
+from .making import make_folder, open_or_make
 
 __all__ = ["is_locked", "locked", "read_json", "release", "same_file", "try_lock", "write_json"]
 
@@ -32,7 +33,8 @@ def write_json(path: Path, data: object, *, draft: Path | None = None) -> None:
     if draft is None:
         draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
     try:
-        draft.write_bytes(json.dumps(data, separators=(",", ":")).encode())
+        with open(open_or_make(draft, os.O_WRONLY | os.O_TRUNC), "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(json.dumps(data, separators=(",", ":")).encode())
         draft.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -57,7 +59,7 @@ def try_lock(path: Path) -> int | None:
         OSError: when the file cannot be opened for writing.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_or_make(path, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if same_file(fd, path):
@@ -126,7 +128,7 @@ def same_file(fd: int, path: Path) -> bool:
 def _wait_for_lock(path: Path, what: str, patience: float) -> int:
     deadline = time.monotonic() + patience
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         while (fd := try_lock(path)) is None:
             if time.monotonic() > deadline:
                 raise StoreUnreachable(

@@ -15,6 +15,7 @@ from ..spec import check_name
 from ..state import Commit
 from .beacon import Turn, Witness
 from .database import COLUMNS, Database, commit_of, row_of
+from .making import take_after
 from .presence import Presence
 from .sqlite import SQLiteStore
 
@@ -131,6 +132,7 @@ def _replace(
     again = {name: rest.continued(author) for name, rest in rests.items() if rest.history}
     rows = [row_of(c) for name, commit in again.items() for c in (*rests[name].history, commit)]
     identity = Database(fresh, fresh / "no copies", create=True, patience=0).fill(rows)
+    take_after(fresh, store.path)
     done = _put_aside(store.path)
     fresh.replace(store.path)
     for name, rest in rests.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import is_locked, read_json, release, same_file, try_lock, write_json
+from .making import make_folder
 
 __all__ = ["Card", "Presence", "VariantCard"]
 
@@ -77,7 +78,7 @@ class Presence:
         Raises:
             OSError: when nothing can be written here.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         hidden = self._folder / f"{self.token}.joining"
         lock = try_lock(hidden)
         if lock is None:  # nobody else knows the name
@@ -108,7 +109,7 @@ class Presence:
         Raises:
             OSError: when nothing can be written here.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_json(self._path("json"), asdict(card), draft=self._path("draft"))
         write_json(self._service, asdict(card), draft=self._path("draft"))
 

@@ -1,0 +1,78 @@
+"""Makes files and folders that only their owner may read: targets' keys may be personal data.
+
+A folder with the setgid bit is shared by its group, as is the custom: what is made in it is open to that
+group as far as the folder is, whatever the umask. What exists keeps its mode. What root makes in somebody
+else's folder is given to that folder's owner, as SQLite does it with its journals.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["make_empty", "make_folder", "open_or_make", "take_after"]
+
+
+def open_or_make(path: Path, flags: int) -> int:
+    """Return a descriptor of a file; one that is missing is made.
+
+    Raises:
+        OSError: as `os.open`.
+    """
+    with suppress(FileNotFoundError):
+        return os.open(path, flags | os.O_CLOEXEC)
+    folder = path.parent.stat()
+    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _give(fd, folder, 0o600 | _shared(folder) & 0o060)
+    return fd
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, as far as they are missing.
+
+    Raises:
+        OSError: when one cannot be made.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    above = path.parent.stat()
+    with suppress(FileExistsError):  # somebody else was faster
+        path.mkdir(0o700)
+        shared = _shared(above)
+        _give(path, above, 0o700 | shared | (stat.S_ISGID if shared else 0))
+
+
+def make_empty(path: Path) -> None:
+    """Make an empty file where there is none, for SQLite, without ever opening it.
+
+    Closing a descriptor would drop the locks that other connections of this process hold. Whatever goes wrong
+    is left for SQLite to find: it makes the file itself then.
+    """
+    with suppress(OSError):
+        folder = path.parent.stat()
+        os.mknod(path, stat.S_IFREG | 0o600)
+        _give(path, folder, 0o600 | _shared(folder) & 0o060)
+
+
+def take_after(path: Path, example: Path) -> None:
+    """Give a file the owner and the mode of the one that it is to replace, as far as this user may."""
+    with suppress(OSError):
+        old = example.stat()
+        path.chmod(stat.S_IMODE(old.st_mode))
+        os.chown(path, old.st_uid, old.st_gid)
+
+
+def _shared(folder: os.stat_result) -> int:
+    """Return what a folder's group may do in it, if the folder is meant to be shared."""
+    return folder.st_mode & 0o070 if folder.st_mode & stat.S_ISGID else 0
+
+
+def _give(made: int | Path, folder: os.stat_result, mode: int) -> None:
+    with suppress(OSError):
+        if os.geteuid() == 0 and folder.st_uid != 0:
+            os.chown(made, folder.st_uid, folder.st_gid)
+        if mode & 0o070:
+            os.chmod(made, mode)  # noqa: PTH101 - it may be a descriptor
