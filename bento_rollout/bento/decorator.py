@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from _bentoml_sdk.service import Service
+from bentoml._internal.context import server_context
 
 from ..errors import Incompatible, InvalidValue
 from ..hooks import Hook, as_hooks
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
 from ..specfile import load_spec
+from ..telemetry import log
+from ..values import shown
 from .compat import check_candidate, difference
 from .deploying import check_twins, pinned
 from .fitting import check_spec
@@ -30,6 +33,10 @@ __all__ = ["rollout", "site_of"]
 
 Hooks = Sequence["Hook | Callable[[Flip], Any]"] | Hook | Callable[[Flip], Any] | None
 S = TypeVar("S")
+
+OFF = ("off", "0", "false", "no")
+ON = ("on", "1", "true", "yes", "")
+"""What ``BENTO_ROLLOUT`` may say, in any case; nothing else."""
 
 
 def rollout(
@@ -55,7 +62,7 @@ def rollout(
     Raises:
         Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
-        InvalidValue: a name that is reserved or not valid.
+        InvalidValue: a name that is reserved or not valid, or a ``BENTO_ROLLOUT`` that is neither on nor off.
 
     Example::
 
@@ -68,7 +75,8 @@ def rollout(
     base = Path(sys._getframe(1).f_globals.get("__file__", ".")).absolute().parent  # noqa: SLF001 - who decorates
 
     def decorate(service: S) -> S:
-        if os.environ.get("BENTO_ROLLOUT", "").lower() == "off":
+        if _is_off(os.environ.get("BENTO_ROLLOUT", "")):
+            _say_off(service)
             return service
         if not isinstance(service, Service):
             raise Incompatible(
@@ -81,12 +89,31 @@ def rollout(
         path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
         hooks = as_hooks(before_flip), as_hooks(after_flip)
-        _install(service, champion, dict(candidates or {}), loaded, hooks)
+        site = _install(service, champion, dict(candidates or {}), loaded, hooks)
         if path is not None:
+            site.file = path
             check_included(path)
         return service
 
     return decorate
+
+
+def _is_off(value: str) -> bool:
+    """Whether the environment takes the decorator out; a word that says neither is refused, not guessed."""
+    word = value.strip().lower()
+    if word not in (*OFF, *ON):
+        raise InvalidValue(
+            f"BENTO_ROLLOUT={shown(value)} says neither on nor off: write one of {', '.join(OFF)} to serve "
+            f"without the rollout, or one of {', '.join(filter(None, ON))} (or nothing) to serve with it"
+        )
+    return word in OFF
+
+
+def _say_off(service: Any) -> None:
+    """Say once, in the process that starts the workers, that the service runs without its rollout."""
+    if server_context.worker_index is None:
+        hint = "BENTO_ROLLOUT takes the decorator out: the service is bare, and nothing of its rollout holds"
+        log.event("rollout.off", "warning", service=getattr(service, "name", None), hint=hint)
 
 
 def site_of(service: Service[Any]) -> Site | None:
@@ -101,7 +128,7 @@ def _install(
     candidates: dict[str, Any],
     spec: RolloutSpec,
     hooks: tuple[tuple[Hook, ...], tuple[Hook, ...]],
-) -> None:
+) -> Site:
     if candidates and champion is None:
         raise InvalidValue("champion= is required with candidates: the decorated service's name as a variant")
     methods = dict(service.apis)
@@ -125,6 +152,7 @@ def _install(
     for endpoint in methods:
         service.apis[endpoint] = inner.__dict__[endpoint]
     service.add_asgi_middleware(RolloutMiddleware, site=site)
+    return site
 
 
 def _define(own: Definition, candidates: Mapping[str, Any]) -> dict[str, Definition]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from _bentoml_sdk.models import BentoModel
@@ -33,8 +35,12 @@ BROKEN = "BENTO_ROLLOUT_BROKEN"
 Definitions = Mapping[str, Definition]
 
 
-def deploy(service: Service[Any], name: str, spec: RolloutSpec, definitions: Definitions) -> None:
+def deploy(
+    service: Service[Any], name: str, spec: RolloutSpec, definitions: Definitions, file: Path | None = None
+) -> None:
     """Check what must stop the start, resolve tags for all workers, and say where the state lives.
+
+    ``file`` is where the spec was read from, for whoever is to apply it.
 
     Raises:
         Incompatible: for two variants that are the same.
@@ -49,7 +55,7 @@ def deploy(service: Service[Any], name: str, spec: RolloutSpec, definitions: Def
     digests = {variant: definition.digest(resolve) for variant, definition in definitions.items()}
     state = _say_state(name, spec, digests)
     check_champion(state, digests)
-    _say_differences(state, spec, digests)
+    _say_differences(state, spec, digests, file)
 
 
 def pinned() -> dict[str, str]:
@@ -148,13 +154,24 @@ def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Roll
     return state
 
 
-def _say_differences(state: RolloutState, spec: RolloutSpec, digests: Mapping[str, str]) -> None:
+def _say_differences(
+    state: RolloutState, spec: RolloutSpec, digests: Mapping[str, str], file: Path | None
+) -> None:
     if found := differences(state, spec):
-        hint = "the state wins; to make the spec's values the state: bento-rollout apply FILE"
-        log.event("rollout.spec_differs", "warning", rollout=state.name, differences=found, hint=hint)
+        hint = f"the state wins; to make the spec's values the state: {_way_to_apply(state.name, spec, file)}"
+        facts = {"spec": None if file is None else str(file), "differences": found}
+        log.event("rollout.spec_differs", "warning", rollout=state.name, **facts, hint=hint)
     if missing := sorted(state.named - set(digests)):
         hint = f"the champion answers for them; to take one out: bento-rollout retire {state.name} VARIANT"
         log.event("rollout.missing", "warning", rollout=state.name, variants=missing, hint=hint)
     if any(shadow.percent for shadow in spec.shadow.values()):
         hint = "this version records shadow percents and runs no shadow calls yet"
         log.event("rollout.no_shadow", "warning", rollout=state.name, hint=hint)
+
+
+def _way_to_apply(name: str, spec: RolloutSpec, file: Path | None) -> str:
+    """Return how an operator makes the spec's state fields the state."""
+    if file is None:
+        return f"open_rollout({name!r}).apply(spec), or bento-rollout apply FILE with the same fields"
+    named = "" if spec.name is not None else f" (after adding `name: {name}` to the file)"
+    return f"bento-rollout apply {shlex.quote(str(file))}{named}"

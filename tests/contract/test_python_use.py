@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 import pytest
+from bentoml._internal.context import server_context
 from pydantic import Field, ValidationError
 
 from bento_rollout import RolloutSpec, rollout
 from bento_rollout.bento.decorator import site_of
+from bento_rollout.errors import InvalidValue
 from tests.contract.serving import Served, marks
 
 Serve = Callable[..., Served]
@@ -207,7 +209,7 @@ def test_it_returns_the_same_object() -> None:
     assert one.name == "same"
 
 
-@pytest.mark.parametrize("word", ["off", "OFF"])
+@pytest.mark.parametrize("word", ["off", "OFF", "0", "False", "no"])
 def test_rollout_off_leaves_the_service_bare(
     word: str, monkeypatch: pytest.MonkeyPatch, serve: Serve
 ) -> None:
@@ -218,6 +220,36 @@ def test_rollout_off_leaves_the_service_bare(
     assert rollout(champion="none", candidates={"x": 3}, spec="nowhere.yaml")(one) is one
     assert (one.inner, one.apis, one.middlewares) == before
     assert marks(serve(one).post("/predict", {"rows": [1]})) == {}
+
+
+@pytest.mark.parametrize("word", ["on", "1", "TRUE", "yes", "", " "])
+def test_rollout_on_is_as_without_the_variable(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that says on leaves the decorator in."""
+    monkeypatch.setenv("BENTO_ROLLOUT", word)
+    one: Any = bentoml.service(name="switched_on")(Batching)
+    assert site_of(rollout()(one)) is not None
+
+
+@pytest.mark.parametrize("word", ["of", "disabled", "2", "none", "-1"])
+def test_rollout_neither_on_nor_off(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that says neither is refused at definition, by its name and with what is allowed."""
+    monkeypatch.setenv("BENTO_ROLLOUT", word)
+    one: Any = bentoml.service(name="switched")(Batching)
+    with pytest.raises(InvalidValue, match=f"BENTO_ROLLOUT='{word}'.*off, 0, false, no.*on, 1, true, yes"):
+        rollout()(one)
+
+
+def test_rollout_off_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The process that starts the workers says that the service is bare; the workers do not repeat it."""
+    monkeypatch.setenv("BENTO_ROLLOUT", "off")
+    one: Any = bentoml.service(name="switched_off")(Batching)
+    rollout()(one)
+    assert capsys.readouterr().err.count('"rollout.off"') == 1
+    monkeypatch.setattr(server_context, "worker_index", 1)
+    rollout()(one)
+    assert "rollout.off" not in capsys.readouterr().err
 
 
 def test_current_service_is_of_the_variants_class(serve: Serve) -> None:
