@@ -10,16 +10,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mmh3
-import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InvalidValue
 from .keys import MAX_KEY_BYTES, normal_key, normal_keys
 from .records import Plan, Reason
 from .values import FULL, check_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -64,6 +66,8 @@ def buckets_of(salt: str, keys: Iterable[str]) -> NDArray[np.int64]:
     >>> buckets_of("screening-1", ["p-17", "p-18"]).tolist()
     [12924, 75800]
     """
+    import numpy as np
+
     prefix, digest = f"{salt}:", mmh3.hash
     hashes = np.fromiter((digest(prefix + key, 0, False) for key in keys), dtype=np.int64)
     buckets: NDArray[np.int64] = (hashes * FULL) >> 32  # below 2**49: exact
@@ -257,6 +261,8 @@ class Table:
         Raises:
             InvalidKey: when a key cannot be hashed.
         """
+        import numpy as np
+
         texts = normal_keys(keys)
         names = sorted({self.champion, *self._owners, *self.keys.values()})
         index = {name: i for i, name in enumerate(names)}
@@ -272,6 +278,8 @@ class Table:
 
     def _split(self, texts: Sequence[str], index: Mapping[str, int]) -> NDArray[np.int64]:
         """Return the index of each key's variant by the split alone."""
+        import numpy as np
+
         if not self.ranges:
             return np.full(len(texts), index[self.champion], dtype=np.int64)
         owners = np.array([index[name] for name in self._owners], dtype=np.int64)

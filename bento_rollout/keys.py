@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from .arrays import is_array, is_scalar
 from .errors import InvalidKey, InvalidValue
 from .values import shown
 
-__all__ = ["MAX_KEY_BYTES", "KeySource", "normal_key", "normal_keys"]
+__all__ = ["MAX_KEY_BYTES", "KeySource", "follow", "normal_key", "normal_keys"]
 
 MAX_KEY_BYTES = 8192
 """A longer key is refused: it is a payload, and no name of somebody."""
@@ -76,6 +76,20 @@ class KeySource:
         return f"{self.kind}:{'.'.join((self.name, *self.path))}"
 
 
+def follow(value: Any, path: Sequence[str]) -> Any:
+    """Return what a path of items, attributes or positions leads to, or None when it leads nowhere."""
+    for part in path:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif (isinstance(value, (list, tuple)) or is_array(value)) and part.isdecimal():
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = getattr(value, part, None)
+        if value is None:
+            return None
+    return value
+
+
 def normal_key(key: object) -> str:
     """Return a key as text: text as given, integers and floats of integral value as decimal digits.
 
@@ -86,7 +100,7 @@ def normal_key(key: object) -> str:
     >>> normal_key(7.0), normal_key(7), normal_key("7")
     ('7', '7', '7')
     """
-    if isinstance(key, np.generic):
+    if not isinstance(key, str) and is_scalar(key):
         key = key.item()
     text = str.__str__(key) if isinstance(key, str) else _digits(key)
     if not text:
@@ -125,9 +139,9 @@ def normal_keys(keys: Any) -> list[str]:
     """
     if isinstance(keys, (str, bytes)):
         raise InvalidKey(f"a list of keys is expected, not one {type(keys).__name__}: write [{shown(keys)}]")
-    if isinstance(keys, np.ndarray) and keys.ndim != 1:
+    if is_array(keys) and keys.ndim != 1:
         raise InvalidKey(f"an array of keys has one dimension, not {keys.ndim}")
-    listed: list[Any] = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
+    listed: list[Any] = keys.tolist() if is_array(keys) else list(keys)
     kinds = set(map(type, listed))
     if kinds == {str} and _plain(listed):
         return listed

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from .applying import apply_spec, differences
 from .committing import PERSISTENT, Change, Desk, default_author
@@ -26,6 +23,10 @@ from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
 from .view import View, undone_rollback
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Change", "Rollout", "default_author", "describe", "list_rollouts", "open_rollout"]
 

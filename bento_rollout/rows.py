@@ -7,17 +7,17 @@ it has been imported by somebody else: without it nothing can be a frame.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .keys import follow
 from .records import Group, Plan
 
 __all__ = [
     "Misfit",
     "check_rows",
-    "follow",
     "gather",
     "groups_of",
     "index_of",
@@ -75,20 +75,6 @@ def _key(row: Any, path: Sequence[str]) -> Any:
         return follow(row, path)
     except Exception:  # noqa: BLE001 - a property of the caller's row may raise anything; then there is no key
         return None
-
-
-def follow(value: Any, path: Sequence[str]) -> Any:
-    """Return what a path of items, attributes or positions leads to, or None when it leads nowhere."""
-    for part in path:
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, (list, tuple, np.ndarray)) and part.isdecimal():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            value = getattr(value, part, None)
-        if value is None:
-            return None
-    return value
 
 
 def groups_of(plans: Sequence[Plan]) -> list[Group]:

@@ -16,6 +16,7 @@ LAYERS: dict[str, float] = {
     "errors": 0.0,
     "records": 0.0,
     # L1, what is asked and who answers
+    "arrays": 1.0,
     "values": 1.0,
     "keys": 1.1,
     "targets": 1.2,
@@ -73,8 +74,8 @@ PURE_IMPORTS = frozenset(
     }
     | {"mmh3", "numpy", "pydantic"}
 )
-MORE_IMPORTS = {"rows": {"sys"}}
-"""``rows`` asks `sys.modules` whether anybody has imported pandas: without it nothing can be a frame."""
+MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}}
+"""They ask `sys.modules` whether anybody has imported numpy or pandas: else nothing is an array or a frame."""
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 

@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..errors import InvalidSpec
-from ..rows import follow
-from ..spec import KeySource
+from ..keys import KeySource, follow
 from ..telemetry import log
 from .method import named
 

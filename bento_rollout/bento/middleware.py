@@ -68,7 +68,7 @@ class RolloutMiddleware:
         elif (route := self._routes.get(scope["path"])) is not None and ACTIVE.get() is None:
             await self._endpoint(*route, scope, receive, send)
         elif scope["path"].startswith(self._prefix):
-            await self._site.admin(scope, receive, send)
+            await self._serving.admin(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -83,7 +83,7 @@ class RolloutMiddleware:
 
         async def sending(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                await self._site.start()
+                self._serving = await self._site.start()
                 self._limit = self._site.time_limit()
                 self._timeout = None if not self._limit else max(self._limit - EARLY, self._limit * 0.9)
             await send(message)
@@ -132,12 +132,12 @@ class RolloutMiddleware:
 
     async def _task_submit(self, call: Call, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Mark the answer to ``/submit`` (or ``/retry``) and keep what the task's ``/get`` must say."""
-        tasks = self._site.tasks
+        tasks = self._serving.tasks
         key: object
         if kind == "retry":
             key = await tasks.retried(call, scope)
         else:
-            call.early, key = self._site.plan_from_head(call, scope)
+            call.early, key = self._serving.plan_from_head(call, scope)
         scope[CALL] = call
         names, body, status = self._names, bytearray(), 0
 
@@ -158,7 +158,7 @@ class RolloutMiddleware:
         await self._app(scope, receive, sending)
 
     async def _task_result(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = await self._site.tasks.find(scope)
+        found = await self._serving.tasks.find(scope)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and found is not None:

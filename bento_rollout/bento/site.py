@@ -1,48 +1,28 @@
-"""`Site`: the decorated service's rollout in this process: what was defined, and what runs."""
+"""`Site`: the decorated service's rollout as it was defined; what runs in a worker is `Serving`.
+
+The process that starts the workers imports this and nothing of what serves: it has no use for it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from _bentoml_sdk.service import Service, set_current_service
+from _bentoml_sdk.service import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.context import server_context
-from bentoml.exceptions import BentoMLException
-from pydantic import ValidationError
 
-from ..calls import Call, Sink
-from ..feed import Feed
 from ..hooks import Hook
-from ..opening import check_champion, open_state
-from ..operations import open_rollout
-from ..records import Plan
-from ..router import Router
 from ..spec import RolloutSpec
-from ..store.location import locate
-from ..store.presence import Card, VariantCard
-from ..store.sqlite import SQLiteStore
-from ..telemetry import log
-from ..worker import Worker
-from . import batch_metric
-from .calling import CurrentService, Inside
-from .context import ACTIVE, isolate, left
-from .converting import converter_between
-from .deploying import broken_candidates, deploy, resolver
-from .endpoints import Facade
-from .method import RUNTIME, Method
-from .tasks import Tasks
+from .deploying import deploy, resolver
+from .method import Method
 from .variants import Definition
-from .worker_runner import WorkerRunner
+
+if TYPE_CHECKING:
+    from ..calls import Sink
+    from .serving import Serving
 
 __all__ = ["Site"]
-
-PATIENCE = 10.0
-"""Seconds that a worker waits for its candidates before it serves without those that are still starting."""
 
 
 class Site:
@@ -57,6 +37,9 @@ class Site:
 
     Attributes:
         sink: takes an observation for each run of a variant; set it before the service starts.
+        file: where the spec was read from; None: it is not from a file.
+        instance: the service's instance in this worker.
+        serving: this worker's part, once it has begun.
     """
 
     def __init__(
@@ -68,29 +51,21 @@ class Site:
         before: tuple[Hook, ...],
         after: tuple[Hook, ...],
     ) -> None:
-        self.service, self.spec, self.definitions = service, spec, definitions
+        self.service, self.spec, self.definitions, self.methods = service, spec, definitions, methods
+        self.before, self.after = before, after
         self.name = spec.name or service.name
         self.champion = next(iter(definitions))
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
+        self.file: Path | None = None
         self.sink: Sink | None = None
         self.instance: Any = None
-        self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
-        self._methods, self._before, self._after = methods, before, after
-        self._runners: dict[str, WorkerRunner] = {}
-        self._digests: dict[str, str] = {}
-        self._facades: dict[str, Facade] = {}
-        self._router: Router | None = None
-        self._worker: Worker | None = None
-        self._admin: Any = None
-        self._starting: set[asyncio.Task[None]] = set()
-
-    # -- what the middleware asks ----------------------------------------------------------------------
+        self.serving: Serving | None = None
 
     def routes(self) -> dict[str, tuple[str, str]]:
         """Return which paths lead to which endpoint, and as what: call, submit, retry or get."""
         routes: dict[str, tuple[str, str]] = {}
-        for endpoint, method in self._methods.items():
+        for endpoint, method in self.methods.items():
             path = f"{self.base}{method.route}"
             routes[path] = (endpoint, "call")
             if method.is_task:
@@ -106,165 +81,24 @@ class Site:
         config = BentoMLContainer.config.services[self.service.name].get()
         return (config.get("traffic") or {}).get("timeout")
 
-    def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
-        """Return a call's plan and key when the request's head is enough to know them."""
-        facade = self._facades.get(call.endpoint)
-        return (None, None) if facade is None else facade.plan_from_head(call, scope)
-
-    async def admin(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve what lies under ``/rollout``."""
-        if self._admin is None:
-            from ..admin import admin_app
-
-            self._admin = admin_app(lambda: open_rollout(self.name), prefix=self.prefix.rstrip("/"))
-        await self._admin(scope, receive, send)
-
-    # -- its life --------------------------------------------------------------------------------------
-
-    def deploy(self) -> None:
-        """Do what is done once for all workers, in the process that starts them."""
-        deploy(self.service, self.name, self.spec, self.definitions)
-
-    async def start(self) -> None:
-        """Begin this worker's part; called when the service has started, before it takes requests."""
-        self._digests = self.digests()
-        store = SQLiteStore(locate().path, create=True)
-        commit = open_state(store, self.name, self.champion, self.spec, self._digests)
-        check_champion(commit.state, self._digests)
-        await self._start_runners(commit.state.champion)
-        feed = Feed(store, commit)
-        self._router = Router(
-            feed, self._runners, self.spec, self.sink, is_client_error, isolate, self._digests
-        )
-        self._serve(self._router)
-        loop = asyncio.get_running_loop()
-        self._worker = Worker(store, feed, self._before, self._after, self._card, self._lend, loop)
-        await asyncio.to_thread(self._worker.start)
-
-    async def stop(self) -> None:
-        """End this worker's part; called before the service's own shutdown hooks."""
-        if self._worker is not None:
-            await asyncio.to_thread(self._worker.stop)
-        for task in self._starting:
-            task.cancel()
-        for name, runner in self._runners.items():
-            try:
-                await runner.close()
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it must not cost the champion's
-                problem = f"{type(error).__name__}: {error}"
-                log.event("variant.shutdown_failed", "error", rollout=self.name, variant=name, error=problem)
-
     def digests(self) -> dict[str, str]:
         """Return the digest of each variant, with the tags that they resolve to now."""
         resolve = resolver(self.service)
         return {name: definition.digest(resolve) for name, definition in self.definitions.items()}
 
-    async def _start_runners(self, champion: str) -> None:
-        broken = broken_candidates()
-        self._runners = {name: self._runner(definition) for name, definition in self.definitions.items()}
-        self._runners[self.champion].adopt(self.instance, self._methods)
-        waits = []
-        for name, runner in list(self._runners.items())[1:]:
-            if name in broken:
-                runner.state, runner.error = "failed", broken[name]
-                continue
-            task = asyncio.ensure_future(self._start_runner(runner))
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
-            waits.append(task)
-            if name == champion:
-                await task  # the champion's start is the service's start
-        if waits:
-            await asyncio.wait(waits, timeout=PATIENCE)
+    def deploy(self) -> None:
+        """Do what is done once for all workers, in the process that starts them."""
+        deploy(self.service, self.name, self.spec, self.definitions, self.file)
 
-    def _runner(self, definition: Definition) -> WorkerRunner:
-        threads = int(definition.service.config.get("threads", 1) or 1)
-        converters = {}
-        if definition.name != self.champion:
-            for endpoint in definition.offers:
-                found = converter_between(self._methods[endpoint], definition.service.apis[endpoint])
-                converters.update({} if found is None else {endpoint: found})
-        sizes = [method.max_batch_size for method in self._methods.values() if method.batchable]
-        observe = functools.partial(batch_metric.observe, self.service.name, max(sizes, default=100))
-        return WorkerRunner(definition, self.service.context, threads, observe, converters)
+    async def start(self) -> Serving:
+        """Begin this worker's part; called when the service has started, before it takes requests."""
+        from .serving import Serving
 
-    async def _start_runner(self, runner: WorkerRunner) -> None:
-        await runner.start()
-        if runner.error is not None:
-            log.event("variant.failed", "error", rollout=self.name, variant=runner.name, error=runner.error)
-        if self._worker is not None:
-            await asyncio.to_thread(self._worker.refresh)
+        self.serving = Serving(self)
+        await self.serving.start()
+        return self.serving
 
-    def _serve(self, router: Router) -> None:
-        """Let the instance's endpoints route from now on."""
-        instance, champion = self.instance, self._runners[self.champion]
-        proxy = instance.__self_proxy__
-        for endpoint, method in self._methods.items():
-            routed = self.spec.endpoints is None or endpoint in self.spec.endpoints
-            self._facades[endpoint] = Facade(
-                method,
-                router,
-                self._runners,
-                champion,
-                functools.partial(getattr, proxy, endpoint),
-                self.spec.routing.sources(endpoint) if routed else (),
-                atomic=self.spec.routing.rows_atomic,
-                offer=None if self.sink is None else self.sink.offer,
-                record=self.tasks.record,
-            )
-        instance.to_async = Inside("to_async", champion.calls, instance.to_async)
-        instance.to_sync = Inside("to_sync", champion.calls, instance.to_sync)
-        instance.__dict__[RUNTIME] = self._facades
-        set_current_service(CurrentService(instance))
-
-    # -- what the worker says of itself ----------------------------------------------------------------
-
-    def _card(self) -> Card:
-        variants = {
-            name: VariantCard(runner.state, runner.kind, self._digests[name], runner.error)
-            for name, runner in self._runners.items()
-        }
-        index, hooks = server_context.worker_index or 0, (len(self._before), len(self._after))
-        return Card("", os.getpid(), index, self.service.name, 0, variants, *hooks, state_fields(self.spec))
-
-    @contextlib.contextmanager
-    def _lend(self, variant: str) -> Iterator[Any]:
-        """Give hooks a variant's instance, whose endpoints are its own meanwhile; None: it is not ready."""
-        runner = self._runners.get(variant)
-        if runner is None or not runner.ready:
-            yield None
-            return
-        token = ACTIVE.set(runner)
-        try:
-            yield runner.instance
-        finally:
-            left(token)
-
-    def _replan(self, call: Call, key: object) -> Plan:
-        assert self._router is not None  # requests come after the start
-        return self._router.plan(call, key)
-
-
-def is_client_error(error: BaseException) -> bool:
-    """Whether an exception is the caller's fault: one that BentoML answers with 4xx.
-
-    A validation error is not: it was raised by the variant's own code or for its own output, since the input
-    had been valid before.
-    """
-    if isinstance(error, ValidationError):
-        return False
-    return isinstance(error, BentoMLException) and 400 <= error.error_code.value < 500  # noqa: PLR2004 - HTTP
-
-
-def state_fields(spec: RolloutSpec) -> dict[str, Any]:
-    """Return the state fields that a spec names, as its file would write them."""
-    shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
-    targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
-    every = {
-        "weights": ("weights", {name: milli / 1000 for name, milli in spec.weights.items()}),
-        "shadow": ("shadow", shadow),
-        "targets": ("targets", targets),
-        "standby": ("blue_green", {"standby": spec.blue_green.standby}),
-        "salt": ("routing", {"salt": spec.routing.salt}),
-    }
-    return dict(written for field, written in every.items() if field in spec.state_fields)
+    async def stop(self) -> None:
+        """End this worker's part; called before the service's own shutdown hooks."""
+        if self.serving is not None:
+            await self.serving.stop()

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from _bentoml_sdk.method import APIMethod
 from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.models import Model as ModelReference
 from _bentoml_sdk.service import Service
 from _bentoml_sdk.service.dependency import Dependency
 
+from ..arrays import is_array
 from ..errors import Incompatible, InvalidValue
 
 __all__ = ["Definition", "Variant", "define"]
@@ -268,8 +268,6 @@ def _describe(value: Any) -> str:
             return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, (set, frozenset)):
         return repr(sorted(map(_describe, value)))
-    if isinstance(value, np.ndarray):
-        return (
-            f"{value.dtype}{value.shape}:{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
-        )
+    if is_array(value):
+        return f"{value.dtype}{value.shape}:{hashlib.sha256(value.tobytes()).hexdigest()}"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from _bentoml_impl.client import RemoteProxy
 
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
@@ -103,9 +102,7 @@ class WorkerRunner:
             instance.__self_proxy__ = OwnCalls(self.calls)
             instance.to_async = Inside("to_async", self.calls)
             instance.to_sync = Inside("to_sync", self.calls)
-            for dependency in self.definition.service.dependencies:
-                if isinstance(real := getattr(instance, dependency), RemoteProxy):
-                    await real.__aenter__()
+            await self._connect(instance)
             await self._hooks(instance, "__bentoml_startup_hook__")
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it cannot load: it is `failed`
             self.state, self.error = "failed", f"{type(error).__name__}: {error}"[:2000]
@@ -145,6 +142,16 @@ class WorkerRunner:
         for name, _ in self.definition.references:
             getattr(instance, name)  # BentoML finds the champion's before the start; these may be missing
         return instance
+
+    async def _connect(self, instance: Any) -> None:
+        """Begin with the services that this variant depends on, where they are served elsewhere."""
+        if not self.definition.service.dependencies:
+            return
+        from _bentoml_impl.client import RemoteProxy  # slow to import, and seldom needed
+
+        for dependency in self.definition.service.dependencies:
+            if isinstance(real := getattr(instance, dependency), RemoteProxy):
+                await real.__aenter__()
 
     async def _hooks(self, instance: Any, mark: str) -> None:
         for hook in bound_hooks(instance, self.definition.service.inner, mark):

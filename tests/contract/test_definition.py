@@ -676,7 +676,7 @@ def test_a_failing_deployment_hook_costs_the_candidate_only(
     app = Served(wrapped).start()
     try:
         assert marks(app.post("/predict", {"x": 1}))["reason"] == "unavailable"
-        assert app.site._card().variants["two"].state == "failed"
-        assert "no disk" in app.site._card().variants["two"].error
+        assert app.site.serving._card().variants["two"].state == "failed"
+        assert "no disk" in app.site.serving._card().variants["two"].error
     finally:
         app.stop()

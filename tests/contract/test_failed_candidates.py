@@ -75,7 +75,7 @@ def service(candidate: type, **spec: Any) -> Any:
 
 def state(app: Served) -> tuple[str, str]:
     """Return what `status` says of the candidate in this worker."""
-    card = app.site._card().variants["two"]
+    card = app.site.serving._card().variants["two"]
     return card.state, card.error or ""
 
 
@@ -125,7 +125,7 @@ def test_a_candidate_that_hangs_is_not_waited_for(
     where: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the patience the worker serves without it; when it is ready at last, it answers."""
-    monkeypatch.setattr("bento_rollout.bento.site.PATIENCE", 0.2)
+    monkeypatch.setattr("bento_rollout.bento.serving.PATIENCE", 0.2)
     release = threading.Event()
 
     class Slow(Two):

@@ -1,0 +1,230 @@
+"""`Serving`: the rollout of one service in one worker: its runners, its router, and who follows the state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from _bentoml_sdk.service import set_current_service
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
+
+from ..calls import Call
+from ..feed import Feed
+from ..opening import check_champion, open_state
+from ..records import Plan
+from ..router import Router
+from ..spec import RolloutSpec
+from ..store.location import locate
+from ..store.presence import Card, VariantCard
+from ..store.sqlite import SQLiteStore
+from ..telemetry import log
+from ..worker import Worker
+from . import batch_metric
+from .calling import CurrentService, Inside
+from .context import ACTIVE, isolate, left
+from .converting import converter_between
+from .deploying import broken_candidates
+from .endpoints import Facade
+from .method import RUNTIME
+from .tasks import Tasks
+from .variants import Definition
+from .worker_runner import WorkerRunner
+
+if TYPE_CHECKING:
+    from .site import Site
+
+__all__ = ["Serving"]
+
+PATIENCE = 10.0
+"""Seconds that a worker waits for its candidates before it serves without those that are still starting."""
+
+
+class Serving:
+    """One worker's part.
+
+    Args:
+        site: the rollout as it was defined.
+
+    Attributes:
+        tasks: what is known of tasks beside their results.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
+        self._site = site
+        self._digests = site.digests()
+        self._runners: dict[str, WorkerRunner] = {}
+        self._facades: dict[str, Facade] = {}
+        self._router: Router | None = None
+        self._worker: Worker | None = None
+        self._admin: Any = None
+        self._starting: set[asyncio.Task[None]] = set()
+
+    # -- what the middleware asks ----------------------------------------------------------------------
+
+    def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
+        """Return a call's plan and key when the request's head is enough to know them."""
+        facade = self._facades.get(call.endpoint)
+        return (None, None) if facade is None else facade.plan_from_head(call, scope)
+
+    async def admin(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve what lies under ``/rollout``."""
+        if self._admin is None:
+            from ..admin import admin_app
+            from ..operations import open_rollout
+
+            site = self._site
+            self._admin = admin_app(lambda: open_rollout(site.name), prefix=site.prefix.rstrip("/"))
+        await self._admin(scope, receive, send)
+
+    # -- its life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin; called when the service has started, before it takes requests."""
+        site, store = self._site, SQLiteStore(locate().path, create=True)
+        commit = open_state(store, site.name, site.champion, site.spec, self._digests)
+        check_champion(commit.state, self._digests)
+        await self._start_runners(commit.state.champion)
+        feed = Feed(store, commit)
+        self._router = Router(
+            feed, self._runners, site.spec, site.sink, is_client_error, isolate, self._digests
+        )
+        self._serve(self._router)
+        loop = asyncio.get_running_loop()
+        self._worker = Worker(store, feed, site.before, site.after, self._card, self._lend, loop)
+        await asyncio.to_thread(self._worker.start)
+
+    async def stop(self) -> None:
+        """End; called before the service's own shutdown hooks."""
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.stop)
+        for task in self._starting:
+            task.cancel()
+        for name, runner in self._runners.items():
+            try:
+                await runner.close()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it must not cost the champion's
+                problem = f"{type(error).__name__}: {error}"
+                facts = {"rollout": self._site.name, "variant": name, "error": problem}
+                log.event("variant.shutdown_failed", "error", **facts)
+
+    async def _start_runners(self, champion: str) -> None:
+        site, broken = self._site, broken_candidates()
+        self._runners = {name: self._runner(definition) for name, definition in site.definitions.items()}
+        self._runners[site.champion].adopt(site.instance, site.methods)
+        waits = []
+        for name, runner in list(self._runners.items())[1:]:
+            if name in broken:
+                runner.state, runner.error = "failed", broken[name]
+                continue
+            task = asyncio.ensure_future(self._start_runner(runner))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+            waits.append(task)
+            if name == champion:
+                await task  # the champion's start is the service's start
+        if waits:
+            await asyncio.wait(waits, timeout=PATIENCE)
+
+    def _runner(self, definition: Definition) -> WorkerRunner:
+        site = self._site
+        threads = int(definition.service.config.get("threads", 1) or 1)
+        converters = {}
+        if definition.name != site.champion:
+            for endpoint in definition.offers:
+                found = converter_between(site.methods[endpoint], definition.service.apis[endpoint])
+                converters.update({} if found is None else {endpoint: found})
+        sizes = [method.max_batch_size for method in site.methods.values() if method.batchable]
+        observe = functools.partial(batch_metric.observe, site.service.name, max(sizes, default=100))
+        return WorkerRunner(definition, site.service.context, threads, observe, converters)
+
+    async def _start_runner(self, runner: WorkerRunner) -> None:
+        await runner.start()
+        if runner.error is not None:
+            facts = {"rollout": self._site.name, "variant": runner.name, "error": runner.error}
+            log.event("variant.failed", "error", **facts)
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.refresh)
+
+    def _serve(self, router: Router) -> None:
+        """Let the instance's endpoints route from now on."""
+        site, spec = self._site, self._site.spec
+        instance, champion = site.instance, self._runners[site.champion]
+        proxy = instance.__self_proxy__
+        for endpoint, method in site.methods.items():
+            routed = spec.endpoints is None or endpoint in spec.endpoints
+            self._facades[endpoint] = Facade(
+                method,
+                router,
+                self._runners,
+                champion,
+                functools.partial(getattr, proxy, endpoint),
+                spec.routing.sources(endpoint) if routed else (),
+                atomic=spec.routing.rows_atomic,
+                offer=None if site.sink is None else site.sink.offer,
+                record=self.tasks.record,
+            )
+        instance.to_async = Inside("to_async", champion.calls, instance.to_async)
+        instance.to_sync = Inside("to_sync", champion.calls, instance.to_sync)
+        instance.__dict__[RUNTIME] = self._facades
+        set_current_service(CurrentService(instance))
+
+    # -- what the worker says of itself ----------------------------------------------------------------
+
+    def _card(self) -> Card:
+        variants = {
+            name: VariantCard(runner.state, runner.kind, self._digests[name], runner.error)
+            for name, runner in self._runners.items()
+        }
+        site, index = self._site, server_context.worker_index or 0
+        hooks = len(site.before), len(site.after)
+        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, state_fields(site.spec))
+
+    @contextlib.contextmanager
+    def _lend(self, variant: str) -> Iterator[Any]:
+        """Give hooks a variant's instance, whose endpoints are its own meanwhile; None: it is not ready."""
+        runner = self._runners.get(variant)
+        if runner is None or not runner.ready:
+            yield None
+            return
+        token = ACTIVE.set(runner)
+        try:
+            yield runner.instance
+        finally:
+            left(token)
+
+    def _replan(self, call: Call, key: object) -> Plan:
+        assert self._router is not None  # requests come after the start
+        return self._router.plan(call, key)
+
+
+def is_client_error(error: BaseException) -> bool:
+    """Whether an exception is the caller's fault: one that BentoML answers with 4xx.
+
+    A validation error is not: it was raised by the variant's own code or for its own output, since the input
+    had been valid before.
+    """
+    if isinstance(error, ValidationError):
+        return False
+    return isinstance(error, BentoMLException) and 400 <= error.error_code.value < 500  # noqa: PLR2004 - HTTP
+
+
+def state_fields(spec: RolloutSpec) -> dict[str, Any]:
+    """Return the state fields that a spec names, as its file would write them."""
+    shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
+    targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
+    every = {
+        "weights": ("weights", {name: milli / 1000 for name, milli in spec.weights.items()}),
+        "shadow": ("shadow", shadow),
+        "targets": ("targets", targets),
+        "standby": ("blue_green", {"standby": spec.blue_green.standby}),
+        "salt": ("routing", {"salt": spec.routing.salt}),
+    }
+    return dict(written for field, written in every.items() if field in spec.state_fields)
