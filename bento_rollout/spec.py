@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
@@ -47,6 +47,7 @@ RESPONSE_HEADERS = (
 )
 """What the answers of routed endpoints carry."""
 
+Where = str | Callable[[Sequence[object]], str]
 Sources = tuple[KeySource, ...]
 
 
@@ -185,8 +186,12 @@ class RolloutSpec(Strict):
             self._fill(fields, "RolloutSpec")
 
     @classmethod
-    def parse(cls, data: object, where: str = "spec") -> RolloutSpec:
-        """Return the spec that plain data (a parsed YAML file) describes; ``where`` names it in errors.
+    def parse(cls, data: object, where: Where = "spec") -> RolloutSpec:
+        """Return the spec that plain data (a parsed YAML file) describes.
+
+        Args:
+            data: a mapping of fields.
+            where: names the data in errors; or returns such a name for a path of fields, as with its line.
 
         >>> RolloutSpec.parse({"weights": {"boosted": 105}}, "rollout.yaml")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -194,22 +199,24 @@ class RolloutSpec(Strict):
         bento_rollout.errors.InvalidSpec: rollout.yaml: weights.boosted: percentage 105 is not valid: ...
         """
         if not isinstance(data, Mapping):
-            raise InvalidSpec(f"{where}: a mapping of fields is expected, not {type(data).__name__}")
+            problem = f"a mapping of fields is expected, not {type(data).__name__}"
+            raise InvalidSpec(f"{_named(where, ())}: {problem}")
         if strangers := [name for name in data if not isinstance(name, str)]:
             raise InvalidSpec(
-                f"{where}: unknown field {shown(strangers[0])}; known here: {_listed(RolloutSpec)}"
+                f"{_named(where, strangers[:1])}: unknown field {shown(strangers[0])}; "
+                f"known here: {_listed(RolloutSpec)}"
             )
         spec = cls.__new__(cls)
         spec._fill(data, where)  # noqa: SLF001 - its own
         return spec
 
-    def _fill(self, fields: Mapping[str, Any], where: str) -> None:
+    def _fill(self, fields: Mapping[str, Any], where: Where) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
             problems = [_explain(where, item) for item in error.errors(include_url=False)[:_MOST_PROBLEMS]]
             more = error.error_count() - len(problems)
-            problems += [f"{where}: and {more} more"] if more else []
+            problems += [f"{_named(where, ())}: and {more} more"] if more else []
             raise InvalidSpec("\n".join(problems)) from None
 
     @property
@@ -256,9 +263,10 @@ _MOST = 80
 """Letters of a wrong value that a message shows."""
 
 
-def _explain(where: str, item: Any) -> str:
+def _explain(where: Where, item: Any) -> str:
     """Return one thing that is wrong in words: where it stands, what is wrong, what was found."""
     parts = item["loc"]
+    where = _named(where, parts)
     loc = [str(part) for part in (parts[:-2] if parts and parts[-1] == "[key]" else parts)]
     place = ".".join(loc)
     if item["type"] == "extra_forbidden":
@@ -268,6 +276,10 @@ def _explain(where: str, item: Any) -> str:
     message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
     found = shown(item["input"])[:_MOST]
     return f"{where}: {place}: {message}" + ("" if found in message else f" (got {found})")
+
+
+def _named(where: Where, path: Sequence[object]) -> str:
+    return where if isinstance(where, str) else where(path)
 
 
 def _listed(model: type[BaseModel]) -> str:

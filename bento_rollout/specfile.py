@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -19,6 +25,8 @@ MAX_BYTES = 1 << 20
 
 _LONGEST = 300
 """Letters of the parser's own words that a message shows."""
+
+_HANDED_OVER = re.compile(r"/dev/stdin|/(?:dev|proc/self)/fd/[0-9]+")
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,13 +61,14 @@ def load_spec(path: str | Path) -> RolloutSpec:
     """Return the spec in a YAML file.
 
     Raises:
-        InvalidSpec: when the file is missing, unreadable, over 1 MiB, not YAML, or not a valid spec.
+        InvalidSpec: when the file is missing, unreadable, no regular file, over 1 MiB, not YAML, or not a
+            valid spec.
     """
     return parse_spec(_read(Path(path)), str(path))
 
 
 def parse_spec(text: bytes, where: str) -> RolloutSpec:
-    """Return the spec that YAML text describes; ``where`` names it in errors.
+    """Return the spec that YAML text describes; ``where`` names it in errors, which name the line, too.
 
     >>> parse_spec(b"weights: {boosted: 5}", "rollout.yaml").weights
     {'boosted': 5000}
@@ -71,7 +80,12 @@ def parse_spec(text: bytes, where: str) -> RolloutSpec:
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).replace('in "<byte string>", ', "at ").split())
         raise InvalidSpec(f"{where}: not valid YAML: {problem[:_LONGEST]}") from None
-    return RolloutSpec.parse({} if data is None else data, where)
+
+    def named(path: Sequence[object]) -> str:
+        line = _line_of(text, path)
+        return where if line is None else f"{where}: line {line}"
+
+    return RolloutSpec.parse({} if data is None else data, named)
 
 
 def content_digest(path: str | Path) -> str:
@@ -80,29 +94,78 @@ def content_digest(path: str | Path) -> str:
 
 
 def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
-    """Return a file's spec and its `content_digest`, read once: a pipe has its content only once.
+    """Return the spec in a file, or (``-``) on standard input, and the content's digest; it is read once.
 
     Raises:
         InvalidSpec: as `load_spec`.
     """
-    text = _read(Path(path))
-    return parse_spec(text, str(path)), _digest(text)
+    text, where = (_standard_input(), "<stdin>") if str(path) == "-" else (_read(Path(path)), str(path))
+    return parse_spec(text, where), _digest(text)
 
 
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
+def _line_of(text: bytes, path: Sequence[object]) -> int | None:
+    """Return the line (from 1) of the innermost field on a path that the text has, or None."""
+    node, line = yaml.compose(text, Loader=_Loader), None
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            pairs = [(item, item) for item in node.value[part : part + 1]]
+        else:
+            break
+        if not pairs:
+            break
+        (found, node), *_ = pairs
+        line = found.start_mark.line + 1
+    return line
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InvalidSpec("<stdin>: standard input is closed")
+    try:
+        return _bounded(sys.stdin.buffer, "<stdin>")
+    except OSError as error:
+        raise InvalidSpec(f"<stdin>: cannot be read: {error.strerror}") from None
+
+
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        with open(_opened(path), "rb") as file:
+            return _bounded(file, str(path))
     except FileNotFoundError:
         raise InvalidSpec(f"{path}: there is no such spec file") from None
-    except ValueError as error:  # a NUL in the path
-        raise InvalidSpec(f"{shown(str(path))}: cannot be read: {error}") from None
+    except ValueError as error:
+        if isinstance(error, InvalidSpec):
+            raise
+        raise InvalidSpec(f"{shown(str(path))}: cannot be read: {error}") from None  # a NUL in the path
     except OSError as error:
         raise InvalidSpec(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor of a regular file; a named pipe or a device might never answer.
+
+    What the shell handed over (``<(…)``) is a descriptor of this process already, and is read as it is.
+    """
+    if _HANDED_OVER.fullmatch(str(path)):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise InvalidSpec(f"{path}: not a regular file; to read a spec from a pipe write - for standard input")
+
+
+def _bounded(file: IO[bytes], where: str) -> bytes:
+    text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
-        raise InvalidSpec(f"{path}: over {MAX_BYTES} bytes; this is no rollout spec")
+        raise InvalidSpec(f"{where}: over {MAX_BYTES} bytes; this is no rollout spec")
     return text

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -49,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "interrupted; `bento-rollout status` shows what holds"
         return _fail(text, INTERRUPTED, "interrupted", as_json)
     except OutputLost as error:
-        click.echo(f"Error: {error}", err=True)
-        return 1
+        return _fail(str(error), 1, "output_lost", as_json=False)
     except Exception as error:  # noqa: BLE001 - exit code 1 would say that nothing changed, which nobody knows
         import traceback
 
@@ -71,7 +71,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int, kind: str, as_json: bool, **more: Any) -> int:
-    click.echo(f"Error: {message}", err=True)
+    with suppress(OSError):  # nobody can be told; the exit code still says it
+        click.echo(f"Error: {message}", err=True)
     if as_json:
-        emit_json({"error": {"type": kind, "message": message, "exit_code": code, **more}})
+        with suppress(OutputLost):
+            emit_json({"error": {"type": kind, "message": message, "exit_code": code, **more}})
     return code

@@ -31,7 +31,12 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     epilog="Exit codes: 0 done, 1 refused, 2 wrong value, 3 not found, 4 store unreachable, 8 differs.",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
 )
 @click.pass_context
 def commands(ctx: click.Context) -> int:

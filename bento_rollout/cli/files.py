@@ -22,18 +22,23 @@ DIFFERS = 8
 @click.command()
 @click.argument("file")
 @click.option("--dry-run", is_flag=True, help="Only print what differs: exit code 0 nothing, 8 something.")
-@click.option("--abort", is_flag=True, help="End a running strategy first.")
+@click.option(
+    "--abort",
+    is_flag=True,
+    help="End a running strategy first; there are no strategies in this version, so it makes no difference.",
+)
 @changing
 def apply(asked: Asked, file: str, dry_run: bool, abort: bool) -> int:
     """Set exactly the state fields that FILE names.
 
-    The rollout is the one whose name FILE gives.
+    The rollout is the one whose name FILE gives. FILE may be - for standard input.
     """
     from ..specfile import load_with_digest
 
     spec, digest = load_with_digest(file)
     if spec.name is None:
-        raise InvalidSpec(f"{file}: it has no `name`, so it does not say which rollout it is for")
+        where = "<stdin>" if file == "-" else file
+        raise InvalidSpec(f"{where}: it has no `name`, so it does not say which rollout it is for")
     if dry_run:
         return _differences(spec.name, spec, asked.as_json)
     return change(
@@ -60,12 +65,43 @@ def _differences(name: str, spec: RolloutSpec, as_json: bool) -> int:
 @click.argument("file")
 @printing
 def validate(file: str, as_json: bool) -> int:
-    """Say whether FILE is a valid spec (exit code 2: it is not)."""
-    from ..specfile import load_spec
+    """Say whether FILE is a valid spec, and what can only be checked with the code.
 
-    spec = load_spec(file)
+    FILE may be - for standard input. Exit code 2: it is not valid, and where.
+    """
+    from ..specfile import load_with_digest
+
+    spec, _ = load_with_digest(file)
+    later = _unchecked(spec)
     if as_json:
-        emit_json({"file": file, "name": spec.name, "valid": True})
-    else:
-        show([Line("", (Cell(f"{file}: "), Cell("valid", "green")))])
+        emit_json({"file": file, "name": spec.name, "valid": True, "unchecked": later})
+        return 0
+    lines = [Line("", (Cell(f"{'<stdin>' if file == '-' else file}: "), Cell("valid", "green")))]
+    if not spec.model_fields_set:
+        lines.append(_remark("it names no field: all traffic to the champion, routed at random"))
+    elif spec.name is None:
+        lines.append(_remark("it has no `name`: a service can use it, and `apply` cannot"))
+    if later:
+        names = "; ".join(f"{what} {', '.join(named)}" for what, named in later.items())
+        lines.append(_remark(f"not checked without the code, but when the service is defined: {names}"))
+    show(lines)
     return 0
+
+
+def _remark(text: str) -> Line:
+    return Line("", (Cell(text, "yellow"),))
+
+
+def _unchecked(spec: RolloutSpec) -> dict[str, list[str]]:
+    """Return the names in a spec that only the code can say to be right, by what they name."""
+    standby = spec.blue_green.standby
+    variants = {*spec.weights, *spec.variants, *spec.shadow, *spec.targets, *([standby] if standby else ())}
+    read = (spec.routing.key, spec.routing.inference_id)
+    sources = {source for by in read for listed in by.values() for source in listed}
+    named: dict[str, set[str]] = {
+        "variants": variants,
+        "endpoints": {*(spec.endpoints or ()), *(name for by in read for name in by)} - {"*"},
+        "arguments": {".".join((s.name, *s.path)) for s in sources if s.kind in ("field", "rows")},
+        "functions": {f"{s.name}:{'.'.join(s.path)}" for s in sources if s.kind == "call"},
+    }
+    return {what: sorted(names) for what, names in named.items() if names}

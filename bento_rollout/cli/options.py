@@ -10,7 +10,19 @@ from typing import Any, TypedDict
 
 import click
 
-__all__ = ["Asked", "changing", "key_options", "parse_headers", "parse_percents", "printing", "rollout_name"]
+from ..errors import InvalidValue
+
+__all__ = [
+    "Asked",
+    "Whole",
+    "changing",
+    "key_options",
+    "parse_headers",
+    "parse_percents",
+    "parse_time",
+    "printing",
+    "rollout_name",
+]
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|nan|[+-]?inf(?:inity)?", re.IGNORECASE)
 
@@ -44,6 +56,21 @@ class Asked:
         return {"reason": self.reason, "if_revision": self.if_revision}
 
 
+class Whole(click.ParamType):
+    """A whole number of at least so much; its help says so in words, and not as ``[x>=1]``."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number that an argument says."""
+        if not re.fullmatch(r"[0-9]{1,18}", str(value)) or int(value) < self._least:
+            self.fail(f"{value!r} is not a whole number from {self._least} on", param, ctx)
+        return int(value)
+
+
 rollout_name = click.argument("name")
 printing = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 key_options = click.option(
@@ -56,7 +83,7 @@ def changing(command: Callable[..., int]) -> Callable[..., int]:
 
     @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
     @click.option(
-        "--if-revision", type=click.IntRange(min=0), metavar="N", help="Refuse unless N is current."
+        "--if-revision", type=Whole(0), metavar="N", help="Refuse unless N is the current revision."
     )
     @click.option("--author", metavar="WHO", help="Who asks; default BENTO_ROLLOUT_AUTHOR, else user@host.")
     @printing
@@ -80,6 +107,16 @@ def parse_percents(pairs: Iterable[str]) -> dict[str, float]:
             raise click.UsageError(f"{name!r} stands twice; which of the two should hold?")
         found[name] = float(number)
     return found
+
+
+def parse_time(option: str, text: str) -> float:
+    """Return the seconds that an option says, like ``30s``."""
+    from ..values import parse_duration  # late: pydantic is not for every command's start
+
+    try:
+        return parse_duration(text)
+    except InvalidValue as error:
+        raise InvalidValue(f"{option}: {error}") from None
 
 
 def parse_headers(pairs: Iterable[str]) -> dict[str, str]:

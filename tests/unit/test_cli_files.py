@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +95,94 @@ def test_bad_spec(say: Say, tmp_path: Path, content: str | None, named: str) -> 
         assert (code, revision()) == (2, 1)
         assert named in err
         assert len(err) < 1000
+
+
+# -- where a spec is read from, and what is said of it ------------------------------------------------------
+
+
+def feed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this text be what standard input holds."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_standard_input(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` is standard input, for `apply` and for `validate`; errors call it so."""
+    feed("name: screening\nweights: {boosted: 5}\n", monkeypatch)
+    assert say("apply", "-")[0] == 0
+    assert open_rollout("screening").state.percents == {"boosted": 5}
+    feed("name: screening\nweights: {boosted: 500}\n", monkeypatch)
+    code, _, err = say("validate", "-")
+    assert code == 2
+    assert "<stdin>: line 2: weights.boosted: percentage 500" in err
+    monkeypatch.setattr("sys.stdin", None)
+    assert "standard input is closed" in say("validate", "-")[2]
+
+
+@pytest.mark.parametrize("verb", ["apply", "validate"])
+def test_what_might_never_answer_is_refused(say: Say, tmp_path: Path, verb: str) -> None:
+    """A named pipe and a device are no spec files; nothing waits for somebody to write into them."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        code, _, err = say(verb, str(path))
+        assert code == 2
+        assert "not a regular file" in err
+        assert "write - for standard input" in err
+
+
+def test_every_problem_has_its_line(say: Say, tmp_path: Path) -> None:
+    """Each thing that is wrong is told with the line of the field, deep in lists and mappings, too."""
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text(
+        "name: screening\n"
+        "wieghts: {boosted: 5}\n"
+        "endpoints:\n"
+        "  - predict\n"
+        "  - ..\n"
+        "variants:\n"
+        "  boosted:\n"
+        "    timeout: soon\n"
+        "  'not a name': {}\n"
+        "targets:\n"
+        "  boosted:\n"
+        "    keys: 7\n"
+    )
+    code, _, err = say("validate", str(spec))
+    assert code == 2
+    for number, field in ((2, "wieghts"), (5, "endpoints"), (8, "timeout"), (9, "not a name"), (12, "keys")):
+        assert re.search(rf"{re.escape(str(spec))}: line {number}: .*{field}", err), (number, field, err)
+    spec.write_text("name: screening\nweights: {boosted: 60, forest: 50}\n")
+    assert "line 2: weights: weights add up to 110 percent" in say("validate", str(spec))[2]
+
+
+def test_a_spec_without_fields(say: Say, tmp_path: Path) -> None:
+    """An empty file is a spec, and what it means is said."""
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text("# nothing yet\n")
+    code, out, _ = say("validate", str(spec))
+    assert code == 0
+    assert "all traffic to the champion" in out
+    code, _, err = say("apply", str(spec))
+    assert code == 2
+    assert "it has no `name`" in err
+
+
+def test_what_only_the_code_can_say(say: Say, ask: Callable[..., Any], tmp_path: Path) -> None:
+    """`validate` names what it could not check: variants, endpoints, arguments, functions."""
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text(
+        "name: screening\n"
+        "routing: {key: {predict: 'rows:batch.id', other: ['field:tx.user', 'keys:of'], '*': 'header:x-a'}}\n"
+        "variants: {boosted: {timeout: 2s}}\n"
+        "blue_green: {standby: forest}\n"
+    )
+    assert ask("validate", str(spec))["unchecked"] == {
+        "variants": ["boosted", "forest"],
+        "endpoints": ["other", "predict"],
+        "arguments": ["batch.id", "tx.user"],
+        "functions": ["keys:of"],
+    }
+    out = say("validate", str(spec))[1]
+    assert "not checked without the code" in out
+    assert "variants boosted, forest" in out
+    spec.write_text("name: screening\nrouting: {key: 'header:x-a'}\n")
+    assert "not checked" not in say("validate", str(spec))[1]
