@@ -11,6 +11,7 @@ from .operations import Rollout, default_author
 from .reports import describe
 from .store.location import locate
 from .store.mending import diagnose, known, mend
+from .store.presence import Presence
 from .store.sqlite import SQLiteStore
 
 __all__ = ["examine", "repair"]
@@ -29,7 +30,10 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
         "store": describe(location, problem),
         "permissions": _permissions(place),
         "token": _tokens(),
-        "rollouts": [_look(Rollout(name, place, location, "doctor")) for name in known(place)],
+        "rollouts": [
+            _look(Rollout(name, place, location, "doctor"), Presence(place.place(name)))
+            for name in known(place)
+        ],
     }
 
 
@@ -53,12 +57,13 @@ def repair(*, store: str | None = None) -> list[str]:
     return done or [f"{location.path} is whole; nothing was done"]
 
 
-def _look(rollout: Rollout) -> dict[str, Any]:
+def _look(rollout: Rollout, presence: Presence) -> dict[str, Any]:
     nothing: dict[str, Any] = {"name": rollout.name, "revision": None, "workers": [], "differences": []}
     try:
         status = rollout.status()
     except RolloutError as error:
-        return {**nothing, "problems": [str(error)]}
+        troubled = [f"worker {card.pid}: {card.trouble}" for card in presence.living() if card.trouble]
+        return {**nothing, "problems": [str(error), *troubled]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
     return {**nothing, **found, "problems": [*_of_workers(status), *_of_variants(status)]}
 
@@ -85,13 +90,14 @@ def _of_variants(status: dict[str, Any]) -> list[str]:
 
 
 def _permissions(place: SQLiteStore) -> list[str]:
+    path, parent = place.path, place.path.parent
     found = [
-        f"{path} is not readable and writable for this user"
-        for path in (place.path, place.folder)
-        if path.exists() and not os.access(path, os.R_OK | os.W_OK)
+        f"{one} is not readable and writable for this user"
+        for one in (path, place.folder)
+        if os.path.exists(one) and not os.access(one, os.R_OK | os.W_OK)  # noqa: PTH110 - Path's may raise
     ]
-    if not place.path.exists() and place.path.parent.exists() and not os.access(place.path.parent, os.W_OK):
-        found.append(f"{place.path.parent} is not writable for this user")
+    if not os.path.exists(path) and os.path.exists(parent) and not os.access(parent, os.W_OK):  # noqa: PTH110
+        found.append(f"{parent} is not writable for this user")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from .applying import seed
 from .errors import Conflict, InvalidSpec, RolloutError
@@ -12,10 +13,18 @@ from .state import Commit, RolloutState
 from .store.sqlite import SQLiteStore
 from .telemetry import log
 
-__all__ = ["check_champion", "first_commit", "open_state", "save_first"]
+__all__ = ["check_champion", "first_commit", "open_state", "open_store", "save_first"]
+
+PATIENCE = 1.0
+"""Seconds that a start waits for a locked store, each time that it looks, before it goes on without."""
 
 ATTEMPTS = 5
 """How often a deployment is recorded anew when an operator's change came in between."""
+
+
+def open_store(path: Path) -> SQLiteStore:
+    """Return a store as a service opens it: made when it is new, and not waited for as by a person."""
+    return SQLiteStore(path, create=True, patience=PATIENCE)
 
 
 def open_state(
@@ -29,7 +38,7 @@ def open_state(
     first = first_commit(name, champion, spec, digests)
     try:
         commit = store.read(name) or save(store, first)
-    except (RolloutError, OSError):
+    except Exception:  # noqa: BLE001 - a service starts whatever its store is like
         unsaved = first.model_copy(update={"state": first.state.model_copy(update={"revision": 0})})
         return store.beacon(name).load() or unsaved
     return _deployed(store, commit, digests)

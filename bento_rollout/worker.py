@@ -58,6 +58,8 @@ class Worker:
         self._before, self._after = before, after
         self._describe, self._lend, self._loop = describe, lend, loop
         self._seen = feed.commit
+        self._owed: dict[int, tuple[Commit, str]] = {}
+        self._once = log.Once()
         self._voted: str | None = None
         self._written: Card | None = None
         self._writing = threading.Lock()
@@ -69,23 +71,36 @@ class Worker:
 
         Call it outside the event loop, before the first request is served: when a flip is being prepared this
         waits for the hooks, so that whether the flip counts this worker or not, it serves as prepared as all
-        the others.
+        the others. It never raises: whatever is wrong here, the service starts, and answers.
         """
-        self._write_card()
+        for step in (self._write_card, self._join, self._take_part, self._catch_up, self._thread.start):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - a worker that cannot start would be respawned for ever
+                self._report_error(error)
+
+    def _join(self) -> None:
         try:
             self.presence.join()
         except OSError as error:
             problem = f"no liveness lock: {error}"
             log.event("worker.unseen", "error", rollout=self._feed.name, problem=problem)
+
+    def _take_part(self) -> None:
+        """Prepare the flip that is pending while this worker starts."""
         if (proposal := self._ballot.pending()) is not None:
             self._voted = proposal.id
             self._prepare(proposal)
+
+    def _catch_up(self) -> None:
+        """Read the state that this worker begins with, and take over what dead ones left undone."""
         self._feed.check()
         self._feed.table()
         self._seen = self._feed.commit
         self._written = None
         self._write_card()
-        self._thread.start()
+        if self._after:
+            self._owed.update(self._interrupted())
 
     def stop(self) -> None:
         """Leave; the thread ends by itself."""
@@ -111,12 +126,16 @@ class Worker:
                     self._follow()
                     self._stay()
                     self._write_card()
+                    self._follow_up()
                 if (found := self._store.token(self._feed.name)) != token:
                     token = found
                     self._look()
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
-                described = f"{type(error).__name__}: {error}"
-                log.event("worker.error", "error", rollout=self._feed.name, error=described)
+                self._report_error(error)
+
+    def _report_error(self, error: Exception) -> None:
+        described = f"{type(error).__name__}: {error}"
+        self._once.say(described, "worker.error", "error", rollout=self._feed.name, error=described)
 
     def _stay(self) -> None:
         """Be seen again when somebody removed the lock or the card, or when neither could be written."""
@@ -152,7 +171,8 @@ class Worker:
         )
         self._write_card()
         if self._after:
-            self._follow_up(before, now)
+            self._owed.update({flip.revision: (flip, source) for flip, source in self._flips(before, now)})
+            self._follow_up()
 
     def _write_card(self) -> None:
         with self._writing:
@@ -192,22 +212,38 @@ class Worker:
         )
 
     def _objection(self, proposal: Proposal) -> str | None:
-        with self._lend(proposal.target) as instance:
-            if instance is None:
-                return f"{proposal.target!r} is not ready here"
-            return run_hooks(self._before, self._flip(proposal.source, proposal, instance), self._loop)
+        try:
+            with self._lend(proposal.target) as instance:
+                if instance is None:
+                    return f"{proposal.target!r} is not ready here"
+                return run_hooks(self._before, self._flip(proposal.source, proposal, instance), self._loop)
+        except Exception as error:  # noqa: BLE001 - a worker that says nothing holds the flip up until its timeout
+            return f"the hooks could not be run: {type(error).__name__}: {error}"
 
     def _flip(self, source: str, wanted: Proposal | Commit, instance: Any) -> Flip:
         target = wanted.target if isinstance(wanted, Proposal) else wanted.state.champion
         return Flip(self._feed.name, source, target, instance, wanted.reason, wanted.author)
 
-    def _follow_up(self, before: Commit, now: Commit) -> None:
-        """Run the ``after_flip`` hooks of each flip since the last look, if no other worker has them."""
-        for commit, source in self._flips(before, now):
-            if self._ballot.claim_after(commit.revision, self.presence.token):
+    def _follow_up(self) -> None:
+        """See to it that somebody runs the ``after_flip`` hooks of each flip that this worker has seen."""
+        for revision, (commit, source) in list(self._owed.items()):
+            if self._ballot.is_followed(revision):
+                del self._owed[revision]
+            else:
                 threading.Thread(
                     target=self._run_after, args=(commit, source), name="rollout-after", daemon=True
                 ).start()
+
+    def _interrupted(self) -> dict[int, tuple[Commit, str]]:
+        """Return the flips that a worker which died was about to follow up, each with whom it replaced."""
+        found: dict[int, tuple[Commit, str]] = {}
+        for revision in self._ballot.interrupted():
+            with suppress(RolloutError):
+                commits = self._store.history(self._feed.name, 2, before=revision + 1)
+                flip, before = (*commits, None, None)[:2]
+                if flip is not None and before is not None and flip.revision == revision:
+                    found[revision] = (flip, before.state.champion)
+        return found
 
     def _flips(self, before: Commit, now: Commit) -> list[tuple[Commit, str]]:
         """Return the commits since ``before`` that made another champion, each with whom it replaced."""
@@ -226,8 +262,13 @@ class Worker:
         return flips
 
     def _run_after(self, commit: Commit, source: str) -> None:
-        with self._lend(commit.state.champion) as instance:
-            failure = run_hooks(self._after, self._flip(source, commit, instance), self._loop)
+        try:
+            if not self._ballot.claim_after(commit.revision, self.presence.token):
+                return
+        except RolloutError as error:  # it stays owed, and is tried again
+            self._report_error(error)
+            return
+        failure = self._after_failure(commit, source)
         state = "done" if failure is None else "failed"
         self._ballot.report_after(After(commit.revision, self.presence.token, os.getpid(), state, failure))
         if failure is not None:
@@ -238,3 +279,10 @@ class Worker:
                 revision=commit.revision,
                 problem=failure,
             )
+
+    def _after_failure(self, commit: Commit, source: str) -> str | None:
+        try:
+            with self._lend(commit.state.champion) as instance:
+                return run_hooks(self._after, self._flip(source, commit, instance), self._loop)
+        except Exception as error:  # noqa: BLE001 - reported like what a hook itself raises
+            return f"the hooks could not be run: {type(error).__name__}: {error}"

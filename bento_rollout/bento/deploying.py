@@ -15,16 +15,15 @@ from bentoml.exceptions import BentoMLException
 
 from ..applying import differences
 from ..errors import Incompatible, RolloutError
-from ..opening import check_champion, first_commit
+from ..opening import check_champion, first_commit, open_store
 from ..spec import RolloutSpec
 from ..state import RolloutState
 from ..store.location import locate
-from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from .joining import deployment_hooks
 from .variants import Definition
 
-__all__ = ["broken_candidates", "check_twins", "deploy", "pinned", "resolver"]
+__all__ = ["broken_candidates", "check_twins", "deploy", "is_deployed", "pinned", "resolver"]
 
 PINS = "BENTO_ROLLOUT_PINS"
 """Set by the process that starts the workers: tags like ``:latest``, resolved once for all of them."""
@@ -56,6 +55,11 @@ def deploy(
     state = _say_state(name, spec, digests)
     check_champion(state, digests)
     _say_differences(state, spec, digests, file)
+
+
+def is_deployed() -> bool:
+    """Whether the process that started this one has run `deploy`, and so checked what must stop a start."""
+    return PINS in os.environ
 
 
 def pinned() -> dict[str, str]:
@@ -130,13 +134,13 @@ def _code(hook: Any) -> Any:
 def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
     """Return the state to start from, and say in one line where it lives and whom it binds."""
     location = locate()
-    store = SQLiteStore(location.path, create=True)
+    store = open_store(location.path)
     state, problem = first_commit(name, next(iter(digests)), spec, digests).state, None
     try:
         store.check()
         commit = store.read(name)
-    except (RolloutError, OSError) as error:
-        problem = str(error)
+    except Exception as error:  # noqa: BLE001 - a service starts whatever its store is like
+        problem = str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"
         commit = store.beacon(name).load()
     state = state if commit is None else commit.state
     binds = "this host" if location.durable else f"nobody for long ({location.why}); changes are refused"

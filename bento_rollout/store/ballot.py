@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import Refused, StoreUnreachable
 from .files import is_locked, read_json, release, try_lock, write_json
+from .making import make_folder
 
 __all__ = ["After", "Ballot", "Proposal", "Vote"]
 
@@ -113,29 +114,45 @@ class Ballot:
     def claim_after(self, revision: int, token: str) -> bool:
         """Whether this worker is the one that runs the ``after_flip`` hooks of a revision; true once only.
 
+        Call it right before the hooks. Who runs them is on record when this returns true; one who died before
+        that has claimed nothing, and the next one who asks gets it.
+
         Raises:
             StoreUnreachable: nothing can be written here, so nobody can know who runs them.
         """
+        claim = self._after / f"{revision}.claim"
         try:
-            self._after.mkdir(parents=True, exist_ok=True)
-            known = self._claimed()
-            if len(known) >= KEEP and revision < known[0]:  # so long ago that its claim may be forgotten
+            make_folder(self._after)
+            if self.is_followed(revision) or (lock := try_lock(claim)) is None:
                 return False
-            fd = os.open(self._after / f"{revision}.claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            return False
+            try:
+                if mine := not self.is_followed(revision):
+                    write_json(self._record(revision), asdict(After(revision, token, os.getpid(), "running")))
+                claim.unlink()
+            finally:
+                release(lock)
         except OSError as error:
             problem = f"{self._after} cannot be written: {error.strerror}; after_flip hooks do not run"
             raise StoreUnreachable(problem) from None
-        os.close(fd)
-        self.report_after(After(revision, token, os.getpid(), "running"))
         self._prune()
-        return True
+        return mine
+
+    def is_followed(self, revision: int) -> bool:
+        """Whether somebody has the ``after_flip`` hooks of a revision, or it is too long ago to know."""
+        if self._record(revision).exists():
+            return True
+        known = self._recorded()
+        return len(known) >= KEEP and revision < known[0]
+
+    def interrupted(self) -> list[int]:
+        """Return the revisions whose ``after_flip`` hooks somebody was about to run, and nobody did."""
+        claims = (path.stem for path in self._after.glob("*.claim"))
+        return sorted(int(text) for text in claims if text.isdecimal() and not self.is_followed(int(text)))
 
     def report_after(self, after: After) -> None:
         """Write how the hooks of a revision are going."""
         with suppress(OSError):
-            write_json(self._after / f"{after.revision}.json", asdict(after))
+            write_json(self._record(after.revision), asdict(after))
 
     def afters(self) -> dict[int, After]:
         """Return how the ``after_flip`` hooks went, by revision."""
@@ -148,10 +165,10 @@ class Ballot:
 
     def _show(self, proposal: Proposal, fds: list[int]) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             fds.append(self._claim())
             votes = self._votes(proposal.id)
-            votes.mkdir(parents=True)
+            make_folder(votes)
             own = try_lock(votes / "lock")
             if own is not None:  # a new folder: nobody else knows it
                 fds.append(own)
@@ -185,11 +202,13 @@ class Ballot:
         for folder in (self._folder / "votes").glob("*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _claimed(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._after.glob("*.claim") if path.stem.isdecimal())
+    def _record(self, revision: int) -> Path:
+        return self._after / f"{revision}.json"
+
+    def _recorded(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._after.glob("*.json") if path.stem.isdecimal())
 
     def _prune(self) -> None:
-        for revision in self._claimed()[:-KEEP]:
-            for suffix in ("claim", "json"):
-                with suppress(OSError):
-                    (self._after / f"{revision}.{suffix}").unlink()
+        for revision in self._recorded()[:-KEEP]:
+            with suppress(OSError):
+                self._record(revision).unlink()

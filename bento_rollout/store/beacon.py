@@ -92,7 +92,7 @@ class _Counter:
         self.fd = -1
         self.file: os.stat_result | None = None
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may have become a pipe
             self.file = os.fstat(self.fd)
         except OSError:
             return

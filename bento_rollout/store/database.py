@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -113,12 +115,12 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         mode = "rw"  # a file that may not be written is opened for reading
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        if self._size() == 0:
             self._refuse_to_recreate()
             make_folder(self.path.parent)
             make_empty(self.path)
             mode = "rwc"
-        url = f"file:{quote(str(self.path))}?mode={mode}"
+        url = f"file:{quote(os.fsencode(self.path))}?mode={mode}"
         db = sqlite3.connect(url, uri=True, timeout=self._patience, isolation_level=None)
         try:
             # EXTRA: the journal's removal is on the disk before a commit is acknowledged.
@@ -129,6 +131,27 @@ class Database:
             raise
         self._create = False  # it is there: should it vanish, it is not made anew
         return db
+
+    def _size(self) -> int:
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return 0
+        if not stat.S_ISREG(there.st_mode):
+            what = "a folder" if stat.S_ISDIR(there.st_mode) else "no file"
+            remedy = "move it away, or set BENTO_ROLLOUT_STORE"
+            raise StoreUnreachable(f"the store {self.path} cannot be used: it is {what}; {remedy}")
+        return there.st_size
+
+    def require_folder(self) -> None:
+        """Raise `StoreUnreachable` when what lies beside the file can be neither found nor made."""
+        try:
+            next(self._folder.iterdir(), None)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            problem = f"the store {self.path} cannot be used: {self._folder}: {error.strerror}"
+            raise StoreUnreachable(problem) from None
 
     def _refuse_to_recreate(self) -> None:
         copies = sorted(path.parent.name for path in self._folder.glob("*/state.json"))

@@ -45,9 +45,15 @@ def write_json(path: Path, data: object, *, draft: Path | None = None) -> None:
 def read_json(path: Path) -> Any | None:
     """Return what a JSON file holds, or None when it is missing, unreadable or damaged."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb", opener=_at_once) as file:
+            return json.loads(file.read() or b"")
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that lies in a file's place may have nobody who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def try_lock(path: Path) -> int | None:
@@ -83,7 +89,7 @@ def is_locked(path: Path) -> bool:
         OSError: when the file is there and cannot be asked.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -48,12 +49,14 @@ class Rest:
 
 
 def known(store: SQLiteStore) -> list[str]:
-    """Return the rollouts that a store has, and those whose shared files lie beside it, sorted."""
+    """Return the rollouts that a store has, and those whose files or workers are beside it, sorted."""
     found: set[str] = set()
-    for folder in store.folder.glob("*"):
-        with suppress(InvalidValue):
-            if any((folder / name).exists() for name in ("state.json", "counter")):
-                found.add(check_name(folder.name, "rollout name"))
+    with suppress(OSError):  # nothing may lie there, or this user may not look
+        for folder in store.folder.iterdir():
+            with suppress(InvalidValue):
+                left = any((folder / name).exists() for name in ("state.json", "counter"))
+                if left or Presence(folder).living():
+                    found.add(check_name(folder.name, "rollout name"))
     with suppress(RolloutError):
         found.update(store.names())
     return sorted(found)
@@ -112,7 +115,7 @@ def _rests(store: SQLiteStore, witnesses: Mapping[str, Witness]) -> dict[str, Re
 def _readable(path: Path, ids: set[str | None]) -> list[Commit]:
     """Return the commits that can still be read, unless the copies were made from another store."""
     commits: list[Commit] = []
-    url = f"file:{quote(str(path))}?mode=rw"
+    url = f"file:{quote(os.fsencode(path))}?mode=rw"
     with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as db:
         (identity,) = db.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone() or (None,)
         if ids and identity not in ids:

@@ -64,6 +64,8 @@ class SQLiteStore:
             newest = _newest(db, name)
             identity = self._database.identity(db)
         witness.check(name, newest.revision if newest else 0, identity, self.path)
+        if newest is None:
+            self._database.require_folder()
         return newest
 
     def history(self, name: str, limit: int | None = None, *, before: int | None = None) -> Sequence[Commit]:
@@ -127,6 +129,7 @@ class SQLiteStore:
             StoreCorrupt: when SQLite finds damage.
         """
         self._database.check()
+        self._database.require_folder()
 
     def _append(self, commit: Commit, after: int) -> str:
         """Append to the history while the right to commit is held; return the database's id."""

@@ -187,3 +187,20 @@ def slowest(answers: Sequence[Answer], share: float = 0.95) -> float:
 def times_over(condition: Callable[[Answer], bool], answers: Sequence[Answer]) -> list[Answer]:
     """Return at most ten answers of which something is true that should not be."""
     return [answer for answer in answers if condition(answer)][:10]
+
+
+def is_stale(answer: Answer, acknowledged: Sequence[tuple[float, int, str]]) -> bool:
+    """Whether an answer is older than a change that was acknowledged before it was asked for.
+
+    Args:
+        answer: what was answered.
+        acknowledged: when each change was acknowledged (monotonic), its revision, and who answers everybody
+            from then on; "": not one variant alone.
+    """
+    before = [change for change in acknowledged if change[0] < answer.began]
+    if not before:
+        return False
+    _, revision, champion = before[-1]
+    return answer.revision < revision or (
+        answer.revision == revision and bool(champion) and answer.body["variant"] != champion
+    )

@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bento_rollout.cli import main
 from bento_rollout.errors import RolloutError, StoreCorrupt, StoreUnreachable
 from bento_rollout.feed import Feed
 from bento_rollout.opening import open_state
@@ -32,6 +35,7 @@ from tests.states import (
     mounted,
     started,
     store_at,
+    unavailable,
     wait_until,
 )
 
@@ -312,6 +316,107 @@ def test_replaced_by_the_same_store(followed: tuple[Path, Feed]) -> None:
     feed.check()
     commit_next(path, feed.commit)
     assert (feed.table().revision, feed.trouble) == (6, None)
+
+
+# -- what is no store from the beginning --------------------------------------------------------------------
+
+
+def pipe(home: Path) -> Path:
+    """Put a pipe in the store's place."""
+    os.mkfifo(home / "rollouts.db")
+    return home / "rollouts.db"
+
+
+def loop(home: Path) -> Path:
+    """Put a link to itself in the store's place."""
+    (home / "rollouts.db").symlink_to(home / "rollouts.db")
+    return home / "rollouts.db"
+
+
+def directory(home: Path) -> Path:
+    """Put a folder in the store's place."""
+    (home / "rollouts.db").mkdir()
+    return home / "rollouts.db"
+
+
+def below_a_file(home: Path) -> Path:
+    """Name a store in a folder that is a file."""
+    (home / "file").touch()
+    return home / "file" / "rollouts.db"
+
+
+def endless_name(home: Path) -> Path:
+    """Name a store that no file system can hold."""
+    return home / ("x" * 300)
+
+
+def beside_a_file(home: Path) -> Path:
+    """Put a file where the folder beside the store has its place."""
+    (home / "rollouts.db.d").touch()
+    return home / "rollouts.db"
+
+
+def beside_a_loop(home: Path) -> Path:
+    """Put a link to itself where the folder beside the store has its place."""
+    (home / "rollouts.db.d").symlink_to(home / "rollouts.db.d")
+    return home / "rollouts.db"
+
+
+NO_STORES = [pipe, loop, directory, below_a_file, endless_name, beside_a_file, beside_a_loop]
+
+
+@pytest.mark.parametrize("damage", NO_STORES, ids=lambda damage: damage.__name__)
+def test_what_can_be_no_store(
+    tmp_path: Path,
+    damage: Callable[[Path], Path],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no store can be, the spec is served and said so once; commands answer exit 4 and say why."""
+    path = damage(tmp_path)
+    monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{path}")
+    monkeypatch.setenv("BENTO_ROLLOUT_SINGLE_REPLICA", "1")
+    store = SQLiteStore(path, create=True, patience=0.2)
+    spec = RolloutSpec.parse({"weights": {"boosted": 5}})
+    feed = Feed(store, open_state(store, NAME, "logistic", spec, DIGESTS))
+    for _ in range(3):
+        feed.check()
+        assert (feed.table().revision, feed.commit.state.percents) == (0, {"boosted": 5})
+    assert [line["serving"] for line in said(capfd, "store.unreachable")] == ["the spec"]
+    for command in (["status", NAME], ["weight", NAME, "boosted=6"], ["doctor"]):
+        assert main(command) == 4
+        out, err = capfd.readouterr()
+        assert f"{path} cannot be used" in out + err
+        assert "Traceback" not in err
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    """A store in a folder that this user may not enter: exit 4 and the reason, from `doctor` too."""
+    (tmp_path / "home").mkdir()
+    command = [sys.executable, "-m", "bento_rollout.cli"]
+    if os.geteuid() == 0:  # root enters everything, unless it gives that up
+        if shutil.which("setpriv") is None:
+            unavailable("setpriv is not installed, and root enters every folder")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    environment = {**os.environ, "BENTO_ROLLOUT_STORE": f"sqlite:///{tmp_path}/home/rollouts.db"}
+    (tmp_path / "home").chmod(0)
+    try:
+        for verb in (["status", NAME], ["doctor"]):
+            done = subprocess.run(
+                [*command, *verb], env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+            assert "Permission denied" in done.stdout + done.stderr
+    finally:
+        (tmp_path / "home").chmod(0o700)
+
+
+def test_a_path_that_is_no_text(tmp_path: Path) -> None:
+    """A store may lie at a path that is not UTF-8: file systems know bytes only."""
+    path = tmp_path / os.fsdecode(b"\xff\xfe.db")
+    feed = following_feed(store_at(path, 3))
+    commit_next(path, feed.commit)
+    assert feed.table().revision == 4
 
 
 # -- other processes --------------------------------------------------------------------------------------

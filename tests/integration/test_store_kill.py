@@ -17,6 +17,7 @@ from bento_rollout.feed import Feed
 from bento_rollout.opening import open_state
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.spec import RolloutSpec
+from bento_rollout.store.ballot import Ballot
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.states import DIGESTS, NAME, grow, seed, store_at, unavailable
 
@@ -147,3 +148,24 @@ def test_kill_at_every_call_of_the_first_start(tmp_path: Path) -> None:
             assert feed.trouble is None
             assert feed.table().revision == 1
             assert len(SQLiteStore(path).history(NAME)) == 1
+
+
+def test_kill_at_every_call_of_a_claim(tmp_path: Path) -> None:
+    """Whenever the one that takes what follows a flip is killed, it is on record, or the next one gets it."""
+    commits = Commits(tmp_path)
+
+    def claim(folder: Path) -> None:
+        Ballot(folder).claim_after(7, "first")
+
+    outcomes = set()
+    for call, times in sorted(commits.trace(lambda: claim(tmp_path / "traced")).items()):
+        for number in range(1, times + 1):
+            folder = tmp_path / f"{call}-{number}"
+            killed = commits.kill_at(lambda folder=folder: claim(folder), call, number)  # type: ignore[misc]  # bound now
+            recorded = Ballot(folder).is_followed(7)
+            assert recorded or killed
+            assert Ballot(folder).claim_after(7, "second") is not recorded
+            assert Ballot(folder).afters()[7].token == ("first" if recorded else "second")
+            assert Ballot(folder).interrupted() == []
+            outcomes.add((killed, recorded))
+    assert outcomes >= {(True, False), (True, True)}

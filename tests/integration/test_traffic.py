@@ -18,7 +18,7 @@ from bento_rollout.errors import RolloutError, StoreUnreachable
 from bento_rollout.opening import first_commit
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.sqlite import SQLiteStore
-from tests.integration.callers import Answer, Load, line_to_each, times_over
+from tests.integration.callers import Load, is_stale, line_to_each, times_over
 from tests.integration.running import ROOT, Server, fresh, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.fault]
@@ -80,17 +80,6 @@ def test_flips_and_weights_under_load_cost_no_request(pair: Server) -> None:
     assert load.failures == []
     assert len(load.answers) > 1000
     assert times_over(lambda answer: is_stale(answer, acknowledged), load.answers) == []
-
-
-def is_stale(answer: Answer, acknowledged: list[tuple[float, int, str]]) -> bool:
-    """Whether an answer is older than a change that was acknowledged before it was asked for."""
-    before = [change for change in acknowledged if change[0] < answer.began]
-    if not before:
-        return False
-    _, revision, champion = before[-1]
-    return answer.revision < revision or (
-        answer.revision == revision and bool(champion) and answer.body["variant"] != champion
-    )
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -45,6 +46,9 @@ def act(order: dict[str, Any]) -> None:
     """Do what the test wants."""
     if os.getpid() not in order.get("pids", [os.getpid()]):
         return
+    time.sleep(order.get("moment", 0))
+    if random.random() < order.get("vetoes", 0):
+        raise Veto("a bad moment")
     if "veto" in order:
         raise Veto(order["veto"])
     if "raise" in order:
