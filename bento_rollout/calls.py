@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from .records import Observation, Plan
@@ -23,6 +24,7 @@ __all__ = [
     "Unavailable",
     "closed",
     "copied",
+    "header_of",
     "next_of",
     "within",
 ]
@@ -87,26 +89,61 @@ class Call:
     Attributes:
         endpoint: the endpoint's name.
         prediction_id: UUIDv7.
+        scope: the request's ASGI scope: its headers and path.
+        receive: the request's ASGI receive, by which a caller is known to have gone.
         pinned: the variant that the caller asked for.
-        header: looks up a request header.
         plans: who answered: one plan, or one for each row.
         taken: whether the endpoint has begun.
         early: the plan that was made before the call, from the request's head (tasks).
         task_id: the task that this call is the work of.
-        gone: asks whether the caller has left.
         response: what a candidate's context says of a response that BentoML would not ask about.
     """
 
     endpoint: str
     prediction_id: str = ""
+    scope: MutableMapping[str, Any] = field(default_factory=dict)
+    receive: Callable[[], Awaitable[Any]] | None = None
     pinned: str | None = None
-    header: Callable[[str], str | None] | None = None
     plans: tuple[Plan, ...] = ()
     taken: bool = False
     early: Plan | None = None
     task_id: str | None = None
-    gone: Callable[[], Awaitable[bool]] | None = None
     response: Any = None
+
+    def header(self, name: str) -> str | None:
+        """Return a request header, or None when it is absent or not UTF-8."""
+        return header_of(self.scope, name)
+
+    async def has_gone(self) -> bool:
+        """Whether the caller has left: asks once, waits for nothing."""
+        if self.receive is None:
+            return False
+        asking = asyncio.ensure_future(self.receive())
+        await asyncio.sleep(0)
+        if not asking.done():
+            asking.cancel()
+            return False
+        if asking.cancelled() or asking.exception() is not None:
+            return False
+        return bool(asking.result()["type"] == "http.disconnect")
+
+
+def header_of(scope: Mapping[str, Any], name: str) -> str | None:
+    """Return a header of a request's ASGI scope as text, or None when it is absent or not UTF-8."""
+    wanted = _on_the_wire(name)
+    for key, value in scope.get("headers", ()):
+        if key == wanted:
+            try:
+                return str(bytes(value).decode("utf-8"))
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _on_the_wire(name: str) -> bytes:
+    """Return a header's name as ASGI has it: in lower case."""
+    return name.lower().encode("latin-1", "ignore")
 
 
 def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:

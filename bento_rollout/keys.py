@@ -100,7 +100,9 @@ def normal_key(key: object) -> str:
     >>> normal_key(7.0), normal_key(7), normal_key("7")
     ('7', '7', '7')
     """
-    if not isinstance(key, str) and is_scalar(key):
+    if type(key) is str and key.isascii() and 0 < len(key) <= MAX_KEY_BYTES:
+        return key  # as nearly all are
+    if is_scalar(key):
         key = key.item()
     text = str.__str__(key) if isinstance(key, str) else _digits(key)
     if not text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from .errors import InvalidKey
 from .feed import Feed
 from .records import Observation, Outcome, Plan, Reason
 from .spec import FULL, RolloutSpec
+from .state import Commit
 from .telemetry import log
 
 __all__ = ["Router", "quiet_key"]
@@ -83,10 +84,12 @@ class Router:
         self._runners = runners
         self._offer: Offer | None = None if sink is None else sink.offer
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
-        self._held: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._seen = feed.commit
+        self._ready = Ready(runners, frozenset())
         self._isolate = isolate
         self._once = log.Once()
         self._digests = digests
+        self._look(self._seen)
 
     # -- who answers -----------------------------------------------------------------------------------
 
@@ -97,7 +100,10 @@ class Router:
 
     def ready(self) -> Collection[str]:
         """Return the variants that may answer here and now: their runner is ready, their digest trusted."""
-        return Ready(self._runners, self._untrusted())
+        commit = self._feed.commit
+        if commit is not self._seen:
+            self._look(commit)
+        return self._ready
 
     def plan(self, call: Call, key: object = None) -> Plan:
         """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random."""
@@ -130,31 +136,37 @@ class Router:
         failed = variant != table.champion and table.champion not in ready
         return Plan(variant, table.revision, Reason.UNAVAILABLE if failed else Reason.DEFAULT)
 
-    def _untrusted(self) -> frozenset[str]:
-        """Return the candidates whose code is not the one that the state's traffic was granted to."""
-        state = self._feed.commit.state
-        if self._held[0] != state.revision:
-            others = ((name, digest) for name, digest in self._digests.items() if name != state.champion)
-            names = frozenset(name for name, digest in others if state.granted.get(name, digest) != digest)
-            self._held = (state.revision, names)
-        return self._held[1]
+    def _look(self, commit: Commit) -> None:
+        """Note the candidates whose code is not the one that a state's traffic was granted to."""
+        state = commit.state
+        others = ((name, digest) for name, digest in self._digests.items() if name != state.champion)
+        held = frozenset(name for name, digest in others if state.granted.get(name, digest) != digest)
+        self._ready = Ready(self._runners, held)
+        self._seen = commit
 
     # -- a call ----------------------------------------------------------------------------------------
 
-    async def call(
-        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish
-    ) -> Any:
-        """Run a call as planned and return its answer; the champion answers when the spec says so.
+    def call(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a call as planned and give its answer; the champion answers when the spec says so.
 
         Args:
             call: the request.
             plan: who serves it.
             args, kwargs: what the endpoint was called with.
             finish: makes what goes out; when it fails the answer was not valid: the variant's failure.
+                None: the answer goes out as it is.
         """
         call.plans = (plan,)
         if not self._falls(plan):
-            return await self.run(call, plan, args, kwargs, finish)
+            return self.run(call, plan, args, kwargs, finish)
+        return self._guarded(call, plan, args, kwargs, finish)
+
+    async def _guarded(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
+    ) -> Any:
+        """Run a variant; should it fail, let the champion answer the same input."""
         spare = copied(args, kwargs)
         try:
             return await self.run(call, plan, args, kwargs, finish, isolated=True)
@@ -172,7 +184,7 @@ class Router:
         plan: Plan,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        finish: Finish,
+        finish: Finish | None,
         *,
         isolated: bool = False,
         rows: tuple[int, ...] = (),
@@ -184,7 +196,8 @@ class Router:
             runner = self._runner(plan.variant)
             timeout = self._timeout(plan.variant)
             if timeout is None and not isolated:
-                return await finish(await runner.call(call.endpoint, args, kwargs), plan.variant)
+                value = await runner.call(call.endpoint, args, kwargs)
+                return value if finish is None else await finish(value, plan.variant)
             task, keep = self._isolate(_run(runner, call.endpoint, args, kwargs, finish, plan.variant))
             value = await within(task, timeout)
             if not rows or plan.variant == self.champion:
@@ -197,7 +210,7 @@ class Router:
         finally:
             if (take := offer or self._offer) is not None:
                 seconds = time.perf_counter() - began
-                if outcome is Outcome.OK and seconds > GONE_AFTER and await _has_gone(call):
+                if outcome is Outcome.OK and seconds > GONE_AFTER and await call.has_gone():
                     outcome = Outcome.DISCONNECTED
                 take(self._observation(call, plan, outcome, seconds, rows, failure))
 
@@ -364,16 +377,13 @@ def _place_of(error: Exception) -> str:
     return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-async def _has_gone(call: Call) -> bool:
-    return call.gone is not None and await call.gone()
-
-
 async def _run(
     runner: Runner,
     endpoint: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    finish: Finish,
+    finish: Finish | None,
     variant: str,
 ) -> Any:
-    return await finish(await runner.call(endpoint, args, kwargs), variant)
+    value = await runner.call(endpoint, args, kwargs)
+    return value if finish is None else await finish(value, variant)

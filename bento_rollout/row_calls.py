@@ -114,7 +114,7 @@ class RowCall:
 
         args, kwargs = self.batch.of(part.rows)
         candidate = part.plan.variant != self._champion
-        finish = self._fitting(len(part.rows)) if candidate else _as_it_is
+        finish = self._fitting(len(part.rows)) if candidate else None
         if candidate:  # what it does to the rows (or to what all groups share) is its own affair
             args, kwargs = copied(args, kwargs)
         try:
@@ -188,9 +188,5 @@ class RowCall:
                 self.plans[row] = plan
         self.call.plans = tuple(self.plans)
         args, kwargs = self.batch.of(rows)
-        answer = await self.router.run(self.call, plan, args, kwargs, _as_it_is, rows=rows)
+        answer = await self.router.run(self.call, plan, args, kwargs, None, rows=rows)
         return _Part(plan, rows, answer)
-
-
-async def _as_it_is(answer: Any, _: str) -> Any:
-    return answer

@@ -35,7 +35,7 @@ class Batcher:
         self._observe = observe
         self._dispatcher = _dispatcher(method)
 
-    async def __call__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Wait in the batch; the batch runs in the context of one of its requests, as in BentoML."""
         values = [*args, *(value for name, value in kwargs.items() if name != self._method.ctx_param)]
         if len(values) != 1:

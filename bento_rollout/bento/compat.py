@@ -26,16 +26,18 @@ def check_candidate(
 
 def difference(ours: Method, theirs: Method) -> str | None:
     """Return in words why one endpoint cannot stand in for another, or None when it can."""
-    for what, mine, other in (
+    for what, is_, other_is in (
         ("stream", ours.is_stream, theirs.is_stream),
         ("task", ours.is_task, theirs.is_task),
     ):
-        if mine != other:
-            ours_, theirs_ = ("a", "none") if mine else ("no", "one")
+        if is_ != other_is:
+            ours_, theirs_ = ("a", "none") if is_ else ("no", "one")
             return f"the champion's is {ours_} {what}, the candidate's is {theirs_}"
     for side in ("input", "output"):
-        place = _difference(_schema(getattr(ours, f"{side}_spec")), _schema(getattr(theirs, f"{side}_spec")))
-        if place is not None:
+        mine, other = getattr(ours, f"{side}_spec"), getattr(theirs, f"{side}_spec")
+        if mine is other:
+            continue  # the same code with another model
+        if (place := _difference(_schema(mine), _schema(other))) is not None:
             at, have, got = place
             return (
                 f"the {side} differs at {at or '(whole)'}: the champion has {have!r}, the candidate {got!r}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
@@ -20,8 +19,10 @@ ACTIVE: contextvars.ContextVar[Any] = contextvars.ContextVar("bento_rollout_acti
 
 def left(token: contextvars.Token[Any]) -> None:
     """End what ``ACTIVE.set`` began; a call that nobody waits for any more may end in another context."""
-    with suppress(ValueError):
+    try:
         ACTIVE.reset(token)
+    except ValueError:
+        return
 
 
 CALL = "bento_rollout.call"
@@ -38,11 +39,9 @@ def request_scope() -> dict[str, Any] | None:
 
 def current_call(endpoint: str) -> Call | None:
     """Return the call that the server is about to serve with this endpoint, now begun; else None."""
-    if ACTIVE.get() is not None:
-        return None
     scope = request_scope()
     call = None if scope is None else scope.get(CALL)
-    if call is None or call.taken or call.endpoint != endpoint:
+    if call is None or call.taken or call.endpoint != endpoint or ACTIVE.get() is not None:
         return None
     call.taken = True
     return call  # type: ignore[no-any-return]  # only the middleware writes there

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from _bentoml_impl.serde import ALL_SERDE
-from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.utils.http import set_cookies
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from starlette.responses import Response
 
-from ..calls import Call, Late, Unavailable
-from ..records import Observation, Plan, Reason
+from ..calls import Call, Late, Unavailable, header_of
+from ..records import Plan
 from ..router import Router
-from ..row_calls import Batch, RowCall
-from ..rows import keys_in, row_count
 from ..spec import KeySource
 from .context import ACTIVE, current_call, request_scope
-from .keys import KeyReader, header_of
-from .method import Method, named, parameters_of
+from .keys import KeyReader
+from .method import Method, parameters_of
 from .worker_runner import WorkerRunner
 
-__all__ = ["Facade"]
+__all__ = ["Facade", "Record"]
+
+Record = Callable[[Call], Awaitable[None]]
+"""Writes down who answered a task."""
 
 
 class Facade:
@@ -40,33 +40,28 @@ class Facade:
         champion: the decorated service's own runner.
         outside: returns what BentoML calls this endpoint with from Python: a request.
         sources: where the key is; empty for an endpoint that is not routed.
-        atomic: whether a ``rows:`` key's first row decides for all.
-        offer: takes the observations of rows.
         record: writes down who answered a task.
     """
 
     __is_bentoml_api_func__ = True
 
-    def __init__(  # noqa: PLR0913 - what one endpoint needs of the worker; made in one place
+    def __init__(
         self,
         method: Method,
         router: Router,
         runners: Mapping[str, WorkerRunner],
         champion: WorkerRunner,
         outside: Callable[[], Callable[..., Any]],
-        sources: Sequence[KeySource],
         *,
-        atomic: bool,
-        offer: Callable[[Observation], None] | None,
-        record: Callable[[Call], Awaitable[None]],
+        sources: Sequence[KeySource],
+        record: Record,
     ) -> None:
         self.method = method
         self._router, self._runners, self._champion = router, runners, champion
         self._outside = outside
         self._names = parameters_of(method)
-        self._rows = next((source for source in sources if source.kind == "rows"), None)
-        self._keys = KeyReader([source for source in sources if source.kind != "rows"], self._names)
-        self._atomic, self._offer, self._record = atomic, offer, record
+        self._keys = KeyReader(sources, self._names)
+        self._record = record
         functools.update_wrapper(self, method.func)
         self.local = Local(self)
 
@@ -92,7 +87,7 @@ class Facade:
     async def serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Answer one request."""
         try:
-            return await self._serve(call, args, kwargs)
+            return await self._answer(call, args, kwargs)
         except Late as late:
             raise BentoMLException(str(late), error_code=HTTPStatus.GATEWAY_TIMEOUT) from late
         except Unavailable as error:
@@ -100,6 +95,12 @@ class Facade:
         finally:
             if call.task_id is not None:
                 await self._record(call)
+
+    def _answer(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        ctx = self._pop_context(kwargs)
+        plan = self.plan(call, args, kwargs, ctx)
+        finish = None if plan.variant == self._champion.name else self._finish
+        return self._router.call(call, plan, args, kwargs, finish)
 
     async def serve_stream(
         self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]
@@ -124,47 +125,17 @@ class Facade:
         """Return who serves a call; a task's plan may have been made when it was submitted."""
         if call.early is not None:
             return call.early
-        scope = request_scope() or {}
-        return self._router.plan(call, self._keys.read(scope, args, kwargs, ctx))
+        return self._router.plan(call, self._keys.read(call.scope, args, kwargs, ctx))
 
     def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
         """Return who serves a call, and its key, when the request's head is enough to know; else None."""
-        if self._rows is not None:
-            return None, None
         key = self._keys.from_head(scope)
         if key is None and self._keys.needs_body and call.pinned is None:
             return None, None
         return self._router.plan(call, key), key
 
-    async def _serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        ctx = self._pop_context(kwargs)
-        if self._rows is not None:
-            return await self._serve_rows(self._rows, call, args, kwargs)
-        return await self._router.call(call, self.plan(call, args, kwargs, ctx), args, kwargs, self._finish)
-
-    async def _serve_rows(
-        self, source: KeySource, call: Call, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> Any:
-        owner: str | int = source.name if source.name in kwargs else self._names.index(source.name)
-        batch = named(source.name, self._names, args, kwargs)
-        keys = keys_in(batch, source.path) if row_count(batch) else []
-        if self._atomic or not keys:
-            plan = self._router.plan(call, keys[0] if keys else None)
-            if not keys and call.pinned is None:
-                plan = self._router.stand_in(Reason.DEFAULT)  # no row, no draw
-            return await self._router.call(call, plan, args, kwargs, self._finish)
-        plans = self._router.plan_rows(call, keys)
-        cut = Batch.around(args, kwargs, owner, parallel=not source.path)
-        return await RowCall(self._router, call, plans, cut, self._check, self._offer).answer()
-
     def _pop_context(self, kwargs: dict[str, Any]) -> Any:
         return None if self.method.ctx_param is None else kwargs.pop(self.method.ctx_param, None)
-
-    def _check(self, value: Any) -> None:
-        """Raise when rows are not what the endpoint promises."""
-        spec = self.method.output_spec
-        if issubclass(spec, IORootModel):
-            spec(value)
 
     async def _finish(self, value: Any, variant: str) -> Any:
         """Turn a candidate's answer into the response, so that one which is not valid is its own failure."""

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from ..calls import header_of
 from ..errors import InvalidSpec
 from ..keys import KeySource, follow
 from ..telemetry import log
 from .method import named
 
-__all__ = ["KeyReader", "header_of"]
+__all__ = ["KeyReader"]
 
 Scope = Mapping[str, Any]
+Reader = Callable[[Scope, Sequence[Any], Mapping[str, Any], Any], object]
 _once = log.Once()
-
-
-def header_of(scope: Scope, name: str) -> str | None:
-    """Return a request header as text, or None when it is absent or not UTF-8."""
-    wanted = _on_the_wire(name)
-    for key, value in scope.get("headers", ()):
-        if key == wanted:
-            try:
-                return str(bytes(value).decode("utf-8"))
-            except UnicodeDecodeError:
-                return None
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _on_the_wire(name: str) -> bytes:
-    """Return a header's name as ASGI has it: in lower case."""
-    return name.lower().encode("latin-1", "ignore")
 
 
 class KeyReader:
@@ -50,49 +34,63 @@ class KeyReader:
     """
 
     def __init__(self, sources: Sequence[KeySource], arguments: Sequence[str]) -> None:
-        self._sources = tuple(sources)
         self._arguments = tuple(arguments)
-        self._functions = {source: _imported(source) for source in sources if source.kind == "call"}
-        self.needs_body = any(source.kind in ("field", "call") for source in sources)
+        self._readers = tuple(map(self._reader, sources))
+        self._heads = [(_HEAD.get(source.kind), source.name) for source in sources]
+        self.needs_body = any(source.kind not in _HEAD for source in sources)
 
     def from_head(self, scope: Scope) -> object:
         """Return the key when the request's head has it, else None."""
-        for source in self._sources:
-            if source.kind not in _HEAD:
+        for read, name in self._heads:
+            if read is None:
                 return None
-            if (found := _HEAD[source.kind](scope, source.name)) is not None:
+            if (found := read(scope, name)) is not None:
                 return found
         return None
 
     def read(self, scope: Scope, args: Sequence[Any], kwargs: Mapping[str, Any], ctx: Any) -> object:
         """Return the first key that there is, or None."""
-        for source in self._sources:
-            found: object
-            if source.kind in _HEAD:
-                found = _HEAD[source.kind](scope, source.name)
-            elif source.kind == "field":
-                found = self._field(source, args, kwargs)
-            else:
-                found = self._called(source, args, kwargs, ctx)
-            if found is not None:
+        for reader in self._readers:
+            if (found := reader(scope, args, kwargs, ctx)) is not None:
                 return found
         return None
 
-    def _field(self, source: KeySource, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
+    def _reader(self, source: KeySource) -> Reader:
+        if source.kind in _HEAD:
+            return functools.partial(_from_head, _HEAD[source.kind], source.name)
+        if source.kind == "field":
+            return functools.partial(self._field, source)
+        return functools.partial(self._called, source, _imported(source))
+
+    def _field(
+        self, source: KeySource, _: Scope, args: Sequence[Any], kwargs: Mapping[str, Any], __: Any
+    ) -> object:
         try:
             return follow(named(source.name, self._arguments, args, kwargs), source.path)
         except Exception:  # noqa: BLE001 - a property of the caller's input may raise anything; then there is no key
             return None
 
-    def _called(self, source: KeySource, args: Sequence[Any], kwargs: Mapping[str, Any], ctx: Any) -> object:
+    def _called(
+        self,
+        source: KeySource,
+        function: Callable[..., object],
+        _: Scope,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        ctx: Any,
+    ) -> object:
         arguments = {**dict(zip(self._arguments, args, strict=False)), **kwargs}
         try:
-            return self._functions[source](arguments, ctx)
+            return function(arguments, ctx)
         except Exception as error:  # noqa: BLE001 - the user's function must not cost an answer
             _once.say(
                 str(source), "routing.key_failed", "error", source=str(source), error=type(error).__name__
             )
             return None
+
+
+def _from_head(read: Callable[[Scope, str], object], name: str, scope: Scope, *_: object) -> object:
+    return read(scope, name)
 
 
 def _imported(source: KeySource) -> Callable[..., object]:

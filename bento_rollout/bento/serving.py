@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from _bentoml_sdk.service import set_current_service
@@ -16,21 +16,22 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from ..calls import Call
+from ..errors import InvalidSpec
 from ..feed import Feed
-from ..opening import check_champion, open_state
+from ..opening import check_champion, open_state, open_store
 from ..records import Plan
 from ..router import Router
-from ..spec import RolloutSpec
+from ..spec import KeySource, RolloutSpec
+from ..state import RolloutState
 from ..store.location import locate
 from ..store.presence import Card, VariantCard
-from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from ..worker import Worker
 from . import batch_metric
 from .calling import CurrentService, Inside
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
-from .deploying import broken_candidates
+from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade
 from .method import RUNTIME
 from .tasks import Tasks
@@ -59,7 +60,7 @@ class Serving:
     def __init__(self, site: Site) -> None:
         self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
         self._site = site
-        self._digests = site.digests()
+        self._digests, self._models = site.digests(), site.models()
         self._runners: dict[str, WorkerRunner] = {}
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
@@ -88,9 +89,9 @@ class Serving:
 
     async def start(self) -> None:
         """Begin; called when the service has started, before it takes requests."""
-        site, store = self._site, SQLiteStore(locate().path, create=True)
+        site, store = self._site, open_store(locate().path)
         commit = open_state(store, site.name, site.champion, site.spec, self._digests)
-        check_champion(commit.state, self._digests)
+        self._check_champion(commit.state)
         await self._start_runners(commit.state.champion)
         feed = Feed(store, commit)
         self._router = Router(
@@ -114,6 +115,16 @@ class Serving:
                 problem = f"{type(error).__name__}: {error}"
                 facts = {"rollout": self._site.name, "variant": name, "error": problem}
                 log.event("variant.shutdown_failed", "error", **facts)
+
+    def _check_champion(self, state: RolloutState) -> None:
+        """Refuse to start with an unknown champion, unless this worker only takes another one's place."""
+        try:
+            check_champion(state, self._digests)
+        except InvalidSpec as error:
+            if not is_deployed():
+                raise
+            problem = f"{error}; until then whoever was champion before it answers"
+            log.event("rollout.unknown_champion", "error", rollout=state.name, problem=problem)
 
     async def _start_runners(self, champion: str) -> None:
         site, broken = self._site, broken_candidates()
@@ -160,27 +171,31 @@ class Serving:
         proxy = instance.__self_proxy__
         for endpoint, method in site.methods.items():
             routed = spec.endpoints is None or endpoint in spec.endpoints
-            self._facades[endpoint] = Facade(
-                method,
-                router,
-                self._runners,
-                champion,
-                functools.partial(getattr, proxy, endpoint),
-                spec.routing.sources(endpoint) if routed else (),
-                atomic=spec.routing.rows_atomic,
-                offer=None if site.sink is None else site.sink.offer,
-                record=self.tasks.record,
-            )
+            sources = spec.routing.sources(endpoint) if routed else ()
+            outside = functools.partial(getattr, proxy, endpoint)
+            parts = method, router, self._runners, champion, outside
+            self._facades[endpoint] = self._facade(sources, *parts)
         instance.to_async = Inside("to_async", champion.calls, instance.to_async)
         instance.to_sync = Inside("to_sync", champion.calls, instance.to_sync)
         instance.__dict__[RUNTIME] = self._facades
         set_current_service(CurrentService(instance))
 
+    def _facade(self, sources: Sequence[KeySource], *parts: Any) -> Facade:
+        if not any(source.kind == "rows" for source in sources):
+            return Facade(*parts, sources=sources, record=self.tasks.record)
+        from .row_endpoints import RowsFacade  # rows bring numpy, and code that most services never run
+
+        sink, atomic = self._site.sink, self._site.spec.routing.rows_atomic
+        offer = None if sink is None else sink.offer
+        return RowsFacade(*parts, source=sources[0], record=self.tasks.record, atomic=atomic, offer=offer)
+
     # -- what the worker says of itself ----------------------------------------------------------------
 
     def _card(self) -> Card:
         variants = {
-            name: VariantCard(runner.state, runner.kind, self._digests[name], runner.error)
+            name: VariantCard(
+                runner.state, runner.kind, self._digests[name], runner.error, self._models[name]
+            )
             for name, runner in self._runners.items()
         }
         site, index = self._site, server_context.worker_index or 0

@@ -20,6 +20,7 @@ from .variants import Definition
 
 if TYPE_CHECKING:
     from ..calls import Sink
+    from .middleware import App
     from .serving import Serving
 
 __all__ = ["Site"]
@@ -86,17 +87,31 @@ class Site:
         resolve = resolver(self.service)
         return {name: definition.digest(resolve) for name, definition in self.definitions.items()}
 
+    def models(self) -> dict[str, list[str]]:
+        """Return what the model references of each variant stand for now."""
+        resolve = resolver(self.service)
+        found = {name: definition.models for name, definition in self.definitions.items()}
+        return {
+            n: [str(getattr(m, "model_id", None) or resolve(m)) for m in models]
+            for n, models in found.items()
+        }
+
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
         deploy(self.service, self.name, self.spec, self.definitions, self.file)
 
-    async def start(self) -> Serving:
-        """Begin this worker's part; called when the service has started, before it takes requests."""
+    async def start(self, app: App) -> App:
+        """Begin this worker's part, when the service has started; return what serves requests from now on.
+
+        Args:
+            app: the service's own app.
+        """
+        from .requests import Requests
         from .serving import Serving
 
         self.serving = Serving(self)
         await self.serving.start()
-        return self.serving
+        return Requests(app, self, self.serving)
 
     async def stop(self) -> None:
         """End this worker's part; called before the service's own shutdown hooks."""

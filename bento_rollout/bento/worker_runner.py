@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
-from .batching import Batcher
 from .calling import Inside, VariantCalls, bound_hooks
 from .context import ACTIVE, left
 from .converting import Converter
 from .method import Method
 from .variants import Definition
 
+if TYPE_CHECKING:
+    from .batching import Batcher
+
 __all__ = ["WorkerRunner"]
 
 Observe = Callable[[str, int], None]
+Way = Callable[..., Awaitable[Any]]
+"""Runs one endpoint with a call's arguments."""
 
 FAREWELL = 10.0
 """Seconds that a candidate's shutdown hooks may take."""
@@ -66,7 +70,7 @@ class WorkerRunner:
         self._threads: DaemonThreads | AdoptedThreads = AdoptedThreads(threads)
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
-        self._coroutines: frozenset[str] = frozenset()
+        self._ways: dict[str, Way] = {}
 
     @property
     def ready(self) -> bool:
@@ -129,12 +133,33 @@ class WorkerRunner:
 
     def _begin(self, instance: Any, methods: Mapping[str, Method]) -> None:
         self.instance, self._methods = instance, methods
-        self._coroutines = frozenset(m.name for m in methods.values() if inspect.iscoroutinefunction(m.func))
-        for name, method in methods.items():
-            if method.batchable:
-                run = functools.partial(self._run_batch, method)
-                self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
+        self._ways = {name: self._way(name, method) for name, method in methods.items()}
         self.state, self.error = "ready", None
+
+    def _way(self, name: str, method: Method) -> Way:
+        """Return what runs an endpoint: the shortest of the ways that its kind allows."""
+        way: Way = functools.partial(method.func, self.instance)
+        if not inspect.iscoroutinefunction(method.func):
+            way = functools.partial(self._threads.run, way)
+        if method.ctx_param is not None:
+            way = functools.partial(way, **{method.ctx_param: self._context})
+        if method.batchable:
+            way = self._batched(name, method, way)
+        if (converter := self._converters.get(name)) is not None:
+            way = functools.partial(_converted, converter, way)
+        return way
+
+    def _batched(self, name: str, method: Method, way: Way) -> Way:
+        from .batching import Batcher  # BentoML's dispatcher is slow to import
+
+        async def run(batch: Any) -> Any:
+            try:
+                return await way(batch)
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise self._exit(error) from error
+
+        batcher = self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
+        return batcher
 
     def _made(self) -> Any:
         """Return a new instance whose models are there."""
@@ -177,10 +202,7 @@ class WorkerRunner:
         """Run an endpoint and return its answer."""
         token = ACTIVE.set(self)
         try:
-            args, given = self._converted(endpoint, args, kwargs)
-            if (batcher := self._batchers.get(endpoint)) is not None:
-                return await batcher(args, given)
-            return await self._run(self._methods[endpoint], args, given)
+            return await self._ways[endpoint](*args, **kwargs)
         except (SystemExit, KeyboardInterrupt) as error:
             raise self._exit(error) from error
         finally:
@@ -214,18 +236,6 @@ class WorkerRunner:
                 yield item
         finally:
             await _finish(items)
-
-    async def _run(self, method: Method, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        kwargs = self._with_context(method, kwargs)
-        if method.name in self._coroutines:
-            return await method.func(self.instance, *args, **kwargs)
-        return await self._threads.run(method.func, self.instance, *args, **kwargs)
-
-    async def _run_batch(self, method: Method, batch: Any) -> Any:
-        try:
-            return await self._run(method, (batch,), {})
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise self._exit(error) from error
 
     def _exit(self, error: BaseException) -> BaseException:
         """Return what a call that asks the process to end has failed with; a candidate only fails."""
@@ -265,6 +275,11 @@ class OwnCalls:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return self._calls.as_it_is(name)
+
+
+def _converted(converter: Converter, way: Way, /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+    positional, named = converter(args, kwargs)
+    return way(*positional, **named)
 
 
 _END = object()

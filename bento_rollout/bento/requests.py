@@ -1,0 +1,160 @@
+"""What happens to a worker's requests: which are calls, which are of tasks, and which are the operators'."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from ..calls import Call
+from ..records import uuid7
+from .answers import Answer, Deadlines, headers_of, shown, start_of
+from .context import ACTIVE, CALL
+from .middleware import App, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from .serving import Serving
+    from .site import Site
+
+__all__ = ["Requests"]
+
+_entropy = random.Random(os.urandom(32))  # noqa: S311 - ids must differ between workers, not be secret
+os.register_at_fork(after_in_child=lambda: _entropy.seed(os.urandom(32)))
+
+EARLY = 0.05
+"""Seconds before the server's own time limit at which the caller is told of it, with our headers."""
+
+Way = Callable[[str, Scope, Receive, Send], Awaitable[None]]
+
+
+class Requests:
+    """Serves HTTP requests in a worker that has started.
+
+    Args:
+        app: the service's app.
+        site: the rollout as it was defined.
+        serving: the rollout in this worker.
+    """
+
+    def __init__(self, app: App, site: Site, serving: Serving) -> None:
+        self._app, self._site, self._serving = app, site, serving
+        self._tasks, self._prefix = serving.tasks, site.prefix
+        self._names = shown(site.spec.expose_headers)
+        self._pins = site.spec.routing.override_header
+        # The server's own answer when time is up could not carry the headers: ours comes a moment before.
+        self._deadlines = Deadlines(site.time_limit(), EARLY)
+        ways: dict[str, tuple[str, Way]] = {
+            "call": ("POST", self._call),
+            "submit": ("POST", self._submit),
+            "retry": ("POST", self._retry),
+            "get": ("GET", self._result),
+        }
+        self._routes = {path: (endpoint, *ways[kind]) for path, (endpoint, kind) in site.routes().items()}
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        path = scope["path"]
+        if (route := self._routes.get(path)) is not None:
+            endpoint, verb, way = route
+            if scope["method"] == verb and ACTIVE.get() is None:
+                return way(endpoint, scope, receive, send)
+        elif path.startswith(self._prefix):
+            return self._serving.admin(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _call(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(endpoint, _new_id(), scope, receive)
+        if self._pins and not await self._pinned(call, send):
+            return
+        scope[CALL] = call
+        answer = Answer(call, self._names, send)
+        self._deadlines.begin(answer)
+        try:
+            await self._app(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            if answer.apology is None:
+                raise
+        finally:
+            self._deadlines.end(answer)
+            call.scope, call.receive = {}, None  # the scope holds the call: a circle would keep both
+        if answer.apology is not None:
+            answer.forget_cancelling()
+            await answer.apology
+
+    async def _pinned(self, call: Call, send: Send) -> bool:
+        """Note the variant that the caller asks for; false when there is none of that name: that was said."""
+        found = next((value for name, value in call.scope["headers"] if name == b"x-rollout-variant"), None)
+        if found is None:
+            return True
+        pin, known = bytes(found).decode("utf-8", "replace").strip(), self._site.pinnable()
+        if pin in known:
+            call.pinned = pin
+            return True
+        problem = {
+            "type": "about:blank",
+            "title": "Unknown variant",
+            "status": HTTPStatus.BAD_REQUEST.value,
+            "detail": f"X-Rollout-Variant names {pin[:100]!r}; the variants are: {', '.join(sorted(known))}",
+        }
+        body = json.dumps(problem).encode()
+        await send(start_of(HTTPStatus.BAD_REQUEST, "application/problem+json", body))
+        await send({"type": "http.response.body", "body": body})
+        return False
+
+    # -- tasks -----------------------------------------------------------------------------------------
+
+    async def _submit(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(endpoint, _new_id(), scope, receive)
+        if self._pins and not await self._pinned(call, send):
+            return
+        call.early, key = self._serving.plan_from_head(call, scope)
+        await self._begin(call, key, scope, receive, send)
+
+    async def _retry(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(endpoint, _new_id(), scope, receive)
+        if self._pins and not await self._pinned(call, send):
+            return
+        key = await self._tasks.retried(call, scope)
+        await self._begin(call, key, scope, receive, send)
+
+    async def _begin(self, call: Call, key: object, scope: Scope, receive: Receive, send: Send) -> None:
+        """Mark the answer that a task was taken, and keep what the task's ``/get`` must say."""
+        names, body, status = self._names, bytearray(), 0
+        scope[CALL] = call
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if names and status < HTTPStatus.BAD_REQUEST:
+                    plans = () if call.early is None else (call.early,)
+                    ours = headers_of(plans, call.prediction_id, names)
+                    message["headers"] = [*message.get("headers", ()), *ours]
+            elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:
+                body.extend(message.get("body", b""))
+                if not message.get("more_body"):
+                    await self._tasks.submitted(call, bytes(body), key)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+    async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
+        found = await self._tasks.find(scope)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and found is not None:
+                plans, prediction_id = found
+                ours = headers_of(plans, prediction_id, self._names)
+                message["headers"] = [*message.get("headers", ()), *ours]
+            await send(message)
+
+        await self._app(scope, receive, sending if found is not None and self._names else send)
+
+
+def _new_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000, _entropy.randbytes(10))
