@@ -188,10 +188,12 @@ class Worker:
             try:
                 self.presence.write(card)
                 self._written = card
+                self._once.over("card")
             except OSError as error:
-                if self._written is not None or self._feed.trouble is None:
-                    log.event("worker.unwritten", "warning", rollout=self._feed.name, problem=str(error))
-                    self._written = None
+                self._written = None
+                if self._feed.trouble is None:  # what is wrong with the store is said already
+                    facts = {"rollout": self._feed.name, "problem": str(error)}
+                    self._once.say("card", "worker.unwritten", "warning", **facts)
 
     # -- around a flip --------------------------------------------------------------------------------------
 

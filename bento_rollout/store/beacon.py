@@ -148,10 +148,16 @@ class Beacon:
             except OSError as error:
                 raise _unwritable(self._path, error) from None
             try:
-                yield Turn(self, fd)
+                yield self._turn(fd)
             finally:
                 os.close(fd)
         self.reopen()
+
+    def _turn(self, fd: int) -> Turn:
+        try:
+            return Turn(self, fd)
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
 
     def poke(self, patience: float = 5.0) -> None:
         """Raise the counter without a new revision: there is something beside the state to look at.

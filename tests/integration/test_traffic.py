@@ -211,3 +211,31 @@ def test_a_worker_killed_under_load_comes_back_with_the_last_good_state(pair: Se
         operator.pause()
     (tmp_path / "kept.db").replace(pair.store)
     assert operator.flip(other(state.champion)).changed
+
+
+@pytest.mark.slow
+def test_a_champion_that_another_deployment_brought(pair: Server) -> None:
+    """While the champion is a variant that this service lacks, even a worker that is respawned serves on."""
+    operator = pair.operator()
+    champion = operator.flip(other(operator.state.champion)).state.champion
+    store = SQLiteStore(pair.store)
+    before = store.read("pair")
+    assert before is not None
+    state = before.state.flip("nine", ("blue", "green", "nine"))
+    numbered = state.model_copy(update={"revision": before.revision + 1})
+    commit = before.model_copy(update={"state": numbered, "parent": before.revision, "action": "flip"})
+    with Load(pair.port, 8, pause=0.01) as load:
+        store.commit(commit, after=before.revision)
+        killed = pair.living()[0]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: killed not in pair.living() and len(pair.living()) == 3, "a new worker lives", 90)
+        time.sleep(0.5)
+    assert len(load.failures) <= 8  # what was under way in the killed worker
+    with line_to_each(pair.port, pair.living()) as lines:
+        answers = [line.ask() for line in lines.values()]
+    assert {(answer.status, answer.variant, answer.reason) for answer in answers} == {
+        (200, champion, "unavailable")
+    }
+    (line,) = pair.events("rollout.unknown_champion")
+    assert "champion='nine'" in line["problem"]
+    assert operator.rollback().state.champion == champion
