@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .settling import Settled
 from .spec import RolloutSpec
 from .state import RolloutState
 from .targets import Target
+from .telling import target_changes
+from .values import in_words
 
 __all__ = ["apply_spec", "differences", "seed"]
 
@@ -51,20 +52,27 @@ def apply_spec(state: RolloutState, spec: RolloutSpec, known: Sequence[str]) -> 
 
 def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
     """Return in words where a spec asks for another state, field by field."""
-    asked: dict[str, tuple[Any, Any]] = {
-        "weights": (_some(spec.weights), _some(state.weights)),
-        "shadow": (_some(_percents(spec)), _some(state.shadow)),
-        "targets": (_plain(spec.targets), _plain(state.targets)),
-        "standby": (spec.blue_green.standby, state.standby),
-        "salt": (spec.routing.salt, state.salt),
+    standby, salt, shadow = spec.blue_green.standby, spec.routing.salt, _percents(spec)
+    asked = {
+        "weights": _differ(in_words(spec.weights), in_words(state.weights)),
+        "shadow": _differ(in_words(shadow), in_words(state.shadow)),
+        "targets": _retargeting(state.targets, spec.targets),
+        "standby": None if _flipped(state, spec) else _differ(standby, state.standby),
+        "salt": _differ(salt, state.salt),
     }
-    if _flipped(state, spec):
-        del asked["standby"]
-    return [
-        f"{name}: the spec asks for {want or 'none'}, the state has {have or 'none'}"
-        for name, (want, have) in asked.items()
-        if name in spec.state_fields and want != have
-    ]
+    return [f"{name}: {said}" for name, said in asked.items() if said and name in spec.state_fields]
+
+
+def _differ(want: str | None, have: str | None) -> str | None:
+    """Return what differs between what a spec asks for and what the state has; None: nothing does."""
+    return None if want == have else f"the spec asks for {want or 'none'}, the state has {have or 'none'}"
+
+
+def _retargeting(have: Mapping[str, Target], want: Mapping[str, Target]) -> str | None:
+    if {name: target for name, target in want.items() if target} == have:
+        return None
+    told = "; ".join(target_changes(have, want)) or "the same keys in another order"
+    return f"the spec asks for other ones than the state has: {told}"
 
 
 def _flipped(state: RolloutState, spec: RolloutSpec) -> bool:
@@ -74,13 +82,3 @@ def _flipped(state: RolloutState, spec: RolloutSpec) -> bool:
 
 def _percents(spec: RolloutSpec) -> dict[str, int]:
     return {name: shadow.percent for name, shadow in spec.shadow.items()}
-
-
-def _some(weights: Mapping[str, int]) -> dict[str, float]:
-    return {name: milli / 1000 for name, milli in sorted(weights.items()) if milli}
-
-
-def _plain(targets: Mapping[str, Target]) -> dict[str, Any]:
-    return {
-        name: target.model_dump(exclude_defaults=True) for name, target in sorted(targets.items()) if target
-    }

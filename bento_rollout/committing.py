@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import Conflict, NotDurable, NotFound
@@ -14,6 +14,8 @@ from .state import Commit, RolloutState
 from .store.location import Location
 from .store.presence import Presence
 from .store.sqlite import SQLiteStore
+from .telling import detail
+from .values import MAX_AUTHOR, MAX_REASON, check_text
 from .view import View, gainers
 
 __all__ = ["PERSISTENT", "Change", "Desk", "Make", "default_author"]
@@ -28,6 +30,10 @@ PAGE = 20
 """How many commits of a long history are read at a time."""
 
 
+MOST = 10
+"""How many names an error lists."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a verb did: the state now, whether a revision was made, and what the operator should know.
@@ -36,11 +42,22 @@ class Change:
         state: the state after the verb (the same as before when nothing was to do).
         changed: whether a revision was committed.
         notes: sentences for the operator, like "nothing to roll back".
+        detail: what is different now beside champion and weights, like ``target boosted + key u1``.
     """
 
     state: RolloutState
     changed: bool
     notes: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        state = self.state
+        weights = "".join(f", {name} {percent:g} %" for name, percent in state.percents.items() if percent)
+        notes = f", notes={self.notes!r}" if self.notes else ""
+        return (
+            f"<Change of {state.name!r}: changed={self.changed}, revision {state.revision}, "
+            f"champion {state.champion}{weights}{notes}>"
+        )
 
 
 Make = Callable[[RolloutState, View], RolloutState]
@@ -70,10 +87,7 @@ class Desk:
         """
         commit = self.store.read(self.name)
         if commit is None:
-            raise NotFound(
-                f"the store {self.location.path} has no rollout {self.name!r}; "
-                "`bento-rollout list` shows those that it has"
-            )
+            raise NotFound(self._absent())
         if if_revision is not None and commit.revision != if_revision:
             raise Conflict(
                 f"{self.name!r} is at revision {commit.revision}, not {if_revision}; nothing changed",
@@ -81,16 +95,54 @@ class Desk:
             )
         return commit
 
+    def _absent(self) -> str:
+        known = self.store.names()
+        listed = ", ".join([*known[:MOST], *(["…"] if len(known) > MOST else [])])
+        return (
+            f"the store {self.location.path} has no rollout {self.name!r}; it has: {listed or 'none yet'}. "
+            "A service's first start makes its rollout; BENTO_ROLLOUT_STORE says which store is looked at"
+        )
+
     def history(self, limit: int | None = None) -> Sequence[Commit]:
         """Return the commits, newest first."""
         return self.store.history(self.name, limit)
 
-    def commits(self, limit: int | None = None) -> Iterator[Commit]:
-        """Yield the commits, newest first, reading a page at a time: they are never all held at once."""
-        before: int | None = None
+    def steps(
+        self, limit: int | None = None, before: int | None = None
+    ) -> Iterator[tuple[Commit, RolloutState | None]]:
+        """Yield the commits, newest first, each with the state that it was made from, if that is known.
+
+        For showing: they are read a page at a time, and their targets are not checked again.
+        """
+        later: Commit | None = None
+        told = 0
+        for commit in self._sketches(None if limit is None else limit + 1, before):
+            if later is not None:
+                yield later, commit.state if commit.revision == later.parent else None
+                told += 1
+            later = commit
+        if later is not None and told != limit:
+            yield later, None
+
+    def moves(self) -> Iterator[Commit]:
+        """Yield what tells whether a rollback would be undone, newest first: seeds, applies, rollbacks.
+
+        What a rollback came after follows it.
+        """
+        older: int | None = None
+        while page := self.store.sketches(
+            self.name, PAGE, before=older, actions=("seed", "apply", "rollback")
+        ):
+            for commit in page:
+                yield commit
+                if commit.action == "rollback":
+                    yield from self.store.sketches(self.name, 1, before=commit.revision)
+            older = page[-1].revision
+
+    def _sketches(self, limit: int | None, before: int | None) -> Iterator[Commit]:
         while limit is None or limit > 0:
             asked = PAGE if limit is None else min(PAGE, limit)
-            page = self.store.history(self.name, asked, before=before)
+            page = self.store.sketches(self.name, asked, before=before)
             yield from page
             if len(page) < asked:
                 return
@@ -111,8 +163,15 @@ class Desk:
         """Return a state with the service around it, as it is now."""
         return View(tuple(self.presence.living()), self.presence.last(), state)
 
-    def require_durable(self) -> None:
-        """Raise `NotDurable` when a change here would not bind everybody whom it must."""
+    def admit(self, reason: str) -> None:
+        """Raise unless a change may be made here, with this reason, for this author.
+
+        Raises:
+            InvalidValue: the reason or the author cannot be kept as they are.
+            NotDurable: it would not bind everybody whom it must.
+        """
+        check_text(reason, "reason", MAX_REASON)
+        check_text(self.author, "author", MAX_AUTHOR)
         if not self.location.durable:
             raise NotDurable(
                 f"changes are refused: {self.location.why} (this would bind one pod of unknown many); "
@@ -142,7 +201,7 @@ class Desk:
             NotReady: a variant that would get traffic is not ready in every live worker.
             Conflict: somebody else committed, ``attempts`` times or against ``if_revision``.
         """
-        self.require_durable()
+        self.admit(reason)
         while True:
             attempts -= 1
             commit = self.read(if_revision)
@@ -150,14 +209,17 @@ class Desk:
             state = make(commit.state, view)
             known = commit.state.granted
             held = [name for name in view.held(grants) if state.weights.get(name) or name in known]
-            if state is commit.state and not held:
+            for name in sorted(name for name in held if state.weights.get(name)):
+                view.require_ready(name)
+            state = state.trust(view.digests(held))
+            if state is commit.state:
                 return Change(state, changed=False)
-            gained = {*gainers(commit.state, state), *(name for name in held if state.weights.get(name))}
+            gained = view.gainers(state)
             for name in sorted(gained):
                 view.require_ready(name)
             notes = view.unconfirmed if gained else ()
             try:
-                return self.commit(state, commit, view, action, reason, notes=notes, trusted=held)
+                return self.commit(state, commit, view, action, reason, notes=notes)
             except Conflict:
                 if if_revision is not None or attempts <= 0:
                     raise
@@ -171,16 +233,15 @@ class Desk:
         reason: str,
         *,
         notes: tuple[str, ...] = (),
-        trusted: Iterable[str] = (),
     ) -> Change:
         """Commit a state made from ``parent``.
 
-        What is new in it is granted to the digests that are there now: a new champion, a variant that never
-        had anything, and those that are ``trusted`` by the verb. What others have stays as it was.
+        What is new in it is granted to the digests that are there now: a new champion, and a variant that
+        never had anything. What others have stays as it was.
         """
-        new = {name for name in gainers(parent.state, state) if name not in parent.state.granted}
+        new = {name for name in gainers(parent.state, state) if name not in state.granted}
         crowned = {state.champion} if state.champion != parent.state.champion else set()
-        granted = state.grant(view.digests({*trusted, *new, *crowned}))
+        granted = state.grant(view.digests({*new, *crowned}))
         numbered = granted.model_copy(update={"revision": parent.revision + 1})
         self.store.commit(
             Commit(
@@ -193,7 +254,7 @@ class Desk:
             ),
             after=parent.revision,
         )
-        return Change(numbered, changed=True, notes=notes)
+        return Change(numbered, changed=True, notes=notes, detail=detail(parent.state, numbered))
 
 
 def default_author() -> str:

@@ -58,14 +58,24 @@ def repair(*, store: str | None = None) -> list[str]:
 
 
 def _look(rollout: Rollout, presence: Presence) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"name": rollout.name, "revision": None, "workers": [], "differences": []}
+    nothing: dict[str, Any] = {
+        "name": rollout.name,
+        "revision": None,
+        "workers": [],
+        "differences": [],
+        "notes": [],
+    }
     try:
         status = rollout.status()
     except RolloutError as error:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in presence.living() if card.trouble]
         return {**nothing, "problems": [str(error), *troubled]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
-    return {**nothing, **found, "problems": [*_of_workers(status), *_of_variants(status)]}
+    if not status["workers"]:
+        notes = ["no worker is live: only the store was checked"]
+        return {**nothing, **found, "notes": notes, "problems": []}
+    problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status)]
+    return {**nothing, **found, "notes": _new_code(status), "problems": problems}
 
 
 def _of_workers(status: dict[str, Any]) -> list[str]:
@@ -80,13 +90,31 @@ def _of_workers(status: dict[str, Any]) -> list[str]:
 
 
 def _of_variants(status: dict[str, Any]) -> list[str]:
-    problems = []
+    """Return which variants cannot answer, weight or not."""
+    found = []
     for name, row in status["variants"].items():
-        if row["state"] not in ("ready", "starting") and status["workers"]:
-            problems.append(f"variant {name!r} is {row['state']}: {row['error']}")
-        if "held" in row:
-            problems.append(f"variant {name!r}: {row['held']}; grant it with `weight` or `apply`")
-    return problems
+        if row["state"] not in ("ready", "starting"):
+            why = status["idle"].get(name, {}).get("why") or row["error"]
+            found.append(f"variant {name!r} is {row['state']}" + (f": {why}" if why else ""))
+    return found
+
+
+def _of_idle(status: dict[str, Any]) -> list[str]:
+    """Return which variants could answer, and may not: their code is new."""
+    return [
+        f"variant {name!r}: {status['variants'][name]['held']}: grant it with {row['command']}"
+        for name, row in status["idle"].items()
+        if row["state"] == "held"
+    ]
+
+
+def _new_code(status: dict[str, Any]) -> list[str]:
+    """Return whose code is new and waits, without weight and targets: nobody misses it."""
+    return [
+        f"variant {name!r} has a new digest and no weight: to reach it by a pin, run {row['grant']}"
+        for name, row in status["variants"].items()
+        if "held" in row and name not in status["idle"]
+    ]
 
 
 def _permissions(place: SQLiteStore) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .applying import apply_spec, differences
@@ -17,8 +18,8 @@ from .committing import PERSISTENT, Change, Desk, default_author
 from .errors import InvalidValue, Refused, StoreUnreachable
 from .preparation import acknowledged
 from .reports import assignments, describe, history_row, status_of, still_targeted
-from .spec import RolloutSpec, check_name, check_variant, parse_milli
-from .state import Commit, RolloutState, point_at
+from .spec import RolloutSpec, check_name, check_variant, parse_duration, parse_milli
+from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
@@ -54,6 +55,9 @@ class Rollout:
         """Return the same rollout, with changes recorded as another author's."""
         return Rollout(self.name, self._desk.store, self._desk.location, author)
 
+    def __repr__(self) -> str:
+        return f"<Rollout {self.name!r} in {self._desk.location}, for {self.author}>"
+
     # -- reading --------------------------------------------------------------------------------------------
 
     @property
@@ -78,12 +82,17 @@ class Rollout:
             problem, commit = str(error), copy
         return status_of(commit, self._desk.view(commit.state), describe(self._desk.location, problem))
 
-    def history_rows(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the history as plain data: the JSON of ``history --json``."""
+    def history_rows(self, limit: int | None = None, *, before: int | None = None) -> list[dict[str, Any]]:
+        """Return the history as plain data: the JSON of ``history --json``.
+
+        Args:
+            limit: at most so many rows.
+            before: only revisions below this one.
+        """
         self._desk.read()
         afters, living = self._ballot.afters(), {card.token for card in self._desk.presence.living()}
-        commits = self._desk.commits(limit)
-        return [history_row(commit, afters.get(commit.revision), living) for commit in commits]
+        steps = self._desk.steps(limit, before)
+        return [history_row(commit, prior, afters.get(commit.revision), living) for commit, prior in steps]
 
     def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
         """Return who answers these keys now: an array of variant names, about 4 million keys a second.
@@ -147,13 +156,13 @@ class Rollout:
 
         change = self._desk.change("shadow", watch, reason, if_revision)
         note = "recorded; this version does not run shadow calls yet"
-        return Change(change.state, change.changed, (*change.notes, note)) if any(wanted.values()) else change
+        return replace(change, notes=(*change.notes, note)) if any(wanted.values()) else change
 
     def flip(
         self,
         to: str | None = None,
         *,
-        timeout: float = 30.0,
+        timeout: float | str = 30.0,
         no_workers: bool = False,
         reason: str = "",
         if_revision: int | None = None,
@@ -162,7 +171,7 @@ class Rollout:
 
         Args:
             to: the variant; None: the standby, else the only candidate.
-            timeout: seconds to wait for every live worker's acknowledgement.
+            timeout: how long to wait for every live worker's acknowledgement: seconds, or text like ``5s``.
             no_workers: flip although hooks exist and no worker is live to run them.
             reason, if_revision: as for every verb.
 
@@ -172,34 +181,29 @@ class Rollout:
             NotReady: the variant is not ready in every live worker.
             Conflict: somebody else changed the rollout while the workers prepared.
         """
-        self._desk.require_durable()
+        seconds = parse_duration(timeout)
+        self._desk.admit(reason)
         commit = self._desk.read(if_revision)
         view = self._desk.view(commit.state)
         target = to or commit.state.flip_target(view.known)
         if (flipped := commit.state.flip(target, view.known)) is commit.state:
             return Change(commit.state, changed=False, notes=(f"{target!r} is the champion already",))
         view.require_ready(target)
-        if not view.has_before_flip:
-            return self._desk.commit(flipped, commit, view, "flip", reason, notes=view.unconfirmed)
-        if not view.cards:
-            if not no_workers:
-                raise Refused(
-                    "no worker is live to run the before_flip hooks; start the service, "
-                    "or flip without them: --no-workers"
-                )
-            return self._desk.commit(
-                flipped,
-                commit,
-                view,
-                "flip",
-                reason,
-                notes=(*view.unconfirmed, "nobody ran the before_flip hooks"),
-            )
+        if not (view.has_before_flip and view.cards):
+            notes = view.unconfirmed
+            if view.has_before_flip:
+                if not no_workers:
+                    raise Refused(
+                        "no worker is live to run the before_flip hooks; start the service, "
+                        "or flip without them: --no-workers"
+                    )
+                notes = (*notes, "nobody ran the before_flip hooks")
+            return self._desk.commit(flipped, commit, view, "flip", reason, notes=notes)
         with self._ballot.propose(
             commit.state.champion, target, commit.revision, self.author, reason
         ) as proposal:
             self._desk.store.beacon(self.name).poke()
-            acknowledged(self._ballot, self._desk.presence, proposal, timeout)
+            acknowledged(self._ballot, self._desk.presence, proposal, seconds)
             view = self._desk.view(commit.state)  # others may have joined, or failed, since
             view.require_ready(target)
             return self._desk.commit(flipped, commit, view, "flip", reason)
@@ -210,6 +214,7 @@ class Rollout:
             raise InvalidValue(
                 "promote needs a reason (--reason TEXT): it goes by no evidence, and the history must say why"
             )
+        self._desk.admit(reason)
         self._desk.read(if_revision)
         raise Refused(
             f"no strategy is running for {self.name!r}; to make a candidate the champion now use `flip`"
@@ -237,17 +242,17 @@ class Rollout:
             raise InvalidValue("say --again or --to-revision, not both")
 
         def back(state: RolloutState, view: View) -> RolloutState:
-            point = None if to_revision is None else point_at([self._desk.at(to_revision)], to_revision)
+            point = None if to_revision is None else self._desk.at(to_revision).state.point
             return state.roll_back(again=again, to=point, known=view.known)
 
         # Again after somebody else's would lead further back than was asked for: then the others are shown.
         attempts = 1 if again else PERSISTENT
         change = self._desk.change("rollback", back, reason, if_revision, attempts=attempts)
         notes = change.notes if change.changed else ("nothing to roll back",)
-        return Change(change.state, change.changed, (*notes, *still_targeted(change.state)))
+        return replace(change, notes=(*notes, *still_targeted(change.state)))
 
     def undo(self, *, reason: str = "", if_revision: int | None = None) -> Change:
-        """Take back exactly the newest change of traffic, and nothing else.
+        """Take back exactly the newest change of traffic, and nothing else; a grant to new code is one, too.
 
         It is never tried again after a conflict: the newest change would then be another one.
 
@@ -339,7 +344,7 @@ class Rollout:
             after = apply_spec(state, spec, view.known)
             if after is state:
                 return state
-            if (rolled := undone_rollback(self._desk.history(), state, after, spec, content)) is not None:
+            if (rolled := undone_rollback(self._desk.moves(), state, after, spec, content)) is not None:
                 raise Refused(
                     f"{rolled.author} rolled back (revision {rolled.revision}) what this content sets, and "
                     "applying it again would undo that; change the file, or set the weights by hand"

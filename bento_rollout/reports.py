@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
 from .state import Commit, RolloutState
 from .store.ballot import After
 from .store.location import Location
+from .telling import detail
 from .view import View
 
 __all__ = ["assignments", "describe", "history_row", "status_of", "still_targeted"]
@@ -26,6 +28,8 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "champion": state.champion,
         "variants": variants,
         "weights": {**dict.fromkeys(candidates, 0.0), **state.percents},
+        "served": view.served(),
+        "idle": view.idle(),
         "shadow": state.shadow_percents,
         "standby": state.standby,
         "targets": {name: target.model_dump() for name, target in state.targets.items()},
@@ -34,7 +38,7 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "settled": state.is_settled,
         "rollback": None if target is None else {"revision": target.revision, "champion": target.champion},
         "last_change": {
-            "time": commit.time,
+            "time": _utc(commit.time),
             "author": commit.author,
             "action": commit.action,
             "reason": commit.reason,
@@ -48,24 +52,28 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
     }
 
 
-def history_row(commit: Commit, after: After | None, living: Collection[str]) -> dict[str, Any]:
+def history_row(
+    commit: Commit, before: RolloutState | None, after: After | None, living: Collection[str]
+) -> dict[str, Any]:
     """Return one row of ``history --json``.
 
     Args:
         commit: the revision.
+        before: the state that it was made from, if that is known.
         after: how its ``after_flip`` hooks went, if they were to run.
         living: the tokens of the workers that are alive.
     """
     row: dict[str, Any] = {
         "revision": commit.revision,
         "parent": commit.parent,
-        "time": commit.time,
+        "time": _utc(commit.time),
         "author": commit.author,
         "reason": commit.reason,
         "action": commit.action,
         "champion": commit.state.champion,
         "weights": commit.state.percents,
         "shadow": commit.state.shadow_percents,
+        "detail": [] if before is None else list(detail(before, commit.state)),
     }
     if after is not None:
         died = after.state == "running" and after.token not in living
@@ -120,3 +128,8 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
         "why": location.why,
         "problem": problem,
     }
+
+
+def _utc(seconds: float) -> str:
+    """Return a time in ISO 8601, in UTC, like ``2026-01-31T12:00:00.000Z``."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"

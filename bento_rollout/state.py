@@ -12,13 +12,16 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from .assignment import Range, Table, check_ranges, reallocate
-from .errors import InvalidValue, NotFound, NotReady, Refused, StoreCorrupt, UnknownVariant
-from .keys import normal_key
+from .errors import InvalidValue, NotReady, Refused, StoreCorrupt, StoreUnreachable, UnknownVariant
+from .granting import returned
 from .settling import Settled, Stack, back_from_settled, cut_at, pushed, restored, without
-from .targets import Target, aimed, released
-from .values import Strict, check_weights
+from .targets import Target, retargeted
+from .values import Strict, check_weights, in_words
 
-__all__ = ["Commit", "RolloutState", "Settled", "point_at"]
+__all__ = ["FORMAT", "Commit", "RolloutState", "Settled"]
+
+FORMAT = 1
+"""What a stored state looks like; a version that adds a field raises it."""
 
 
 class RolloutState(Strict):
@@ -40,6 +43,7 @@ class RolloutState(Strict):
         rolled_back: whether the newest change of traffic was a rollback.
         moved: the revision of the newest change of traffic.
         applied: digest of the spec content that `apply` set last, and the revision at which it did.
+        format: what the stored state looks like.
     """
 
     name: str
@@ -57,6 +61,7 @@ class RolloutState(Strict):
     rolled_back: bool = False
     moved: int = 0
     applied: tuple[str, int] | None = None
+    format: int = Field(FORMAT, le=FORMAT)
 
     @model_validator(mode="after")
     def _whole(self) -> RolloutState:
@@ -70,21 +75,40 @@ class RolloutState(Strict):
         """Return the state that stored data describes.
 
         Raises:
-            StoreCorrupt: when the data is not a state of this version.
+            StoreUnreachable: a newer version wrote it.
+            StoreCorrupt: it is not a state.
         """
         try:
             return cls.model_validate(data)
         except ValidationError as error:
+            found = data.get("format", FORMAT) if isinstance(data, Mapping) else FORMAT
+            if isinstance(found, int) and found > FORMAT:
+                raise StoreUnreachable(
+                    f"a newer bento-rollout wrote this state (format {found}), and this version is too old: "
+                    f"it knows up to format {FORMAT}; use a newer bento-rollout"
+                ) from None
             item = error.errors()[0]
             place = ".".join(map(str, item["loc"])) or "the whole"
-            raise StoreCorrupt(
-                f"the stored state is not readable: {place}: {item['msg']}; it may come from a newer version"
-            ) from None
+            raise StoreCorrupt(f"the stored state is not readable: {place}: {item['msg']}") from None
 
     @property
     def is_settled(self) -> bool:
         """Whether all traffic goes to the champion."""
         return not any(self.weights.values())
+
+    @property
+    def point(self) -> Settled:
+        """This state as one that a rollback may go to.
+
+        Raises:
+            InvalidValue: when it is not settled.
+        """
+        if not self.is_settled:
+            raise InvalidValue(
+                f"revision {self.revision} was not settled (weights {in_words(self.weights)}); "
+                "a rollback goes to a state in which the champion had all traffic"
+            )
+        return Settled(revision=self.revision, champion=self.champion)
 
     @property
     def named(self) -> frozenset[str]:
@@ -143,7 +167,7 @@ class RolloutState(Strict):
             )
         merged = {**self.weights, **weights}
         check_weights(merged)
-        if _some(merged) == _some(self.weights):
+        if all(milli == self.weights.get(name, 0) for name, milli in merged.items()):
             return self
         kept = {name: milli for name, milli in merged.items() if milli or name in known}
         return _moved(self, weights=kept, ranges=reallocate(self.ranges, kept))
@@ -199,6 +223,7 @@ class RolloutState(Strict):
             salt=before.salt if after.salt != before.salt else self.salt,
             settled=restored(before.settled, after.settled, self.settled),
             rolled_back=before.rolled_back,
+            granted=returned(before.granted, after.granted, self.granted, before.weights),
         )
 
     def target(
@@ -212,15 +237,7 @@ class RolloutState(Strict):
     ) -> RolloutState:
         """Give keys (and requests with a header) to a variant before the split, or take them from it."""
         _check(variant, known)
-        texts = [normal_key(key) for key in keys]
-        named = {name.lower(): value for name, value in (header or {}).items()}
-        if not texts and not named:
-            raise InvalidValue("name at least one key (--key K) or one header (--header NAME=VALUE)")
-        try:
-            targets = (released if remove else aimed)(self.targets, variant, texts, named)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InvalidValue(f"targets of {variant!r}: {problem}") from None
+        targets = retargeted(self.targets, variant, keys, header or {}, remove=remove)
         return self if targets == self.targets else _with(self, targets=targets)
 
     def retire(self, variant: str, in_favour_of: str | None, known: Sequence[str]) -> RolloutState:
@@ -244,6 +261,11 @@ class RolloutState(Strict):
         """Grant what the state gives each variant to the digest that it has now."""
         merged = {**self.granted, **digests}
         return self if merged == self.granted else _with(self, granted=merged)
+
+    def trust(self, digests: Mapping[str, str]) -> RolloutState:
+        """Grant anew, for a person who asks for it: a change of traffic, which `undo` takes back."""
+        after = self.grant(digests)
+        return after if after is self else _with(after, moved=self.revision + 1)
 
     def set_salt(self, salt: str) -> RolloutState:
         """Salt the split anew; keys move only while candidates have weight."""
@@ -349,10 +371,6 @@ def _check(name: str, known: Sequence[str]) -> None:
         raise UnknownVariant(name, tuple(known))
 
 
-def _some(weights: Mapping[str, int]) -> dict[str, float]:
-    return {name: percent for name, percent in _percents(weights).items() if percent}
-
-
 def _percents(weights: Mapping[str, int]) -> dict[str, float]:
     return {name: milli / 1000 for name, milli in sorted(weights.items())}
 
@@ -380,21 +398,3 @@ class Commit(Strict):
     def revision(self) -> int:
         """The revision that this commit made."""
         return self.state.revision
-
-
-def point_at(history: Sequence[Commit], revision: int) -> Settled:
-    """Return the settled state of a revision in the history.
-
-    Raises:
-        NotFound: when the history has no such revision.
-        InvalidValue: when that state was not settled.
-    """
-    for commit in history:
-        if commit.revision == revision:
-            if not commit.state.is_settled:
-                raise InvalidValue(
-                    f"revision {revision} was not settled ({commit.state.percents}); "
-                    "a rollback goes to a state in which the champion had all traffic"
-                )
-            return Settled(revision=revision, champion=commit.state.champion)
-    raise NotFound(f"there is no revision {revision} in the history")

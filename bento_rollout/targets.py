@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from .errors import InvalidValue
 from .keys import normal_key
 from .values import Strict
 
-__all__ = ["MAX_TARGET_KEYS", "Target", "aimed", "check_apart", "released"]
+__all__ = ["MAX_TARGET_KEYS", "Target", "aimed", "check_apart", "released", "retargeted"]
 
 MAX_TARGET_KEYS = 10_000
 """How many keys a variant may have by name; whoever needs more needs a header, or a weight."""
@@ -51,6 +51,30 @@ def check_apart(targets: Mapping[str, Target]) -> Mapping[str, Target]:
             if owners.setdefault(what, variant) != variant:
                 raise InvalidValue(f"{what} is to get both {owners[what]!r} and {variant!r}")
     return targets
+
+
+def retargeted(
+    targets: Mapping[str, Target],
+    variant: str,
+    keys: Sequence[object],
+    header: Mapping[str, str],
+    *,
+    remove: bool,
+) -> dict[str, Target]:
+    """Return targets after a person gave a variant keys and headers, or took them back.
+
+    Raises:
+        InvalidValue: when nothing is named, a key cannot be hashed, or there are too many.
+    """
+    texts = [normal_key(key) for key in keys]
+    named = {name.lower(): value for name, value in header.items()}
+    if not texts and not named:
+        raise InvalidValue("name at least one key (--key K) or one header (--header NAME=VALUE)")
+    try:
+        return (released if remove else aimed)(targets, variant, texts, named)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InvalidValue(f"targets of {variant!r}: {problem}") from None
 
 
 def aimed(

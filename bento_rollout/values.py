@@ -15,14 +15,20 @@ from .errors import InvalidValue
 
 __all__ = [
     "FULL",
+    "MAX_AUTHOR",
+    "MAX_REASON",
     "RESERVED",
     "Milli",
     "Seconds",
     "Strict",
     "VariantName",
     "check_name",
+    "check_text",
     "check_variant",
     "check_weights",
+    "in_percent",
+    "in_words",
+    "is_plain",
     "parse_duration",
     "parse_milli",
     "shown",
@@ -34,11 +40,22 @@ RESERVED = frozenset({"champion", "candidate", "shadow", "standby", "none"})
 FULL = 100_000
 """100 percent in thousandths, and the number of buckets."""
 
+MAX_REASON = 4000
+"""How many characters a reason may have, at every door."""
+
+MAX_AUTHOR = 400
+"""How many characters an author may have: a token's name on behalf of a person, at most."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ROUNDING = 1e-9
 """How far from a whole thousandth a percentage may be: what adding decimals in binary costs, and no more."""
+
+_SPACES = frozenset(
+    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+"""Spaces that some languages are written with, and that `str.isprintable` does not count."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
@@ -98,6 +115,36 @@ def check_variant(value: object) -> str:
     return name
 
 
+def is_plain(text: str) -> bool:
+    """Whether text can be shown on one line as it is: no control characters, no line ends, no hidden ones.
+
+    >>> is_plain("für Ärzte"), is_plain(f"two{chr(10)}lines"), is_plain(f"{chr(27)}[2J")
+    (True, False, False)
+    """
+    return text.isprintable() or all(c.isprintable() or c in _SPACES for c in text)
+
+
+def check_text(value: object, what: str, longest: int) -> str:
+    """Return what a person wrote for the history, or raise `InvalidValue`.
+
+    Args:
+        value: the text.
+        what: what it is, like ``reason``.
+        longest: how many characters it may have.
+    """
+    if not isinstance(value, str):
+        raise InvalidValue(f"the {what} {shown(value)} is not text")
+    if len(value) > longest:
+        raise InvalidValue(f"the {what} has {len(value)} characters; at most {longest} are kept")
+    if not is_plain(value):
+        odd = next(c for c in value if not is_plain(c))
+        raise InvalidValue(
+            f"the {what} has the control character U+{ord(odd):04X} at place {value.index(odd) + 1}: "
+            "write it on one line, in characters that can be seen"
+        )
+    return value
+
+
 def parse_duration(value: object) -> float:
     """Return seconds: from a number of seconds, or text like ``500ms``, ``30s``, ``5m``, ``1h``, ``2d``.
 
@@ -135,6 +182,26 @@ def parse_milli(value: object) -> int:
     if abs(percent * 1000 - milli) > _ROUNDING:
         raise InvalidValue(f"percentage {shown(value)} has more than three decimals")
     return milli
+
+
+def in_percent(milli: int) -> str:
+    """Return thousandths of a percent as people write them.
+
+    >>> in_percent(12500)
+    '12.5 %'
+    """
+    return f"{milli / 1000:g} %"
+
+
+def in_words(weights: Mapping[str, int]) -> str:
+    """Return weights in thousandths as a sentence has them, or ``none``.
+
+    >>> in_words({"boosted": 5000, "forest": 0})
+    'boosted 5 %'
+    """
+    return (
+        ", ".join(f"{name} {in_percent(milli)}" for name, milli in sorted(weights.items()) if milli) or "none"
+    )
 
 
 def check_weights(weights: Mapping[str, int]) -> Mapping[str, int]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .applying import differences
 from .assignment import normal_key
 from .errors import NotReady
+from .granting import grant_command
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, VariantCard
+from .values import FULL
 
 __all__ = ["View", "gainers", "undone_rollback"]
 
@@ -54,14 +56,21 @@ class View:
         return () if self.cards else ("no worker is live: nobody confirmed that the variants are ready",)
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the digests of those of the variants that the service has."""
-        wanted = set(names)
-        return {n: v.digest for card in self.described for n, v in card.variants.items() if n in wanted}
+        """Return the digests of those of the variants that the service has, all its workers the same."""
+        found = {name: self._found(name) for name in names}
+        return {name: next(iter(digests)) for name, digests in found.items() if len(digests) == 1}
 
     def held(self, names: Iterable[str]) -> list[str]:
-        """Return those of the variants whose code is not the one that the state was granted to."""
+        """Return those of the variants whose code is not everywhere what the state was granted to."""
         granted = self.state.granted
-        return [name for name, digest in self.digests(names).items() if granted.get(name) != digest]
+        return [name for name in names if self._found(name) - {granted.get(name)}]
+
+    def gainers(self, after: RolloutState) -> list[str]:
+        """Return who gets traffic or targets in a state that follows this one: they must be ready."""
+        now, then = self.state.granted, after.granted
+        weighted = {name for name, milli in after.weights.items() if milli}
+        freed = [n for n, digest in self.digests(weighted).items() if now.get(n) != digest == then.get(n)]
+        return list(dict.fromkeys([*gainers(self.state, after), *freed]))
 
     def require_ready(self, name: str) -> None:
         """Raise `NotReady` unless every live worker can answer with the variant, all with one digest."""
@@ -83,8 +92,26 @@ class View:
 
     def ready(self) -> frozenset[str]:
         """Return the variants that answer their keys now: ready in every live worker, and trusted."""
-        usable = {name for name in self.known if all(self._answers(card, name) for card in self.cards)}
-        return frozenset(usable | {self.state.champion})
+        return frozenset(
+            {name for name in self.known if self._obstacle(name) is None} | {self.state.champion}
+        )
+
+    def served(self) -> dict[str, float]:
+        """Return how much each variant truly answers, in percent; the champion has what the others cannot."""
+        weights = {name: milli for name, milli in self.state.weights.items() if milli}
+        answering = {name: milli for name, milli in weights.items() if self._obstacle(name) is None}
+        rest = FULL - sum(answering.values())
+        return {name: milli / 1000 for name, milli in {self.state.champion: rest, **answering}.items()}
+
+    def idle(self) -> dict[str, dict[str, Any]]:
+        """Return who has weight or targets and does not answer: how much, why, and what a person may do."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in dict.fromkeys((*self.state.weights, *self.state.targets)):
+            milli, obstacle = self.state.weights.get(name, 0), self._obstacle(name)
+            if obstacle is not None and name != self.state.champion and (milli or name in self.state.targets):
+                state, why, command = obstacle
+                found[name] = {"percent": milli / 1000, "state": state, "why": why, "command": command}
+        return found
 
     def variants(self) -> dict[str, dict[str, Any]]:
         """Return what the live workers say of each variant, the worst of them: part of ``status --json``."""
@@ -98,12 +125,36 @@ class View:
             return []
         return differences(self.state, RolloutSpec.parse(dict(spec), "the service's spec"))
 
-    def _answers(self, card: Card, name: str) -> bool:
-        variant = card.variants.get(name)
-        if variant is None or variant.state != "ready":
-            return False
-        trusted = self.state.granted.get(name, variant.digest) == variant.digest
-        return trusted or name == self.state.champion
+    def _found(self, name: str) -> set[str]:
+        """Return the digests of a variant in the service's workers."""
+        return {card.variants[name].digest for card in self.described if name in card.variants}
+
+    def _obstacle(self, name: str) -> tuple[str, str, str | None] | None:
+        """Return why a candidate does not answer everywhere: a word, a sentence, a command; None: it does.
+
+        While nobody lives only what is known of the code counts.
+        """
+        state, found = self.state, self._found(name)
+        milli = state.weights.get(name, 0)
+        if self.described and not found:
+            heir = f" --in-favour-of {state.champion}" if milli else ""
+            command = f"bento-rollout retire {state.name} {name}{heir}"
+            return (
+                "missing",
+                f"the service does not have it: bring it back, or take it out with {command}",
+                command,
+            )
+        for card in self.cards:
+            variant = card.variants.get(name)
+            if variant is None:
+                return "missing", f"it is not in the code of worker {card.pid}", None
+            if variant.state != "ready":
+                return variant.state, variant.error or f"worker {card.pid} says so", None
+        granted = state.granted.get(name)
+        if granted is not None and found - {granted}:
+            command = grant_command(state.name, name, milli)
+            return "held", f"new digest: grant it with {command}", command
+        return None
 
     def _row(self, name: str) -> dict[str, Any]:
         found = [card.variants[name] for card in self.described if name in card.variants]
@@ -120,10 +171,11 @@ class View:
             if self.cards
             else {**asdict(worst), "state": "unready", "error": "no worker is live"}
         )
-        granted = self.state.granted.get(name)
-        if granted and granted != worst.digest and name != self.state.champion:
-            weight = self.state.weights.get(name, 0) / 1000
-            row["held"] = f"new digest, weight {weight:g} held" if weight else "new digest"
+        granted, milli = self.state.granted.get(name), self.state.weights.get(name, 0)
+        if granted and self._found(name) - {granted} and name != self.state.champion:
+            kept = f", weight {milli / 1000:g} held" if milli else ""
+            row["held"] = f"new digest{kept or (', targets held' if name in self.state.targets else '')}"
+            row["grant"] = grant_command(self.state.name, name, milli)
         return row
 
 
@@ -142,7 +194,7 @@ def gainers(before: RolloutState, after: RolloutState) -> list[str]:
 
 
 def undone_rollback(
-    history: Sequence[Commit], before: RolloutState, after: RolloutState, spec: RolloutSpec, content: str
+    history: Iterable[Commit], before: RolloutState, after: RolloutState, spec: RolloutSpec, content: str
 ) -> Commit | None:
     """Return the rollback that applying a spec would undo, or None.
 
@@ -151,29 +203,40 @@ def undone_rollback(
     re-deploys what a person rolled back.
 
     Args:
-        history: the commits, newest first.
+        history: the commits, newest first; read only as far as the answer needs.
         before, after: the state now, and as the spec would make it.
         spec: what is applied.
         content: names the content that the spec was read from.
     """
     if not any(milli > before.weights.get(name, 0) for name, milli in after.weights.items()):
         return None
-    rolled = next((commit for commit in history if commit.action == "rollback"), None)
+    asked = {name: milli for name, milli in spec.weights.items() if milli}
+    commits = iter(history)
+    rolled = _newest_rollback(commits, content)
     if rolled is None:
         return None
-    applied = [
-        commit.revision for commit in history if commit.action == "apply" and _content(commit) == content
-    ]
-    if applied:
-        return rolled if max(applied) < rolled.revision else None
-    asked = {name: milli for name, milli in spec.weights.items() if milli}
-    in_force = any(
-        {name: milli for name, milli in commit.state.weights.items() if milli} == asked
-        for commit in history
-        if commit.revision == rolled.parent or commit.action == "seed"
+    in_force = (
+        _applied(commit, content)
+        or (
+            (commit.revision == rolled.parent or commit.action == "seed")
+            and {name: milli for name, milli in commit.state.weights.items() if milli} == asked
+        )
+        for commit in commits
     )
-    return rolled if in_force else None
+    return rolled if any(in_force) else None
 
 
-def _content(commit: Commit) -> str | None:
-    return commit.state.applied[0] if commit.state.applied else None
+def _newest_rollback(commits: Iterator[Commit], content: str) -> Commit | None:
+    """Return the newest rollback, unless the content was applied after it."""
+    for commit in commits:
+        if _applied(commit, content):
+            return None
+        if commit.action == "rollback":
+            return commit
+    return None
+
+
+def _applied(commit: Commit, content: str) -> bool:
+    return (
+        commit.action == "apply" and commit.state.applied is not None and commit.state.applied[0] == content
+    )

@@ -25,8 +25,10 @@ LAYERS: dict[str, float] = {
     "rows": 1.3,
     # L2, what may change
     "settling": 2.0,
+    "granting": 2.0,
     "state": 2.1,
-    "applying": 2.2,
+    "telling": 2.2,
+    "applying": 2.3,
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.0,
     "specfile": 3.0,

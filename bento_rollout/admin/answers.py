@@ -34,6 +34,15 @@ class StoreState(_Answer):
     binds: Literal["host", "cluster"]
 
 
+class Idle(_Answer):
+    """Why a candidate does not answer its keys, so that the champion does."""
+
+    percent: float = Field(description="The weight that it has.")
+    state: Literal["held", "starting", "unready", "failed", "missing"]
+    why: str
+    command: str | None = Field(description="What a person may do about it.")
+
+
 class State(_Answer):
     """A rollout: its state, its live workers and its store."""
 
@@ -42,6 +51,13 @@ class State(_Answer):
     champion: str
     variants: dict[str, VariantState]
     weights: dict[str, float] = Field(description="Percent by candidate; the champion gets the rest.")
+    served: dict[str, float] = Field(
+        default_factory=dict,
+        description="Percent by variant that truly answers now: what others cannot answer is the champion's.",
+    )
+    idle: dict[str, Idle] = Field(
+        default_factory=dict, description="The candidates with weight or targets that do not answer."
+    )
     shadow: dict[str, float] = Field(description="Percent by variant that watches.")
     paused: bool
     store: StoreState
@@ -52,6 +68,7 @@ class Changed(State):
 
     changed: bool = Field(description="Whether a revision was made.")
     notes: list[str] = Field(description='Sentences for the operator, like "nothing to roll back".')
+    detail: list[str] = Field(description="What is different now beside champion and weights.")
 
 
 class HistoryRow(_Answer):
@@ -59,13 +76,14 @@ class HistoryRow(_Answer):
 
     revision: int
     parent: int
-    time: float = Field(description="Seconds since 1970-01-01 UTC.")
+    time: str = Field(description="In ISO 8601, in UTC, like 2026-01-31T12:00:00.000Z.")
     author: str
     reason: str
     action: str
     champion: str
     weights: dict[str, float]
     shadow: dict[str, float]
+    detail: list[str] = Field(description="What it changed beside champion and weights.")
 
 
 class Assignment(_Answer):
@@ -95,12 +113,13 @@ def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
     """Return what a change is answered with: the status after it, and what it did.
 
     A change that was made is never reported as failed: when the status cannot be read afterwards, the
-    state that was committed stands in for it.
+    state that was committed stands in for it. Who is live is not told: workers write down what they serve a
+    moment after they serve it.
     """
     notes = list(change.notes)
     state = change.state
     try:
-        status = rollout.status()
+        status = {key: value for key, value in rollout.status().items() if key != "workers"}
     except RolloutError as error:
         notes.append(f"the status cannot be read now: {error}")
         status = {
@@ -115,4 +134,4 @@ def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
         notes.append(
             f"this is about revision {state.revision}; revision {status['revision']} has followed it"
         )
-    return {**status, "changed": change.changed, "notes": notes}
+    return {**status, "changed": change.changed, "notes": notes, "detail": list(change.detail)}

@@ -28,6 +28,9 @@ from .tokens import Tokens
 
 __all__ = ["admin_app"]
 
+ROWS, MOST_ROWS = 100, 1000
+"""How many revisions one answer has, when nothing is said and at most."""
+
 AT_ONCE = 2
 """Calls of one route that run at the same time; each route counts its own: no verb waits for another."""
 
@@ -178,11 +181,24 @@ def _state(rollout: Rollout, query: bytes) -> Any:
     return rollout.status()
 
 
-def _history(rollout: Rollout, query: bytes) -> Any:
-    values = parse_query(query, ("limit",))["limit"]
-    if not all(map(_WHOLE.fullmatch, values)) or len(values) > 1:
-        raise InvalidValue("limit must be one whole number, at least 1")
-    return rollout.history_rows(int(values[0]) if values else None)
+def _history(rollout: Rollout, query: bytes) -> Response:
+    """Answer one page; a link leads to the next, older one."""
+    values = parse_query(query, ("limit", "before"))
+    limit = _number("limit", values["limit"], MOST_ROWS) or ROWS
+    rows = rollout.history_rows(limit, before=_number("before", values["before"]))
+    headers = dict(_NO_STORE)
+    if len(rows) == limit and rows[-1]["parent"]:
+        headers["Link"] = f'<?limit={limit}&before={rows[-1]["revision"]}>; rel="next"'
+    return JSONResponse(rows, headers=headers)
+
+
+def _number(name: str, values: list[str], most: int | None = None) -> int | None:
+    if not values:
+        return None
+    if len(values) > 1 or not _WHOLE.fullmatch(values[0]) or (most and int(values[0]) > most):
+        bounds = f"from 1 to {most}; `before` leads to older ones" if most else "at least 1"
+        raise InvalidValue(f"{name} must be one whole number, {bounds}")
+    return int(values[0])
 
 
 def _assign(rollout: Rollout, query: bytes) -> Any:
@@ -194,7 +210,8 @@ def _assign(rollout: Rollout, query: bytes) -> Any:
 
 async def _guarded(work: Awaitable[Any]) -> Response:
     try:
-        return JSONResponse(await work, headers=_NO_STORE)
+        found = await work
+        return found if isinstance(found, Response) else JSONResponse(found, headers=_NO_STORE)
     except RolloutError as error:
         document = problem_of(error)
     except Exception as error:  # noqa: BLE001 - an operator's mistake or ours must not end the worker

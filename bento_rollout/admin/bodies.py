@@ -19,6 +19,7 @@ from pydantic import (
 from ..errors import InvalidValue
 from ..operations import Change, Rollout
 from ..spec import parse_duration
+from ..values import MAX_REASON, is_plain
 from .reading import parse_json
 
 __all__ = ["VERBS", "Body", "parse_body"]
@@ -41,9 +42,14 @@ def _bounded(seconds: float) -> float:
 
 
 def _visible(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("control characters are not allowed here")
+    if not is_plain(text):
+        raise ValueError("control characters and line ends are not allowed here")
     return text
+
+
+def _whole(value: object) -> object:
+    """Return an integral float as what JSON Schema says that it is: an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
@@ -62,7 +68,8 @@ Timeout = Annotated[
         }
     ),
 ]
-Revision = Annotated[int, Field(strict=True, ge=0)]
+Revision = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole)]
+Reason = Annotated[StrictStr, AfterValidator(_visible)]
 Key = StrictStr | StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -79,7 +86,7 @@ class Body(BaseModel):
     verb: ClassVar[str]
     summary: ClassVar[str]
 
-    reason: Annotated[str, Field(strict=True, max_length=4000, description="Why; kept in the history.")] = ""
+    reason: Annotated[Reason, Field(max_length=MAX_REASON, description="Why; kept in the history.")] = ""
     on_behalf_of: (
         Annotated[
             str,
@@ -151,7 +158,7 @@ class Promote(Body):
     verb = "promote"
     summary = "End the running strategy with its candidate as champion"
     reason: Annotated[
-        str, Field(strict=True, min_length=1, max_length=4000, description="Why; kept in the history.")
+        Reason, Field(min_length=1, max_length=MAX_REASON, description="Why; kept in the history.")
     ]
 
     def act(self, rollout: Rollout) -> Change:

@@ -34,7 +34,18 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
         "/admin/history": _get(
             "The revisions, newest first",
             _array(HistoryRow),
-            _parameter("limit", {"type": "integer", "minimum": 1}, required=False, text="At most so many."),
+            _parameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                required=False,
+                text="At most so many; the header Link leads to the next, older ones.",
+            ),
+            _parameter(
+                "before",
+                {"type": "integer", "minimum": 1},
+                required=False,
+                text="Only revisions below this one.",
+            ),
         ),
         "/admin/assign": _get(
             "Who answers these keys now, and why",

@@ -15,6 +15,7 @@ from bentoml.exceptions import BentoMLException
 
 from ..applying import differences
 from ..errors import Incompatible, RolloutError
+from ..granting import grant_command, held
 from ..opening import check_champion, first_commit, open_store
 from ..spec import RolloutSpec
 from ..state import RolloutState
@@ -168,9 +169,21 @@ def _say_differences(
     if missing := sorted(state.named - set(digests)):
         hint = f"the champion answers for them; to take one out: bento-rollout retire {state.name} VARIANT"
         log.event("rollout.missing", "warning", rollout=state.name, variants=missing, hint=hint)
+    for name in held(state.granted, digests):
+        if name != state.champion:
+            _say_held(state, name)
     if any(shadow.percent for shadow in spec.shadow.values()):
         hint = "this version records shadow percents and runs no shadow calls yet"
         log.event("rollout.no_shadow", "warning", rollout=state.name, hint=hint)
+
+
+def _say_held(state: RolloutState, variant: str) -> None:
+    """Say that a candidate's code is new, so that what the state gives it waits for a person."""
+    milli = state.weights.get(variant, 0)
+    level = "warning" if milli or variant in state.targets else "info"
+    command = grant_command(state.name, variant, milli)
+    hint = f"the champion answers for it until its new digest is granted: {command}"
+    log.event("rollout.held", level, rollout=state.name, variant=variant, weight=milli / 1000, hint=hint)
 
 
 def _way_to_apply(name: str, spec: RolloutSpec, file: Path | None) -> str:

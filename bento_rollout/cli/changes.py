@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import Asked, changing, key_options, parse_headers, parse_percents, rollout_name
-from .output import Cell, Line, OutputLost, emit_json, show
+from .options import (
+    Asked,
+    Whole,
+    changing,
+    key_options,
+    parse_headers,
+    parse_percents,
+    parse_time,
+    rollout_name,
+)
+from .output import OutputLost, emit_json, show
 
 if TYPE_CHECKING:
     from ..operations import Change, Rollout
@@ -18,38 +27,21 @@ __all__ = ["change"]
 
 def change(name: str, asked: Asked, act: Callable[[Rollout], Change]) -> int:
     """Open the rollout, do what was asked for, and say what came of it."""
+    from ..admin.answers import answer_to
     from ..operations import open_rollout
+    from .views import changed
 
     rollout = open_rollout(name, author=asked.author)
     done = act(rollout)
     try:
+        answer = answer_to(rollout, done)
         if asked.as_json:
-            from ..admin.answers import answer_to
-
-            emit_json(answer_to(rollout, done))
+            emit_json(answer)
         else:
-            show(_lines(done))
+            show(changed(answer))
     except OutputLost as error:  # it is done: the exit code must not say otherwise
         click.echo(f"{'Done' if done.changed else 'Nothing was to do'}, but {error}", err=True)
     return 0
-
-
-def _lines(done: Change) -> list[Line]:
-    from .views import traffic
-
-    state = done.state
-    head = f"{state.name}: " + ("" if done.changed else "nothing changed, ")
-    lines = [
-        Line(
-            "",
-            (
-                Cell(head, "bold"),
-                Cell(f"revision {state.revision}, ", ""),
-                *traffic(state.champion, state.percents),
-            ),
-        )
-    ]
-    return [*(Line("", (Cell(note, "yellow"),)) for note in done.notes), *lines]
 
 
 @click.command()
@@ -70,7 +62,10 @@ def weight(asked: Asked, name: str, weights: tuple[str, ...]) -> int:
 @click.argument("percents", nargs=-1, required=True, metavar="VARIANT=PERCENT...")
 @changing
 def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
-    """Set which part of the traffic a variant watches."""
+    """Set which part of the champion's calls a variant is to watch, in percent.
+
+    This version records it and runs no shadow calls yet.
+    """
     wanted = parse_percents(percents)
     return change(name, asked, lambda rollout: rollout.set_shadow(wanted, **asked.common))
 
@@ -81,7 +76,11 @@ def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
     "--to", metavar="VARIANT", help="Who becomes champion; default the standby, else the only candidate."
 )
 @click.option(
-    "--timeout", default="30s", show_default=True, metavar="TIME", help="How long to wait for the workers."
+    "--timeout",
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="How long to wait for every worker's before_flip hooks, like 500ms, 30s or 5m.",
 )
 @click.option(
     "--no-workers", is_flag=True, help="Flip although no worker is live to run the before_flip hooks."
@@ -89,9 +88,7 @@ def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
 @changing
 def flip(asked: Asked, name: str, to: str | None, timeout: str, no_workers: bool) -> int:
     """Make another variant the champion, with all traffic."""
-    from ..spec import parse_duration
-
-    seconds = parse_duration(timeout)
+    seconds = parse_time("--timeout", timeout)
     return change(
         name, asked, lambda rollout: rollout.flip(to, timeout=seconds, no_workers=no_workers, **asked.common)
     )
@@ -101,9 +98,9 @@ def flip(asked: Asked, name: str, to: str | None, timeout: str, no_workers: bool
 @rollout_name
 @changing
 def promote(asked: Asked, name: str) -> int:
-    """End the running strategy now (needs a --reason).
+    """End a running strategy now, with its candidate as champion (needs a --reason).
 
-    Its candidate becomes champion, which is recorded as not by evidence.
+    This version has no strategies, so it is always refused: `flip` makes a candidate the champion.
     """
     return change(name, asked, lambda rollout: rollout.promote(**asked.common))
 
@@ -112,7 +109,7 @@ def promote(asked: Asked, name: str) -> int:
 @rollout_name
 @click.option("--again", is_flag=True, help="Go further back than the last settled champion.")
 @click.option(
-    "--to-revision", type=click.IntRange(min=0), metavar="N", help="Go back to this settled revision."
+    "--to-revision", type=Whole(0), metavar="N", help="Go back to the champion of this settled revision."
 )
 @changing
 def rollback(asked: Asked, name: str, again: bool, to_revision: int | None) -> int:
@@ -172,7 +169,10 @@ def retire(asked: Asked, name: str, variant: str, in_favour_of: str | None) -> i
 @rollout_name
 @changing
 def pause(asked: Asked, name: str) -> int:
-    """Let automation raise and promote nothing."""
+    """Let nothing raise traffic by itself; what people ask for is still done.
+
+    This version has nothing that raises traffic by itself: it is recorded and shown.
+    """
     return change(name, asked, lambda rollout: rollout.pause(**asked.common))
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from .options import key_options, printing, rollout_name
+from .options import Whole, key_options, printing, rollout_name
 from .output import emit_json, in_terminal, show
 
 __all__ = ["assign", "doctor", "history", "list_", "openapi", "status"]
 
-SCREENFUL = 20
+SCREENFUL = 50
 UNREACHABLE = 4
 NOTICED = 2.5
 """Seconds within which every live worker has noticed that its store is whole again."""
@@ -58,7 +58,7 @@ def status(name: str, watch: bool, as_json: bool) -> int:
 @click.command()
 @rollout_name
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N revisions; in a terminal default 20."
+    "--limit", type=Whole(0), metavar="N", help="At most N revisions, 0 for all; default 50, in JSON all."
 )
 @printing
 def history(name: str, limit: int | None, as_json: bool) -> int:
@@ -66,9 +66,9 @@ def history(name: str, limit: int | None, as_json: bool) -> int:
     from ..operations import open_rollout
     from . import views
 
-    if limit is None and in_terminal() and not as_json:
+    if limit is None and not as_json:
         limit = SCREENFUL
-    rows = open_rollout(name).history_rows(limit)
+    rows = open_rollout(name).history_rows(limit or None)
     if as_json:
         emit_json(rows)
     else:

@@ -11,9 +11,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.text import Text
 
 __all__ = [
+    "EMPTY",
     "Block",
     "Cell",
     "Grid",
@@ -52,13 +54,20 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table."""
+    """A table; its ``firm`` columns head the paragraphs that a terminal shows which is too narrow for it."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    firm: frozenset[str] = frozenset()
 
 
 Block = Line | Grid
+
+EMPTY = "-"
+"""What stands in a table where nothing is to be said."""
+
+PADDING, NARROW = 2, 16
+"""How many characters are between columns, and how few of a longer text still are a column."""
 
 
 def tolerate_any_text() -> None:
@@ -81,10 +90,10 @@ def emit(text: str) -> bool:
     """Print text at once; False when the reader has gone away, which is quiet.
 
     Raises:
-        OutputLost: when it cannot be written for another reason, like a full disk.
+        OutputLost: when it cannot be written for another reason: it is closed, or a disk is full.
     """
     if sys.stdout is None:
-        return False
+        raise OutputLost("standard output is closed: nothing could be written there")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -130,32 +139,77 @@ def console_of_terminal() -> Console:
 
 def renderable(blocks: Iterable[Block]) -> RenderableType:
     """Return blocks as `rich` draws them."""
+    blocks = list(blocks)
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    width = max((len(block.label) for block in blocks if isinstance(block, Line)), default=0)
     parts: list[RenderableType] = []
-    for is_grid, members in groupby(blocks, lambda block: isinstance(block, Grid)):
-        if not is_grid:
+    for kind, members in groupby(blocks, lambda block: isinstance(block, Line) and bool(block.label)):
+        if kind:
             lines = Table.grid(padding=(0, 2))
-            lines.add_column(style="dim", no_wrap=True)
+            lines.add_column(style="dim", no_wrap=True, min_width=width)
             lines.add_column(overflow="fold")
             for line in members:
                 if isinstance(line, Line):
-                    lines.add_row(
-                        line.label, Text.assemble(*((visible(c.text), c.style) for c in line.cells))
-                    )
+                    lines.add_row(line.label, _text(line))
             parts.append(lines)
             continue
-        for grid in members:
-            if isinstance(grid, Grid):
-                table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-                for column in grid.columns:
-                    table.add_column(column.upper(), overflow="fold")
-                for row in grid.rows:
-                    table.add_row(*(Text(visible(cell.text), cell.style) for cell in row))
-                parts += [Text(""), table] if parts else [table]
+        for block in members:
+            if isinstance(block, Line):  # a sentence stands where the labels stand
+                parts.append(_text(block))
+                continue
+            parts += [Text(""), _Fitted(block)] if parts else [_Fitted(block)]
     return Group(*parts)
+
+
+class _Fitted:
+    """A grid as `rich` draws it: a table, or a paragraph for each row where columns would be too narrow."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        grid = self._grid
+        texts = [list(grid.columns), *([visible(c.text) for c in row] for row in grid.rows)]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        least = sum(
+            PADDING + (width if column in grid.firm else min(width, NARROW))
+            for column, width in zip(grid.columns, widths, strict=True)
+        )
+        return self._paragraphs() if grid.firm and least > options.max_width else iter([self._table()])
+
+    def _table(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="dim", padding=(0, PADDING, 0, 0))
+        for column in self._grid.columns:
+            table.add_column(column.upper(), overflow="fold", no_wrap=column in self._grid.firm)
+        for row in self._grid.rows:
+            table.add_row(*(Text(visible(cell.text), cell.style) for cell in row))
+        return table
+
+    def _paragraphs(self) -> Iterator[RenderableType]:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        for row in self._grid.rows:
+            head, rest = Text(overflow="fold"), Text(overflow="fold")
+            for column, cell in zip(self._grid.columns, row, strict=True):
+                if column in self._grid.firm:
+                    head.append(visible(cell.text), cell.style).append("  ")
+                elif cell.text != EMPTY:
+                    rest.append(f"{column} ", "dim").append(visible(cell.text), cell.style).append("  ")
+            yield head
+            yield Padding(rest, (0, 0, 0, 4))
+
+
+def _text(line: Line) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*((visible(cell.text), cell.style) for cell in line.cells), overflow="fold")
 
 
 def _plain(blocks: Iterable[Block]) -> Iterator[str]:

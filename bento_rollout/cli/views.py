@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from .output import Block, Cell, Grid, Line
+from .output import EMPTY, Block, Cell, Grid, Line
 
-__all__ = ["assignments", "doctor", "history", "rollouts", "status", "traffic"]
+__all__ = ["assignments", "changed", "doctor", "history", "rollouts", "status", "traffic"]
 
 Facts = Mapping[str, Any]
 STATES = {"ready": "green", "starting": "yellow"}
-NOTHING = Cell("-", "dim")
+NOTHING = Cell(EMPTY, "dim")
 DIGEST = 12
 
 
-def traffic(champion: str, weights: Mapping[str, float]) -> tuple[Cell, ...]:
-    """Return who answers how much, the champion first."""
-    rest = round(100 - sum(weights.values()), 3)
-    cells = [Cell("champion ", ""), Cell(champion, "bold green"), Cell(f" {rest:g} %")]
-    for name, percent in weights.items():
-        if percent:
+def changed(facts: Facts) -> list[Block]:
+    """Return what a verb did: notes, and one line that says what is different now and who answers."""
+    head = f"{facts['name']}: " + ("" if facts["changed"] else "nothing changed, ")
+    told = "".join(f"{phrase}; " for phrase in facts["detail"])
+    revision = Cell(f"revision {facts['revision']}, {told}")
+    notes = [_sentence(note, "yellow") for note in facts["notes"]]
+    return [*notes, Line("", (Cell(head, "bold"), revision, *traffic(facts)))]
+
+
+def traffic(facts: Facts) -> tuple[Cell, ...]:
+    """Return who answers how much, the champion first; then who has weight and does not answer, and why."""
+    champion, weights = facts["champion"], facts["weights"]
+    served = facts.get("served") or {champion: round(100 - sum(weights.values()), 3), **weights}
+    cells = [Cell("champion "), Cell(champion, "bold green"), Cell(f" {served[champion]:g} %")]
+    for name, percent in served.items():
+        if percent and name != champion:
             cells += [Cell(", "), Cell(name, "cyan"), Cell(f" {percent:g} %")]
+    for name, row in facts.get("idle", {}).items():
+        if row["percent"]:
+            told = f"; {row['state']}: {name} {row['percent']:g} % ({row['why']})"
+            cells.append(Cell(told, "yellow" if row["state"] in ("held", "starting") else "red"))
     return tuple(cells)
 
 
@@ -47,12 +61,14 @@ def _state_lines(facts: Facts) -> Iterator[Block]:
         yield Line(
             "changed", (Cell(text), *([Cell(f": {last['reason']}", "italic")] if last["reason"] else []))
         )
-    yield Line("traffic", traffic(facts["champion"], facts["weights"]))
+    yield Line("traffic", traffic(facts))
     yield Line("shadow", _percents(facts["shadow"]))
     if facts.get("standby"):
         yield Line("standby", (Cell(facts["standby"], "cyan"),))
     if facts.get("targets"):
-        yield Line("targets", (Cell("; ".join(_target(*item) for item in facts["targets"].items())),))
+        idle = facts.get("idle", {})
+        told = (_target(name, target, idle.get(name)) for name, target in facts["targets"].items())
+        yield Line("targets", (Cell("; ".join(told)),))
     yield Line(
         "paused",
         (Cell("yes: automation raises and promotes nothing", "yellow") if facts["paused"] else Cell("no"),),
@@ -98,10 +114,12 @@ def _way_back(facts: Facts) -> Iterator[Block]:
 
 
 def _variants(facts: Facts) -> Grid:
-    weights = {**facts["weights"], facts["champion"]: round(100 - sum(facts["weights"].values()), 3)}
+    weights = {**facts["weights"], facts["champion"]: facts["served"][facts["champion"]]}
     rows = []
     for name, row in facts["variants"].items():
-        notes = "; ".join(filter(None, (row.get("held"), row.get("error"))))
+        grant = f"{row['held']}: grant it with {row['grant']}" if "held" in row else None
+        told = name in facts["idle"] and facts["idle"][name]["percent"]  # in the line about traffic
+        notes = "; ".join(filter(None, (row.get("held") if told else grant, row.get("error"))))
         rows.append(
             (
                 Cell(name, "bold green" if name == facts["champion"] else "cyan"),
@@ -109,15 +127,17 @@ def _variants(facts: Facts) -> Grid:
                 Cell(row["runner"]),
                 _percent(weights.get(name)),
                 _percent(facts["shadow"].get(name)),
+                Cell(", ".join(row.get("models", ()))) if row.get("models") else NOTHING,
                 Cell(row["digest"][:DIGEST], "dim") if row["digest"] else NOTHING,
                 Cell(notes, "yellow" if row["state"] in STATES else "red") if notes else NOTHING,
             )
         )
-    return Grid(("variant", "state", "runner", "weight", "shadow", "digest", "note"), tuple(rows))
+    columns = ("variant", "state", "runner", "weight", "shadow", "model", "digest", "note")
+    return _without_empty(columns, rows, {"shadow", "model", "note"})
 
 
 def history(rows: Sequence[Facts]) -> list[Block]:
-    """Return the revisions, newest first."""
+    """Return the revisions, newest first; columns that say nothing are left out."""
     cells = []
     for row in rows:
         after = row.get("after_flip")
@@ -134,15 +154,31 @@ def history(rows: Sequence[Facts]) -> list[Block]:
                 Cell(row["champion"], "green"),
                 _joined(row["weights"]),
                 _joined(row["shadow"]),
+                Cell("; ".join(row["detail"])) if row["detail"] else NOTHING,
                 Cell(row["author"]),
                 Cell(row["reason"] + late) if row["reason"] or late else NOTHING,
             )
         )
-    return [
-        Grid(
-            ("revision", "time", "action", "champion", "weights", "shadow", "author", "reason"), tuple(cells)
-        )
+    columns = ("revision", "time", "action", "champion", "weights", "shadow", "detail", "author", "reason")
+    grid = _without_empty(
+        columns, cells, {"weights", "shadow", "detail", "reason"}, "revision", "time", "action"
+    )
+    more = rows[-1]["parent"] if rows else 0
+    older = f"older ones, from revision {more} down, are not shown: --limit 0 shows all"
+    return [grid, _sentence(older, "dim")] if more else [grid]
+
+
+def _without_empty(
+    columns: Sequence[str], rows: Sequence[tuple[Cell, ...]], optional: Collection[str], *firm: str
+) -> Grid:
+    """Return a table without those of the ``optional`` columns in which nothing stands."""
+    kept = [
+        index
+        for index, column in enumerate(columns)
+        if column not in optional or any(row[index] != NOTHING for row in rows)
     ]
+    cells = tuple(tuple(row[index] for index in kept) for row in rows)
+    return Grid(tuple(columns[index] for index in kept), cells, frozenset(firm))
 
 
 def assignments(rows: Sequence[Facts]) -> list[Block]:
@@ -168,7 +204,7 @@ def doctor(facts: Facts, repaired: Sequence[str] = ()) -> list[Block]:
     lines.append(Line("token", (_token(facts["token"]),)))
     for row in facts["rollouts"]:
         lines += [Line(row["name"], (Cell(text, "red"),)) for text in row["problems"]]
-        lines += [Line(row["name"], (Cell(text, "yellow"),)) for text in row["differences"]]
+        lines += [Line(row["name"], (Cell(text, "yellow"),)) for text in (*row["differences"], *row["notes"])]
     cells = tuple(
         (
             Cell(row["name"], "bold"),
@@ -176,11 +212,25 @@ def doctor(facts: Facts, repaired: Sequence[str] = ()) -> list[Block]:
             _or_nothing(row.get("champion")),
             Cell(", ".join(f"{w['pid']} at {w['revision']}" for w in row["workers"]) or "none is live"),
             Cell(str(len(row["problems"])), "red" if row["problems"] else "green"),
+            Cell(str(len(row["differences"]) + len(row["notes"]))),
         )
         for row in facts["rollouts"]
     )
-    grid = Grid(("rollout", "revision", "champion", "workers", "problems"), cells)
-    return [*lines, grid if cells else _sentence("the store has no rollout yet")]
+    grid = Grid(("rollout", "revision", "champion", "workers", "problems", "notes"), cells)
+    return [*lines, grid if cells else _sentence("the store has no rollout yet"), _verdict(facts)]
+
+
+def _verdict(facts: Facts) -> Line:
+    """Return what all of it comes to: as many problems as were shown."""
+    around = (facts["store"].get("problem"), facts["token"].get("problem"), *(facts["permissions"] or ()))
+    count = sum(len(row["problems"]) for row in facts["rollouts"]) + sum(map(bool, around))
+    if count:
+        return _sentence(f"{count} problem{'s' if count > 1 else ''}", "bold red")
+    alone = [row["name"] for row in facts["rollouts"] if not row["workers"]]
+    if alone or not facts["rollouts"]:
+        of = f" of {', '.join(alone)}" if alone else ""
+        return _sentence(f"no worker{of} is live: only the store was checked, and it is well", "yellow")
+    return _sentence("all is well", "green")
 
 
 def _token(token: Facts) -> Cell:
@@ -214,11 +264,14 @@ def _or_nothing(value: object) -> Cell:
     return NOTHING if value is None else Cell(str(value))
 
 
-def _target(name: str, target: Facts) -> str:
+def _target(name: str, target: Facts, idle: Facts | None) -> str:
     keys, headers = target.get("keys") or (), target.get("header") or {}
     parts = [f"{len(keys)} key{'s' if len(keys) != 1 else ''}"] if keys else []
-    return f"{name}: {', '.join([*parts, *(f'{n}={v}' for n, v in headers.items())])}"
+    told = f"{name}: {', '.join([*parts, *(f'{n}={v}' for n, v in headers.items())])}"
+    return told if idle is None else f"{told} ({idle['state']}: the champion answers)"
 
 
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _when(utc: str) -> str:
+    """Return a time as the clock here shows it, and how far that is from UTC."""
+    local = datetime.fromisoformat(utc.replace("Z", "+00:00")).astimezone()
+    return local.isoformat(sep=" ", timespec="seconds")

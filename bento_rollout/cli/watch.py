@@ -15,6 +15,7 @@ from .views import status
 __all__ = ["watch_status"]
 
 PERIOD = 1.0
+INTERRUPTED = 130
 
 
 def watch_status(rollout: Rollout, *, as_json: bool) -> int:
@@ -23,8 +24,11 @@ def watch_status(rollout: Rollout, *, as_json: bool) -> int:
     Raises:
         RolloutError: when the first look fails; later failures are shown, and the watch goes on.
     """
-    first = rollout.status()
-    return _lines(rollout, first) if as_json else _screen(rollout, first)
+    try:
+        first = rollout.status()
+        return _lines(rollout, first) if as_json else _screen(rollout, first)
+    except KeyboardInterrupt:  # the way to end it, and nothing to complain of
+        return INTERRUPTED
 
 
 def _lines(rollout: Rollout, facts: dict[str, Any]) -> int:

@@ -7,18 +7,18 @@ import os
 import sqlite3
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
-
-from pydantic import ValidationError
 
 from ..errors import InvalidValue, RolloutError, StoreCorrupt, StoreUnreachable
 from ..state import Commit, RolloutState
+from ..targets import Target
 from .making import make_empty, make_folder
 
-__all__ = ["COLUMNS", "SCHEMA", "Database", "Row", "commit_of", "insert", "row_of"]
+__all__ = ["COLUMNS", "SCHEMA", "Database", "Row", "commit_of", "insert", "row_of", "sketch_of"]
 
 APPLICATION_ID = 0x42524C54  # "BRLT"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -221,22 +221,52 @@ def commit_of(row: Sequence[object]) -> Commit:
     """Return the commit that was stored.
 
     Raises:
+        StoreUnreachable: a newer version wrote it.
         StoreCorrupt: when it is not readable.
     """
+    return _commit(row, RolloutState.load)
+
+
+def sketch_of(row: Sequence[object]) -> Commit:
+    """Return the commit that was stored, its targets unchecked: they may be many, and only be looked at.
+
+    Raises:
+        StoreUnreachable, StoreCorrupt: as `commit_of`.
+    """
+    return _commit(row, _sketch)
+
+
+def _commit(row: Sequence[object], load: Callable[[Any], RolloutState]) -> Commit:
     try:
         name, revision, parent, time, author, action, reason, stored = row
-        state = RolloutState.load(json.loads(str(stored)))
+        state = load(json.loads(str(stored)))
         data = {"parent": parent, "time": time, "author": author, "action": action, "reason": reason}
         commit = Commit.model_validate({"state": state, **data})
-    except (ValueError, TypeError, RecursionError, ValidationError, RolloutError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise StoreCorrupt(f"a stored revision is damaged: {problem}; {REMEDY}") from None
+    except StoreCorrupt as error:
+        raise _damaged(error) from None
+    except StoreUnreachable as error:
+        raise StoreUnreachable(f"revision {row[1]} of {row[0]!r}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RolloutError) as error:
+        raise _damaged(error) from None
     if (state.name, state.revision) != (name, revision):
         raise StoreCorrupt(
             f"a stored revision is damaged: row {name!r} {revision} holds {state.name!r} {state.revision}; "
             f"{REMEDY}"
         )
     return commit
+
+
+def _sketch(data: Any) -> RolloutState:
+    targets = {
+        name: Target.model_construct(keys=tuple(target["keys"]), header=dict(target["header"]))
+        for name, target in data.get("targets", {}).items()
+    }
+    return RolloutState.load({**data, "targets": {}}).model_copy(update={"targets": targets})
+
+
+def _damaged(error: Exception) -> StoreCorrupt:
+    problem = " ".join(str(error).split())[:200]
+    return StoreCorrupt(f"a stored revision is damaged: {problem}; {REMEDY}")
 
 
 def _upgrade(db: sqlite3.Connection) -> None:

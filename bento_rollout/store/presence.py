@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,12 +18,16 @@ __all__ = ["Card", "Presence", "VariantCard"]
 
 @dataclass(frozen=True)
 class VariantCard:
-    """What one worker says of one variant: ``state`` is starting, ready, unready, failed or missing."""
+    """What one worker says of one variant: ``state`` is starting, ready, unready, failed or missing.
+
+    ``models`` are the tags that its model references stand for.
+    """
 
     state: str
     runner: str
     digest: str
     error: str | None = None
+    models: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

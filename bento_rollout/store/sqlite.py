@@ -11,7 +11,7 @@ from ..errors import Conflict, InvalidValue, StoreCorrupt, StoreUnreachable
 from ..spec import check_name
 from ..state import Commit
 from .beacon import BLIND, Beacon, Turn
-from .database import COLUMNS, Database, commit_of, insert, row_of
+from .database import COLUMNS, Database, commit_of, insert, row_of, sketch_of
 
 __all__ = ["SQLiteStore"]
 
@@ -73,6 +73,14 @@ class SQLiteStore:
         check_name(name, "rollout name")
         with self._database.open() as db:
             return [commit_of(row) for row in _rows(db, name, limit, before)]
+
+    def sketches(
+        self, name: str, limit: int, *, before: int | None = None, actions: Sequence[str] = ()
+    ) -> Sequence[Commit]:
+        """Return commits as `history` does, of these actions only, their targets unchecked: for a look."""
+        check_name(name, "rollout name")
+        with self._database.open() as db:
+            return [sketch_of(row) for row in _rows(db, name, limit, before, actions)]
 
     def commit(self, commit: Commit, *, after: int) -> None:
         """Append a commit if ``after`` is the current revision, and tell every worker of this host.
@@ -175,11 +183,19 @@ def _newest(db: sqlite3.Connection, name: str) -> Commit | None:
 
 
 def _rows(
-    db: sqlite3.Connection, name: str, limit: int | None, before: int | None = None
+    db: sqlite3.Connection,
+    name: str,
+    limit: int | None,
+    before: int | None = None,
+    actions: Sequence[str] = (),
 ) -> list[tuple[object, ...]]:
-    query = f"SELECT {COLUMNS} FROM revisions WHERE name = ? AND revision < ? ORDER BY revision DESC LIMIT ?"  # noqa: S608 - constants
+    chosen = f"AND action IN ({', '.join('?' * len(actions))}) " if actions else ""
+    query = (
+        f"SELECT {COLUMNS} FROM revisions WHERE name = ? AND revision < ? {chosen}"  # noqa: S608 - constants
+        "ORDER BY revision DESC LIMIT ?"
+    )
     highest = _NEWEST if before is None else min(before, _NEWEST)
-    return db.execute(query, (name, highest, -1 if limit is None else limit)).fetchall()
+    return db.execute(query, (name, highest, *actions, -1 if limit is None else limit)).fetchall()
 
 
 _NEWEST = (1 << 63) - 1

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,11 @@ def test_json_in_a_terminal(store: SQLiteStore) -> None:
 
 
 def test_hostile_text(store: SQLiteStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason cannot move the cursor, add a line, or turn the text around."""
-    main(["pause", "screening", "--reason", "a\x1b[2J\r\nb\u202ec [bold]d"])
-    capsys.readouterr()
+    """A reason that came into the store some other way cannot move the cursor, add a line, or turn text."""
+    newest = open_rollout("screening").history(1)[0]
+    state = newest.state.model_copy(update={"revision": 2})
+    hostile = {"state": state, "parent": 1, "reason": "a\x1b[2J\r\nb\u202ec [bold]d"}
+    store.commit(newest.model_copy(update=hostile), after=1)
     main(["history", "screening"])
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 3
@@ -160,6 +163,35 @@ def test_an_encoding_that_lacks_letters(store: SQLiteStore) -> None:
     main(["pause", "screening", "--reason", "für Ärzte"])
     done = subprocess.run([*CLI, "history", "screening"], capture_output=True, env=environ, check=True)
     assert rb"f\xfcr" in done.stdout
+
+
+def test_sentences_begin_at_the_margin(store: SQLiteStore) -> None:
+    """In a terminal a sentence begins where lines begin, and labels keep one width around it."""
+    for line in ("pause screening", "rollback screening", "status screening", "validate nowhere.yaml"):
+        _, drawn = in_terminal(*line.split())
+        lines = ANSI.sub("", drawn).splitlines()
+        assert not [text for text in lines if text.startswith("  ")], line
+    drawn = ANSI.sub("", in_terminal("status", "screening")[1])
+    lines = [line.rstrip() for line in drawn.splitlines()]
+    assert lines.index("nothing to roll back") > lines.index("rollout  screening  revision 2")
+    places = {re.sub(r"^\w+ +", lambda label: "x" * len(label[0]), line).count("x") for line in lines[:5]}
+    assert places == {9}  # behind the widest label
+
+
+def test_times_have_a_zone(store: SQLiteStore) -> None:
+    """People read the time of their own clock with its distance from UTC, programs read UTC."""
+    environ = {**os.environ, "TZ": "Asia/Kolkata"}
+    for line in ("history screening", "status screening"):
+        done = subprocess.run([*CLI, *line.split()], env=environ, capture_output=True, text=True, check=True)
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30", done.stdout), done.stdout
+        done = subprocess.run(
+            [*CLI, *line.split(), "--json"], env=environ, capture_output=True, text=True, check=True
+        )
+        found = json.loads(done.stdout)
+        said = found[0]["time"] if isinstance(found, list) else found["last_change"]["time"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said)
+        age = time.time() - datetime.fromisoformat(said.replace("Z", "+00:00")).timestamp()
+        assert 0 <= age < 300
 
 
 # -- where it cannot write -----------------------------------------------------------------------------------
@@ -203,6 +235,26 @@ def test_closed_output(store: SQLiteStore) -> None:
     assert open_rollout("screening").state.paused
 
 
+@pytest.mark.parametrize("line", ["history screening --json", "list", "status screening --watch", "openapi"])
+def test_nothing_is_shown_to_nobody(store: SQLiteStore, line: str) -> None:
+    """A command that only looks, and whose standard output is closed, says so and does not claim success."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *CLI, *line.split()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: standard output is closed: nothing could be written there\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_error_that_nobody_can_read(store: SQLiteStore) -> None:
+    """The exit code says what happened when neither output can be written."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >/dev/full 2>/dev/full', "sh", *CLI, "status", "nobody", "--json"],
+        check=False,
+    )
+    assert done.returncode == 3
+
+
 # -- watching ------------------------------------------------------------------------------------------------
 
 
@@ -232,13 +284,13 @@ def test_watch_ends_with_its_reader(store: SQLiteStore) -> None:
 
 
 def test_interrupt(store: SQLiteStore) -> None:
-    """Ctrl-C is exit code 130 and no traceback."""
+    """Ctrl-C ends a watch with exit code 130 and without a word: it is the way to end it."""
     with watching() as process:
         read_line(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        assert process.stderr.read() == ""
 
 
 def test_interrupted_flip(store: SQLiteStore, join: Callable[..., Presence]) -> None:
@@ -274,4 +326,5 @@ def test_watch_in_a_terminal(store: SQLiteStore) -> None:
     code, drawn = in_terminal("status", "screening", "--watch", stop=stop)
     assert code == 130
     assert "Traceback" not in drawn
+    assert "Error" not in drawn
     assert "\x1b[?25h" in drawn  # the cursor is shown again

@@ -229,6 +229,7 @@ def test_status_has_what_the_contract_promises(screening: Rollout, join: Join) -
         "runner": "worker",
         "digest": "2" * 12,
         "error": "boom",
+        "models": [],
     }
     assert {status["store"][key] for key in ("kind", "binds")} == {"sqlite", "host"}
     assert status["store"]["durable"] is True

@@ -1,0 +1,102 @@
+"""What differs between two states, in the words of people; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from .state import RolloutState
+from .targets import Target
+from .values import in_percent
+
+__all__ = ["detail", "target_changes"]
+
+SHOWN = 3
+"""How many keys of a long list are named."""
+
+DIGEST = 12
+"""How many digits of a digest are shown."""
+
+LONGEST = 40
+"""How many characters of a key are shown."""
+
+
+def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
+    """Return what differs between two states beside who answers how much, one phrase for each thing.
+
+    Champion and weights are not told: whoever shows a state shows them.
+    """
+    return (
+        *(f"retired {name}" for name in sorted(set(before.granted) - set(after.granted))),
+        *_grants(before, after),
+        *target_changes(before.targets, after.targets),
+        *_shadows(before.shadow, after.shadow),
+        *_single(before, after),
+    )
+
+
+def target_changes(before: Mapping[str, Target], after: Mapping[str, Target]) -> Iterator[str]:
+    """Yield what some targets have more, and less, than others; of many keys the first few are named.
+
+    >>> list(target_changes({}, {"boosted": Target(keys=("u1", "u2"), header={"x-ring": "dogfood"})}))
+    ['target boosted + keys u1, u2 and header x-ring=dogfood']
+    """
+    yield from _aims("+", after, before)
+    yield from _aims("-", before, after)
+
+
+def _aims(sign: str, these: Mapping[str, Target], those: Mapping[str, Target]) -> Iterator[str]:
+    """Yield what these targets have and those have not."""
+    for name, target in these.items():
+        other = those.get(name, _NOTHING)
+        if target.keys == other.keys and target.header == other.header:
+            continue
+        known = frozenset(other.keys)
+        keys = [key for key in target.keys if key not in known]
+        header = {k: v for k, v in target.header.items() if other.header.get(k) != v}
+        if keys or header:
+            yield f"target {name} {sign} {_aim(keys, header)}"
+
+
+def _grants(before: RolloutState, after: RolloutState) -> Iterator[str]:
+    for name, digest in after.granted.items():
+        old = before.granted.get(name, digest)
+        crowned = name == after.champion != before.champion
+        if digest != old and not crowned:
+            yield f"{name} granted to digest {digest[:DIGEST]} (was {old[:DIGEST]})"
+
+
+def _shadows(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+    for name in sorted({*before, *after}):
+        old, new = before.get(name, 0), after.get(name, 0)
+        if old != new:
+            yield f"shadow {name} {in_percent(new)} (was {in_percent(old)})"
+
+
+def _single(before: RolloutState, after: RolloutState) -> Iterator[str]:
+    if after.paused != before.paused:
+        yield "automation paused" if after.paused else "automation resumed"
+    if after.standby != before.standby and after.champion == before.champion:  # a flip always leaves one
+        yield f"standby {after.standby or 'none'} (was {before.standby or 'none'})"
+    if after.salt != before.salt:
+        yield f"salt {after.salt} (was {before.salt})"
+
+
+def _aim(keys: Collection[str], header: Mapping[str, str]) -> str:
+    parts = [_keys(keys)] if keys else []
+    return " and ".join([*parts, *(f"header {name}={_cut(value)}" for name, value in header.items())])
+
+
+def _keys(keys: Collection[str]) -> str:
+    named = [_cut(key) for _, key in zip(range(SHOWN), keys, strict=False)]
+    if len(keys) == 1:
+        return f"key {named[0]}"
+    if len(keys) <= SHOWN:
+        return f"keys {', '.join(named)}"
+    return f"keys {', '.join(named)} ... ({len(keys)} keys)"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+_NOTHING = Target()
