@@ -19,6 +19,7 @@ from ..spec import KeySource
 from .context import ACTIVE, current_call, request_scope
 from .keys import KeyReader
 from .method import Method, parameters_of
+from .presetting import preset
 from .worker_runner import WorkerRunner
 
 __all__ = ["Facade", "Record"]
@@ -41,6 +42,9 @@ class Facade:
         outside: returns what BentoML calls this endpoint with from Python: a request.
         sources: where the key is; empty for an endpoint that is not routed.
         record: writes down who answered a task.
+
+    Attributes:
+        output_spec: makes responses of answers.
     """
 
     __is_bentoml_api_func__ = True
@@ -62,6 +66,7 @@ class Facade:
         self._names = parameters_of(method)
         self._keys = KeyReader(sources, self._names)
         self._record = record
+        self.output_spec = preset(method.output_spec)
         functools.update_wrapper(self, method.func)
         self.local = Local(self)
 
@@ -147,7 +152,7 @@ class Facade:
         if isinstance(value, Response):
             response = value
         else:
-            response = await method.output_spec.to_http_response(value, _serde_of(scope))
+            response = await self.output_spec.to_http_response(value, _serde_of(scope))
         current = self._champion.service_context.response
         if theirs.ctx_param is None and isinstance(value, Response):
             current.status_code = response.status_code

@@ -174,7 +174,8 @@ class Serving:
             sources = spec.routing.sources(endpoint) if routed else ()
             outside = functools.partial(getattr, proxy, endpoint)
             parts = method, router, self._runners, champion, outside
-            self._facades[endpoint] = self._facade(sources, *parts)
+            facade = self._facades[endpoint] = self._facade(sources, *parts)
+            site.service.apis[endpoint].output_spec = facade.output_spec
         instance.to_async = Inside("to_async", champion.calls, instance.to_async)
         instance.to_sync = Inside("to_sync", champion.calls, instance.to_sync)
         instance.__dict__[RUNTIME] = self._facades
