@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -56,7 +56,13 @@ class Asked:
         return {"reason": self.reason, "if_revision": self.if_revision}
 
 
-class Whole(click.ParamType):
+if TYPE_CHECKING:
+    Integer = click.ParamType[int]
+else:
+    Integer = click.ParamType  # not generic in every version
+
+
+class Whole(Integer):
     """A whole number of at least so much; its help says so in words, and not as ``[x>=1]``."""
 
     name = "integer"

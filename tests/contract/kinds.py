@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncGenerator, Generator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pandas as pd
 from bentoml.exceptions import BentoMLException, InvalidArgument, NotFound, ServiceUnavailable
 from bentoml.validators import ContentType, DataframeSchema, DType, Shape
+from PIL import Image
+from PIL.Image import Image as PILImage
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
@@ -107,6 +110,18 @@ class Kinds:
         path = Path(bentoml.Context().temp_dir) / "answer.csv"
         path.write_text(text)
         return path
+
+    @bentoml.api
+    def measured(self, image: PILImage, border: int = 0) -> dict[str, Any]:
+        return {"size": [side + border for side in image.size], "mode": image.mode}
+
+    @bentoml.api
+    def turned(self, image: PILImage) -> PILImage:
+        return image.convert("RGB").rotate(90, expand=True)
+
+    @bentoml.api
+    async def drawn(self, width: int, colour: str = "red") -> Annotated[PILImage, ContentType("image/png")]:
+        return Image.new("RGB", (width, 2), colour)
 
     @bentoml.api
     def binary(self, size: int) -> Annotated[bytes, ContentType("application/x-blob")]:
@@ -239,6 +254,20 @@ def echo(ctx: bentoml.Context) -> str:
     return said
 
 
+def picture(kind: str = "PNG") -> bytes:
+    """A picture of three columns and two rows, each pixel another, as a file of this kind."""
+    image = Image.new("RGB", (3, 2))
+    image.putdata([(40 * n, 255 - 40 * n, 7 * n) for n in range(6)])
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def image_file(kind: str = "PNG") -> dict[str, Any]:
+    """A form that carries a picture."""
+    return {"files": {"image": (f"a.{kind.lower()}", picture(kind), f"image/{kind.lower()}")}}
+
+
 JSON: dict[str, Any] = {"content-type": "application/json"}
 BOTH: dict[str, dict[str, Any]] = {
     "sync": {"path": "/sync", "json": {"x": 3}},
@@ -307,6 +336,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "upload without a file": {"path": "/upload", "files": {"other": ("a.txt", b"content", "text/plain")}},
     "download": {"path": "/download", "json": {"text": "a,b\n1,2\n"}},
+    "image in, JSON out": {"path": "/measured", **image_file(), "data": {"border": "2"}},
+    "image in, image out": {"path": "/turned", **image_file()},
+    "JPEG in, image out": {"path": "/turned", **image_file("JPEG")},
+    "image out": {"path": "/drawn", "json": {"width": 3, "colour": "blue"}},
+    "image missing": {"path": "/turned", "data": {"other": "1"}},
+    "no image at all": {"path": "/turned", "files": {"image": ("a.png", b"no image", "image/png")}},
+    "image as JSON": {"path": "/turned", "json": {"image": "no"}},
     "binary": {"path": "/binary", "json": {"size": 3}},
     "any arguments": {"path": "/anything", "json": {"b": 1, "a": [2]}},
     "nothing": {"path": "/nothing", "json": {}},
