@@ -3,8 +3,8 @@
 Run ``python -m benchmarks.overhead``. Three apps of the same service are driven in one process on one pinned
 core with the collector off: bare, bare again (A/A: the noise) and wrapped with a 10 % canary (A/B). Two
 endpoints are asked: one that returns an array, for which BentoML makes a JSON schema with every answer (the
-wrapped one knows its media type beforehand), and one that returns a model, for which it does not. It fails when
-an A/A lies outside 4 percent (the machine is too noisy to say anything) or an A/B above the bar.
+wrapped one knows its media type beforehand), and one that returns a model, for which it does not. It fails
+when an A/A lies outside 4 percent (the machine is too noisy to say anything) or an A/B above the bar.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 
-import anyio
 from anyio._core._eventloop import claim_worker_thread, get_async_backend, threadlocals
 
 __all__ = ["anyio_worker"]
@@ -19,12 +18,13 @@ def anyio_worker() -> Callable[[], AbstractContextManager[None]]:
     worker threads are no daemons: one that hangs holds the exit of the process, so a candidate cannot have
     them.
     """
-    loop, backend = asyncio.get_running_loop(), get_async_backend()
-    scope = anyio.CancelScope()  # never cancelled: a call that is late is abandoned
+    loop = asyncio.get_running_loop()
 
     @contextmanager
     def claimed() -> Generator[None, None, None]:
+        backend = get_async_backend("asyncio")  # imported by the first thread: not every service has one
         with claim_worker_thread(backend, loop):
+            scope = backend.create_cancel_scope()  # never cancelled: a call that is late is abandoned
             threadlocals.current_cancel_scope = scope
             try:
                 yield

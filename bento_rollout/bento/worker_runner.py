@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -186,7 +187,8 @@ class WorkerRunner:
 
     async def _beside(self, func: Callable[[], Any], what: str) -> Any:
         """Call a function in a thread, so that one which hangs holds nothing; on the loop if it needs one."""
-        threads = DaemonThreads(1, f"{self.name}-{what}", anyio_worker())
+        around = anyio_worker() if self.definition.service.dependencies else nullcontext
+        threads = DaemonThreads(1, f"{self.name}-{what}", around)
         try:
             return await threads.run(func)
         except RuntimeError as error:
