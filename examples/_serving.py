@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,15 +17,26 @@ from bento_rollout import open_rollout
 
 
 @contextmanager
-def served(service: str, port: int, rollout: str, workers: int = 1) -> Iterator[httpx.Client]:
-    """Serve ``module:Service`` of this folder over a store of its own; a client once all workers live."""
+def served(service: str, rollout: str, workers: int = 1) -> Iterator[httpx.Client]:
+    """Serve ``module:Service`` of this folder, on a free port and over a store of its own.
+
+    Yields a client once all workers live.
+    """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTO_ROLLOUT_STORE"] = f"sqlite:///{folder}/store.db"
         with (
-            bentoml.serve(service, working_dir=str(Path(__file__).parent), port=port) as server,
+            bentoml.serve(service, working_dir=str(Path(__file__).parent), port=free_port()) as server,
             bentoml.SyncHTTPClient(server.url, server_ready_timeout=60),
             httpx.Client(base_url=server.url) as client,
         ):
             while len(open_rollout(rollout).status()["workers"]) < workers:
                 time.sleep(0.1)
+            print(f"{service} is served at {server.url}, its store is {folder}/store.db")
             yield client
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -54,5 +54,5 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
-    with served("blue_green:Pricing", port=3102, rollout="pricing", workers=2) as client:
+    with served("blue_green:Pricing", rollout="pricing", workers=2) as client:
         story(client)

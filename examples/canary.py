@@ -46,5 +46,5 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
-    with served("canary:Greeter", port=3101, rollout="greeter") as client:
+    with served("canary:Greeter", rollout="greeter") as client:
         story(client)

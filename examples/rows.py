@@ -52,5 +52,5 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
-    with served("rows:Scoring", port=3103, rollout="scoring") as client:
+    with served("rows:Scoring", rollout="scoring") as client:
         story(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ TELLS = {
     ],
     "rows": ["v1,v2 split ", "'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13'"],
 }
+
+
+def test_no_example_needs_a_certain_port() -> None:
+    """Stories run beside each other, and beside whatever else listens: none names a port."""
+    for path in EXAMPLES.glob("*.py"):
+        assert not re.search(r"port=\d|localhost:\d", path.read_text(encoding="utf-8")), path
 
 
 def test_every_example_is_run() -> None:
@@ -43,6 +50,7 @@ def test_story(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert re.search(rf"^{name}:\w+ is served at http://\S+:\d+, its store is ", run.stdout, re.MULTILINE)
     for line in TELLS[name]:
         assert line in run.stdout
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 60
