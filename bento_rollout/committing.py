@@ -26,7 +26,7 @@ ATTEMPTS = 5
 PERSISTENT = 100
 """How often a rollback is: it is refused only when its champion is not ready, however busy the others are."""
 
-PAGE = 20
+PAGE = 10
 """How many commits of a long history are read at a time."""
 
 

@@ -535,13 +535,14 @@ class AnyVerbs(RuleBasedStateMachine):
         self.standby: str | None = None
         self.shadow: dict[str, float] = {}
         self.trail, self.fresh = ["a"], True
+        self.granted = dict(self.line.now.granted)
         self.past: Any = None
 
     def moved(
         self, *, champion: str, weights: dict[str, float], trail: list[str], fresh: bool = True
     ) -> None:
         """Note a change of traffic."""
-        self.past = (self.champion, self.weights, self.standby, self.trail, self.fresh)
+        self.past = (self.champion, self.weights, self.standby, self.trail, self.fresh, self.granted)
         if champion != self.champion:
             pair = {champion: self.champion, self.champion: champion}
             self.shadow = {pair.get(name, name): percent for name, percent in self.shadow.items()}
@@ -592,10 +593,19 @@ class AnyVerbs(RuleBasedStateMachine):
     @rule()
     def undo(self) -> None:
         """Undo, twice: there and back."""
-        champion, weights, standby, trail, fresh = self.past
+        champion, weights, standby, trail, fresh, granted = self.past
         assert self.line.undo()
         self.moved(champion=champion, weights=weights, trail=trail, fresh=fresh)
-        self.standby = standby
+        self.standby, self.granted = standby, granted
+
+    @rule(name=variants, digest=st.sampled_from(["old", "new", "newer"]))
+    def trust(self, name: str, digest: str) -> None:
+        """Grant what a variant has to other code: a change of traffic that moves no key by itself."""
+        changes = self.granted.get(name) != digest
+        assert self.line.commit(self.line.now.trust({name: digest})) == changes
+        if changes:
+            self.moved(champion=self.champion, weights=self.weights, trail=self.trail, fresh=self.fresh)
+            self.granted = {**self.granted, name: digest}
 
     @rule(name=variants, percent=percents)
     def watch(self, name: str, percent: float) -> None:
@@ -617,7 +627,7 @@ class AnyVerbs(RuleBasedStateMachine):
     def agrees(self) -> None:
         """State and model agree."""
         now = self.line.now
-        assert (now.champion, now.standby) == (self.champion, self.standby)
+        assert (now.champion, now.standby, now.granted) == (self.champion, self.standby, self.granted)
         assert {name: percent for name, percent in now.percents.items() if percent} == self.weights
         assert now.shadow_percents == self.shadow
 
