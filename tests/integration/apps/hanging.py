@@ -1,4 +1,4 @@
-"""A champion with sync code, and a candidate whose sync code sleeps ten seconds."""
+"""A champion with sync code, and a candidate whose sync code sleeps, ten seconds unless told otherwise."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Sleeper:
     """The candidate."""
 
     @bentoml.api
-    def who(self) -> dict[str, Any]:
+    def who(self, seconds: float = 10) -> dict[str, Any]:
         """Sleep, then say who answers."""
-        time.sleep(10)
+        time.sleep(seconds)
         return {"variant": "sleeper", "pid": os.getpid()}
 
 
@@ -32,6 +32,6 @@ class Hanging:
     """The champion."""
 
     @bentoml.api
-    def who(self) -> dict[str, Any]:
+    def who(self, seconds: float = 10) -> dict[str, Any]:
         """Say who answers."""
         return {"variant": "awake", "pid": os.getpid()}
