@@ -81,7 +81,7 @@ def test_the_tour(tmp_path: Path) -> None:
                 (tmp_path / title[1]).write_text(block, encoding="utf-8")
             for command in commands_in(block) if language == "console" else ():
                 ran += 1
-                if command.line == "bentoml serve service:Greeter &":
+                if command.line == "bentoml serve service:Greeter":
                     server = Server(
                         "service:Greeter", tmp_path, rollout="greeter", workers=2, cwd=tmp_path
                     ).ready()
@@ -156,6 +156,24 @@ def test_yaml_in_the_guide_is_valid() -> None:
     assert len(blocks) >= 2
     for block in blocks:
         assert parse_spec(block.encode(), "shown").name
+
+
+def test_the_bentofile_in_the_guide_builds(tmp_path: Path) -> None:
+    """The bentofile of docs/building.md, beside the files of the tour, makes a bento with the spec inside."""
+    (bentofile,) = [block for language, block in BLOCK.findall(text_of("building.md")) if language == "yml"]
+    for _, block in BLOCK.findall(README.read_text(encoding="utf-8")):
+        if (title := re.match(r"# (service\.py|rollout\.yaml)\n", block)) is not None:
+            (tmp_path / title[1]).write_text(block, encoding="utf-8")
+    environ = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "True"}
+    # What the index has is another test's matter: nothing is looked up to lock its version.
+    (tmp_path / "bentofile.yaml").write_text(bentofile + "  lock_packages: false\n", encoding="utf-8")
+    build = [sys.executable, "-m", "bentoml", "build"]
+    done = subprocess.run(
+        build, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (spec,) = (tmp_path / "home" / "bentos").glob("*/*/src/rollout.yaml")
+    assert spec.read_text(encoding="utf-8") == (tmp_path / "rollout.yaml").read_text(encoding="utf-8")
 
 
 # -- names ------------------------------------------------------------------------------------------------
