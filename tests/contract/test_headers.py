@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, Callable
 from http import HTTPStatus
 from typing import Any
@@ -104,6 +105,25 @@ def test_the_504_of_the_time_limit_carries_the_headers(serve: Serve) -> None:
     assert answer.json() == {"error": "Not able to process the request in 0.6 seconds"}
     assert marks(answer)["variant"] == "two"
     assert app.post("/sleep", {"seconds": 0}).text == "two"
+
+
+def test_each_request_has_its_own_time(serve: Serve) -> None:
+    """Requests that began at different times end at different times, each with its own 504."""
+    app = serve(service(ALL_TO_TWO, traffic={"timeout": 0.8}))
+
+    async def begin_later(seconds: float) -> tuple[float, Any]:
+        await asyncio.sleep(seconds)
+        began = time.monotonic()
+        answer = await app.arequest("POST", "/sleep", json={"seconds": 30 if seconds < 0.5 else 0})
+        return time.monotonic() - began, answer
+
+    async def all_of_them() -> list[tuple[float, Any]]:
+        return list(await asyncio.gather(*map(begin_later, (0.0, 0.2, 0.4, 0.5, 0.6))))
+
+    found = app.run(all_of_them())
+    assert [answer.status_code for _, answer in found] == [504, 504, 504, 200, 200]
+    assert all(0.6 < seconds < 20 for seconds, _ in found[:3])
+    assert len({marks(answer)["prediction-id"] for _, answer in found}) == 5
 
 
 def test_what_is_refused_before_a_variant_was_chosen_carries_none(serve: Serve) -> None:
