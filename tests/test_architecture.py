@@ -77,7 +77,7 @@ PURE_IMPORTS = frozenset(
     | {"mmh3", "numpy", "pydantic"}
 )
 MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}}
-"""They ask `sys.modules` whether anybody has imported numpy or pandas: else nothing is an array or a frame."""
+"""They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame."""
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 
