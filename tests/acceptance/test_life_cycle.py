@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bento_rollout.store.sqlite import SQLiteStore
 from tests.integration.callers import Answer, Line
 from tests.integration.running import Server, serving, until
 
@@ -28,14 +31,13 @@ class {title}:
 """
 
 
-def module(champion: tuple[str, str], *candidates: tuple[str, str], weights: str = "") -> str:
-    """Return the code of a deployment: names of variants, and what each of them says."""
+def module(champion: tuple[str, str], *candidates: tuple[str, str], weights: str = "", spec: str = "") -> str:
+    """Return the code of a deployment: names of variants, what each of them says, and the spec's file."""
     parts = [VARIANT.format(name=f"c-{name}", title=name.title(), said=said) for name, said in candidates]
     names = ", ".join(f'"{name}": {name.title()}' for name, _ in candidates)
     fields = '"routing": {"key": "header:x-key"}' + (f', "weights": {weights}' if weights else "")
-    decorator = (
-        f'\n@rollout(champion="{champion[0]}", candidates={{{names}}}, spec=RolloutSpec.parse({{{fields}}}))'
-    )
+    chosen = f'"{spec}"' if spec else f"RolloutSpec.parse({{{fields}}})"
+    decorator = f'\n@rollout(champion="{champion[0]}", candidates={{{names}}}, spec={chosen})'
     own = VARIANT.format(name="cycle", title=champion[0].title(), said=champion[1])
     return HEAD + "".join(parts) + decorator + own + f"\nService = {champion[0].title()}\n"
 
@@ -48,9 +50,10 @@ class Project:
         self.code.mkdir()
         self.home.mkdir()
 
-    def deployed(self, code: str) -> AbstractContextManager[Server]:
-        """Write the code and serve it."""
+    def deployed(self, code: str, spec: str = "") -> AbstractContextManager[Server]:
+        """Write the code, and its spec where it has one in a file, and serve it."""
         (self.code / "service.py").write_text(code)
+        (self.code / "rollout.yaml").write_text(spec)
         return serving("service:Service", self.home, rollout="cycle", workers=1, cwd=self.code)
 
 
@@ -68,6 +71,19 @@ def said(server: Server) -> set[tuple[str, str]]:
     found = answers(server)
     assert {answer.status for answer in found} == {200}
     return {(answer.variant, answer.body["said"]) for answer in found}
+
+
+def run(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `bento-rollout` as a person does beside the service."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("bento-rollout"), *arguments],
+        env=server.environment(),
+        cwd=server.cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def reasons(server: Server) -> set[str]:
@@ -107,6 +123,8 @@ def test_a_service_through_its_deployments(tmp_path: Path) -> None:  # noqa: PLR
         assert "one" not in operator.status()["variants"]
         operator.set_weights({"three": 50})
         assert said(server) == {("two", "2"), ("three", "3")}
+        operator.set_shadow({"three": 10})
+        operator.target("three", keys=["vip"])
         digest = operator.state.granted["two"]
 
     # Other code under both names: the champion is an ordinary deployment, the candidate is not trusted.
@@ -133,8 +151,103 @@ def test_a_service_through_its_deployments(tmp_path: Path) -> None:  # noqa: PLR
         assert reasons(server) == {"split", "unavailable"}
         assert operator.status()["variants"]["three"]["state"] == "missing"
         assert operator.history()[0].action == "weight"  # the same code again is no deployment
+        assert operator.state.shadow  # idle, and it stops nothing
+        (warning,) = server.events("rollout.missing")
+        assert warning["variants"] == ["three"]
+        examined = run(server, "doctor")
+        assert (examined.returncode, "variant 'three' is missing" in examined.stdout) == (1, True)
+        refused = run(server, "retire", "cycle", "three")
+        assert (refused.returncode, "--in-favour-of" in refused.stderr) == (1, True)
         operator.retire("three", in_favour_of="four")
         assert said(server) == {("two", "2 again"), ("four", "4")}
+        assert "three" not in json.dumps(operator.status())  # targets and shadow went with it
+
+        # Another deployment over the same store brings a candidate that these running workers do not know.
+        store, newest = SQLiteStore(server.store), operator.history(1)[0]
+        state = newest.state.set_weights({"four": 0, "five": 50_000}, ("two", "four", "five"))
+        state = state.model_copy(update={"revision": newest.revision + 1})
+        store.commit(
+            newest.model_copy(update={"state": state, "parent": newest.revision}), after=newest.revision
+        )
+        assert said(server) == {("two", "2 again")}
+        assert reasons(server) == {"split", "unavailable"}
+        assert operator.status()["variants"]["five"]["state"] == "missing"
+
+
+def test_the_next_candidate_under_the_name_of_the_last(tmp_path: Path) -> None:
+    """v2 moves into the class, which keeps its name, and retires; v3 comes under v2's name, at weight 0."""
+    project = Project(tmp_path)
+    with project.deployed(module(("one", "1"), ("two", "2"))) as server:
+        server.ready()
+        operator = server.operator()
+        operator.target("two", keys=["vip"])
+        operator.flip("two", reason="it won")
+        granted = operator.state.granted
+
+    second = module(("one", "2"))
+    with project.deployed(second) as server:  # all traffic is still v2's under its own name
+        until(lambda: server.arbiter.poll() is not None, "the start is refused")
+        assert "--in-favour-of" in server.said
+        assert run(server, "retire", "cycle", "two", "--in-favour-of", "one").returncode == 0
+
+    with project.deployed(second) as server:
+        server.ready()
+        operator = server.operator()
+        assert said(server) == {("one", "2")}
+        assert operator.history()[0].author == "deploy"
+        assert operator.state.granted["one"] != granted["one"]
+
+    with project.deployed(module(("one", "2"), ("two", "3"))) as server:
+        server.ready()
+        operator = server.operator()
+        assert operator.history()[0].author == "deploy"  # the new candidate alone is no revision
+        assert said(server) == {("one", "2")}
+        assert not operator.state.targets  # the last one's, gone with it
+        assert operator.flip("two", reason="better still").state.granted["two"] != granted["two"]
+        assert said(server) == {("two", "3")}
+        assert operator.rollback().state.champion == "one"
+        assert said(server) == {("one", "2")}
+
+
+def spec_file(routing: str, two: int) -> str:
+    """Return a spec's file: fields of the routing, and the weight of two."""
+    return f"name: cycle\nrouting: {{{routing}}}\nweights: {{two: {two}}}\n"
+
+
+def test_routing_is_code_and_weights_are_state(tmp_path: Path) -> None:
+    """A deployment's routing holds at once; its weights wait for `apply`, as one warning says."""
+    project = Project(tmp_path)
+    code = module(("one", "1"), ("two", "2"), spec="rollout.yaml")
+    with project.deployed(code, spec_file("key: header:x-old", 10)) as server:
+        server.ready()
+        server.operator().set_weights({"two": 50})
+
+    with project.deployed(code, spec_file("key: header:x-key, override_header: true", 20)) as server:
+        server.ready()
+        operator = server.operator()
+        keys = [f"u{number}" for number in range(60)]
+        assert [answer.variant for answer in answers(server)] == list(operator.assign(keys))
+        line = Line(server.port)
+        pinned = [line.ask(**{"x-rollout-variant": name}) for name in ("one", "two")]
+        line.close()
+        assert [(answer.variant, answer.reason) for answer in pinned] == [
+            ("one", "pinned"),
+            ("two", "pinned"),
+        ]
+        assert operator.state.percents == {"two": 50}
+        (warning,) = server.events("rollout.spec_differs")
+        assert warning["differences"] == operator.status()["differences"]
+        assert any("50" in text and "20" in text for text in warning["differences"])
+        command = warning["hint"][warning["hint"].index("bento-rollout apply") :]
+        applied = run(server, *shlex.split(command)[1:])
+        assert applied.returncode == 0, applied.stderr
+        assert operator.state.percents == {"two": 20}
+        assert operator.status()["differences"] == []
+
+    with project.deployed(code, spec_file("key: header:x-key, override_header: true", 20)) as server:
+        server.ready()
+        assert server.events("rollout.spec_differs") == []
+        assert server.operator().history()[0].action == "apply"
 
 
 def test_an_unknown_champion_is_refused_at_start(tmp_path: Path) -> None:
@@ -150,11 +263,7 @@ def test_an_unknown_champion_is_refused_at_start(tmp_path: Path) -> None:
         assert "bento-rollout retire cycle one --in-favour-of" in server.said
         assert server.operator().state.revision == 1
 
-        command = Path(sys.executable).with_name("bento-rollout")
-        arguments = [str(command), "retire", "cycle", "one", "--in-favour-of", "nine"]
-        done = subprocess.run(
-            arguments, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        done = run(server, "retire", "cycle", "one", "--in-favour-of", "nine")
         assert done.returncode == 0, done.stderr
 
     with project.deployed(module(("nine", "9"))) as server:
