@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .site import Site
 
-__all__ = ["RolloutMiddleware"]
+__all__ = ["App", "Message", "Receive", "RolloutMiddleware", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
