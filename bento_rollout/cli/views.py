@@ -85,7 +85,9 @@ def _live_lines(facts: Facts) -> Iterator[Block]:
         cells = [Cell(f"pid {worker['pid']} "), Cell(f"at revision {worker['revision']}", style)]
         if worker.get("trouble"):
             cells.append(Cell(f"  {worker['trouble']}", "red"))
-        yield Line(" " if index else f"workers {len(workers)}", tuple(cells))
+        yield Line(
+            " " if index else f"{'worker' if len(workers) == 1 else 'workers'} {len(workers)}", tuple(cells)
+        )
     yield from _store(facts["store"])
 
 

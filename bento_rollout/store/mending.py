@@ -142,7 +142,7 @@ def _replace(
         if name in again:
             done.append(
                 f"{name}: revision {again[name].revision} in {store.path} is the last good copy of revision "
-                f"{again[name].parent}; {len(rest.history)} older revisions were saved"
+                f"{again[name].parent}; older revisions saved: {len(rest.history)}"
             )
             turns[name].publish(again[name], identity)
         else:
