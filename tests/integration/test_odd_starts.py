@@ -59,7 +59,7 @@ def test_a_service_starts(tmp_path: Path, odd: Callable[[Path], AbstractContextM
         until(lambda: server.asks("GET", "/readyz") == http.client.OK, f"ready; see {server.log}")
         with Load(server.port, 4, pause=0.05) as load:
             time.sleep(3)  # three looks at the store
-            command = [Path(sys.executable).with_name("bento-rollout"), "doctor"]
+            command = [str(Path(sys.executable).with_name("bento-rollout")), "doctor"]
             doctor = subprocess.run(
                 command, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
             )
