@@ -167,7 +167,7 @@ def test_an_encoding_that_lacks_letters(store: SQLiteStore) -> None:
 
 def test_sentences_begin_at_the_margin(store: SQLiteStore) -> None:
     """In a terminal a sentence begins where lines begin, and labels keep one width around it."""
-    for line in ("pause screening", "rollback screening", "status screening", "validate nowhere.yaml"):
+    for line in ("pause screening", "rollback screening", "validate nowhere.yaml"):
         _, drawn = in_terminal(*line.split())
         lines = ANSI.sub("", drawn).splitlines()
         assert not [text for text in lines if text.startswith("  ")], line
