@@ -149,11 +149,11 @@ def renderable(blocks: Iterable[Block]) -> RenderableType:
     for kind, members in groupby(blocks, lambda block: isinstance(block, Line) and bool(block.label)):
         if kind:
             lines = Table.grid(padding=(0, 2))
-            lines.add_column(style="dim", no_wrap=True, min_width=width)
+            lines.add_column(style="dim", no_wrap=True)
             lines.add_column(overflow="fold")
             for line in members:
                 if isinstance(line, Line):
-                    lines.add_row(line.label, _text(line))
+                    lines.add_row(line.label.ljust(width), _text(line))
             parts.append(lines)
             continue
         for block in members:
