@@ -164,13 +164,19 @@ class View:
                 if not found
                 else "some workers have no such variant"
             )
-            return {**asdict(VariantCard("missing", "worker", self.state.granted.get(name, ""), error))}
+            row = asdict(VariantCard("missing", "worker", self.state.granted.get(name, ""), error))
+            row.pop("process")
+            return row
         worst = min(found, key=lambda variant: _WORST_FIRST.index(variant.state))
         row = (
             asdict(worst)
             if self.cards
             else {**asdict(worst), "state": "unready", "error": "no worker is live"}
         )
+        row.pop("process")
+        processes = ((card.pid, card.variants[name].process) for card in self.cards)
+        if told := [{"worker": pid, **process} for pid, process in processes if process is not None]:
+            row["processes"] = told
         granted, milli = self.state.granted.get(name), self.state.weights.get(name, 0)
         if granted and self._found(name) - {granted} and name != self.state.champion:
             kept = f", weight {milli / 1000:g} held" if milli else ""

@@ -33,6 +33,8 @@ LAYERS: dict[str, float] = {
     "telemetry": 3.0,
     "specfile": 3.0,
     "threads": 3.0,
+    "arena": 3.0,
+    "pipe": 3.05,
     "hooks": 3.0,
     "store": 3.1,
     "opening": 3.2,

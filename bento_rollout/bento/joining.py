@@ -58,6 +58,8 @@ def _envs(service: Service[Any], candidates: Sequence[Definition]) -> list[Any]:
     have = {env.name: (env, "the champion") for env in service.envs}
     new = []
     for candidate in candidates:
+        if candidate.runner != "worker":
+            continue  # a process has an environment of its own
         for env in candidate.service.envs:
             if env.name not in have:
                 have[env.name] = (env, f"candidate {candidate.name!r}")

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from _bentoml_sdk.service import set_current_service
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -39,9 +39,12 @@ from .variants import Definition
 from .worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
+    from .process_runner import ProcessRunner
     from .site import Site
 
-__all__ = ["Serving"]
+__all__ = ["Serving", "runner_for"]
+
+AnyRunner = Union[WorkerRunner, "ProcessRunner"]
 
 PATIENCE = 10.0
 """Seconds that a worker waits for its candidates before it serves without those that are still starting."""
@@ -61,12 +64,12 @@ class Serving:
         self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
         self._site = site
         self._digests, self._models = site.digests(), site.models()
-        self._runners: dict[str, WorkerRunner] = {}
+        self._runners: dict[str, AnyRunner] = {}
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
         self._worker: Worker | None = None
         self._admin: Any = None
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Future[None]] = set()
 
     # -- what the middleware asks ----------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ class Serving:
     async def _start_runners(self, champion: str) -> None:
         site, broken = self._site, broken_candidates()
         self._runners = {name: self._runner(definition) for name, definition in site.definitions.items()}
-        self._runners[site.champion].adopt(site.instance, site.methods)
+        self._own.adopt(site.instance, site.methods)
         waits = []
         for name, runner in list(self._runners.items())[1:]:
             if name in broken:
@@ -144,19 +147,22 @@ class Serving:
         if waits:
             await asyncio.wait(waits, timeout=PATIENCE)
 
-    def _runner(self, definition: Definition) -> WorkerRunner:
-        site = self._site
-        threads = int(definition.service.config.get("threads", 1) or 1)
-        converters = {}
-        if definition.name != site.champion:
-            for endpoint in definition.offers:
-                found = converter_between(site.methods[endpoint], definition.service.apis[endpoint])
-                converters.update({} if found is None else {endpoint: found})
-        sizes = [method.max_batch_size for method in site.methods.values() if method.batchable]
-        observe = functools.partial(batch_metric.observe, site.service.name, max(sizes, default=100))
-        return WorkerRunner(definition, site.service.context, threads, observe, converters)
+    def _runner(self, definition: Definition) -> AnyRunner:
+        if definition.runner == "worker":
+            return runner_for(self._site, definition)
+        from .process_runner import ProcessRunner
 
-    async def _start_runner(self, runner: WorkerRunner) -> None:
+        digest = self._digests[definition.name]
+        return ProcessRunner(definition, self._site.service, digest, self._changed)
+
+    def _changed(self) -> None:
+        """Write on this worker's card what a variant has become."""
+        if self._worker is not None:
+            work = asyncio.ensure_future(asyncio.to_thread(self._worker.refresh))
+            self._starting.add(work)
+            work.add_done_callback(self._starting.discard)
+
+    async def _start_runner(self, runner: AnyRunner) -> None:
         await runner.start()
         if runner.error is not None:
             facts = {"rollout": self._site.name, "variant": runner.name, "error": runner.error}
@@ -167,7 +173,7 @@ class Serving:
     def _serve(self, router: Router) -> None:
         """Let the instance's endpoints route from now on."""
         site, spec = self._site, self._site.spec
-        instance, champion = site.instance, self._runners[site.champion]
+        instance, champion = site.instance, self._own
         proxy = instance.__self_proxy__
         for endpoint, method in site.methods.items():
             routed = spec.endpoints is None or endpoint in spec.endpoints
@@ -190,12 +196,24 @@ class Serving:
         offer = None if sink is None else sink.offer
         return RowsFacade(*parts, source=sources[0], record=self.tasks.record, atomic=atomic, offer=offer)
 
+    @property
+    def _own(self) -> WorkerRunner:
+        """The decorated service's own runner."""
+        own = self._runners[self._site.champion]
+        assert isinstance(own, WorkerRunner)
+        return own
+
     # -- what the worker says of itself ----------------------------------------------------------------
 
     def _card(self) -> Card:
         variants = {
             name: VariantCard(
-                runner.state, runner.kind, self._digests[name], runner.error, self._models[name]
+                runner.state,
+                runner.kind,
+                self._digests[name],
+                runner.error,
+                self._models[name],
+                runner.process,
             )
             for name, runner in self._runners.items()
         }
@@ -210,6 +228,9 @@ class Serving:
         if runner is None or not runner.ready:
             yield None
             return
+        if not isinstance(runner, WorkerRunner):
+            yield runner.instance
+            return
         token = ACTIVE.set(runner)
         try:
             yield runner.instance
@@ -219,6 +240,19 @@ class Serving:
     def _replan(self, call: Call, key: object) -> Plan:
         assert self._router is not None  # requests come after the start
         return self._router.plan(call, key)
+
+
+def runner_for(site: Site, definition: Definition) -> WorkerRunner:
+    """Return what runs a variant in this process."""
+    threads = int(definition.service.config.get("threads", 1) or 1)
+    converters = {}
+    if definition.name != site.champion:
+        for endpoint in definition.offers:
+            found = converter_between(site.methods[endpoint], definition.service.apis[endpoint])
+            converters.update({} if found is None else {endpoint: found})
+    sizes = [method.max_batch_size for method in site.methods.values() if method.batchable]
+    observe = functools.partial(batch_metric.observe, site.service.name, max(sizes, default=100))
+    return WorkerRunner(definition, site.service.context, threads, observe, converters)
 
 
 def is_client_error(error: BaseException) -> bool:

@@ -37,8 +37,8 @@ class Variant:
     Args:
         service: another ``@bentoml.service`` class; leave it out for the champion's code
             with other attributes.
-        runner: ``worker``: in the champion's worker, the default. ``process`` and ``service`` come later,
-            and so does ``url``.
+        runner: ``worker``: in the champion's worker, the default. ``process``: in a niced process beside each
+            worker. ``service`` and ``url`` come later.
         model: the champion's code with another model: for a class that has exactly one model reference.
         attributes: the champion's code with these class attributes replaced, each by one of its kind.
         twin: allow a candidate that is the same as another variant (an A/A test).
@@ -58,9 +58,11 @@ class Variant:
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:
             raise InvalidValue(f"runner {self.runner!r} is not known; there are: {', '.join(RUNNERS)}")
-        if self.url is not None or self.runner != "worker":
+        if self.url is not None or self.runner == "service":
             place = f"url={self.url!r}" if self.url is not None else f"runner={self.runner!r}"
-            raise InvalidValue(f"{place} is not available in this version: candidates run in the worker")
+            raise InvalidValue(
+                f"{place} is not available in this version: candidates run in the worker or in a process"
+            )
         given = [name for name in ("service", "model") if getattr(self, name) is not None]
         given += ["attributes"] if self.attributes else []
         if len(given) != 1:
@@ -82,6 +84,7 @@ class Definition:
         inner: the class that is instantiated.
         attributes: what replaces the champion's class attributes.
         twin: whether it may be the same as another variant.
+        runner: where it runs.
         offers: the champion's endpoints at which it can answer.
     """
 
@@ -90,6 +93,7 @@ class Definition:
     inner: type
     attributes: dict[str, Any] = field(default_factory=dict)
     twin: bool = False
+    runner: str = "worker"
     offers: frozenset[str] = frozenset()
 
     @property
@@ -149,7 +153,8 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
             f"candidate {name!r} is the decorated service itself; name another class, or Variant(model=…)"
         )
     if variant.service is not None:
-        return Definition(name, variant.service, variant.service.inner, twin=variant.twin)
+        service = variant.service
+        return Definition(name, service, service.inner, twin=variant.twin, runner=variant.runner)
     attributes = dict(variant.attributes) or _with_model(name, variant.model or "", champion)
     for attribute, value in attributes.items():
         _check_kind(name, attribute, value, champion.inner)
@@ -159,7 +164,7 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
     differing = {
         key: value for key, value in attributes.items() if not _same(value, getattr(champion.inner, key))
     }
-    return Definition(name, made, inner, differing, variant.twin)
+    return Definition(name, made, inner, differing, variant.twin, variant.runner)
 
 
 def _with_model(name: str, tag: str, champion: Definition) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class WorkerRunner:
     """
 
     kind = "worker"
+    process = None
 
     def __init__(
         self,

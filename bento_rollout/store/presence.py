@@ -20,7 +20,8 @@ __all__ = ["Card", "Presence", "VariantCard"]
 class VariantCard:
     """What one worker says of one variant: ``state`` is starting, ready, unready, failed or missing.
 
-    ``models`` are the tags that its model references stand for.
+    ``models`` are the tags that its model references stand for; ``process`` says of a process of its own its
+    ``pid``, its memory in MB and how often it was started again.
     """
 
     state: str
@@ -28,6 +29,7 @@ class VariantCard:
     digest: str
     error: str | None = None
     models: Sequence[str] = ()
+    process: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)

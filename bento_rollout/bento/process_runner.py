@@ -1,0 +1,351 @@
+"""Runs a candidate in a niced process beside this worker: its crash, its memory and its GIL are its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
+from bentoml.exceptions import BentoMLException
+
+from ..arena import Arena
+from ..calls import Unavailable
+from ..pipe import Garbled, Kind, Pipe
+from ..telemetry import log
+from .carrying import apply_effects, error_from, head, packed
+from .method import Method
+from .standing import Standing
+from .variants import Definition
+
+__all__ = ["ProcessRunner"]
+
+NICE = 19
+"""The lowest priority: the candidate gets what the champion leaves. It acts within the worker's session."""
+
+ARENA = 1 << 28
+"""Bytes of shared memory in each direction at most; pages that were never used cost nothing."""
+
+FIRST_WAIT, LAST_WAIT = 0.5, 30.0
+"""Seconds before a process that died is started again; doubled from first to last."""
+
+STEADY = 60.0
+"""Seconds after which a process that lives has earned the first wait again."""
+
+FAREWELL = 10.0
+"""Seconds that a process has to end by itself."""
+
+
+@dataclass
+class _Child:
+    """A process that was started, and the way to it."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Pipe
+    arenas: tuple[Arena, Arena]
+    hello: asyncio.Future[Mapping[str, Any]]
+    gone: asyncio.Event
+
+
+class ProcessRunner:
+    """One variant in a process of its own.
+
+    Args:
+        definition: the variant.
+        service: the decorated service: what the process imports.
+        digest: what the variant is here; a process that loads other code is refused.
+        changed: told when the state changes.
+
+    Attributes:
+        restarts: how often the process was started again.
+    """
+
+    kind = "process"
+
+    def __init__(
+        self, definition: Definition, service: Any, digest: str, changed: Callable[[], None]
+    ) -> None:
+        self.name, self.definition = definition.name, definition
+        self.state = "starting"
+        self.error: str | None = None
+        self.restarts = 0
+        self.instance: Any = None
+        self.calls: Mapping[str, Any] = {}
+        self._service, self._digest, self._changed = service, digest, changed
+        self._child: _Child | None = None
+        self._last = 0
+        self._waiting: dict[int, Callable[[Kind, Any], None]] = {}
+        self._keeper: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer now."""
+        return self.state == "ready"
+
+    @property
+    def service_context(self) -> Any:
+        """The service's context: request and response of the call that is being served."""
+        return self._service.context
+
+    @property
+    def process(self) -> Mapping[str, int]:
+        """What is told of the process: its pid, its memory in MB, and how often it was started again."""
+        facts = {"restarts": self.restarts}
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(psutil.Error):
+                memory = psutil.Process(pid).memory_info().rss
+                facts |= {"pid": pid, "memory_mb": round(memory / 1e7) * 10}
+        return facts
+
+    @property
+    def pid(self) -> int | None:
+        """The process, when it lives."""
+        return None if self._child is None else self._child.process.pid
+
+    def offers(self, endpoint: str) -> bool:
+        """Whether it can stand in for the champion at an endpoint."""
+        return endpoint in self.definition.offers
+
+    def method(self, endpoint: str) -> Method:
+        """Return the variant's own method of an endpoint."""
+        return self.definition.service.apis[endpoint]
+
+    # -- its life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the process, and wait until it has said how it is; when it dies it is started again."""
+        self.instance = Standing(self, asyncio.get_running_loop())
+        self._keeper = asyncio.ensure_future(self._keep())
+        await self._settled.wait()
+
+    async def close(self) -> None:
+        """Let the process run its shutdown hooks and end; it is killed when it does not."""
+        self.state = "unready"
+        if self._keeper is not None:
+            self._keeper.cancel()
+        child = self._child
+        if child is None:
+            return
+        with contextlib.suppress(ConnectionError):
+            child.pipe.send(Kind.STOP, 0)
+        try:
+            await asyncio.wait_for(child.gone.wait(), FAREWELL)
+        except (TimeoutError, asyncio.TimeoutError):
+            child.process.kill()
+        await self._reaped(child)
+
+    async def _keep(self) -> None:
+        """Keep a process alive: start it, wait for its end, wait a while, and again."""
+        wait = FIRST_WAIT
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                child = self._child = await self._spawn()
+            except Exception as error:  # noqa: BLE001 - no memory, no file descriptors: it is tried again
+                self._become("failed", f"{type(error).__name__}: {error}")
+            else:
+                await self._greet(child)
+                await child.gone.wait()
+                code = await self._reaped(child)
+                self._end_calls(f"its process ended ({_told(code)})")
+                if self.state == "ready":
+                    self._become("starting", f"its process ended ({_told(code)}); it is started again")
+            wait = FIRST_WAIT if loop.time() - began > STEADY else min(wait * 2, LAST_WAIT)
+            await asyncio.sleep(wait)
+            self.restarts += 1
+
+    async def _greet(self, child: _Child) -> None:
+        """Wait for what the process says of itself, and be that."""
+        gone: asyncio.Future[Any] = asyncio.ensure_future(child.gone.wait())
+        first: set[asyncio.Future[Any]] = {child.hello, gone}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not child.hello.done():
+            self._become("failed", "its process ended while it was starting")
+            return
+        hello = child.hello.result()
+        if hello["state"] == "ready" and hello["digest"] != self._digest:
+            self._become("failed", "the code on disk is not what this worker runs: restart the service")
+            child.process.kill()
+            return
+        self._become(hello["state"], hello["error"])
+
+    def _become(self, state: str, error: str | None) -> None:
+        before = (self.state, self.error)
+        self.state, self.error = state, error
+        self._settled.set()
+        if before != (state, error):
+            level = "info" if state == "ready" else "error"
+            facts = {"variant": self.name, "state": state, "error": error, "pid": self.pid}
+            log.event("variant.process", level, restarts=self.restarts, **facts)
+        self._changed()
+
+    async def _spawn(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        arenas = Arena(size=ARENA), Arena(size=ARENA)
+        fds = [theirs.fileno(), *(arena.fd for arena in arenas)]
+        order = {**self._order(), "socket": fds[0], "arenas": fds[1:], "arena": ARENA}
+        command = [sys.executable, "-m", "bento_rollout.bento.beside", json.dumps(order)]
+        # From the main thread, which lives as long as the worker: a child ends with the thread that began it.
+        process = subprocess.Popen(  # noqa: S603, ASYNC220 - ourselves; it returns when the process has begun
+            command, pass_fds=fds, stdin=subprocess.DEVNULL, env=self._environment()
+        )
+        theirs.close()
+        gone = asyncio.Event()
+        hello: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def take(kind: Kind, number: int, value: Any) -> None:
+            if kind is Kind.HELLO:
+                hello.set_result(value)
+            elif (told := self._waiting.get(number)) is not None:
+                told(kind, value)
+
+        pipe = await Pipe.over(ours, arenas[0], arenas[1], take, gone.set)
+        return _Child(process, pipe, arenas, hello, gone)
+
+    def _order(self) -> dict[str, Any]:
+        service = self._service
+        target = str(service.bento.path) if service.bento is not None else service.import_string
+        return {
+            "target": target,
+            "folder": None if service.bento is not None else service.working_dir,
+            "service": service.name,
+            "variant": self.name,
+            "parent": os.getpid(),
+            "nice": NICE,
+            "arguments": BentoMLContainer.bento_arguments.get(),
+            "runners": BentoMLContainer.remote_runner_mapping.get(),
+            "server": {
+                name: getattr(server_context, name)
+                for name in ("bento_name", "bento_version", "service_type", "service_name", "worker_index")
+            },
+        }
+
+    def _environment(self) -> dict[str, str]:
+        """Return this worker's environment with what the candidate's own ``envs`` say."""
+        own = {env.name: env.value for env in self.definition.service.envs if env.value is not None}
+        return {**os.environ, **own}
+
+    async def _reaped(self, child: _Child) -> int | None:
+        """Wait for the process to be over (it has let go of its end, or was killed); return its exit code."""
+        if self._child is child:
+            self._child = None
+        child.pipe.close()
+        loop = asyncio.get_running_loop()
+        last = loop.time() + FAREWELL
+        while (code := child.process.poll()) is None:
+            if loop.time() > last:
+                child.process.kill()
+            await asyncio.sleep(0.01)
+        for arena in child.arenas:
+            arena.close()
+        return code
+
+    # -- its answers -----------------------------------------------------------------------------------
+
+    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an endpoint and return its answer."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def told(kind: Kind, value: Any) -> None:
+            if not answer.done():
+                _settle(answer, kind, value)
+
+        number = self._send(Kind.CALL, told, self._written(endpoint, args, kwargs))
+        try:
+            value, effects = await answer
+        except asyncio.CancelledError:
+            self._cancel(number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        apply_effects(effects)
+        return value
+
+    async def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Run a streaming endpoint; the candidate is never far ahead of who reads."""
+        items: asyncio.Queue[tuple[Kind, Any]] = asyncio.Queue()
+        order = self._written(endpoint, args, kwargs)
+        number = self._send(Kind.STREAM, lambda kind, value: items.put_nowait((kind, value)), order)
+        over, first = False, True
+        try:
+            while True:
+                kind, value = await items.get()
+                over = kind is not Kind.ITEM
+                if kind is Kind.FAILURE or isinstance(value, Garbled):
+                    raise _error_of(value)
+                item, effects = value
+                if first:
+                    apply_effects(effects)
+                    first = False
+                if kind is Kind.END:
+                    return
+                yield item
+                self._tell(Kind.MORE, number)
+        finally:
+            self._waiting.pop(number, None)
+            if not over:
+                self._cancel(number)
+
+    def _written(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        spec = self._service.apis[endpoint].input_spec
+        return endpoint, packed(args, spec), dict(kwargs), head()
+
+    def _send(self, kind: Kind, told: Callable[[Kind, Any], None], order: Any) -> int:
+        child = self._child
+        if child is None or not self.ready:
+            raise Unavailable(f"the process of variant {self.name!r} is {self.state}")
+        self._last = number = (self._last + 1) % (1 << 32)
+        try:
+            child.pipe.send(kind, number, order)
+        except ConnectionError:
+            raise Unavailable(f"the process of variant {self.name!r} has just ended") from None
+        self._waiting[number] = told
+        return number
+
+    def _cancel(self, number: int) -> None:
+        self._tell(Kind.CANCEL, number)
+
+    def _tell(self, kind: Kind, number: int) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ConnectionError):
+                self._child.pipe.send(kind, number)
+
+    def _end_calls(self, why: str) -> None:
+        """Fail what was waiting for a process that is gone."""
+        waiting, self._waiting = self._waiting, {}
+        for told in waiting.values():
+            told(Kind.FAILURE, Unavailable(f"variant {self.name!r} did not answer: {why}"))
+
+
+def _settle(answer: asyncio.Future[Any], kind: Kind, value: Any) -> None:
+    if kind is Kind.ANSWER and not isinstance(value, Garbled):
+        answer.set_result(value)
+        return
+    error = _error_of(value)
+    if isinstance(error, (StopIteration, asyncio.CancelledError)):  # a future cannot hold these
+        error = BentoMLException(f"the candidate raised {type(error).__name__}")
+    answer.set_exception(error)
+
+
+def _error_of(value: Any) -> BaseException:
+    if isinstance(value, Garbled):
+        return TypeError(f"the candidate's answer cannot be read in the worker: {value}")
+    return value if isinstance(value, BaseException) else error_from(*value)
+
+
+def _told(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

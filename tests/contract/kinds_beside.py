@@ -1,0 +1,123 @@
+"""Services whose candidate runs in a process of its own; at module level: that process imports them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import bentoml
+import numpy as np
+
+from bento_rollout import RolloutSpec, Variant, rollout
+from tests.contract.kinds import Kinds, KindsInContext
+
+
+def beside(cls: type, name: str, candidate: Any, **spec: Any) -> Any:
+    """Return a service of a class, all of whose requests are answered by a candidate in a process."""
+    service: Any = bentoml.service(name="kinds")(cls)
+    parsed = RolloutSpec.parse({"name": name, "weights": {"two": 100}, **spec})
+    return rollout(champion="one", candidates={"two": candidate}, spec=parsed)(service)
+
+
+def in_process(cls: type) -> Variant:
+    """Return a class as a candidate in a process."""
+    return Variant(bentoml.service(name="kinds_two")(cls), runner="process", twin=True)
+
+
+PLAIN = beside(Kinds, "beside-plain", in_process(Kinds))
+CONTEXT = beside(KindsInContext, "beside-context", in_process(KindsInContext))
+
+
+class Own:
+    """Says which process answers, and does whatever a test needs."""
+
+    who = "one"
+
+    @bentoml.api
+    def pid(self) -> int:
+        return os.getpid()
+
+    @bentoml.api
+    async def where(self, ctx: bentoml.Context) -> dict[str, Any]:
+        state = {name: getattr(ctx.request.state, name, None) for name in ("note", "lock")}
+        ctx.response.set_cookie("own", "1")
+        ctx.response.headers["x-own"] = self.who
+        ctx.response.status_code = 201
+        told = {"who": self.who, "say": ctx.request.headers.get("x-say"), **state}
+        return {**told, "path": ctx.request.url.path, "nice": os.nice(0), "session": os.getsid(0)}
+
+    @bentoml.api
+    def double(self, rows: np.ndarray) -> np.ndarray:
+        rows *= 2
+        return rows
+
+    @bentoml.api
+    async def slow(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return self.who
+
+    @bentoml.api
+    def hang(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return self.who
+
+    @bentoml.api
+    def die(self) -> str:
+        if self.who == "two":
+            os._exit(3)
+        return self.who
+
+    @bentoml.api
+    def count(self, n: int) -> Generator[str, None, None]:
+        for number in range(n):
+            yield f"{number}\n"
+
+    @bentoml.api
+    async def endless(self) -> AsyncGenerator[str, None]:
+        number = 0
+        while True:
+            number += 1
+            yield f"{number}\n"
+
+    @bentoml.api
+    def odd(self) -> dict[str, Any]:
+        raise Odd("here", detail="there") if self.who == "two" else ValueError
+
+    @bentoml.api
+    def environment(self) -> str:
+        return os.environ.get("OWN_ENV", "none")
+
+
+class Odd(Exception):
+    """Cannot be copied: its constructor wants more than it gives to Exception."""
+
+    def __init__(self, text: str, *, detail: str) -> None:
+        super().__init__(text)
+        self.detail = detail
+
+
+GUARDED = {"variants": {"two": {"timeout": "2s", "fallback": "champion"}}}
+OWN = beside(Own, "beside-own", Variant(attributes={"who": "two"}, runner="process"))
+OWN_GUARDED = beside(Own, "beside-guarded", Variant(attributes={"who": "two"}, runner="process"), **GUARDED)
+
+
+@bentoml.service(name="broken_two", envs=[{"name": "OWN_ENV", "value": "own"}])
+class Broken(Own):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise OSError("no weights here")
+
+
+BROKEN = beside(Own, "beside-broken", Variant(Broken, runner="process"))
+
+
+@bentoml.service(name="enved_two", envs=[{"name": "OWN_ENV", "value": "own"}])
+class Enved(Own):
+    """Has an environment of its own."""
+
+
+ENVED = beside(Own, "beside-enved", Variant(Enved, runner="process"))

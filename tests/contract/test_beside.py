@@ -1,0 +1,201 @@
+"""A candidate in a process beside the worker: the same answers, and a fate of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import bentoml
+import psutil
+import pytest
+
+from bento_rollout import open_rollout
+from tests.contract import kinds, kinds_beside
+from tests.contract.serving import Served, bare_part, forget_metrics, marks
+
+Serve = Callable[..., Served]
+
+CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
+    """Start each service once, when it is first asked for, and wait until its candidate is ready."""
+    started: dict[str, Served] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path_factory.mktemp('beside') / 'store.db'}")
+
+        def get(which: str) -> Served:
+            if which not in started:
+                bare = {"plain": kinds.Kinds, "context": kinds.KindsInContext}
+                made: Any = getattr(kinds_beside, which.upper(), None)
+                if which.startswith("bare-"):
+                    made = bentoml.service(name="kinds")(bare[which.removeprefix("bare-")])
+                started[which] = Served(made).start()
+                if not which.startswith("bare-"):
+                    settled(started[which])
+                forget_metrics()
+            return started[which]
+
+        yield get
+        for one in started.values():
+            one.stop()
+
+
+def settled(app: Served, wanted: str = "ready") -> Any:
+    """Wait until the candidate is as it should be; return its card."""
+    until = time.monotonic() + 60
+    while True:
+        card = app.site.serving._card().variants["two"]
+        if card.state == wanted:
+            return card
+        assert time.monotonic() < until, card
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("which", "case"), CASES)
+def test_whole_responses_are_those_of_the_bare_service(
+    which: str, case: str, service: Callable[[str], Served]
+) -> None:
+    """Status, body and headers are the bare service's, byte for byte, for every kind of endpoint."""
+    request: dict[str, Any] = {"method": "POST", **(kinds.PLAIN if which == "plain" else kinds.CONTEXT)[case]}
+    headers: dict[str, str] = request.get("headers", {})
+    request["headers"] = {"x-say": "hello", **headers}
+    expected = service(f"bare-{which}").request(**request)
+    forget_metrics()
+    answer = service(which).request(**request)
+    assert bare_part(answer) == bare_part(expected)
+    assert marks(answer).get("variant", "two") == "two"
+
+
+def test_it_is_another_process_of_the_lowest_priority(service: Callable[[str], Served]) -> None:
+    """The candidate answers from a process of its own, in the worker's session, with nice 19."""
+    app = service("own")
+    pid = int(app.post("/pid", {}).text)
+    assert pid == settled(app).process["pid"] != os.getpid()
+    answer = app.post("/where", {}, headers={"x-say": "hello"})
+    told = answer.json()
+    assert (answer.status_code, answer.headers["x-own"], answer.cookies["own"]) == (201, "two", "1")
+    assert (told["who"], told["say"], told["path"]) == ("two", "hello", "/where")
+    assert (told["nice"], told["session"]) == (19, os.getsid(0))
+
+
+def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) -> None:
+    """Small ones, large ones, and many at the same time."""
+    app = service("own")
+    for size in (1, 100, 30_000, 300_000):
+        assert app.post("/double", {"rows": [1.5] * size}).json() == [3.0] * size
+    requests = [{"method": "POST", "path": "/double", "json": {"rows": [i] * 20_000}} for i in range(32)]
+    for i, answer in enumerate(app.together(requests)):
+        assert answer.json() == [2 * i] * 20_000
+
+
+def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
+    """Long ones whole; a candidate that never ends is not far ahead of its reader, and stops with it."""
+    app = service("own")
+    assert app.post("/count", {"n": 1000}).text.split() == [str(n) for n in range(1000)]
+    runner = app.site.serving._runners["two"]
+
+    async def three() -> list[str]:
+        items = runner.stream("endless", [], {})
+        taken = [await anext(items) for _ in range(3)]
+        await items.aclose()
+        return taken
+
+    assert app.run(three()) == ["1\n", "2\n", "3\n"]
+    assert app.post("/count", {"n": 2}).text == "0\n1\n"  # nothing hangs behind it
+
+
+def test_an_error_that_cannot_cross_is_told_in_words(
+    service: Callable[[str], Served], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The caller gets BentoML's 500 with our headers; the log has the candidate's traceback."""
+    answer = service("own").post("/odd", {})
+    assert (answer.status_code, marks(answer)["variant"]) == (500, "two")
+
+
+def test_it_dies_and_comes_back(service: Callable[[str], Served]) -> None:
+    """A call that its process dies under is answered 503; then the champion answers, until it is back."""
+    app = service("own")
+    first = int(app.post("/pid", {}).text)
+    answer = app.post("/die", {})
+    assert (answer.status_code, marks(answer)["variant"]) == (503, "two")
+    answer = app.post("/slow", {"seconds": 0})
+    assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+    card = settled(app)
+    assert card.process["restarts"] >= 1
+    assert int(app.post("/pid", {}).text) != first
+
+
+def test_with_a_fallback_nobody_notices(service: Callable[[str], Served]) -> None:
+    """With kill -9 in the middle of calls the champion answers them, and every later one."""
+    app = service("own_guarded")
+
+    async def story() -> list[Any]:
+        import asyncio
+
+        calls = [
+            asyncio.ensure_future(app.arequest("POST", "/slow", json={"seconds": 1.0})) for _ in range(8)
+        ]
+        await asyncio.sleep(0.3)
+        os.kill(app.site.serving._runners["two"].pid, signal.SIGKILL)
+        return list(await asyncio.gather(*calls))
+
+    answers = app.run(story())
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "one")] * 8
+    assert {marks(answer)["reason"] for answer in answers} == {"fallback"}
+    settled(app)
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+
+
+def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> None:
+    """With a time limit the champion answers; what was cancelled holds no memory here."""
+    app = service("own_guarded")
+    settled(app)
+    answer = app.post("/slow", {"seconds": 20})
+    assert (answer.text, marks(answer)["reason"]) == ("one", "fallback")
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+    assert not app.site.serving._runners["two"]._waiting
+
+
+def test_one_that_cannot_be_made_is_failed(serve: Serve) -> None:
+    """The service starts, the champion answers, and the reason stands in `status`."""
+    app = serve(kinds_beside.BROKEN)
+    card = settled(app, "failed")
+    assert "OSError: no weights here" in card.error
+    answer = app.post("/slow", {"seconds": 0})
+    assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+
+
+def test_its_envs_are_its_own(serve: Serve) -> None:
+    """What a candidate's ``envs`` say is true in its process, and not in the worker."""
+    app = serve(kinds_beside.ENVED)
+    settled(app)
+    assert app.post("/environment", {}).text == "own"
+    assert "OWN_ENV" not in os.environ
+
+
+def test_it_ends_with_the_service(serve: Serve) -> None:
+    """When the service stops, the process is gone."""
+    app = serve(kinds_beside.ENVED)
+    process = psutil.Process(settled(app).process["pid"])
+    app.run(app.site.stop())
+    assert not process.is_running()
+
+
+def test_status_says_what_it_costs(service: Callable[[str], Served]) -> None:
+    """`status` has the process's memory and how often it was started again."""
+    app = service("own")
+    settled(app)
+    until = time.monotonic() + 10
+    while (row := open_rollout("beside-own").status()["variants"]["two"])["state"] != "ready":
+        assert time.monotonic() < until, row
+        time.sleep(0.1)
+    assert row["runner"] == "process"
+    (process,) = row["processes"]
+    assert process["memory_mb"] > 10
+    assert process["restarts"] >= 0
+    assert process["worker"] == os.getpid()
