@@ -26,6 +26,7 @@ from .calls import (
 )
 from .errors import InvalidKey
 from .feed import Feed
+from .gates import Gated
 from .records import Observation, Outcome, Plan, Reason
 from .spec import FULL, RolloutSpec
 from .state import Commit
@@ -82,6 +83,7 @@ class Router:
         self.is_client_error = is_client_error
         self._feed = feed
         self._runners = runners
+        self._gated = {name: gated for name in runners if (gated := _gated(name, runners[name], spec))}
         self._offer: Offer | None = None if sink is None else sink.offer
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._seen = feed.commit
@@ -247,6 +249,8 @@ class Router:
         runner = self._runners.get(variant)
         if runner is None or not runner.ready:
             raise Unavailable(f"variant {variant!r} cannot answer in this worker")
+        if variant in self._gated and variant != self.champion:
+            return self._gated[variant]
         return runner
 
     def _outcome(self, error: BaseException) -> Outcome:
@@ -349,6 +353,13 @@ class _Opened:
     items: AsyncGenerator[Any, None]
     first: Any
     seconds: float
+
+
+def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
+    limits = spec.limits(name)
+    if limits.max_concurrency is None:
+        return None
+    return Gated(name, runner, limits.max_concurrency, limits.max_pending)
 
 
 GONE_AFTER = 0.02

@@ -126,11 +126,15 @@ class Limits(Strict):
         timeout: seconds to the answer, or to a stream's first item.
         idle_timeout: seconds between two items of a stream.
         fallback: ``champion``: it answers when this variant fails; None: the error is the caller's.
+        max_concurrency: how many calls of a candidate may run at a time in one worker; None: no limit.
+        max_pending: how many may wait for that; more are refused at once, which is a failure of this variant.
     """
 
     timeout: Seconds | None = None
     idle_timeout: Seconds | None = None
     fallback: Literal["champion", "none"] | None = None
+    max_concurrency: Count | None = None
+    max_pending: Count = 64
 
 
 class Shadow(Strict):

@@ -47,6 +47,7 @@ LAYERS: dict[str, float] = {
     "worker": 3.4,
     # L4, one call at a time
     "calls": 3.9,
+    "gates": 3.95,
     "router": 4.0,
     "row_calls": 4.1,
     # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML

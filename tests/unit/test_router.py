@@ -146,6 +146,53 @@ def test_the_champion_answers_for_a_candidate_that_fails(
     assert bench.outcomes() == [("two", outcome), ("one", Outcome.OK)]
 
 
+def test_a_slow_candidate_has_a_limit_and_a_bounded_queue(tmp_path: Path) -> None:
+    """Two run, one waits, the others are answered by the champion at once; afterwards there is room again."""
+    limits = {"fallback": "champion", "max_concurrency": 2, "max_pending": 1}
+    most = running = 0
+
+    async def slow(*_: Any) -> str:
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        return "two"
+
+    bench = Bench(tmp_path, Local("one"), Local("two", slow), **ALL_TWO, variants={"two": limits})
+
+    async def many(count: int) -> list[str]:
+        calls = [Call("predict", str(number)) for number in range(count)]
+        work = (bench.router.call(c, bench.router.plan(c), (), {}, as_it_is) for c in calls)
+        return sorted(await asyncio.gather(*work))
+
+    async def story() -> None:
+        assert await many(8) == ["one"] * 5 + ["two"] * 3
+        assert await many(3) == ["two"] * 3
+
+    asyncio.run(story())
+    assert most == 2
+    assert bench.outcomes().count(("two", Outcome.UNAVAILABLE)) == 5
+
+
+def test_the_limit_of_a_champion_does_not_hold(tmp_path: Path) -> None:
+    """It is a candidate's: a variant that was made champion answers everybody."""
+    limits = {"max_concurrency": 1, "max_pending": 1}
+
+    async def slow(*_: Any) -> str:
+        await asyncio.sleep(0.01)
+        return "one"
+
+    bench = Bench(tmp_path, Local("one", slow), Local("two"), variants={"one": limits})
+
+    async def many() -> list[str]:
+        calls = [Call("predict", str(number)) for number in range(8)]
+        work = (bench.router.call(c, bench.router.plan(c), (), {}, as_it_is) for c in calls)
+        return list(await asyncio.gather(*work))
+
+    assert asyncio.run(many()) == ["one"] * 8
+
+
 def test_a_client_error_is_an_answer(tmp_path: Path) -> None:
     """No fallback for what is the caller's fault."""
     bench = Bench(tmp_path, Local("one"), Local("two", refuse), **GUARDED)
