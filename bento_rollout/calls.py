@@ -51,6 +51,10 @@ class Runner(Protocol):
     """Where a variant's code runs: in this worker, in a process beside it, in a service, at a URL."""
 
     @property
+    def limit(self) -> int | None:
+        """How many calls it takes at a time when the spec does not say; None: as many as come."""
+
+    @property
     def ready(self) -> bool:
         """Whether it can answer now."""
 

@@ -27,6 +27,8 @@ class Gated:
         self._free = asyncio.Semaphore(running)
         self._running, self._most, self._waiting = running, waiting, 0
 
+    limit = None
+
     @property
     def ready(self) -> bool:
         """Whether it can answer now."""

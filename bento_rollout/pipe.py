@@ -44,6 +44,7 @@ class Kind(IntEnum):
     MORE = 8
     TAKEN = 9
     STOP = 10
+    PING = 11
 
 
 class Garbled(Exception):

@@ -357,9 +357,8 @@ class _Opened:
 
 def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
     limits = spec.limits(name)
-    if limits.max_concurrency is None:
-        return None
-    return Gated(name, runner, limits.max_concurrency, limits.max_pending)
+    running = limits.max_concurrency or runner.limit
+    return None if running is None else Gated(name, runner, running, limits.max_pending)
 
 
 GONE_AFTER = 0.02

@@ -89,6 +89,9 @@ class Beside:
             credit.release()
         elif kind is Kind.STOP:
             self._over.set()
+        elif kind is Kind.PING:
+            with contextlib.suppress(ConnectionError):
+                self._pipe.send(Kind.PING, 0)
 
     async def _answer(self, call: int, order: Any) -> None:
         from .carrying import effects_of

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -38,6 +38,9 @@ ARENA = 1 << 28
 FIRST_WAIT, LAST_WAIT = 0.5, 30.0
 """Seconds before a process that died is started again; doubled from first to last."""
 
+PROBE, SILENCE = 1.0, 10.0
+"""Seconds between two questions to a process, and of silence after which it is unready."""
+
 STEADY = 60.0
 """Seconds after which a process that lives has earned the first wait again."""
 
@@ -50,10 +53,11 @@ class _Child:
     """A process that was started, and the way to it."""
 
     process: subprocess.Popen[bytes]
-    pipe: Pipe
     arenas: tuple[Arena, Arena]
     hello: asyncio.Future[Mapping[str, Any]]
     gone: asyncio.Event
+    heard: float = 0.0
+    pipe: Pipe = field(init=False)
 
 
 class ProcessRunner:
@@ -70,6 +74,8 @@ class ProcessRunner:
     """
 
     kind = "process"
+    limit = 64
+    """Calls that may be on their way to it when the spec names no ``max_concurrency``."""
 
     def __init__(
         self, definition: Definition, service: Any, digest: str, changed: Callable[[], None]
@@ -156,13 +162,15 @@ class ProcessRunner:
                 self._become("failed", f"{type(error).__name__}: {error}")
             else:
                 await self._greet(child)
-                await child.gone.wait()
+                await self._watch(child)
                 code = await self._reaped(child)
                 self._end_calls(f"its process ended ({_told(code)})")
                 if self.state == "ready":
                     self._become("starting", f"its process ended ({_told(code)}); it is started again")
-            wait = FIRST_WAIT if loop.time() - began > STEADY else min(wait * 2, LAST_WAIT)
+            if loop.time() - began > STEADY:
+                wait = FIRST_WAIT
             await asyncio.sleep(wait)
+            wait = min(wait * 2, LAST_WAIT)
             self.restarts += 1
 
     async def _greet(self, child: _Child) -> None:
@@ -180,6 +188,20 @@ class ProcessRunner:
             child.process.kill()
             return
         self._become(hello["state"], hello["error"])
+
+    async def _watch(self, child: _Child) -> None:
+        """Wait for the end of the process; one that does not answer meanwhile is `unready`."""
+        loop = asyncio.get_running_loop()
+        while not child.gone.is_set():
+            with contextlib.suppress(ConnectionError):
+                child.pipe.send(Kind.PING, 0)
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(child.gone.wait(), PROBE)
+            silent = loop.time() - child.heard
+            if self.state == "ready" and silent > SILENCE and not child.gone.is_set():
+                self._become("unready", f"its process {self.pid} has not answered for {silent:.0f} s")
+            elif self.state == "unready" and silent < SILENCE:
+                self._become("ready", None)
 
     def _become(self, state: str, error: str | None) -> None:
         before = (self.state, self.error)
@@ -202,17 +224,19 @@ class ProcessRunner:
             command, pass_fds=fds, stdin=subprocess.DEVNULL, env=self._environment()
         )
         theirs.close()
-        gone = asyncio.Event()
-        hello: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        gone, hello = asyncio.Event(), loop.create_future()
 
         def take(kind: Kind, number: int, value: Any) -> None:
+            child.heard = loop.time()
             if kind is Kind.HELLO:
                 hello.set_result(value)
             elif (told := self._waiting.get(number)) is not None:
                 told(kind, value)
 
-        pipe = await Pipe.over(ours, arenas[0], arenas[1], take, gone.set)
-        return _Child(process, pipe, arenas, hello, gone)
+        child = _Child(process, arenas, hello, gone)
+        child.pipe = await Pipe.over(ours, arenas[0], arenas[1], take, gone.set)
+        return child
 
     def _order(self) -> dict[str, Any]:
         service = self._service

@@ -49,6 +49,7 @@ class WorkerRunner:
     """
 
     kind = "worker"
+    limit = None
     process = None
 
     def __init__(

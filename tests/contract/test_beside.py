@@ -161,6 +161,42 @@ def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> N
     assert not app.site.serving._runners["two"]._waiting
 
 
+def test_one_that_stands_still_is_unready(
+    service: Callable[[str], Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped (SIGSTOP) loses its traffic after a while, and has it back later."""
+    monkeypatch.setattr("bento_rollout.bento.process_runner.PROBE", 0.1)
+    monkeypatch.setattr("bento_rollout.bento.process_runner.SILENCE", 0.8)
+    app = service("own_guarded")
+    settled(app)
+    runner = app.site.serving._runners["two"]
+    os.kill(runner.pid, signal.SIGSTOP)
+    try:
+        card = settled(app, "unready")
+        assert "has not answered for" in card.error
+        answer = app.post("/slow", {"seconds": 0})
+        assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+    finally:
+        os.kill(runner.pid, signal.SIGCONT)
+    settled(app)
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+
+
+def test_starting_again_leaks_nothing(service: Callable[[str], Served]) -> None:
+    """Neither file descriptors nor shared memory of processes that died stay behind."""
+    app = service("own_guarded")
+    settled(app)
+    here = psutil.Process()
+    app.post("/double", {"rows": [1.0] * 100_000})
+    before = here.num_fds()
+    for _ in range(3):
+        os.kill(app.site.serving._runners["two"].pid, signal.SIGKILL)
+        app.site.serving._runners["two"].state = "starting"
+        settled(app)
+        app.post("/double", {"rows": [1.0] * 100_000})
+    assert here.num_fds() <= before + 1
+
+
 def test_one_that_cannot_be_made_is_failed(serve: Serve) -> None:
     """The service starts, the champion answers, and the reason stands in `status`."""
     app = serve(kinds_beside.BROKEN)

@@ -23,6 +23,8 @@ ENDPOINTS = ("predict", "explain")
 class Local:
     """A runner that calls a function in this process."""
 
+    limit = None
+
     def __init__(
         self, name: str, answer: Any = None, *, ready: bool = True, offers: Sequence[str] = ENDPOINTS
     ) -> None:
