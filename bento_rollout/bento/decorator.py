@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from _bentoml_sdk.service import Service
 from bentoml._internal.context import server_context
 
-from ..errors import Incompatible, InvalidValue
+from ..errors import Incompatible, InvalidSpec, InvalidValue
 from ..hooks import Hook, as_hooks
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
@@ -89,7 +89,7 @@ def rollout(
         path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
         hooks = as_hooks(before_flip), as_hooks(after_flip)
-        site = _install(service, champion, dict(candidates or {}), loaded, hooks)
+        site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
         if path is not None:
             site.file = path
             check_included(path)
@@ -128,6 +128,7 @@ def _install(
     candidates: dict[str, Any],
     spec: RolloutSpec,
     hooks: tuple[tuple[Hook, ...], tuple[Hook, ...]],
+    file: Path | None,
 ) -> Site:
     if candidates and champion is None:
         raise InvalidValue("champion= is required with candidates: the decorated service's name as a variant")
@@ -140,7 +141,7 @@ def _install(
     name = check_variant(service.name if champion is None else champion)
     own = Definition(name, service, service.inner, offers=frozenset(methods))
     definitions = _define(own, candidates)
-    endpoints = check_spec(spec, methods, tuple(definitions))
+    endpoints = _routed(spec, file, methods, tuple(definitions))
     _compare(definitions, methods, endpoints)
     for definition in definitions.values():
         definition.pin(pinned())
@@ -166,6 +167,18 @@ def _define(own: Definition, candidates: Mapping[str, Any]) -> dict[str, Definit
                 f"candidate {name!r} has a @rollout of its own; leave it out: one service, one rollout"
             )
     return definitions
+
+
+def _routed(
+    spec: RolloutSpec, file: Path | None, methods: Mapping[str, Method], variants: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the routed endpoints; what does not fit the service is said with the file that says it."""
+    try:
+        return check_spec(spec, methods, variants)
+    except InvalidSpec as error:
+        if file is None:
+            raise
+        raise InvalidSpec(f"{file}: {error}") from error
 
 
 def _compare(

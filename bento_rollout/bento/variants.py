@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import hashlib
 import inspect
 import json
 import re
-import textwrap
-import time
 import types
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +20,7 @@ from _bentoml_sdk.service.dependency import Dependency
 
 from ..arrays import is_array
 from ..errors import Incompatible, InvalidValue
+from .sources import source_of, written
 
 __all__ = ["Definition", "Variant", "define"]
 
@@ -122,6 +119,9 @@ class Definition:
     def digest(self, resolve: Callable[[Any], str]) -> str:
         """Return 16 hex digits that change with the class's source, replaced attributes, and models' tags.
 
+        Comments and blank lines do not count. The class of a candidate that only replaces attributes is the
+        champion's: what changes there changes both.
+
         Args:
             resolve: returns the tag that a model reference stands for now.
         """
@@ -131,7 +131,7 @@ class Definition:
             name: value for name, value in self.attributes.items() if not isinstance(value, ModelReference)
         }
         parts = {
-            "source": [_source(cls) for cls in classes],
+            "source": [source_of(cls) for cls in classes],
             "attributes": {name: _describe(value) for name, value in sorted(replaced.items())},
             "models": {name: resolve(value) for name, value in self.references},
         }
@@ -186,14 +186,24 @@ def _with_model(name: str, tag: str, champion: Definition) -> dict[str, Any]:
 
 def _check_kind(name: str, attribute: str, value: Any, inner: type) -> None:
     if not hasattr(inner, attribute):
-        own = {key for cls in inner.__mro__[:-1] for key in vars(cls) if not key.startswith("__")}
         raise Incompatible(
             f"candidate {name!r} replaces {attribute!r}, which {inner.__name__} does not have; "
-            f"it has: {', '.join(sorted(own))}"
+            f"it has: {_replaceable(inner)}"
         )
     old = inspect.getattr_static(inner, attribute)
     if _kind(old) != _kind(value):
         raise Incompatible(f"candidate {name!r} replaces {attribute!r}, {_kind(old)}, by {_kind(value)}")
+
+
+def _replaceable(inner: type) -> str:
+    """Return what a class has that attributes of a candidate can replace, each with its kind."""
+    names = {key for cls in inner.__mro__[:-1] for key in vars(cls) if not key.startswith("__")}
+    kinds = {key: _kind(inspect.getattr_static(inner, key)) for key in sorted(names)}
+    found = [f"{key} ({kind})" for key, kind in kinds.items() if kind != ENDPOINT]
+    return ", ".join(found) or "nothing that could be replaced"
+
+
+ENDPOINT = "an endpoint"
 
 
 def _kind(value: Any) -> str:
@@ -202,7 +212,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, Dependency):
         return "a dependency"
     if isinstance(value, APIMethod):
-        return "an endpoint"
+        return ENDPOINT
     if inspect.isclass(value):
         return "a class"
     return "a function" if callable(value) else "a value"
@@ -228,47 +238,13 @@ def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
     return types.new_class(inner.__name__, (inner,), {}, lambda namespace: namespace.update(body))
 
 
-def _source(cls: type) -> str:
-    """Return a class's source; of one that has none (made in a console), its methods' code."""
-    if (known := _sources.get(cls)) is not None:
-        return known
-    try:
-        text = _retried(lambda: _undecorated(textwrap.dedent(inspect.getsource(cls))))
-    except (OSError, TypeError, SyntaxError):
-        functions = ((name, value) for name, value in sorted(vars(cls).items()) if inspect.isfunction(value))
-        codes = [f"{name}:{value.__code__.co_code.hex()}" for name, value in functions]
-        text = f"{cls.__module__}.{cls.__qualname__}:{codes}"
-    _sources[cls] = text
-    return text
-
-
-_sources: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
-"""Each class's source, read once: finding a class parses its whole file."""
-
-
-def _undecorated(text: str) -> str:
-    """Return a class's source from where `class` stands on: what decorates it is not what it is."""
-    begin = ast.parse(text).body[0].lineno
-    return "\n".join(text.splitlines()[begin - 1 :])
-
-
-def _retried(read: Callable[[], str]) -> str:
-    """Read again when Python's parser stumbled: two threads that parse at once trip it up (fixed in 3.12)."""
-    for _ in range(20):
-        try:
-            return read()
-        except SystemError:
-            time.sleep(0.005)
-    return read()
-
-
 def _describe(value: Any) -> str:
     """Return text that is the same in every process for the same value, as far as that can be known."""
     if isinstance(value, Dependency):
         return f"depends:{value.on.name if value.on else value.url or value.deployment}"
     if inspect.isclass(value) or inspect.isfunction(value):
         try:
-            return f"{value.__module__}.{value.__qualname__}:{inspect.getsource(value)}"
+            return f"{value.__module__}.{value.__qualname__}:{written(inspect.getsource(value))}"
         except (OSError, TypeError):
             return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, (set, frozenset)):

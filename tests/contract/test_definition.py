@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from collections.abc import Callable, Generator
@@ -272,8 +273,9 @@ class TwoModels(One):
         (
             Variant(attributes={"nothing": 1}),
             One,
-            "'nothing', which One does not have; it has: explain, factor",
+            "'nothing', which One does not have; it has: factor (a value), label (a value), main (a model",
         ),
+        (Variant(attributes={"nothing": 1}), NoModel, "it has: nothing that could be replaced"),
         (Variant(attributes={"main": 3}), One, "'main', a model reference, by a value"),
         (Variant(attributes={"factor": BentoModel("m:v2")}), One, "'factor', a value, by a model reference"),
         (Variant(attributes={"label": len}), One, "'label', a value, by a function"),
@@ -292,7 +294,7 @@ def test_attributes_must_exist_and_keep_their_kind(variant: Variant, cls: type, 
     [
         ({}, "exactly one of service, model and attributes; got none"),
         ({"model": "a:b", "attributes": {"x": 1}}, "got model, attributes"),
-        ({"model": "a:b", "runner": "process"}, "not available in this version"),
+        ({"model": "a:b", "runner": "service"}, "not available in this version"),
         ({"url": "http://x"}, "not available in this version"),
         ({"model": "a:b", "runner": "thread"}, "is not known; there are: worker, process, service"),
     ],
@@ -427,6 +429,53 @@ def test_a_digest_follows_source_attributes_and_models_and_nothing_else() -> Non
     assert digest(Variant(attributes={"factor": Thing()})) == digest(Variant(attributes={"factor": Thing()}))
 
 
+WRITTEN = """
+import bentoml
+from bento_rollout import Variant, rollout
+
+
+@rollout(champion="one", candidates={"two": Variant(attributes={"factor": 2})})
+@bentoml.service(name="written")
+class Written:
+    factor = 1
+    colour = "#fff"
+
+    @bentoml.api
+    def predict(self, x: int) -> int:
+        return x * self.factor
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("factor = 1", "# how much\n    factor = 1  # once", True),
+        ("    @bentoml.api", "\n\n    @bentoml.api   ", True),
+        ("self.factor\n", "self.factor\n        # that is all\n\n\n", True),
+        ("#fff", "#ffe", False),
+        ("x * self", "x + self", False),
+        ('colour = "#fff"', 'colour = """#\nfff"""', False),
+    ],
+)
+def test_comments_and_blanks_are_not_what_a_variant_is(
+    old: str, new: str, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment that changes holds no candidate's weight; code and strings do, for all made of the class."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digests(name: str, text: str) -> dict[str, str]:
+        (tmp_path / f"{name}.py").write_text(text)
+        site = site_of(importlib.import_module(name).Written)
+        assert site is not None
+        return dict(site.digests())
+
+    # of a name of its own each, which no import has cached
+    names = [f"written_{tmp_path.name}_{which}" for which in ("before", "after")]
+    before, after = digests(names[0], WRITTEN), digests(names[1], WRITTEN.replace(old, new))
+    assert WRITTEN.replace(old, new) != WRITTEN
+    assert [before[name] == after[name] for name in ("one", "two")] == [same, same]
+
+
 # -- the spec against the service ------------------------------------------------
 
 
@@ -497,6 +546,26 @@ def test_a_spec_that_does_not_fit_the_service_is_refused(spec: dict[str, Any], m
     """Each mistake names its field and what the service has."""
     with pytest.raises(InvalidSpec, match=message):
         wrap(service(RowsToo), spec, cls=Rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("variants: {three: {}}", "variants: no variant is called 'three'; this service has: one"),
+        (
+            "routing: {key: 'field:user'}",
+            "routing.key: field:user: endpoint 'predict' has no argument 'user'",
+        ),
+        ("weights: {three: 200}", "weights.three: percentage 200 is not valid"),
+    ],
+)
+def test_an_error_of_the_spec_names_its_file(text: str, message: str, tmp_path: Path) -> None:
+    """Also what only the code can know to be wrong: who has many services sees which spec is meant."""
+    (tmp_path / "rollout.yaml").write_text(f"name: defined\n{text}\n")
+    with pytest.raises(InvalidSpec) as caught:
+        rollout(champion="one", spec=tmp_path / "rollout.yaml")(service(NoModel))
+    assert str(caught.value).startswith(f"{tmp_path / 'rollout.yaml'}: ")
+    assert message in str(caught.value)
 
 
 # -- what joins ------------------------------------------------
