@@ -1,12 +1,9 @@
-"""Blue/green: smoke-test the waiting variant in every worker, then flip all traffic to it (run this file)."""
+"""Try, then flip: ``python examples/blue_green.py`` or ``bentoml serve examples.blue_green:Pricing``."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import bentoml
 import httpx
-from _serving import served  # type: ignore[import-not-found]  # a script's own folder
 
 from bento_rollout import Flip, RolloutError, RolloutSpec, Variant, Veto, open_rollout, rollout
 
@@ -43,8 +40,9 @@ class Pricing:
 
 def story(client: httpx.Client) -> None:
     """Flip to the standby, be refused, and roll back."""
-    flip, back = open_rollout("pricing").flip, open_rollout("pricing").rollback
-    for what, verb in (("flipped", flip), ("refused", partial(flip, to="free")), ("rolled back", back)):
+    pricing = open_rollout("pricing")
+    back, free = pricing.rollback, lambda reason: pricing.flip(to="free", reason=reason)
+    for what, verb in (("flipped", pricing.flip), ("refused", free), ("rolled back", back)):
         try:
             verb(reason="the supplier is late")
         except RolloutError as error:
@@ -54,5 +52,7 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
+    from _serving import served  # type: ignore[import-not-found]  # beside this file
+
     with served("blue_green:Pricing", rollout="pricing", workers=2) as client:
         story(client)

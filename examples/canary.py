@@ -1,6 +1,6 @@
 """Canary: give a candidate 10 percent of the users, then half, and take it all back in one step.
 
-Run ``python examples/canary.py``.
+Run ``python examples/canary.py``; or serve it with ``bentoml serve examples.canary:Greeter``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections import Counter
 
 import bentoml
 import httpx
-from _serving import served  # type: ignore[import-not-found]  # a script's own folder
 
 from bento_rollout import Variant, open_rollout, rollout
 
@@ -46,5 +45,7 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
+    from _serving import served  # type: ignore[import-not-found]  # beside this file
+
     with served("canary:Greeter", rollout="greeter") as client:
         story(client)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bentoml
 import httpx
-from _serving import served  # type: ignore[import-not-found]  # a script's own folder
 from pydantic import BaseModel
 
 from bento_rollout import open_rollout, rollout
@@ -52,5 +51,7 @@ def story(client: httpx.Client) -> None:
 
 
 if __name__ == "__main__":
+    from _serving import served  # type: ignore[import-not-found]  # beside this file
+
     with served("rows:Scoring", rollout="scoring") as client:
         story(client)

@@ -35,6 +35,23 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("[!_]*.py")} == set(TELLS)
 
 
+def test_the_command_that_serves_an_example_finds_it() -> None:
+    """The ``bentoml serve`` that each example tells of loads its service, from the folder above."""
+    told = {path.stem: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("[!_]*.py")}
+    targets = [re.search(r"``bentoml serve (\S+:\w+)``", text) for text in told.values()]
+    names = [target[1] for target in targets if target]
+    assert {name.partition(":")[0] for name in names} == {f"examples.{stem}" for stem in told}
+    load = (
+        "import sys; from _bentoml_impl.loader import load; [load(t, working_dir='.') for t in sys.argv[1:]]"
+    )
+    command = [sys.executable, "-c", load, *names]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=EXAMPLES.parent, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", sorted(TELLS))
 def test_story(name: str, tmp_path: Path) -> None:
     """The script ends by itself and prints what the story says."""
