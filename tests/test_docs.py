@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from bento_rollout.cli.commands import commands as cli
@@ -158,22 +161,54 @@ def test_yaml_in_the_guide_is_valid() -> None:
         assert parse_spec(block.encode(), "shown").name
 
 
-def test_the_bentofile_in_the_guide_builds(tmp_path: Path) -> None:
-    """The bentofile of docs/building.md, beside the files of the tour, makes a bento with the spec inside."""
-    (bentofile,) = [block for language, block in BLOCK.findall(text_of("building.md")) if language == "yml"]
+BENTOFILES = [block for language, block in BLOCK.findall(text_of("building.md")) if language == "yml"]
+
+
+@pytest.mark.parametrize("bentofile", BENTOFILES, ids=["source", "package"])
+def test_the_bentofiles_in_the_guide_build(bentofile: str, tmp_path: Path) -> None:
+    """As they stand, beside the files of the tour: with the spec inside, and the library where they say so."""
     for _, block in BLOCK.findall(README.read_text(encoding="utf-8")):
         if (title := re.match(r"# (service\.py|rollout\.yaml)\n", block)) is not None:
             (tmp_path / title[1]).write_text(block, encoding="utf-8")
-    environ = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "True"}
-    # What the index has is another test's matter: nothing is looked up to lock its version.
-    (tmp_path / "bentofile.yaml").write_text(bentofile + "  lock_packages: false\n", encoding="utf-8")
-    build = [sys.executable, "-m", "bentoml", "build"]
-    done = subprocess.run(
-        build, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (spec,) = (tmp_path / "home" / "bentos").glob("*/*/src/rollout.yaml")
-    assert spec.read_text(encoding="utf-8") == (tmp_path / "rollout.yaml").read_text(encoding="utf-8")
+    (tmp_path / "bentofile.yaml").write_text(bentofile, encoding="utf-8")
+    packed = "bento_rollout/**" in bentofile
+    ((copy, build),) = [
+        [command.line for command in commands_in(block)]
+        for language, block in BLOCK.findall(text_of("building.md"))
+        if language == "console" and "$ bentoml build" in block
+    ]
+    found = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {
+        **os.environ,
+        "PATH": found,
+        "BENTOML_HOME": str(tmp_path / "home"),
+        "BENTOML_DO_NOT_TRACK": "1",
+    }
+    for line in (copy.replace("CHECKOUT", str(ROOT)), build) if packed else (build,):
+        done = subprocess.run(
+            ["bash", "-c", line],
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    (source,) = (tmp_path / "home" / "bentos").glob("*/*/src")
+    spec = (source / "rollout.yaml").read_text(encoding="utf-8")
+    assert spec == (tmp_path / "rollout.yaml").read_text(encoding="utf-8")
+    assert (source / "bento_rollout" / "cli" / "__init__.py").exists() == packed
+
+
+def test_the_bentofile_with_the_library_as_source_lists_what_it_needs() -> None:
+    """Its packages are the library's dependencies, with the same bounds."""
+    (packages,) = [
+        yaml.safe_load(text)["python"]["packages"] for text in BENTOFILES if "bento_rollout/**" in text
+    ]
+    needed = [Requirement(line) for line in requires("bento-rollout") or ()]
+    listed = {(package.name.lower(), package.specifier) for package in map(Requirement, packages)}
+    assert {(one.name.lower(), one.specifier) for one in needed if one.marker is None} <= listed
 
 
 # -- names ------------------------------------------------------------------------------------------------
