@@ -166,7 +166,7 @@ BENTOFILES = [block for language, block in BLOCK.findall(text_of("building.md"))
 
 @pytest.mark.parametrize("bentofile", BENTOFILES, ids=["source", "package"])
 def test_the_bentofiles_in_the_guide_build(bentofile: str, tmp_path: Path) -> None:
-    """As they stand, beside the files of the tour: with the spec inside, and the library where they say so."""
+    """As they stand, beside the tour's files: with the spec inside, and the library where they say so."""
     for _, block in BLOCK.findall(README.read_text(encoding="utf-8")):
         if (title := re.match(r"# (service\.py|rollout\.yaml)\n", block)) is not None:
             (tmp_path / title[1]).write_text(block, encoding="utf-8")
