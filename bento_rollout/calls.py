@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +22,6 @@ __all__ = [
     "Sink",
     "Unavailable",
     "closed",
-    "copied",
     "header_of",
     "next_of",
     "within",
@@ -148,18 +146,6 @@ def header_of(scope: Mapping[str, Any], name: str) -> str | None:
 def _on_the_wire(name: str) -> bytes:
     """Return a header's name as ASGI has it: in lower case."""
     return name.lower().encode("latin-1", "ignore")
-
-
-def copied(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the input as the champion must get it should the candidate fail, whatever that did to it."""
-
-    def one(value: Any) -> Any:
-        try:
-            return copy.deepcopy(value)
-        except Exception:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared
-            return value
-
-    return [one(value) for value in args], {name: one(value) for name, value in kwargs.items()}
 
 
 async def next_of(items: AsyncGenerator[Any, None]) -> Any:

@@ -20,10 +20,10 @@ from .calls import (
     Sink,
     Unavailable,
     closed,
-    copied,
     next_of,
     within,
 )
+from .copying import copied
 from .errors import InvalidKey
 from .feed import Feed
 from .gates import Gated

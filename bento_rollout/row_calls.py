@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .calls import Call, copied
+from .calls import Call
+from .copying import copied
 from .records import Observation, Outcome, Plan, Reason
 from .router import Router
 from .rows import Misfit, check_rows, gather, groups_of, index_of, row_count, take

@@ -52,7 +52,7 @@ class DaemonThreads:
             try:
                 result = context.run(func, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - handed to the one who waits
-                error = _Stopped(raised.value) if isinstance(raised, StopIteration) else raised
+                error = _Stopped(repr(raised)) if isinstance(raised, _CONTROL) else raised
             try:
                 loop.call_soon_threadsafe(self._done, box, future, result, error)
             except RuntimeError:  # the loop has ended: nobody waits any more
@@ -94,7 +94,10 @@ class DaemonThreads:
 
 
 class _Stopped(Exception):
-    """A StopIteration that left a thread: a future cannot carry the original."""
+    """What steers coroutines left a thread as an error: thrown into who waits it would steer that one."""
+
+
+_CONTROL = (StopIteration, GeneratorExit)
 
 
 def _serve(box: queue.SimpleQueue[Work | None], around: Around) -> None:

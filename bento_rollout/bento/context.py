@@ -41,9 +41,9 @@ def current_call(endpoint: str) -> Call | None:
     """Return the call that the server is about to serve with this endpoint, now begun; else None."""
     scope = request_scope()
     call = None if scope is None else scope.get(CALL)
-    if call is None or call.taken or call.endpoint != endpoint or ACTIVE.get() is not None:
+    if call is None or call.taken or call.endpoint not in ("", endpoint) or ACTIVE.get() is not None:
         return None
-    call.taken = True
+    call.taken, call.endpoint = True, endpoint
     return call  # type: ignore[no-any-return]  # only the middleware writes there
 
 

@@ -198,10 +198,12 @@ def _served_class(own: Definition, methods: Mapping[str, Method], site: Site) ->
     """Return a subclass of the user's class whose endpoints are routed when it is served; the class stays."""
 
     def remember(self: Any) -> None:
-        site.instance = self
+        if type(self) is served:  # and not of a class that inherits from it, which is another service's
+            site.instance = self
 
-    def deploy() -> None:
-        site.deploy()
+    def deploy(cls: type) -> None:
+        if cls is served:
+            site.deploy()
 
     # This is how BentoML knows hooks: what `@bentoml.on_startup` and `@bentoml.on_deployment` set.
     vars(remember)["__bentoml_startup_hook__"] = True
@@ -209,14 +211,15 @@ def _served_class(own: Definition, methods: Mapping[str, Method], site: Site) ->
     body: dict[str, Any] = {
         **{endpoint: RoutedMethod.around(method) for endpoint, method in methods.items()},
         "_bento_rollout_remember": remember,
-        "_bento_rollout_deploy": staticmethod(deploy),
+        "_bento_rollout_deploy": classmethod(deploy),
         "__module__": own.inner.__module__,
         "__qualname__": own.inner.__qualname__,
         "__doc__": own.inner.__doc__,
     }
     if hasattr(own.inner, _GRADIO):
         body[_GRADIO] = getattr(own.inner, _GRADIO)
-    return types.new_class(own.inner.__name__, (own.inner,), {}, lambda namespace: namespace.update(body))
+    served = types.new_class(own.inner.__name__, (own.inner,), {}, lambda namespace: namespace.update(body))
+    return served
 
 
 _GRADIO = "__bentoml_gradio_apps__"

@@ -20,6 +20,7 @@ from .context import ACTIVE, current_call, request_scope
 from .keys import KeyReader
 from .method import Method, parameters_of
 from .presetting import preset
+from .sendable import check_sendable
 from .worker_runner import WorkerRunner
 
 __all__ = ["Facade", "Record"]
@@ -86,6 +87,12 @@ class Facade:
         name = self.method.name
         calls = self._champion.calls if active is None or name not in active.calls else active.calls
         return calls.as_it_is(name)(*args, **kwargs)
+
+    def inside_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it as `inside` does, and give what can be awaited, or iterated over asynchronously."""
+        active, name = ACTIVE.get(), self.method.name
+        calls = self._champion.calls if active is None or name not in active.calls else active.calls
+        return calls.to_async(name)(*args, **kwargs)
 
     # -- serving ---------------------------------------------------------------------------------------
 
@@ -154,6 +161,7 @@ class Facade:
         else:
             response = await self.output_spec.to_http_response(value, _serde_of(scope))
         current = self._champion.service_context.response
+        check_sendable(response, current)
         if theirs.ctx_param is None and isinstance(value, Response):
             current.status_code = response.status_code
         elif theirs.ctx_param is not None and method.ctx_param is None:
@@ -174,11 +182,11 @@ class Local:
         self.func: Callable[..., Any] = _streaming if facade.method.is_stream else _waiting
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Serve the request that has just arrived; from anywhere else, call the method directly."""
+        """Serve the request that has just arrived; from anywhere else, call the variant's own endpoint."""
         facade = self._facade
         call = current_call(facade.method.name)
         if call is None:
-            return facade.inside(*args, **kwargs)
+            return facade.inside_async(*args, **kwargs)
         return (facade.serve_stream if facade.method.is_stream else facade.serve)(call, args, kwargs)
 
 

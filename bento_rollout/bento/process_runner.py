@@ -16,13 +16,12 @@ from typing import Any
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
-from bentoml.exceptions import BentoMLException
 
 from ..arena import Arena
 from ..calls import Unavailable
 from ..pipe import Garbled, Kind, Pipe
 from ..telemetry import log
-from .carrying import apply_effects, error_from, head, packed
+from .carrying import RemoteError, apply_effects, error_from, head, packed
 from .method import Method
 from .standing import Standing
 from .variants import Definition
@@ -360,8 +359,8 @@ def _settle(answer: asyncio.Future[Any], kind: Kind, value: Any) -> None:
         answer.set_result(value)
         return
     error = _error_of(value)
-    if isinstance(error, (StopIteration, asyncio.CancelledError)):  # a future cannot hold these
-        error = BentoMLException(f"the candidate raised {type(error).__name__}")
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):  # nobody here is to end by it
+        error = RemoteError(f"the candidate raised {type(error).__name__}")
     answer.set_exception(error)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from starlette.routing import compile_path
+
 from ..calls import Call
 from ..records import uuid7
 from .answers import Answer, Deadlines, headers_of, shown, start_of
@@ -55,17 +57,37 @@ class Requests:
             "get": ("GET", self._result),
         }
         self._routes = {path: (endpoint, *ways[kind]) for path, (endpoint, kind) in site.routes().items()}
+        self._patterns = [(compile_path(p)[0], route) for p, route in self._routes.items() if "{" in p]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
+        if ACTIVE.get() is not None:
+            ACTIVE.set(None)  # a connection may carry the context in which its reading was resumed
         path = scope["path"]
-        if (route := self._routes.get(path)) is not None:
+        route = self._routes.get(path) or self._templated(path)
+        if route is not None:
             endpoint, verb, way = route
-            if scope["method"] == verb and ACTIVE.get() is None:
+            if scope["method"] == verb:
                 return way(endpoint, scope, receive, send)
         elif path.startswith(self._prefix):
             return self._serving.admin(scope, receive, send)
-        return self._app(scope, receive, send)
+        return self._other(scope, receive, send)
+
+    def _templated(self, path: str) -> tuple[str, str, Way] | None:
+        """Return what serves a path whose route has parameters, like ``/v1/{tenant}/predict``."""
+        found = (route for pattern, route in self._patterns if pattern.match(path))
+        return next(found, None) if self._patterns else None
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is none of our routes; a middleware within may still lead it to an endpoint."""
+        call = Call("", _new_id(), scope, receive)
+        if self._pins and (pin := _pin_of(call)) in self._site.pinnable():
+            call.pinned = pin
+        scope[CALL] = call
+        try:
+            await self._app(scope, receive, Answer(call, self._names, send).send)
+        finally:
+            call.scope, call.receive = {}, None
 
     async def _call(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(endpoint, _new_id(), scope, receive)
@@ -88,10 +110,9 @@ class Requests:
 
     async def _pinned(self, call: Call, send: Send) -> bool:
         """Note the variant that the caller asks for; false when there is none of that name: that was said."""
-        found = next((value for name, value in call.scope["headers"] if name == b"x-rollout-variant"), None)
-        if found is None:
+        pin, known = _pin_of(call), self._site.pinnable()
+        if pin is None:
             return True
-        pin, known = bytes(found).decode("utf-8", "replace").strip(), self._site.pinnable()
         if pin in known:
             call.pinned = pin
             return True
@@ -154,6 +175,12 @@ class Requests:
             await send(message)
 
         await self._app(scope, receive, sending if found is not None and self._names else send)
+
+
+def _pin_of(call: Call) -> str | None:
+    """Return the variant that the caller asks for, as text whatever its bytes; None without the header."""
+    found = next((value for name, value in call.scope["headers"] if name == b"x-rollout-variant"), None)
+    return None if found is None else bytes(found).decode("utf-8", "replace").strip()
 
 
 def _new_id() -> str:

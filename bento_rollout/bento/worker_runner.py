@@ -6,12 +6,13 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
+from ..errors import described
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
 from .calling import Inside, VariantCalls, bound_hooks
@@ -74,6 +75,7 @@ class WorkerRunner:
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
         self._ways: dict[str, Way] = {}
+        self._closing: set[asyncio.Future[None]] = set()
 
     @property
     def ready(self) -> bool:
@@ -111,8 +113,8 @@ class WorkerRunner:
             instance.to_sync = Inside("to_sync", self.calls)
             await self._connect(instance)
             await self._hooks(instance, "__bentoml_startup_hook__")
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it cannot load: it is `failed`
-            self.state, self.error = "failed", f"{type(error).__name__}: {error}"[:2000]
+        except BaseException as error:  # noqa: BLE001 - whatever it raises: it cannot load, it is `failed`
+            self.state, self.error = "failed", described(error)
             return
         self._threads = DaemonThreads(self._limit, self.name, anyio_worker())
         self._begin(instance, methods)
@@ -158,7 +160,9 @@ class WorkerRunner:
         async def run(batch: Any) -> Any:
             try:
                 return await way(batch)
-            except (SystemExit, KeyboardInterrupt) as error:
+            except (Exception, asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:
                 raise self._exit(error) from error
 
         batcher = self._batchers[name] = Batcher(method, run, functools.partial(self._observe, name))
@@ -207,7 +211,9 @@ class WorkerRunner:
         token = ACTIVE.set(self)
         try:
             return await self._ways[endpoint](*args, **kwargs)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             raise self._exit(error) from error
         finally:
             left(token)
@@ -231,7 +237,9 @@ class WorkerRunner:
                     item = await step()
                 except StopAsyncIteration:
                     return
-                except (SystemExit, KeyboardInterrupt) as error:
+                except (Exception, asyncio.CancelledError, GeneratorExit):
+                    raise
+                except BaseException as error:
                     raise self._exit(error) from error
                 finally:
                     left(token)
@@ -239,7 +247,18 @@ class WorkerRunner:
                     return
                 yield item
         finally:
-            await _finish(items)
+            await self._close_stream(items)
+
+    async def _close_stream(self, items: Any) -> None:
+        """Let a stream clean up: a candidate's sync one where its code runs, and not on the loop."""
+        if inspect.isasyncgen(items):
+            await items.aclose()
+        elif inspect.isgenerator(items) and self._adopted:
+            _close(items)
+        elif inspect.isgenerator(items):
+            closing = asyncio.ensure_future(self._threads.run(_close, items))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _exit(self, error: BaseException) -> BaseException:
         """Return what a call that asks the process to end has failed with; a candidate only fails."""
@@ -294,11 +313,6 @@ def _step(items: Any) -> Any:
     return next(items, _END)
 
 
-async def _finish(items: Any) -> None:
-    if inspect.isasyncgen(items):
-        await items.aclose()
-    elif inspect.isgenerator(items):
-        try:
-            items.close()
-        except ValueError:  # it is running in a thread right now; it ends there
-            return
+def _close(items: Any) -> None:
+    with suppress(ValueError):  # it is running in a thread right now; it ends there
+        items.close()

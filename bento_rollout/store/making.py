@@ -24,7 +24,10 @@ def open_or_make(path: Path, flags: int) -> int:
     with suppress(FileNotFoundError):
         return os.open(path, flags | os.O_CLOEXEC)
     folder = path.parent.stat()
-    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:  # a link that leads nowhere is not followed: what it names would be made, and given away
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:  # somebody else was faster
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     _give(fd, folder, 0o600 | _shared(folder) & 0o060)
     return fd
 
@@ -42,7 +45,7 @@ def make_folder(path: Path) -> None:
     with suppress(FileExistsError):  # somebody else was faster
         path.mkdir(0o700)
         shared = _shared(above)
-        _give(path, above, 0o700 | shared | (stat.S_ISGID if shared else 0))
+        _give_by_name(path, os.O_DIRECTORY, above, 0o700 | shared | (stat.S_ISGID if shared else 0))
 
 
 def make_empty(path: Path) -> None:
@@ -54,15 +57,19 @@ def make_empty(path: Path) -> None:
     with suppress(OSError):
         folder = path.parent.stat()
         os.mknod(path, stat.S_IFREG | 0o600)
-        _give(path, folder, 0o600 | _shared(folder) & 0o060)
+        _give_unopened(path, folder, 0o600 | _shared(folder) & 0o060)
 
 
 def take_after(path: Path, example: Path) -> None:
     """Give a file the owner and the mode of the one that it is to replace, as far as this user may."""
     with suppress(OSError):
         old = example.stat()
-        path.chmod(stat.S_IMODE(old.st_mode))
-        os.chown(path, old.st_uid, old.st_gid)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            os.fchown(fd, old.st_uid, old.st_gid)
+        finally:
+            os.close(fd)
 
 
 def _shared(folder: os.stat_result) -> int:
@@ -70,9 +77,36 @@ def _shared(folder: os.stat_result) -> int:
     return folder.st_mode & 0o070 if folder.st_mode & stat.S_ISGID else 0
 
 
-def _give(made: int | Path, folder: os.stat_result, mode: int) -> None:
+def _give_by_name(path: Path, flags: int, folder: os.stat_result, mode: int) -> None:
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
+        try:
+            _give(fd, folder, mode)
+        finally:
+            os.close(fd)
+
+
+def _give_unopened(path: Path, folder: os.stat_result, mode: int) -> None:
+    """Give away what was just made here, if it is still that: whoever owns the folder may have swapped it."""
+    if not hasattr(os, "O_PATH"):  # a descriptor that is none: closing it drops nobody's locks (Linux)
+        return
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        made = os.fstat(fd)
+        if not stat.S_ISREG(made.st_mode) or made.st_nlink != 1 or made.st_uid != os.geteuid():
+            return
+        name = f"/proc/self/fd/{fd}"
+        if mode & 0o070:
+            os.chmod(name, mode)  # noqa: PTH101 - a descriptor's name
+        if os.geteuid() == 0 and folder.st_uid != 0:
+            os.chown(name, folder.st_uid, folder.st_gid)
+    finally:
+        os.close(fd)
+
+
+def _give(made: int, folder: os.stat_result, mode: int) -> None:
     with suppress(OSError):
         if os.geteuid() == 0 and folder.st_uid != 0:
-            os.chown(made, folder.st_uid, folder.st_gid)
+            os.fchown(made, folder.st_uid, folder.st_gid)
         if mode & 0o070:
-            os.chmod(made, mode)  # noqa: PTH101 - it may be a descriptor
+            os.fchmod(made, mode)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bento_rollout.bento.tasks import _write
+from bento_rollout.errors import StoreUnreachable
 from bento_rollout.opening import first_commit
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.ballot import Ballot, Vote
@@ -140,3 +141,14 @@ def test_json_is_replaced_as_private_as_it_was_made(tmp_path: Path) -> None:
     """A draft never shows to others what is to be private."""
     write_json(tmp_path / "x.json", {"a": 1})
     assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o600
+
+
+def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
+    """Whoever may write to the folder cannot have a file made elsewhere by somebody more powerful."""
+    store = SQLiteStore(tmp_path / "s.db", create=True)
+    place, goal = store.place("screening"), tmp_path / "goal"
+    place.mkdir(parents=True)
+    (place / "commit.lock").symlink_to(goal)
+    with pytest.raises(StoreUnreachable, match=r"commit\.lock"):
+        store.commit(first_commit("screening", "one", RolloutSpec(), {"one": "1"}), after=0)
+    assert not goal.exists()
