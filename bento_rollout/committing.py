@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from .errors import Conflict, NotDurable, NotFound
@@ -18,7 +19,7 @@ from .telling import detail
 from .values import MAX_AUTHOR, MAX_REASON, check_text
 from .view import View, gainers
 
-__all__ = ["PERSISTENT", "Change", "Desk", "Make", "default_author"]
+__all__ = ["PERSISTENT", "Advise", "Change", "Desk", "Make", "Prepare", "default_author"]
 
 ATTEMPTS = 5
 """How often a verb that says the same whatever came before it is tried again after a conflict."""
@@ -62,6 +63,12 @@ class Change:
 
 Make = Callable[[RolloutState, View], RolloutState]
 """A verb: the state that it makes of a state; the same object when there is nothing to do."""
+
+Prepare = Callable[[Commit, View, RolloutState], AbstractContextManager[tuple[View, tuple[str, ...]]]]
+"""What must happen before another champion is committed: a block for that, with a new look and notes."""
+
+Advise = Callable[[View, RolloutState], tuple[str, ...]]
+"""The notes of a verb, from the service around the state before it, and the state after it."""
 
 
 class Desk:
@@ -123,6 +130,13 @@ class Desk:
             later = commit
         if later is not None and told != limit:
             yield later, None
+
+    def step(self, revision: int) -> tuple[Commit | None, RolloutState | None]:
+        """Return one commit for showing, and the state that it was made from, as far as they are known."""
+        for commit, before in self.steps(1, revision + 1):
+            if commit.revision == revision:
+                return commit, before
+        return None, None
 
     def moves(self) -> Iterator[Commit]:
         """Yield what tells whether a rollback would be undone, newest first: seeds, applies, rollbacks.
@@ -187,6 +201,8 @@ class Desk:
         *,
         grants: Collection[str] = (),
         attempts: int = ATTEMPTS,
+        prepare: Prepare | None = None,
+        advise: Advise | None = None,
     ) -> Change:
         """Commit what ``make`` makes of the newest state.
 
@@ -195,7 +211,10 @@ class Desk:
             make: the change.
             reason, if_revision: as for every verb.
             grants: whose weights this verb grants anew to the code that is there now.
-            attempts: how often to try when somebody else commits in between.
+            attempts: how often to try when somebody else commits in between; once for a new champion for whom
+                there is a ``prepare``: what was prepared would then be something else.
+            prepare: what must happen before another champion is committed.
+            advise: what to tell the operator beside what changed.
 
         Raises:
             NotReady: a variant that would get traffic is not ready in every live worker.
@@ -206,22 +225,20 @@ class Desk:
             attempts -= 1
             commit = self.read(if_revision)
             view = self.view(commit.state)
-            state = make(commit.state, view)
-            known = commit.state.granted
-            held = [name for name in view.held(grants) if state.weights.get(name) or name in known]
-            for name in sorted(name for name in held if state.weights.get(name)):
-                view.require_ready(name)
-            state = state.trust(view.digests(held))
+            state = _trusted(make(commit.state, view), view, grants)
+            told = () if advise is None else advise(view, state)
             if state is commit.state:
-                return Change(state, changed=False)
-            gained = view.gainers(state)
-            for name in sorted(gained):
-                view.require_ready(name)
-            notes = view.unconfirmed if gained else ()
+                return Change(state, changed=False, notes=told)
+            ready = _confirmed(view, state)
+            crowns = prepare is not None and state.champion != commit.state.champion
+            block = prepare(commit, view, state) if prepare and crowns else nullcontext((view, ()))
             try:
-                return self.commit(state, commit, view, action, reason, notes=notes)
+                with block as (now, notes):
+                    if now is not view:
+                        _confirmed(now, state)
+                    return self.commit(state, commit, now, action, reason, notes=(*ready, *notes, *told))
             except Conflict:
-                if if_revision is not None or attempts <= 0:
+                if crowns or if_revision is not None or attempts <= 0:
                     raise
 
     def commit(
@@ -255,6 +272,27 @@ class Desk:
             after=parent.revision,
         )
         return Change(numbered, changed=True, notes=notes, detail=detail(parent.state, numbered))
+
+
+def _trusted(state: RolloutState, view: View, grants: Collection[str]) -> RolloutState:
+    """Return a state in which those named are granted to the code that is there now, which must be ready."""
+    known = view.state.granted
+    held = [name for name in view.held(grants) if state.weights.get(name) or name in known]
+    for name in sorted(name for name in held if state.weights.get(name)):
+        view.require_ready(name)
+    return state.trust(view.digests(held))
+
+
+def _confirmed(view: View, state: RolloutState) -> tuple[str, ...]:
+    """Check that everybody who gets traffic is ready; return the note that nobody lives to say so.
+
+    Raises:
+        NotReady: somebody is not, in some live worker.
+    """
+    gained = view.gainers(state)
+    for name in sorted(gained):
+        view.require_ready(name)
+    return view.unconfirmed if gained else ()
 
 
 def default_author() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["grant_command", "held", "returned"]
+__all__ = ["grant_command", "held", "retire_command", "returned"]
 
 Digests = Mapping[str, str]
 
@@ -45,3 +45,18 @@ def grant_command(rollout: str, variant: str, milli: int) -> str:
     'bento-rollout weight screening forest=12.5'
     """
     return f"bento-rollout weight {rollout} {variant}={milli / 1000:g}"
+
+
+def retire_command(rollout: str, variant: str, champion: str, milli: int) -> str:
+    """Return the command that takes a variant out of the state, which the service does not have any more.
+
+    Args:
+        rollout, variant: whose.
+        champion: who gets its weight, as it has it in fact already.
+        milli: the weight that it has, in thousandths of a percent.
+
+    >>> retire_command("screening", "forest", "logistic", 12500)
+    'bento-rollout retire screening forest --in-favour-of logistic'
+    """
+    heir = f" --in-favour-of {champion}" if milli else ""
+    return f"bento-rollout retire {rollout} {variant}{heir}"

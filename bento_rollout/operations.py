@@ -11,18 +11,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .advising import after_flip, after_retirement, after_rollback, after_undo
 from .applying import apply_spec, differences
-from .committing import PERSISTENT, Change, Desk, default_author
+from .committing import PERSISTENT, Change, Desk, Prepare, default_author
 from .errors import InvalidValue, Refused, StoreUnreachable
-from .preparation import acknowledged
-from .reports import assignments, describe, history_row, status_of, still_targeted
+from .preparation import prepared
+from .reports import assignments, describe, history_row, list_rollouts, status_of
 from .spec import RolloutSpec, check_name, check_variant, parse_duration, parse_milli
 from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
+from .telling import taken_back
 from .view import View, undone_rollback
 
 if TYPE_CHECKING:
@@ -92,7 +95,7 @@ class Rollout:
         self._desk.read()
         afters, living = self._ballot.afters(), {card.token for card in self._desk.presence.living()}
         steps = self._desk.steps(limit, before)
-        return [history_row(commit, prior, afters.get(commit.revision), living) for commit, prior in steps]
+        return [history_row(*step, afters.get(step[0].revision), living, self._desk.step) for step in steps]
 
     def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
         """Return who answers these keys now: an array of variant names, about 4 million keys a second.
@@ -181,39 +184,25 @@ class Rollout:
             NotReady: the variant is not ready in every live worker.
             Conflict: somebody else changed the rollout while the workers prepared.
         """
+
+        def crown(state: RolloutState, view: View) -> RolloutState:
+            return state.flip(to or state.flip_target(view.known), view.known)
+
+        prepare = self._preparing(timeout, reason, unattended=no_workers)
+        return self._desk.change(
+            "flip", crown, reason, if_revision, attempts=1, prepare=prepare, advise=after_flip
+        )
+
+    def _preparing(self, timeout: float | str, reason: str, *, unattended: bool) -> Prepare:
+        """Return what lets the live workers run their ``before_flip`` hooks, and waits for them."""
         seconds = parse_duration(timeout)
-        self._desk.admit(reason)
-        commit = self._desk.read(if_revision)
-        view = self._desk.view(commit.state)
-        target = to or commit.state.flip_target(view.known)
-        if (flipped := commit.state.flip(target, view.known)) is commit.state:
-            return Change(commit.state, changed=False, notes=(f"{target!r} is the champion already",))
-        view.require_ready(target)
-        if not (view.has_before_flip and view.cards):
-            notes = view.unconfirmed
-            if view.has_before_flip:
-                if not no_workers:
-                    raise Refused(
-                        "no worker is live to run the before_flip hooks; start the service, "
-                        "or flip without them: --no-workers"
-                    )
-                notes = (*notes, "nobody ran the before_flip hooks")
-            return self._desk.commit(flipped, commit, view, "flip", reason, notes=notes)
-        with self._ballot.propose(
-            commit.state.champion, target, commit.revision, self.author, reason
-        ) as proposal:
-            self._desk.store.beacon(self.name).poke()
-            acknowledged(self._ballot, self._desk.presence, proposal, seconds)
-            view = self._desk.view(commit.state)  # others may have joined, or failed, since
-            view.require_ready(target)
-            return self._desk.commit(flipped, commit, view, "flip", reason)
+        return partial(prepared, self._desk, self._ballot, seconds, reason, unattended=unattended)
 
     def promote(self, *, reason: str = "", if_revision: int | None = None) -> Change:
-        """End a running strategy with its candidate as champion; without one `flip` is the verb."""
-        if not reason:
-            raise InvalidValue(
-                "promote needs a reason (--reason TEXT): it goes by no evidence, and the history must say why"
-            )
+        """End a running strategy with its candidate as champion; without one `flip` is the verb.
+
+        This version runs no strategies, so it is always refused; where one runs a reason is needed.
+        """
         self._desk.admit(reason)
         self._desk.read(if_revision)
         raise Refused(
@@ -247,29 +236,32 @@ class Rollout:
 
         # Again after somebody else's would lead further back than was asked for: then the others are shown.
         attempts = 1 if again else PERSISTENT
-        change = self._desk.change("rollback", back, reason, if_revision, attempts=attempts)
-        notes = change.notes if change.changed else ("nothing to roll back",)
-        return replace(change, notes=(*notes, *still_targeted(change.state)))
+        advise = partial(after_rollback, self._desk.step)
+        return self._desk.change("rollback", back, reason, if_revision, attempts=attempts, advise=advise)
 
     def undo(self, *, reason: str = "", if_revision: int | None = None) -> Change:
         """Take back exactly the newest change of traffic, and nothing else; a grant to new code is one, too.
 
-        It is never tried again after a conflict: the newest change would then be another one.
+        It is never tried again after a conflict: the newest change would then be another one. Like a rollback
+        it waits for nobody: no ``before_flip`` hook runs, also where it changes the champion.
 
         Raises:
             Refused: when no traffic was ever changed.
             Conflict: when somebody else changed the rollout meanwhile.
             NotReady: a variant that would get traffic is not ready.
         """
+        undone: list[str] = []
 
         def back(state: RolloutState, view: View) -> RolloutState:
             if state.moved <= 1:
                 raise Refused("no change of traffic was made yet: there is nothing to undo")
             newest = self._desk.at(state.moved)
             before = self._desk.at(newest.parent).state
+            undone.append(taken_back(newest.revision, newest, before))
             return state.undo(before=before, after=newest.state, known=view.known)
 
-        return self._desk.change("undo", back, reason, if_revision, attempts=1)
+        change = self._desk.change("undo", back, reason, if_revision, attempts=1, advise=after_undo)
+        return replace(change, detail=(*undone, *change.detail))
 
     def target(
         self,
@@ -295,20 +287,35 @@ class Rollout:
         variant: str,
         *,
         in_favour_of: str | None = None,
+        timeout: float | str = 30.0,
         reason: str = "",
         if_revision: int | None = None,
     ) -> Change:
         """Remove a variant from the state; a champion, or one with weight, needs somebody ``in_favour_of``.
 
-        While no worker is live the heir may be a variant that only the next start brings: this is the way out
-        when the state's champion is not in the code any more.
+        An heir of the champion is prepared as for a flip: every live worker's ``before_flip`` hooks may veto.
+        While no worker is live it goes without them, and the heir may be a variant that only the next start
+        brings: this is the way out when the state's champion is not in the code any more.
+
+        Args:
+            variant: who goes.
+            in_favour_of: who takes its place.
+            timeout: how long to wait for every live worker's acknowledgement: seconds, or text like ``5s``.
+            reason, if_revision: as for every verb.
+
+        Raises:
+            Vetoed, FlipTimeout, NotReady: as for `flip`; nothing changed.
         """
 
         def remove(state: RolloutState, view: View) -> RolloutState:
             heirs = () if in_favour_of is None or view.cards else (check_variant(in_favour_of),)
             return state.retire(variant, in_favour_of, (*view.known, *heirs))
 
-        return self._desk.change("retire", remove, reason, if_revision)
+        def told(view: View, after: RolloutState) -> tuple[str, ...]:
+            return after_retirement(view, after, variant, in_favour_of)
+
+        prepare = self._preparing(timeout, reason, unattended=True)
+        return self._desk.change("retire", remove, reason, if_revision, prepare=prepare, advise=told)
 
     def pause(self, *, reason: str = "", if_revision: int | None = None) -> Change:
         """Let automation raise and promote nothing, until `resume`; people's verbs still work."""
@@ -387,14 +394,3 @@ def open_rollout(name: str, *, author: str | None = None, store: str | None = No
     """
     location = locate(store)
     return Rollout(name, SQLiteStore(location.path), location, author or default_author())
-
-
-def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
-    """Return name, revision and champion of every rollout: the JSON of ``list --json``."""
-    place = SQLiteStore(locate(store).path)
-    commits = [place.read(name) for name in place.names()]
-    return [
-        {"name": commit.state.name, "revision": commit.revision, "champion": commit.state.champion}
-        for commit in commits
-        if commit
-    ]

@@ -3,18 +3,70 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from .errors import FlipTimeout, Vetoed
+from .committing import Desk
+from .errors import FlipTimeout, Refused, Vetoed
+from .state import Commit, RolloutState
 from .store.ballot import Ballot, Proposal, Vote
 from .store.presence import Presence
+from .view import View
 
-__all__ = ["acknowledged"]
+__all__ = ["acknowledged", "prepared"]
 
 POLL = 0.004
 """Seconds between two looks at the votes."""
 
 LOOK = 0.05
 """Seconds between two looks at who is alive, while somebody has not voted."""
+
+
+@contextmanager
+def prepared(
+    desk: Desk,
+    ballot: Ballot,
+    timeout: float,
+    reason: str,
+    commit: Commit,
+    view: View,
+    state: RolloutState,
+    *,
+    unattended: bool,
+) -> Iterator[tuple[View, tuple[str, ...]]]:
+    """Let every live worker run its ``before_flip`` hooks for the champion of ``state``; commit in the block.
+
+    Args:
+        desk, ballot: of the rollout.
+        timeout: how long to wait for every live worker, in seconds.
+        reason: what the hooks are told.
+        commit, view: the newest commit and the service around it.
+        state: what is to be committed.
+        unattended: go on when hooks exist and no worker lives to run them.
+
+    Yields:
+        The service as it is after the preparation, and notes for the operator.
+
+    Raises:
+        Refused: nobody lives to run the hooks, or another flip is being prepared.
+        Vetoed: a worker said no.
+        FlipTimeout: a live worker said nothing in time.
+    """
+    if not view.has_before_flip:
+        yield view, ()
+    elif view.cards:
+        wanted = (commit.state.champion, state.champion, commit.revision, desk.author, reason)
+        with ballot.propose(*wanted) as proposal:
+            desk.store.beacon(desk.name).poke()
+            acknowledged(ballot, desk.presence, proposal, timeout)
+            yield desk.view(commit.state), ()  # others may have joined, or failed, since
+    elif unattended:
+        yield view, ("nobody ran the before_flip hooks",)
+    else:
+        raise Refused(
+            "no worker is live to run the before_flip hooks; start the service, "
+            "or flip without them: --no-workers"
+        )
 
 
 def acknowledged(ballot: Ballot, presence: Presence, proposal: Proposal, timeout: float) -> None:

@@ -7,19 +7,20 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
-from .state import Commit, RolloutState
+from .state import Commit, RolloutState, Settled
 from .store.ballot import After
-from .store.location import Location
-from .telling import detail
+from .store.location import Location, locate
+from .store.sqlite import SQLiteStore
+from .telling import Step, detail, taken_back
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "status_of", "still_targeted"]
+__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of"]
 
 
 def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, Any]:
     """Return a rollout's state and its live workers: the JSON of ``status --json``."""
     state = commit.state
-    target = state.rollback_target()
+    target, further = state.rollback_target(), state.rollback_target(again=True)
     variants = view.variants()
     candidates = [name for name in variants if name != state.champion]
     return {
@@ -36,7 +37,8 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "paused": state.paused,
         "salt": state.salt,
         "settled": state.is_settled,
-        "rollback": None if target is None else {"revision": target.revision, "champion": target.champion},
+        "rollback": _point(target),
+        "rollback_again": _point(further),
         "last_change": {
             "time": _utc(commit.time),
             "author": commit.author,
@@ -53,7 +55,7 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
 
 
 def history_row(
-    commit: Commit, before: RolloutState | None, after: After | None, living: Collection[str]
+    commit: Commit, before: RolloutState | None, after: After | None, living: Collection[str], step: Step
 ) -> dict[str, Any]:
     """Return one row of ``history --json``.
 
@@ -62,6 +64,7 @@ def history_row(
         before: the state that it was made from, if that is known.
         after: how its ``after_flip`` hooks went, if they were to run.
         living: the tokens of the workers that are alive.
+        step: looks up a revision, to say what an undo took back.
     """
     row: dict[str, Any] = {
         "revision": commit.revision,
@@ -73,7 +76,7 @@ def history_row(
         "champion": commit.state.champion,
         "weights": commit.state.percents,
         "shadow": commit.state.shadow_percents,
-        "detail": [] if before is None else list(detail(before, commit.state)),
+        "detail": [] if before is None else _told(commit, before, step),
     }
     if after is not None:
         died = after.state == "running" and after.token not in living
@@ -112,10 +115,16 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
     return rows
 
 
-def still_targeted(state: RolloutState) -> tuple[str, ...]:
-    """Return the note that a rollback leaves targets as they are, when some go to a candidate."""
-    names = [name for name in state.targets if name != state.champion]
-    return (f"targets stay, and lead to {', '.join(names)}; `target … --remove` ends them",) if names else ()
+def _told(commit: Commit, before: RolloutState, step: Step) -> list[str]:
+    """Return what a revision changed beside champion and weights."""
+    if commit.action == "deploy":  # its reason names the digests
+        return []
+    undone = [taken_back(before.moved, *step(before.moved))] if commit.action == "undo" else []
+    return [*undone, *detail(before, commit.state)]
+
+
+def _point(point: Settled | None) -> dict[str, Any] | None:
+    return None if point is None else {"revision": point.revision, "champion": point.champion}
 
 
 def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
@@ -128,6 +137,17 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
         "why": location.why,
         "problem": problem,
     }
+
+
+def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
+    """Return name, revision and champion of every rollout: the JSON of ``list --json``."""
+    place = SQLiteStore(locate(store).path)
+    commits = [place.read(name) for name in place.names()]
+    return [
+        {"name": commit.state.name, "revision": commit.revision, "champion": commit.state.champion}
+        for commit in commits
+        if commit
+    ]
 
 
 def _utc(seconds: float) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-from .state import RolloutState
+from .state import Commit, RolloutState
 from .targets import Target
 from .values import in_percent
 
-__all__ = ["detail", "target_changes"]
+__all__ = ["Step", "detail", "taken_back", "target_changes"]
+
+Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
+"""Looks up a revision, and the state that it was made from, as far as they are known."""
 
 SHOWN = 3
 """How many keys of a long list are named."""
@@ -29,9 +32,27 @@ def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
         *(f"retired {name}" for name in sorted(set(before.granted) - set(after.granted))),
         *_grants(before, after),
         *target_changes(before.targets, after.targets),
-        *_shadows(before.shadow, after.shadow),
+        *(f"shadow {share}" for share in _shares(before.shadow, after.shadow)),
         *_single(before, after),
     )
+
+
+def taken_back(revision: int, commit: Commit | None, before: RolloutState | None) -> str:
+    """Return in words which change of traffic an undo took back.
+
+    Args:
+        revision: of that change.
+        commit, before: that change and the state that it was made from, as far as they are known.
+    """
+    found = f"undid revision {revision}"
+    if commit is None or before is None:
+        return found if commit is None else f"{found}: {commit.action}"
+    after = commit.state
+    if after.champion != before.champion:
+        way = "in favour of" if commit.action == "retire" else "to"
+        return f"{found}: {commit.action} {way} {after.champion}"
+    phrases = [*_shares(before.weights, after.weights), *_grants(before, after), *_salt(before, after)]
+    return f"{found}: {commit.action} {', '.join(phrases)}".rstrip()
 
 
 def target_changes(before: Mapping[str, Target], after: Mapping[str, Target]) -> Iterator[str]:
@@ -65,11 +86,11 @@ def _grants(before: RolloutState, after: RolloutState) -> Iterator[str]:
             yield f"{name} granted to digest {digest[:DIGEST]} (was {old[:DIGEST]})"
 
 
-def _shadows(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+def _shares(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
     for name in sorted({*before, *after}):
         old, new = before.get(name, 0), after.get(name, 0)
         if old != new:
-            yield f"shadow {name} {in_percent(new)} (was {in_percent(old)})"
+            yield f"{name} {in_percent(new)} (was {in_percent(old)})"
 
 
 def _single(before: RolloutState, after: RolloutState) -> Iterator[str]:
@@ -77,6 +98,10 @@ def _single(before: RolloutState, after: RolloutState) -> Iterator[str]:
         yield "automation paused" if after.paused else "automation resumed"
     if after.standby != before.standby and after.champion == before.champion:  # a flip always leaves one
         yield f"standby {after.standby or 'none'} (was {before.standby or 'none'})"
+    yield from _salt(before, after)
+
+
+def _salt(before: RolloutState, after: RolloutState) -> Iterator[str]:
     if after.salt != before.salt:
         yield f"salt {after.salt} (was {before.salt})"
 

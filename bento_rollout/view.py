@@ -9,7 +9,7 @@ from typing import Any
 from .applying import differences
 from .assignment import normal_key
 from .errors import NotReady
-from .granting import grant_command
+from .granting import grant_command, retire_command
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, VariantCard
@@ -137,8 +137,7 @@ class View:
         state, found = self.state, self._found(name)
         milli = state.weights.get(name, 0)
         if self.described and not found:
-            heir = f" --in-favour-of {state.champion}" if milli else ""
-            command = f"bento-rollout retire {state.name} {name}{heir}"
+            command = retire_command(state.name, name, state.champion, milli)
             return (
                 "missing",
                 f"the service does not have it: bring it back, or take it out with {command}",

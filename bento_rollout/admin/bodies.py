@@ -153,13 +153,10 @@ class Flip(Body):
 
 
 class Promote(Body):
-    """Ends the running strategy with its candidate as champion; not by evidence, so it needs a reason."""
+    """Ends the running strategy with its candidate as champion; this version runs none, and refuses."""
 
     verb = "promote"
     summary = "End the running strategy with its candidate as champion"
-    reason: Annotated[
-        Reason, Field(min_length=1, max_length=MAX_REASON, description="Why; kept in the history.")
-    ]
 
     def act(self, rollout: Rollout) -> Change:
         """Promote."""
@@ -210,16 +207,22 @@ class Target(Body):
 
 
 class Retire(Body):
-    """The variant to remove; a champion, or one with weight, needs somebody ``in_favour_of``."""
+    """The variant to remove; a champion, or one with weight, needs somebody ``in_favour_of``.
+
+    The heir of the champion is prepared like the target of a flip: every live worker's hooks may veto.
+    """
 
     verb = "retire"
     summary = "Remove a variant from the state"
     variant: Name
     in_favour_of: Name | None = None
+    timeout: Timeout = 30.0
 
     def act(self, rollout: Rollout) -> Change:
         """Retire."""
-        return rollout.retire(self.variant, in_favour_of=self.in_favour_of, **self.common)
+        return rollout.retire(
+            self.variant, in_favour_of=self.in_favour_of, timeout=self.timeout, **self.common
+        )
 
 
 class Pause(Body):

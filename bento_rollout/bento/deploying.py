@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bentoml.exceptions import BentoMLException
 
 from ..applying import differences
 from ..errors import Incompatible, RolloutError
-from ..granting import grant_command, held
+from ..granting import grant_command, held, retire_command
 from ..opening import check_champion, first_commit, open_store
 from ..spec import RolloutSpec
 from ..state import RolloutState
@@ -167,14 +167,27 @@ def _say_differences(
         facts = {"spec": None if file is None else str(file), "differences": found}
         log.event("rollout.spec_differs", "warning", rollout=state.name, **facts, hint=hint)
     if missing := sorted(state.named - set(digests)):
-        hint = f"the champion answers for them; to take one out: bento-rollout retire {state.name} VARIANT"
-        log.event("rollout.missing", "warning", rollout=state.name, variants=missing, hint=hint)
+        _say_missing(state, missing)
     for name in held(state.granted, digests):
         if name != state.champion:
             _say_held(state, name)
     if any(shadow.percent for shadow in spec.shadow.values()):
         hint = "this version records shadow percents and runs no shadow calls yet"
         log.event("rollout.no_shadow", "warning", rollout=state.name, hint=hint)
+
+
+def _say_missing(state: RolloutState, missing: Sequence[str]) -> None:
+    """Say who has something in the state and is not in the code, what weight, and how to take it out."""
+    has = {name: state.weights.get(name, 0) for name in missing}
+    ways = ", ".join(retire_command(state.name, name, state.champion, has[name]) for name in missing)
+    log.event(
+        "rollout.missing",
+        "warning",
+        rollout=state.name,
+        variants=missing,
+        weights={name: milli / 1000 for name, milli in has.items()},
+        hint=f"{state.champion} answers for them; bring them back, or take them out: {ways}",
+    )
 
 
 def _say_held(state: RolloutState, variant: str) -> None:

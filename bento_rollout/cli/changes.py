@@ -16,6 +16,7 @@ from .options import (
     parse_percents,
     parse_time,
     rollout_name,
+    waiting,
 )
 from .output import OutputLost, emit_json, show
 
@@ -75,13 +76,7 @@ def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
 @click.option(
     "--to", metavar="VARIANT", help="Who becomes champion; default the standby, else the only candidate."
 )
-@click.option(
-    "--timeout",
-    default="30s",
-    show_default=True,
-    metavar="TIME",
-    help="How long to wait for every worker's before_flip hooks, like 500ms, 30s or 5m.",
-)
+@waiting
 @click.option(
     "--no-workers", is_flag=True, help="Flip although no worker is live to run the before_flip hooks."
 )
@@ -98,7 +93,7 @@ def flip(asked: Asked, name: str, to: str | None, timeout: str, no_workers: bool
 @rollout_name
 @changing
 def promote(asked: Asked, name: str) -> int:
-    """End a running strategy now, with its candidate as champion (needs a --reason).
+    """End a running strategy now, with its candidate as champion.
 
     This version has no strategies, so it is always refused: `flip` makes a candidate the champion.
     """
@@ -126,7 +121,10 @@ def rollback(asked: Asked, name: str, again: bool, to_revision: int | None) -> i
 @rollout_name
 @changing
 def undo(asked: Asked, name: str) -> int:
-    """Take back exactly the newest change of traffic."""
+    """Take back exactly the newest change of traffic.
+
+    The answer says which. It waits for nobody, like a rollback: no before_flip hook runs.
+    """
     return change(name, asked, lambda rollout: rollout.undo(**asked.common))
 
 
@@ -157,11 +155,18 @@ def target(
 @click.option(
     "--in-favour-of", metavar="VARIANT", help="Who takes its place, if it is champion or has weight."
 )
+@waiting
 @changing
-def retire(asked: Asked, name: str, variant: str, in_favour_of: str | None) -> int:
-    """Remove a variant from the state."""
+def retire(asked: Asked, name: str, variant: str, in_favour_of: str | None, timeout: str) -> int:
+    """Remove a variant from the state.
+
+    Who takes a champion's place is prepared as by a flip, unless no worker is live.
+    """
+    seconds = parse_time("--timeout", timeout)
     return change(
-        name, asked, lambda rollout: rollout.retire(variant, in_favour_of=in_favour_of, **asked.common)
+        name,
+        asked,
+        lambda rollout: rollout.retire(variant, in_favour_of=in_favour_of, timeout=seconds, **asked.common),
     )
 
 

@@ -106,7 +106,7 @@ def assign(name: str, keys: tuple[str, ...], as_json: bool) -> int:
 def doctor(mend: bool, as_json: bool) -> int:
     """Look at everything that can be wrong.
 
-    Exit code 4: the store; 1: anything else; 0: all is well.
+    Exit code 4: the store; 1: any other problem, like a held weight; 0: all is well.
     """
     from ..examine import examine, repair
     from . import views

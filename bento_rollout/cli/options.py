@@ -22,6 +22,7 @@ __all__ = [
     "parse_time",
     "printing",
     "rollout_name",
+    "waiting",
 ]
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|nan|[+-]?inf(?:inity)?", re.IGNORECASE)
@@ -81,6 +82,14 @@ rollout_name = click.argument("name")
 printing = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 key_options = click.option(
     "--key", "keys", multiple=True, metavar="K", help="A routing key; may stand several times."
+)
+
+waiting = click.option(
+    "--timeout",
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="How long to wait for every worker's before_flip hooks, like 500ms, 30s or 5m.",
 )
 
 

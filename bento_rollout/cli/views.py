@@ -106,7 +106,9 @@ def _store(store: Facts) -> Iterator[Block]:
 def _way_back(facts: Facts) -> Iterator[Block]:
     back = facts.get("rollback")
     if not back:
-        yield _sentence("nothing to roll back", "bold")
+        again = facts.get("rollback_again")
+        further = f"; rollback --again would give all traffic to {again['champion']}" if again else ""
+        yield _sentence(f"nothing to roll back{further}", "bold")
     elif (state := facts["variants"].get(back["champion"], {}).get("state")) in ("missing", "failed"):
         yield _sentence(f"rollback to {back['champion']} would be refused: it is {state}", "bold red")
     else:
@@ -236,13 +238,13 @@ def _verdict(facts: Facts) -> Line:
 
 
 def _token(token: Facts) -> Cell:
+    here = "a service started from this shell"
+    elsewhere = " (a running service has its own environment, which is not looked at)"
     if token.get("problem"):
-        return Cell(f"the operators' routes are closed: {token['problem']}", "red")
+        return Cell(f"{here}: the operators' routes are closed: {token['problem']}{elsewhere}", "red")
     if not token["names"]:
-        return Cell(
-            "none in this environment: the operators' routes of a service started here are closed", "yellow"
-        )
-    return Cell(f"known names: {', '.join(token['names'])}", "green")
+        return Cell(f"{here}: none, so the operators' routes are closed{elsewhere}", "yellow")
+    return Cell(f"{here}: known names: {', '.join(token['names'])}{elsewhere}", "green")
 
 
 def _sentence(text: str, style: str = "") -> Line:

@@ -85,7 +85,7 @@ def _absolute(path: str) -> Path:
 def _fleeting(path: Path, environ: Mapping[str, str]) -> str:
     """Return why a local file does not bind: one pod of many, or it dies with its container."""
     if environ.get("KUBERNETES_SERVICE_HOST"):
-        return "this is a pod, and a local store would bind one pod of unknown many"
+        return "this is a pod (KUBERNETES_SERVICE_HOST is set) and the store is a local file"
     if _in_container(environ) and (kind := _file_system(path)) in _DIES_WITH_CONTAINER:
         return f"{path.parent} is on a file system ({kind}) that dies with its container"
     return ""

@@ -154,6 +154,8 @@ def test_a_service_through_its_deployments(tmp_path: Path) -> None:  # noqa: PLR
         assert operator.state.shadow  # idle, and it stops nothing
         (warning,) = server.events("rollout.missing")
         assert warning["variants"] == ["three"]
+        assert warning["weights"] == {"three": 50}
+        assert "bento-rollout retire cycle three --in-favour-of two" in warning["hint"]
         examined = run(server, "doctor")
         assert (examined.returncode, "variant 'three' is missing" in examined.stdout) == (1, True)
         refused = run(server, "retire", "cycle", "three")

@@ -39,7 +39,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteStore:
     return store
 
 
-def warning(spec: Any, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def warning(
+    spec: Any, capsys: pytest.CaptureFixture[str], event: str = "rollout.spec_differs"
+) -> dict[str, Any]:
     """What a start with this spec warns of."""
     service: Any = bentoml.service(name="greeter")(Greeter)
     rollout(champion="one", candidates={"two": Variant(attributes={"word": "two"})}, spec=spec)(service)
@@ -47,7 +49,7 @@ def warning(spec: Any, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert site is not None
     site.deploy()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
-    (found,) = [line for line in lines if line["event"] == "rollout.spec_differs"]
+    (found,) = [line for line in lines if line["event"] == event]
     return dict(found)
 
 
@@ -82,3 +84,20 @@ def test_what_apply_would_lack_is_said(
     said = warning(RolloutSpec(weights={"two": 5}), capsys)
     assert said["spec"] is None
     assert "open_rollout('greeter').apply(spec)" in said["hint"]
+
+
+def test_who_is_missing_is_named_with_the_command(
+    store: SQLiteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start names who is in the state and not in the code, its weight, and what takes it out."""
+    commit = first_commit("greeter", "one", RolloutSpec(), {"one": "1", "two": "2", "three": "3"})
+    lost = commit.state.set_weights({"three": 5000}, ("three",)).set_shadow({"four": 1000}, ("four",))
+    state = lost.model_copy(update={"revision": 2})
+    store.commit(commit.model_copy(update={"state": state, "parent": 1}), after=1)
+    said = warning(None, capsys, "rollout.missing")
+    assert (said["variants"], said["weights"]) == (["four", "three"], {"four": 0, "three": 5})
+    ways = [shlex.split(way) for way in said["hint"].partition("take them out: ")[2].split(", ")]
+    for program, *arguments in ways:
+        assert program == "bento-rollout"
+        assert main(arguments) == 0
+    assert open_rollout("greeter").state.named == {"one"}

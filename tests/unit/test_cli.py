@@ -173,7 +173,6 @@ WRONG: list[tuple[str, str]] = [
     ("flip screening --to nobody", "nobody"),
     ("flip screening --to boosted --timeout soon", "soon"),
     ("flip screening --to boosted --timeout 0s", "0s"),
-    ("promote screening", "reason"),
     ("rollback screening --to-revision -1", "-1"),
     ("rollback screening --to-revision 99999999999999999999", "whole number from 0 on"),
     ("weight screening boosted=5 --if-revision 1.5", "'1.5' is not a whole number"),
@@ -224,10 +223,12 @@ def test_conflict(say: Say) -> None:
 
 
 def test_promote(say: Say) -> None:
-    """Without a running strategy ``promote`` says ``flip``."""
-    code, _, err = say("promote", "screening", "--reason", "looks good")
-    assert code == 1
-    assert "flip" in err
+    """Without a running strategy ``promote`` says so, and ``flip``, before it asks for a reason."""
+    for reason in ((), ("--reason", "looks good")):
+        code, _, err = say("promote", "screening", *reason)
+        assert code == 1
+        assert "no strategy is running" in err
+        assert "use `flip`" in err
 
 
 def test_not_found(say: Say) -> None:
@@ -299,7 +300,14 @@ def test_doctor(say: Say, join: Callable[..., Presence], monkeypatch: pytest.Mon
     join(spec={"weights": {"boosted": 5}})
     code, out, _ = say("doctor")
     assert code == 0
-    for text in ("rollouts.db", "durable", "known names: admin", "4000 at 1", "the spec asks for"):
+    for text in (
+        "rollouts.db",
+        "durable",
+        "known names: admin",
+        "started from this shell",
+        "4000 at 1",
+        "the spec asks for",
+    ):
         assert text in out
     assert "very-secret" not in out
     join(trouble="the store is locked")

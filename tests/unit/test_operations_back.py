@@ -59,7 +59,7 @@ def test_rolling_back_twice_does_it_once(screening: Rollout, join: Join) -> None
     screening.flip("forest")
     assert screening.rollback().state.champion == "boosted"
     again = screening.rollback()
-    assert (again.changed, again.notes, again.state.champion) == (False, ("nothing to roll back",), "boosted")
+    assert (again.changed, again.notes[0], again.state.champion) == (False, "nothing to roll back", "boosted")
 
 
 def test_two_operators_who_both_roll_back_do_it_once(screening: Rollout, join: Join) -> None:

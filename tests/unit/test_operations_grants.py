@@ -203,7 +203,10 @@ def test_undo_of_a_grant_holds_the_weight_again(screening: Rollout, join: Join) 
     assert answers(screening) == (50, False)
     change = screening.undo()
     assert (change.state.percents, change.state.granted["boosted"]) == ({"boosted": 50}, "2" * 12)
-    assert change.detail == ("boosted granted to digest 222222222222 (was new)",)
+    assert change.detail == (
+        "undid revision 3: weight boosted granted to digest new (was 222222222222)",
+        "boosted granted to digest 222222222222 (was new)",
+    )
     assert answers(screening) == (0, True)
 
 

@@ -20,7 +20,6 @@ from bento_rollout.errors import (
     StoreUnreachable,
     UnknownVariant,
 )
-from bento_rollout.reports import still_targeted
 from bento_rollout.settling import MAX_SETTLED, Settled, pushed
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.state import FORMAT, RolloutState
@@ -365,13 +364,6 @@ def test_targets_that_cannot_be() -> None:
     with pytest.raises(InvalidValue, match="10001 target keys are too many") as error:
         aimed(first(), "b", *range(MAX_TARGET_KEYS + 1))
     assert "pydantic" not in str(error.value)
-
-
-def test_a_rollback_says_which_targets_stay() -> None:
-    """Targets that lead to a candidate outlast a rollback, and the note for the operator names it."""
-    state = aimed(aimed(first(), "b", "u1"), "a", "u2")
-    assert still_targeted(first()) == ()
-    assert still_targeted(state) == ("targets stay, and lead to b; `target … --remove` ends them",)
 
 
 # -- retire -----------------------------------------------------------------------------------------------
