@@ -128,6 +128,21 @@ def test_one_worker_may_veto(pair: Server, what: dict[str, str], told: str) -> N
     assert notes(pair, "after") == []
 
 
+def test_a_retired_champions_heir_is_prepared(pair: Server) -> None:
+    """To retire the champion runs the hooks in every live worker, with the heir's instance; one may veto."""
+    before = pair.operator().state
+    order(pair, "before", pids=[pair.living()[1]], veto="cold")
+    with pytest.raises(Vetoed, match="cold"):
+        pair.operator().retire("blue", in_favour_of="green")
+    assert pair.operator().state == before
+    order(pair, "before")
+    (pair.folder / "before.log").unlink()
+    assert pair.operator().retire("blue", in_favour_of="green").state.champion == "green"
+    assert pids(pair, "before") == pair.living()
+    assert {line["answer"] for line in notes(pair, "before")} == {"green"}
+    assert pair.operator().undo().state.champion == "blue"
+
+
 def test_a_hook_over_its_time_is_a_veto(pair: Server) -> None:
     """A hook that takes longer than its own limit stops the flip, long before it ends."""
     order(pair, "quick", sleep=20)
