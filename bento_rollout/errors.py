@@ -40,7 +40,6 @@ __all__ = [
     "UnknownVariant",
     "Veto",
     "Vetoed",
-    "described",
 ]
 
 
@@ -147,15 +146,3 @@ class Veto(Exception):
     ...
     bento_rollout.errors.Veto: accuracy on the smoke set is 0.71, below 0.9
     """
-
-
-def described(error: BaseException) -> str:
-    """Return an error's class and text, at most 2000 characters of them, whatever its text does.
-
-    >>> described(ValueError("no"))
-    'ValueError: no'
-    """
-    try:
-        return f"{type(error).__name__}: {error}"[:2000]
-    except Exception:  # noqa: BLE001 - a text that cannot be made is none
-        return type(error).__name__

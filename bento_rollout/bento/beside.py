@@ -20,6 +20,7 @@ from typing import Any
 
 from ..arena import Arena
 from ..pipe import Garbled, Kind, Pipe
+from ..telemetry.log import described
 
 __all__ = ["main"]
 
@@ -71,7 +72,7 @@ class Beside:
             site, runner = await load_candidate(self._order)
             digest = site.digests()[runner.name]
         except BaseException as error:  # noqa: BLE001 - whatever a user's module raises when it is imported
-            return {"state": "failed", "error": f"{type(error).__name__}: {error}"[:2000], "digest": ""}
+            return {"state": "failed", "error": described(error), "digest": ""}
         self._runner, self._methods = runner, site.methods
         return {"state": runner.state, "error": runner.error, "digest": digest}
 

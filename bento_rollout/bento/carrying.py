@@ -13,6 +13,7 @@ from bentoml._internal.utils.http import Cookie
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from ..telemetry.log import described
 from .context import request_scope
 
 __all__ = [
@@ -105,7 +106,7 @@ def apply_effects(effects: Effects | None) -> None:
 
 def error_to(error: BaseException) -> tuple[bytes | None, str, str]:
     """Return an error in a form that crosses: itself, if it can be copied; what it is; where it was."""
-    told = f"{type(error).__name__}: {error}"[:2000]
+    told = described(error)
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-20_000:]
     try:
         copied = pickle.dumps(error, 5)

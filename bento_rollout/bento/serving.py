@@ -115,8 +115,7 @@ class Serving:
             try:
                 await runner.close()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it must not cost the champion's
-                problem = f"{type(error).__name__}: {error}"
-                facts = {"rollout": self._site.name, "variant": name, "error": problem}
+                facts = {"rollout": self._site.name, "variant": name, "error": log.described(error)}
                 log.event("variant.shutdown_failed", "error", **facts)
 
     def _check_champion(self, state: RolloutState) -> None:

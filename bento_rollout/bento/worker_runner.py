@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from ..errors import described
+from ..telemetry.log import described
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
 from .calling import Inside, VariantCalls, bound_hooks

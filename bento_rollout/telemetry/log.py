@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Once", "event"]
+__all__ = ["Once", "described", "event"]
 
 
 class _Stderr:
@@ -74,6 +74,18 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
             getattr(_logger(), level)(name, **fields)
         else:
             _write_json(name, level, fields)
+
+
+def described(error: BaseException) -> str:
+    """Return an error's class and text, at most 2000 characters of them, whatever its text does.
+
+    >>> described(ValueError("no"))
+    'ValueError: no'
+    """
+    try:
+        return f"{type(error).__name__}: {error}"[:2000]
+    except Exception:  # noqa: BLE001 - a text that cannot be made is none
+        return type(error).__name__
 
 
 class Once:
