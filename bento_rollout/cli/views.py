@@ -128,7 +128,7 @@ def _variants(facts: Facts) -> Grid:
             (
                 Cell(name, "bold green" if name == facts["champion"] else "cyan"),
                 Cell(row["state"], STATES.get(row["state"], "red")),
-                Cell(row["runner"]),
+                Cell(_place(row)),
                 _percent(weights.get(name)),
                 _percent(facts["shadow"].get(name)),
                 Cell(", ".join(row.get("models", ()))) if row.get("models") else NOTHING,
@@ -138,6 +138,17 @@ def _variants(facts: Facts) -> Grid:
         )
     columns = ("variant", "state", "runner", "weight", "shadow", "model", "digest", "note")
     return _without_empty(columns, rows, {"shadow", "model", "note"})
+
+
+def _place(row: Facts) -> str:
+    """Return where a variant runs, and what its processes cost."""
+    processes = row.get("processes")
+    if not processes:
+        return str(row["runner"])
+    memory = sum(process.get("memory_mb", 0) for process in processes)
+    restarts = sum(process["restarts"] for process in processes)
+    again = f", {restarts} restart{'s' * (restarts != 1)}" if restarts else ""
+    return f"{row['runner']} ({memory} MB{again})"
 
 
 def history(rows: Sequence[Facts]) -> list[Block]:

@@ -11,7 +11,7 @@ from typing import Any
 import bentoml
 import numpy as np
 
-from bento_rollout import RolloutSpec, Variant, rollout
+from bento_rollout import Flip, RolloutSpec, Variant, rollout
 from tests.contract.kinds import Kinds, KindsInContext
 
 
@@ -121,3 +121,30 @@ class Enved(Own):
 
 
 ENVED = beside(Own, "beside-enved", Variant(Enved, runner="process"))
+
+WARMED: list[Any] = []
+
+
+def warm_up(flip: Flip) -> None:
+    """Ask the target from a hook's thread."""
+    WARMED.append(
+        (flip.instance.pid(), list(flip.instance.count(3)), flip.instance.double(np.ones(2)).tolist())
+    )
+
+
+async def warm_up_async(flip: Flip) -> None:
+    """Ask the target on the event loop."""
+    WARMED.append(await flip.instance.to_async.pid())
+    WARMED.append([item async for item in flip.instance.to_async.count(2)])
+    try:
+        flip.instance.pid()
+    except RuntimeError as error:
+        WARMED.append(str(error))
+
+
+HOOKED: Any = rollout(
+    champion="one",
+    candidates={"two": Variant(attributes={"who": "two"}, runner="process")},
+    spec=RolloutSpec.parse({"name": "beside-hooked"}),
+    before_flip=[warm_up, warm_up_async],
+)(bentoml.service(name="kinds")(Own))

@@ -222,6 +222,19 @@ def test_it_ends_with_the_service(serve: Serve) -> None:
     assert not process.is_running()
 
 
+def test_hooks_can_warm_it_up(serve: Serve) -> None:
+    """A hook gets its endpoints as methods that call it: sync ones in a thread, ``to_async`` on the loop."""
+    app = serve(kinds_beside.HOOKED)
+    pid = settled(app).process["pid"]
+    kinds_beside.WARMED.clear()
+    open_rollout("beside-hooked").flip(to="two", timeout=20)
+    (asked, *told) = kinds_beside.WARMED
+    assert asked == (pid, ["0\n", "1\n", "2\n"], [2.0, 2.0])
+    assert told[:2] == [pid, ["0\n", "1\n"]]
+    assert "await to_async.pid" in told[2]
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+
+
 def test_status_says_what_it_costs(service: Callable[[str], Served]) -> None:
     """`status` has the process's memory and how often it was started again."""
     app = service("own")

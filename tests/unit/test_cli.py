@@ -255,6 +255,18 @@ def test_not_ready(say: Say, join: Callable[..., Presence]) -> None:
         assert "no file" in err
 
 
+def test_what_a_process_costs(say: Say, join: Callable[..., Presence]) -> None:
+    """Of a variant in processes of its own: their memory together, and how often they were begun again."""
+    ready = VariantCard("ready", "worker", "1")
+    for memory, restarts in ((120, 0), (130, 2)):
+        process = {"pid": 7, "memory_mb": memory, "restarts": restarts}
+        beside = VariantCard("ready", "process", "2", process=process)
+        join(variants={"logistic": ready, "boosted": beside})
+    assert "process (250 MB, 2 restarts)" in say("status", "screening")[1]
+    row = json.loads(say("status", "screening", "--json")[1])["variants"]["boosted"]
+    assert sorted(one["memory_mb"] for one in row["processes"]) == [120, 130]
+
+
 def test_not_durable(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that binds one pod of unknown many refuses changes."""
     monkeypatch.delenv("BENTO_ROLLOUT_SINGLE_REPLICA")
