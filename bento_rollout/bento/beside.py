@@ -1,7 +1,7 @@
 """The process beside a worker: serves one candidate to the worker that started it, and ends with it.
 
-Started as ``python -m bento_rollout.bento.beside ORDER``; the order (JSON) says what to load and which
-inherited file descriptors lead to the worker.
+Started as ``python -m bento_rollout.bento.beside`` with an order (JSON) in its environment, which only this
+user may read: what to load, and which inherited file descriptors lead to the worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from ..arena import Arena
 from ..pipe import Garbled, Kind, Pipe
 from ..telemetry.log import described
 
-__all__ = ["main"]
+__all__ = ["ORDER", "main"]
+
+ORDER = "BENTO_ROLLOUT_BESIDE"
+"""The environment variable that holds the order."""
 
 CREDIT = 16
 """Items of a stream that may be on their way to the worker: the candidate waits when they are not taken."""
@@ -215,8 +218,8 @@ def watch(parent: int) -> None:
 
 
 def main() -> None:
-    """Serve a candidate, as the order on the command line says."""
-    order = json.loads(sys.argv[1])
+    """Serve a candidate, as the order in the environment says."""
+    order = json.loads(os.environ.pop(ORDER))
     die_with(order["parent"])
     watch(order["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's affair

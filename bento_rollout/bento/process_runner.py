@@ -21,6 +21,7 @@ from ..arena import Arena
 from ..calls import Unavailable
 from ..pipe import Garbled, Kind, Pipe
 from ..telemetry import log
+from .beside import ORDER
 from .carrying import RemoteError, apply_effects, error_from, head, packed
 from .method import Method
 from .standing import Standing
@@ -162,10 +163,11 @@ class ProcessRunner:
             else:
                 await self._greet(child)
                 await self._watch(child)
-                code = await self._reaped(child)
+                code = await self._exit_code(child, 0.5)
                 self._end_calls(f"its process ended ({_told(code)})")
-                if self.state == "ready":
+                if self.state in ("ready", "unready"):
                     self._become("starting", f"its process ended ({_told(code)}); it is started again")
+                await self._reaped(child)
             if loop.time() - began > STEADY:
                 wait = FIRST_WAIT
             await asyncio.sleep(wait)
@@ -217,10 +219,13 @@ class ProcessRunner:
         arenas = Arena(size=ARENA), Arena(size=ARENA)
         fds = [theirs.fileno(), *(arena.fd for arena in arenas)]
         order = {**self._order(), "socket": fds[0], "arenas": fds[1:], "arena": ARENA}
-        command = [sys.executable, "-m", "bento_rollout.bento.beside", json.dumps(order)]
+        command = [sys.executable, "-m", "bento_rollout.bento.beside"]
         # From the main thread, which lives as long as the worker: a child ends with the thread that began it.
         process = subprocess.Popen(  # noqa: S603, ASYNC220 - ourselves; it returns when the process has begun
-            command, pass_fds=fds, stdin=subprocess.DEVNULL, env=self._environment()
+            command,
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            env={**self._environment(), ORDER: json.dumps(order)},
         )
         theirs.close()
         loop = asyncio.get_running_loop()
@@ -260,19 +265,23 @@ class ProcessRunner:
         own = {env.name: env.value for env in self.definition.service.envs if env.value is not None}
         return {**os.environ, **own}
 
-    async def _reaped(self, child: _Child) -> int | None:
-        """Wait for the process to be over (it has let go of its end, or was killed); return its exit code."""
+    async def _reaped(self, child: _Child) -> None:
+        """Wait for the process to be over, since it has let go of its end; kill it when it is not."""
         if self._child is child:
             self._child = None
         child.pipe.close()
-        loop = asyncio.get_running_loop()
-        last = loop.time() + FAREWELL
-        while (code := child.process.poll()) is None:
-            if loop.time() > last:
-                child.process.kill()
-            await asyncio.sleep(0.01)
+        if await self._exit_code(child, FAREWELL) is None:
+            child.process.kill()
+            await asyncio.to_thread(child.process.wait)
         for arena in child.arenas:
             arena.close()
+
+    async def _exit_code(self, child: _Child, seconds: float) -> int | None:
+        """Return how the process ended, if it does so in time."""
+        loop = asyncio.get_running_loop()
+        last = loop.time() + seconds
+        while (code := child.process.poll()) is None and loop.time() < last:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
         return code
 
     # -- its answers -----------------------------------------------------------------------------------
@@ -371,4 +380,6 @@ def _error_of(value: Any) -> BaseException:
 
 
 def _told(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if code is None:
+        return "it hung up"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
