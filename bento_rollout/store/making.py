@@ -7,6 +7,7 @@ else's folder is given to that folder's owner, as SQLite does it with its journa
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -21,15 +22,18 @@ def open_or_make(path: Path, flags: int) -> int:
     Raises:
         OSError: as `os.open`.
     """
-    with suppress(FileNotFoundError):
-        return os.open(path, flags | os.O_CLOEXEC)
-    folder = path.parent.stat()
-    try:  # a link that leads nowhere is not followed: what it names would be made, and given away
-        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:  # somebody else was faster
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-    _give(fd, folder, 0o600 | _shared(folder) & 0o060)
-    return fd
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, flags | os.O_CLOEXEC)
+        folder = path.parent.stat()
+        try:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError:  # somebody else was faster, and may have taken it away again
+            if path.is_symlink():  # not followed: what it names would be made, and given away
+                raise OSError(errno.ELOOP, "it is a link that leads nowhere", str(path)) from None
+            continue
+        _give(fd, folder, 0o600 | _shared(folder) & 0o060)
+        return fd
 
 
 def make_folder(path: Path) -> None:
