@@ -19,6 +19,8 @@ CLOSING = frozenset(getattr(tokenize, name, -2) for name in ("FSTRING_END", "TST
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(PAIRS.values())
+NO_PYTHON = frozenset("$?!`")
+"""What stands in no code; some Pythons call it an operator."""
 
 
 def source_of(cls: type) -> str:
@@ -91,7 +93,7 @@ def _parts(text: str) -> Iterator[tuple[int, str, int, int]]:
             if token.string in PAIRS:
                 open_.append(PAIRS[token.string])
             elif (token.string in CLOSERS and (not open_ or open_.pop() != token.string)) or (
-                token.type == tokenize.ERRORTOKEN
+                token.type == tokenize.ERRORTOKEN or token.string in NO_PYTHON
             ):
                 raise SyntaxError(token.string)
             yield token.type, token.string, first, last
