@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import Incompatible
 from .method import Method
 
-__all__ = ["check_candidate", "difference"]
+__all__ = ["check_candidate", "difference", "difference_of_schemas"]
 
 
 def check_candidate(
@@ -37,7 +37,7 @@ def difference(ours: Method, theirs: Method) -> str | None:
         mine, other = getattr(ours, f"{side}_spec"), getattr(theirs, f"{side}_spec")
         if mine is other:
             continue  # the same code with another model
-        if (place := _difference(_schema(mine), _schema(other))) is not None:
+        if (place := difference_of_schemas(mine.model_json_schema(), other.model_json_schema())) is not None:
             at, have, got = place
             return (
                 f"the {side} differs at {at or '(whole)'}: the champion has {have!r}, the candidate {got!r}"
@@ -45,9 +45,10 @@ def difference(ours: Method, theirs: Method) -> str | None:
     return None
 
 
-def _schema(spec: Any) -> Any:
-    schema = spec.model_json_schema()
-    return _plain(schema, schema.get("$defs", {}), ())
+def difference_of_schemas(ours: Any, theirs: Any) -> tuple[str, Any, Any] | None:
+    """Return where two JSON schemas differ, and what stands there in both; None when they mean the same."""
+    mine, other = (_plain(schema, schema.get("$defs", {}), ()) for schema in (ours, theirs))
+    return _difference(mine, other)
 
 
 def _plain(node: Any, defs: Mapping[str, Any], seen: tuple[str, ...]) -> Any:

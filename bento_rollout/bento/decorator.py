@@ -26,6 +26,7 @@ from .including import check_included
 from .joining import join
 from .method import Method, RoutedMethod
 from .middleware import RolloutMiddleware
+from .service_dependency import depend
 from .site import Site
 from .variants import Definition, define
 
@@ -148,7 +149,9 @@ def _install(
     check_twins(definitions)
     site = Site(service, spec, definitions, methods, *hooks)
     inner = _served_class(own, methods, site)
-    join(service, inner, [definition for definition in definitions.values() if definition is not own])
+    others = [definition for definition in definitions.values() if definition is not own]
+    join(service, inner, others)
+    depend(service, inner, others)
     service.inner = inner
     for endpoint in methods:
         service.apis[endpoint] = inner.__dict__[endpoint]
@@ -162,7 +165,7 @@ def _define(own: Definition, candidates: Mapping[str, Any]) -> dict[str, Definit
         if check_variant(name) in definitions:
             raise InvalidValue(f"two variants are called {name!r}")
         definition = definitions[name] = define(name, given, own)
-        if site_of(definition.service) is not None:
+        if definition.place is None and site_of(definition.service) is not None:
             raise Incompatible(
                 f"candidate {name!r} has a @rollout of its own; leave it out: one service, one rollout"
             )
@@ -186,6 +189,8 @@ def _compare(
 ) -> None:
     """Refuse candidates that cannot stand in where they must, and note where else they can."""
     for definition in list(definitions.values())[1:]:
+        if definition.place is not None:
+            continue  # it is compared when it can be reached
         theirs = definition.service.apis
         check_candidate(definition.name, methods, theirs, endpoints)
         fits = (

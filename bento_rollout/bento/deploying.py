@@ -24,7 +24,7 @@ from ..telemetry import log
 from .joining import deployment_hooks
 from .variants import Definition
 
-__all__ = ["broken_candidates", "check_twins", "deploy", "is_deployed", "pinned", "resolver"]
+__all__ = ["broken_candidates", "check_twins", "deploy", "is_deployed", "pinned", "resolver", "say_broken"]
 
 PINS = "BENTO_ROLLOUT_PINS"
 """Set by the process that starts the workers: tags like ``:latest``, resolved once for all of them."""
@@ -117,6 +117,8 @@ def _run_candidates_hooks(definitions: Definitions) -> None:
     broken: dict[str, str] = {}
     done = {_code(hook) for hook in deployment_hooks(own)}
     for definition in candidates:
+        if not definition.is_here:
+            continue  # a service's hooks are run with its own start
         for hook in deployment_hooks(definition):
             if _code(hook) in done:
                 continue  # the same code with another model: it has run
@@ -124,8 +126,17 @@ def _run_candidates_hooks(definitions: Definitions) -> None:
             try:
                 hook()
             except (Exception, SystemExit) as error:  # noqa: BLE001 - who cannot be deployed is `failed`, no more
-                broken[definition.name] = f"its deployment hook raised {type(error).__name__}: {error}"
+                broken[definition.name] = _failed_hook(error)
     os.environ[BROKEN] = json.dumps(broken)
+
+
+def say_broken(variant: str, error: BaseException) -> None:
+    """Let the workers that are about to start know that a candidate's deployment hook failed."""
+    os.environ[BROKEN] = json.dumps({**broken_candidates(), variant: _failed_hook(error)})
+
+
+def _failed_hook(error: BaseException) -> str:
+    return f"its deployment hook raised {type(error).__name__}: {error}"
 
 
 def _code(hook: Any) -> Any:

@@ -16,6 +16,7 @@ from ..calls import Call, Late, Unavailable, header_of
 from ..records import Plan
 from ..router import Router
 from ..spec import KeySource
+from .answered import Answered
 from .context import ACTIVE, current_call, request_scope
 from .keys import KeyReader
 from .method import Method, parameters_of
@@ -104,6 +105,12 @@ class Facade:
             raise BentoMLException(str(late), error_code=HTTPStatus.GATEWAY_TIMEOUT) from late
         except Unavailable as error:
             raise ServiceUnavailable(str(error)) from error
+        except Answered as error:
+            if error.response is None:
+                raise
+            if self.method.ctx_param is not None:
+                self._champion.service_context.response.status_code = error.response.status_code
+            return error.response
         finally:
             if call.task_id is not None:
                 await self._record(call)

@@ -15,16 +15,19 @@ from ..errors import Incompatible
 from ..telemetry import log
 from .variants import Definition
 
-__all__ = ["deployment_hooks", "join"]
+__all__ = ["candidates_models", "deployment_hooks", "is_deployment_hook", "join"]
 
 
 def join(service: Service[Any], inner: type, candidates: Sequence[Definition]) -> None:
     """Add to the champion's service what its candidates need; ``inner`` is the class that will be served.
 
+    Those that are served elsewhere need nothing here.
+
     Raises:
         Incompatible: for an env with another value, or a dependency of the same name on another service;
             nothing has been added then.
     """
+    candidates = [candidate for candidate in candidates if candidate.is_here]
     places = [
         (name, dep) for candidate in candidates for name, dep in _dependencies(service, candidate).items()
     ]
@@ -47,11 +50,12 @@ def deployment_hooks(definition: Definition) -> list[Any]:
     """Return the deployment hooks of a variant's class, without the rollout's own."""
     inner = definition.inner
     members = (getattr(inner, name, None) for name in dir(inner))
-    return [
-        member
-        for member in members
-        if callable(member) and getattr(member, "__bentoml_deployment_hook__", False)
-    ]
+    return [member for member in members if is_deployment_hook(member)]
+
+
+def is_deployment_hook(member: Any) -> bool:
+    """Whether BentoML would call this member of a class before it starts the workers."""
+    return callable(member) and bool(getattr(member, "__bentoml_deployment_hook__", False))
 
 
 def _envs(service: Service[Any], candidates: Sequence[Definition]) -> list[Any]:
@@ -75,10 +79,15 @@ def _envs(service: Service[Any], candidates: Sequence[Definition]) -> list[Any]:
 
 def _join_models(service: Service[Any], candidate: Definition) -> None:
     have = {_tag(model) for model in service.models}
-    for model in (*candidate.service.models, *candidate.models):
+    for model in candidates_models([*candidate.service.models, *candidate.models]):
         if _tag(model) not in have:
-            service.models.append(CandidateModel(model.tag) if type(model) is BentoModel else model)
+            service.models.append(model)
             have.add(_tag(model))
+
+
+def candidates_models(models: Sequence[Any]) -> list[Any]:
+    """Return model references that a service can start without."""
+    return [CandidateModel(model.tag) if type(model) is BentoModel else model for model in models]
 
 
 def _tag(model: Any) -> str:

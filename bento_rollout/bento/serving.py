@@ -28,6 +28,7 @@ from ..store.presence import Card, VariantCard
 from ..telemetry import log
 from ..worker import Worker
 from . import batch_metric
+from .answered import Answered
 from .calling import CurrentService, Inside
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
@@ -40,11 +41,12 @@ from .worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
     from .process_runner import ProcessRunner
+    from .remote import Remote
     from .site import Site
 
 __all__ = ["Serving", "runner_for"]
 
-AnyRunner = Union[WorkerRunner, "ProcessRunner"]
+AnyRunner = Union[WorkerRunner, "ProcessRunner", "Remote"]
 
 PATIENCE = 10.0
 """Seconds that a worker waits for its candidates before it serves without those that are still starting."""
@@ -143,16 +145,38 @@ class Serving:
             waits.append(task)
             if name == champion:
                 await task  # the champion's start is the service's start
+                await self._settled(runner)
         if waits:
             await asyncio.wait(waits, timeout=PATIENCE)
 
     def _runner(self, definition: Definition) -> AnyRunner:
+        site = self._site
         if definition.runner == "worker":
-            return runner_for(self._site, definition)
-        from .process_runner import ProcessRunner
+            return runner_for(site, definition)
+        if definition.runner == "process":
+            from .process_runner import ProcessRunner
 
-        digest = self._digests[definition.name]
-        return ProcessRunner(definition, self._site.service, digest, self._changed)
+            digest = self._digests[definition.name]
+            return ProcessRunner(definition, site.service, digest, self._changed)
+        parts = definition, site.methods, site.service.context, self._changed
+        if definition.runner == "url":
+            from .url_runner import UrlRunner
+
+            return UrlRunner(*parts, endpoints=site.spec.endpoints or tuple(site.methods))
+        from .service_runner import ServiceRunner, where
+
+        if where(definition.service) is not None:
+            return ServiceRunner(*parts)
+        facts = {"variant": definition.name, "service": definition.service.name}
+        hint = "this server starts no other services (as in development); it runs in the worker"
+        log.event("variant.not_apart", "warning", rollout=site.name, **facts, hint=hint)
+        return runner_for(site, definition)
+
+    async def _settled(self, runner: AnyRunner) -> None:
+        """Wait a while for a champion that is served elsewhere, and starts when this worker does."""
+        if not isinstance(runner, WorkerRunner) and hasattr(runner, "settled"):
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.wait_for(runner.settled(), PATIENCE)
 
     def _changed(self) -> None:
         """Write on this worker's card what a variant has become."""
@@ -261,6 +285,8 @@ def is_client_error(error: BaseException) -> bool:
     had been valid before.
     """
     if isinstance(error, ValidationError):
+        return False
+    if isinstance(error, Answered) and error.failed:
         return False
     return isinstance(error, BentoMLException) and 400 <= error.error_code.value < 500  # noqa: PLR2004 - HTTP
 

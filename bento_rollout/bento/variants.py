@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,10 @@ from _bentoml_sdk.service.dependency import Dependency
 
 from ..arrays import is_array
 from ..errors import Incompatible, InvalidValue
+from .places import Place, check_headers, check_url
 from .sources import source_of, written
 
-__all__ = ["Definition", "Variant", "define"]
+__all__ = ["Definition", "Variant", "define", "subclass"]
 
 RUNNERS = ("worker", "process", "service")
 
@@ -35,7 +36,11 @@ class Variant:
         service: another ``@bentoml.service`` class; leave it out for the champion's code
             with other attributes.
         runner: ``worker``: in the champion's worker, the default. ``process``: in a niced process beside each
-            worker. ``service`` and ``url`` come later.
+            worker. ``service``: in a BentoML service of its own, with the workers, resources and envs of its
+            ``@bentoml.service`` (for the champion's code: the champion's), named ``SERVICE_VARIANT`` then.
+        url: where a deployment answers that exists already. Nothing of a request but its inputs goes there.
+        forward_headers: the request's headers that go to ``url`` all the same, by name.
+        headers: headers of our own for every call to ``url``, like a token. Never shown, never logged.
         model: the champion's code with another model: for a class that has exactly one model reference.
         attributes: the champion's code with these class attributes replaced, each by one of its kind.
         twin: allow a candidate that is the same as another variant (an A/A test).
@@ -46,25 +51,32 @@ class Variant:
     """
 
     service: Any = None
-    runner: str = "worker"
+    runner: str | None = None
     url: str | None = None
+    forward_headers: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     model: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     twin: bool = False
 
     def __post_init__(self) -> None:
-        if self.runner not in RUNNERS:
+        if self.runner is not None and self.runner not in RUNNERS:
             raise InvalidValue(f"runner {self.runner!r} is not known; there are: {', '.join(RUNNERS)}")
-        if self.url is not None or self.runner == "service":
-            place = f"url={self.url!r}" if self.url is not None else f"runner={self.runner!r}"
-            raise InvalidValue(
-                f"{place} is not available in this version: candidates run in the worker or in a process"
-            )
-        given = [name for name in ("service", "model") if getattr(self, name) is not None]
+        given = [name for name in ("service", "url", "model") if getattr(self, name) is not None]
         given += ["attributes"] if self.attributes else []
         if len(given) != 1:
             got = ", ".join(given) or "none"
-            raise InvalidValue(f"a Variant needs exactly one of service, model and attributes; got {got}")
+            raise InvalidValue(
+                f"a Variant needs exactly one of service, url, model and attributes; got {got}"
+            )
+        if self.url is None:
+            if self.forward_headers or self.headers:
+                raise InvalidValue("forward_headers and headers go with url: elsewhere all headers are seen")
+            return
+        if self.runner is not None:
+            raise InvalidValue(f"a Variant with a url runs there; leave out runner={self.runner!r}")
+        check_url(self.url)
+        check_headers(self.forward_headers, self.headers)
 
 
 MADE = "_bento_rollout_made"
@@ -83,6 +95,7 @@ class Definition:
         twin: whether it may be the same as another variant.
         runner: where it runs.
         offers: the champion's endpoints at which it can answer.
+        place: where it is, for a deployment that exists.
     """
 
     name: str
@@ -92,6 +105,12 @@ class Definition:
     twin: bool = False
     runner: str = "worker"
     offers: frozenset[str] = frozenset()
+    place: Place | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs in the worker or beside it, with the service's own environment."""
+        return self.runner in ("worker", "process")
 
     @property
     def models(self) -> list[ModelReference[Any]]:
@@ -101,6 +120,8 @@ class Definition:
     @property
     def references(self) -> list[tuple[str, ModelReference[Any]]]:
         """The class attributes that are model references."""
+        if self.place is not None:
+            return []  # who is there knows
         found = ((name, getattr(self.inner, name, None)) for name in dir(self.inner))
         return [(name, value) for name, value in found if isinstance(value, ModelReference)]
 
@@ -112,7 +133,7 @@ class Definition:
             if tag is not None and isinstance(value, BentoModel) and tag != str(value.tag):
                 new[name] = BentoModel(tag)
         if new:
-            self.inner = _subclass(self.inner, new)
+            self.inner = subclass(self.inner, new)
             self.service = copy.copy(self.service)  # the user's own object may be served elsewhere, too
             self.service.inner = self.inner
 
@@ -120,11 +141,13 @@ class Definition:
         """Return 16 hex digits that change with the class's source, replaced attributes, and models' tags.
 
         Comments and blank lines do not count. The class of a candidate that only replaces attributes is the
-        champion's: what changes there changes both.
+        champion's: what changes there changes both. Of a deployment at a URL only the URL is known.
 
         Args:
             resolve: returns the tag that a model reference stands for now.
         """
+        if self.place is not None:
+            return hashlib.sha256(f"url:{self.place.url}".encode()).hexdigest()[:16]
         written = (cls for cls in self.inner.__mro__ if MADE not in vars(cls))
         classes = (cls for cls in written if cls.__module__ not in ("builtins", "typing", "abc"))
         replaced = {
@@ -152,19 +175,35 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
         raise Incompatible(
             f"candidate {name!r} is the decorated service itself; name another class, or Variant(model=…)"
         )
+    runner = variant.runner or "worker"
     if variant.service is not None:
         service = variant.service
-        return Definition(name, service, service.inner, twin=variant.twin, runner=variant.runner)
+        return Definition(name, service, service.inner, twin=variant.twin, runner=runner)
+    if variant.url is not None:
+        return _elsewhere(name, variant, champion)
     attributes = dict(variant.attributes) or _with_model(name, variant.model or "", champion)
     for attribute, value in attributes.items():
         _check_kind(name, attribute, value, champion.inner)
-    inner = _subclass(champion.inner, attributes)
-    config = dict(champion.service.config)
-    made: Service[Any] = Service(name=f"{champion.service.name}_{name}", config=config, inner=inner)
+    inner = subclass(champion.inner, attributes)
+    ours = champion.service
+    made: Service[Any] = Service(
+        name=f"{ours.name}_{name}", config=dict(ours.config), inner=inner, path_prefix=ours.path_prefix
+    )
+    made.envs, made.labels, made.image = list(ours.envs), dict(ours.labels), ours.image
     differing = {
         key: value for key, value in attributes.items() if not _same(value, getattr(champion.inner, key))
     }
-    return Definition(name, made, inner, differing, variant.twin, variant.runner)
+    return Definition(name, made, inner, differing, variant.twin, runner)
+
+
+def _elsewhere(name: str, variant: Variant, champion: Definition) -> Definition:
+    """Return the definition of a deployment that exists: its endpoints should be the champion's."""
+    service = copy.copy(champion.service)
+    service.apis, service.dependencies, service.models = dict(service.apis), {}, []
+    forwarded = frozenset(header.lower() for header in variant.forward_headers)
+    place = Place((variant.url or "").rstrip("/"), forwarded, dict(variant.headers))
+    offers = frozenset(service.apis)
+    return Definition(name, service, champion.inner, {}, variant.twin, "url", offers, place)
 
 
 def _with_model(name: str, tag: str, champion: Definition) -> dict[str, Any]:
@@ -227,7 +266,8 @@ def _same(value: Any, old: Any) -> bool:
         return value is old
 
 
-def _subclass(inner: type, attributes: Mapping[str, Any]) -> type:
+def subclass(inner: type, attributes: Mapping[str, Any]) -> type:
+    """Return a class that replaces some attributes of another, and is the same code in every other way."""
     body = {
         **attributes,
         MADE: True,

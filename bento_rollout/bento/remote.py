@@ -1,0 +1,373 @@
+"""Runs a candidate behind HTTP: what a service of its own and a deployment at a URL have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from bentoml._internal.utils.http import Cookie
+from multidict import CIMultiDict
+from starlette.responses import Response
+
+from ..calls import Unavailable
+from ..telemetry import log
+from .answered import Answered, RemoteFailure
+from .carrying import apply_effects
+from .context import request_scope
+from .encoding import Encoding, NotEncoded
+from .method import Method
+from .standing import Standing
+from .variants import Definition
+
+__all__ = ["IDLE", "OF_THE_CONNECTION", "PROBE", "Remote", "described"]
+
+PROBE = 1.0
+"""Seconds between two questions whether the candidate is ready."""
+
+IDLE = 3.0
+"""Seconds that a connection is kept for the next call: less than the five after which BentoML closes it."""
+
+CONNECT = 5.0
+"""Seconds to connect in."""
+
+DONE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)
+"""Calls have the variant's own time limit, which the router keeps."""
+
+OF_THE_CONNECTION = frozenset(
+    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+     "trailer", "transfer-encoding", "upgrade", "content-length", "content-type", "content-encoding",
+     "accept-encoding", "expect", "host", "buffer-lengths")
+)  # fmt: skip
+"""Headers that are true of one connection or one body, and not of the next."""
+
+OF_THE_SERVER = OF_THE_CONNECTION | {
+    "date", "server", "set-cookie", "x-bentoml-request-id", "x-bentoml-trace-id", "x-rollout-variant",
+    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason",
+}  # fmt: skip
+"""Headers of an answer that the champion's server writes itself."""
+
+BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+"""What looks like a client's error, and is the server's state: it has no room, or no time."""
+
+
+class Remote:
+    """One variant behind HTTP.
+
+    Subclasses say where it is, what may cross, and how one knows that it is ready.
+
+    Args:
+        definition: the variant.
+        methods: the champion's endpoints.
+        context: the service's context: request and response of the call that is being served.
+        changed: told when the state changes.
+    """
+
+    kind = "url"
+    limit = 64
+    """Calls that may be on their way to it when the spec names no ``max_concurrency``."""
+
+    pickled = False
+    most = 1 << 26
+    """Bytes of an answer at most; a larger one is a failure, and is not read further."""
+
+    patience = 5.0
+    """Seconds that the question whether it is ready may take."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        methods: Mapping[str, Method],
+        context: Any,
+        changed: Callable[[], None],
+    ) -> None:
+        service = definition.service
+        self._prefix = (service.path_prefix or "").rstrip("/")
+        self._routes = {name: method.route for name, method in service.apis.items()}
+        self.name, self.definition, self.service_context = definition.name, definition, context
+        self.state = "starting"
+        self.error: str | None = None
+        self.process = None
+        self.instance: Any = None
+        self.calls: Mapping[str, Any] = {}
+        self._methods = {name: _with_context(method) for name, method in methods.items()}
+        self._encodings = {n: Encoding(method, pickled=self.pickled) for n, method in methods.items()}
+        self._changed = changed
+        self._session: aiohttp.ClientSession | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
+
+    # -- what the kinds differ in ----------------------------------------------------------------------
+
+    def connector(self) -> aiohttp.BaseConnector:
+        """Return what connects to it."""
+        raise NotImplementedError
+
+    def address(self, path: str) -> str:
+        """Return the URL of a path there."""
+        raise NotImplementedError
+
+    def heads(self, scope: Mapping[str, Any] | None) -> CIMultiDict[str]:
+        """Return the headers of a call, given the scope of the request that is being served."""
+        raise NotImplementedError
+
+    def probe(self) -> Awaitable[str | None]:
+        """Ask it whether it is ready; return what is wrong, or None."""
+        raise NotImplementedError
+
+    # -- its life --------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer now."""
+        return self.state == "ready"
+
+    @property
+    def late(self) -> bool:
+        """Whether it should have answered by now; until then it is `starting`."""
+        return True
+
+    def offers(self, endpoint: str) -> bool:
+        """Whether it can stand in for the champion at an endpoint."""
+        return endpoint in self.definition.offers
+
+    def method(self, endpoint: str) -> Method:
+        """Return the endpoint as it is there."""
+        return self._methods[endpoint]
+
+    async def start(self) -> None:
+        """Ask it for the first time, and go on asking; who is not ready holds up nothing."""
+        self.instance = Standing(self, asyncio.get_running_loop())
+        self._keeper = asyncio.ensure_future(self._keep())
+        await self._asked.wait()
+
+    async def settled(self) -> None:
+        """Wait until it is ready: for a start that waits for its champion."""
+        while not self.ready:  # noqa: ASYNC110 - it becomes so once in its life
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Ask no more, and let go of the connections."""
+        self.state = "unready"
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        await self._hang_up()
+
+    async def _keep(self) -> None:
+        """Ask once a second at most, whatever calls have met: nobody is stormed who has trouble."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                problem = await self.probe()
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong, it is asked again
+                problem = f"{type(error).__name__}: {error}"
+            self._become(problem)
+            self._asked.set()
+            await asyncio.sleep(max(0.1, PROBE - (loop.time() - began)))
+
+    def _become(self, problem: str | None) -> None:
+        """Be ready, or not, and say so when that is new."""
+        was = self.state
+        waiting = was == "starting" and not self.late
+        state = "ready" if problem is None else "starting" if waiting else "unready"
+        news, told = state != was, problem != self.error
+        self.state, self.error = state, problem
+        if news:
+            level = "info" if state == "ready" else "error"
+            log.event("variant.remote", level, variant=self.name, state=state, error=problem)
+        if news or told:
+            self._changed()
+
+    def _doubt(self, error: BaseException) -> Unavailable:
+        """Note that it could not be reached, and return what the call has failed with."""
+        problem = f"{self.name!r} cannot be reached: {described(error)}"
+        if self.ready:
+            self._become(problem)
+        return Unavailable(f"variant {problem}")
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=self.connector(),
+                timeout=DONE,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("accept", "accept-encoding", "user-agent"),
+            )
+        return self._session
+
+    async def _hang_up(self) -> None:
+        """Close every connection: calls that wait on them fail now."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # -- its answers -----------------------------------------------------------------------------------
+
+    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an endpoint and return its answer."""
+        async with self._asking(endpoint, args, kwargs) as answer:
+            body = await self._read(answer)
+        return self._value(self._encodings[endpoint], answer, body)
+
+    async def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Run a streaming endpoint; its items are the chunks in which it was sent."""
+        encoding = self._encodings[endpoint]
+        async with self._asking(endpoint, args, kwargs) as answer:
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                raise self._error(answer, await self._read(answer))
+            apply_effects(_effects(answer, answer.headers.get("content-type") != encoding.media_type))
+            item, parts = encoding.reader(), bytearray()
+            async for part, whole in answer.content.iter_chunks():
+                parts += part
+                if len(parts) > self.most:
+                    raise RemoteFailure(f"an item of variant {self.name!r} is larger than {self.most} bytes")
+                if whole and parts:
+                    yield item(bytes(parts))
+                    parts.clear()
+            if parts:
+                yield item(bytes(parts))
+
+    @contextlib.asynccontextmanager
+    async def _asking(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        encoding = self._encodings[endpoint]
+        if encoding.files:
+            body, own = await asyncio.to_thread(encoding.body, args, kwargs)
+        else:
+            body, own = encoding.body(args, kwargs)
+        headers = self.heads(request_scope())
+        headers.update(own)
+        url = self.address(self._prefix + self._routes[endpoint])
+        try:
+            async with self._connected().post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                yield answer
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            raise self._doubt(error) from error
+        except aiohttp.ClientError as error:
+            raise RemoteFailure(f"variant {self.name!r}: {described(error)}") from error
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        """Return the whole of an answer, unless it is too large to be kept here."""
+        length = answer.content_length
+        if length is not None and length > self.most:
+            answer.close()
+            raise RemoteFailure(f"variant {self.name!r} answered {length} bytes, and {self.most} is the most")
+        parts, size = [], 0
+        async for part in answer.content.iter_any():
+            size += len(part)
+            if size > self.most:
+                answer.close()
+                raise RemoteFailure(f"variant {self.name!r} answered more than {self.most} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _value(self, encoding: Encoding, answer: aiohttp.ClientResponse, body: bytes) -> Any:
+        """Return what an answer says: a value of the endpoint, or a response as it is."""
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise self._error(answer, body)
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise RemoteFailure(
+                f"variant {self.name!r} redirects ({answer.status}) to {answer.headers.get('location')!r}"
+            )
+        own_type = answer.headers.get("content-type", "") != encoding.media_type
+        try:
+            value = encoding.value(body, answer.headers)
+        except NotEncoded as error:
+            return self.unencoded(answer, body, error)
+        except ValueError as error:
+            raise RemoteFailure(
+                f"variant {self.name!r} answered what is no {encoding.media_type} of this endpoint: "
+                f"{described(error)[:200]}"
+            ) from error
+        apply_effects(_effects(answer, own_type and encoding.pickled))
+        return value
+
+    def unencoded(self, answer: aiohttp.ClientResponse, body: bytes, _: NotEncoded) -> Response:
+        """Return the response to pass on for an answer that is no value of the endpoint, or raise."""
+        return self.passed_on(answer, body)
+
+    def passed_on(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
+        """Return an answer as it is."""
+        apply_effects(_effects(answer, typed=False))
+        return Response(body, answer.status, media_type=answer.headers.get("content-type"))
+
+    def _error(self, answer: aiohttp.ClientResponse, body: bytes) -> BaseException:
+        """Return what an answer of 4xx or 5xx means."""
+        status = answer.status
+        if status in BUSY:
+            return Unavailable(f"variant {self.name!r} is busy ({status})")
+        told, invalid = _told(body)
+        client = status < HTTPStatus.INTERNAL_SERVER_ERROR
+        code = _known(status, HTTPStatus.BAD_REQUEST if client else HTTPStatus.BAD_GATEWAY)
+        # The input was valid here: who finds it invalid there, or its own output, has failed.
+        kind = Answered if client and not invalid else RemoteFailure
+        error = kind(told or f"variant {self.name!r} answered {status}", error_code=code)
+        error.response = Response(body, status, media_type=answer.headers.get("content-type"))
+        for name, value in answer.headers.items():
+            if name.lower() not in OF_THE_SERVER or name.lower() == "set-cookie":
+                error.response.headers.append(name, value)
+        return error
+
+
+def _with_context(method: Method) -> Method:
+    """Return an endpoint as one that asks for the context: each of its answers may have a head of its own."""
+    method = copy.copy(method)
+    method.ctx_param = "ctx"
+    return method
+
+
+def described(error: BaseException) -> str:
+    """Return an error's class and text, without the addresses of objects."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _known(status: int, otherwise: HTTPStatus) -> HTTPStatus:
+    try:
+        return HTTPStatus(status)
+    except ValueError:
+        return otherwise
+
+
+def _told(body: bytes) -> tuple[str | None, bool]:
+    """Return what BentoML's own body of an error says, and whether it is about what was not valid."""
+    try:
+        error = json.loads(body)
+    except ValueError:
+        return None, False
+    if isinstance(error, list) and len(error) == 1:
+        error = error[0]
+    told = error.get("error") if isinstance(error, dict) else None
+    return (told, set(error) == {"error", "detail"}) if isinstance(told, str) else (None, False)
+
+
+def _effects(answer: aiohttp.ClientResponse, typed: bool) -> Any:
+    """Return the status, headers and cookies of an answer; ``typed``: its content type is one of them."""
+    dropped: Collection[str] = OF_THE_SERVER
+    headers = [
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, value in answer.headers.items()
+        if name.lower() not in dropped or (typed and name.lower() == "content-type")
+    ]
+    cookies = [_cookie(morsel) for morsel in answer.cookies.values()]
+    if answer.status == HTTPStatus.OK and not headers and not cookies:
+        return None
+    return answer.status, headers, cookies
+
+
+def _cookie(morsel: Any) -> Cookie:
+    told: dict[str, Any] = {name: morsel[name] or None for name in ("expires", "path", "domain", "samesite")}
+    told["max_age"] = int(morsel["max-age"]) if morsel["max-age"].isdigit() else None
+    told["secure"], told["httponly"] = bool(morsel["secure"]), bool(morsel["httponly"])
+    return Cookie(key=morsel.key, value=morsel.value, **told)

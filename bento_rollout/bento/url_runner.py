@@ -1,0 +1,158 @@
+"""Runs a candidate in a deployment that exists already, at a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+from opentelemetry import propagate
+from starlette.responses import Response
+
+from .answered import RemoteFailure
+from .encoding import NotEncoded
+from .remote import IDLE, Remote, described
+from .schemas import openapi_problem, routes_of, schema_problem
+
+__all__ = ["UrlRunner"]
+
+PATIENCE = 5.0
+"""Seconds that a question whether it is ready may take."""
+
+AGAIN = 10
+"""Questions after which the schema is compared again, though nothing seemed to change."""
+
+LARGEST = 1 << 22
+"""Bytes of a schema at most."""
+
+DESCRIPTIONS = ("/schema.json", "/openapi.json", "/docs.json")
+"""Where services describe themselves: BentoML's own form first, then OpenAPI."""
+
+TRACING = ("traceparent", "tracestate", "baggage")
+
+
+class UrlRunner(Remote):
+    """One variant at a URL.
+
+    It is somebody else's: inputs go as JSON or as files, never pickled; of the request's head what
+    ``forward_headers`` names; certificates are verified (``SSL_CERT_FILE`` names a private authority's);
+    redirects are not followed.
+
+    Args:
+        endpoints: the endpoints that are routed: there they must be the champion's.
+    """
+
+    kind = "url"
+
+    def __init__(self, *args: Any, endpoints: Iterable[str]) -> None:
+        super().__init__(*args)
+        assert self.definition.place is not None  # it is what makes a definition this runner's
+        self._place = self.definition.place
+        self._endpoints = tuple(endpoints)
+        self._apis = dict(self.definition.service.apis)
+        self._count = 0
+
+    def connector(self) -> aiohttp.BaseConnector:
+        """Return what connects to it: certificates are verified."""
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE, ssl=ssl.create_default_context())
+
+    def address(self, path: str) -> str:
+        """Return the URL of a path there."""
+        return f"{self._place.url}{path}"
+
+    def heads(self, scope: Mapping[str, Any] | None) -> CIMultiDict[str]:
+        """Return what of the request's head may go there, and the headers that are ours."""
+        forwarded = self._place.forwarded
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in () if scope is None or not forwarded else scope["headers"]:
+            if (key := name.decode("latin-1")) in forwarded:
+                headers.add(key, value.decode("latin-1"))
+        if not forwarded.isdisjoint(TRACING):
+            trace: dict[str, str] = {}
+            propagate.inject(trace)
+            headers.update({name: value for name, value in trace.items() if name in forwarded})
+        headers.update(self._place.headers)
+        return headers
+
+    async def probe(self) -> str | None:
+        """Ask whether it is ready, and when it came back or some time has passed what its endpoints are."""
+        self._count += 1
+        due = not self.ready or self._count % AGAIN == 0
+        return await (self._compare() if due else self._readyz())
+
+    async def _readyz(self) -> str | None:
+        status, _, problem = await self._get("/readyz")
+        if problem is not None:
+            return problem
+        if status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT) or status == HTTPStatus.NOT_FOUND:
+            return None  # who has no such path was ready when its schema was read
+        return f"{self._place.url}/readyz answers {status}"
+
+    async def _compare(self) -> str | None:
+        """Compare its endpoints with the champion's."""
+        wrong = None
+        for path in DESCRIPTIONS:
+            status, body, problem = await self._get(path)
+            if problem is not None:
+                return problem
+            if status == HTTPStatus.NOT_FOUND:
+                continue
+            if status != HTTPStatus.OK:
+                return f"{self._place.url}{path} answers {status}"
+            try:
+                found = json.loads(body)
+            except ValueError:
+                wrong = wrong or f"{self._place.url}{path} answers what is no JSON: {_start(body)}"
+                continue
+            return self._fits(path, found)
+        return wrong or (
+            f"{self._place.url} has none of {', '.join(DESCRIPTIONS)}: is a BentoML service there?"
+        )
+
+    def _fits(self, path: str, found: Any) -> str | None:
+        if path != DESCRIPTIONS[0]:
+            problem = openapi_problem(found, self._apis, self._endpoints)
+        else:
+            problem = schema_problem(found, self._apis, self._endpoints)
+            if problem is None:
+                self._prefix = ""
+                self._routes.update(routes_of(found, self._endpoints))
+        return None if problem is None else f"{self._place.url}{path}: {problem}"
+
+    async def _get(self, path: str) -> tuple[int, bytes, str | None]:
+        """Return status and body of a page, and what is wrong with asking for it."""
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        url = self.address(path)
+        try:
+            async with self._connected().get(
+                url, headers=self._place.headers, timeout=timeout, allow_redirects=False
+            ) as answer:
+                if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+                    to = answer.headers.get("location")
+                    return answer.status, b"", f"{url} redirects ({answer.status}) to {to!r}: write that URL"
+                body = await answer.content.read(LARGEST + 1)
+                while len(body) <= LARGEST and (more := await answer.content.read(LARGEST)):
+                    body += more
+                if len(body) > LARGEST:
+                    answer.close()
+                    return answer.status, b"", f"{url} answers more than {LARGEST} bytes"
+                return answer.status, body, None
+        except (TimeoutError, asyncio.TimeoutError):
+            return 0, b"", f"{url} did not answer within {PATIENCE:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return 0, b"", f"{url}: {described(error)}"
+
+    def unencoded(self, answer: aiohttp.ClientResponse, body: bytes, problem: NotEncoded) -> Response:
+        """Return a file as it is; anything else that is no value of the endpoint is a failure."""
+        if problem.is_file and answer.content_type != "text/html":
+            return self.passed_on(answer, body)
+        raise RemoteFailure(f"variant {self.name!r}: {problem}: {_start(body)}")
+
+
+def _start(body: bytes) -> str:
+    return repr(body[:60].decode("utf-8", "replace"))
