@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +35,28 @@ def served(service: str, rollout: str, workers: int = 1) -> Iterator[httpx.Clien
                 time.sleep(0.1)
             print(f"{service} is served at {server.url}, its store is {folder}/store.db")
             yield client
+
+
+@contextmanager
+def deployed(service: str) -> Iterator[str]:
+    """Serve ``module:Service`` of this folder as if it were somewhere else, in a home of its own.
+
+    Yields its URL once it is ready.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory() as home:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "BENTOML_HOME": home},
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            with bentoml.SyncHTTPClient(url, server_ready_timeout=60):
+                yield url
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 def free_port() -> int:
