@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import httpx
@@ -22,7 +23,7 @@ from bento_rollout import open_rollout
 def served(service: str, rollout: str, workers: int = 1) -> Iterator[httpx.Client]:
     """Serve ``module:Service`` of this folder, on a free port and over a store of its own.
 
-    Yields a client once all workers live.
+    Yields a client once all workers live and all variants are ready.
     """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTO_ROLLOUT_STORE"] = f"sqlite:///{folder}/store.db"
@@ -31,10 +32,15 @@ def served(service: str, rollout: str, workers: int = 1) -> Iterator[httpx.Clien
             bentoml.SyncHTTPClient(server.url, server_ready_timeout=60),
             httpx.Client(base_url=server.url) as client,
         ):
-            while len(open_rollout(rollout).status()["workers"]) < workers:
+            while not _is_up(open_rollout(rollout).status(), workers):
                 time.sleep(0.1)
             print(f"{service} is served at {server.url}, its store is {folder}/store.db")
             yield client
+
+
+def _is_up(status: dict[str, Any], workers: int) -> bool:
+    states = {variant["state"] for variant in status["variants"].values()}
+    return len(status["workers"]) == workers and states == {"ready"}
 
 
 @contextmanager

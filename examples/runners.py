@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
-from typing import Any
 
 import bentoml
 import httpx
@@ -49,30 +47,20 @@ class Pricing(Quotes):
     """The champion."""
 
 
-def ready() -> dict[str, Any]:
-    """Return what is known of each variant, once all are ready."""
-    while True:
-        variants: dict[str, Any] = open_rollout("pricing").status()["variants"]
-        if {variant["state"] for variant in variants.values()} == {"ready"}:
-            return variants
-        time.sleep(0.1)
-
-
 def story(client: httpx.Client) -> None:
     """Ask each variant, kill the one in a service of its own, and ask on."""
 
-    def ask(variant: str) -> dict[str, Any]:
+    def ask(variant: str) -> tuple[str, int, int]:
         answer = client.post("/quote", json={"pieces": 10}, headers={"X-Rollout-Variant": variant})
-        return {"by": answer.headers["x-rollout-variant"], **answer.raise_for_status().json()}
+        return answer.headers["x-rollout-variant"], *answer.raise_for_status().json().values()
 
-    worker = ask("older")["process"]
-    for name, variant in ready().items():
-        answer = ask(name)
-        where = "the worker" if answer["process"] == worker else "another process"
-        told = f"{name} is {variant['state']}, runner {variant['runner']}"
-        print(f"{told}: {answer['price']} by {answer['by']} in {where}")
-    os.kill(ask("apart")["process"], signal.SIGKILL)
-    print(f"apart is killed, and callers get {dict(Counter(ask('apart')['by'] for _ in range(20)))}")
+    _, _, worker = ask("older")
+    for name, variant in open_rollout("pricing").status()["variants"].items():
+        who, price, process = ask(name)
+        where = "the worker" if process == worker else "another process"
+        print(f"{name} is {variant['state']}, runner {variant['runner']}: {price} by {who} in {where}")
+    os.kill(ask("apart")[2], signal.SIGKILL)
+    print(f"apart is killed, and callers get {dict(Counter(ask('apart')[0] for _ in range(20)))}")
 
 
 if __name__ == "__main__":

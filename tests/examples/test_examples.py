@@ -78,4 +78,4 @@ def test_story(name: str, tmp_path: Path) -> None:
     assert re.search(rf"^{name}:\w+ is served at http://\S+:\d+, its store is ", run.stdout, re.MULTILINE)
     for line in TELLS[name]:
         assert line in run.stdout
-    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 85
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
