@@ -7,6 +7,7 @@ this one gives it nothing: calls go through the runner.
 from __future__ import annotations
 
 import copy
+import functools
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from .deploying import say_broken
 from .joining import candidates_models, is_deployment_hook
 from .variants import Definition, subclass
 
-__all__ = ["depend"]
+__all__ = ["depend", "keep_up"]
 
 
 @attrs.define
@@ -54,6 +55,31 @@ def depend(service: Service[Any], inner: type, candidates: Sequence[Definition])
         name = f"rollout:{candidate.name}"
         service.dependencies[name] = dependency
         setattr(inner, name, dependency)
+
+
+def keep_up(candidates: Sequence[Definition]) -> None:
+    """Let the processes of candidates' services be started again when they end, in a container, too.
+
+    There BentoML starts nothing again, and ends the whole server when one service has no process left: a
+    candidate that dies would take the champion with it. Called before the services' processes are set up.
+    """
+    from bentoml import serving  # the process that starts the workers has it, and nobody else needs it
+
+    make = getattr(serving, "create_watcher", None)
+    if make is None or not serving.running_inside_container():
+        return
+    apart = (candidate.service for candidate in candidates if candidate.runner == "service")
+    kept = {f"service_{name}" for service in apart for name in service.all_services()}
+
+    @functools.wraps(make)
+    def create_watcher(name: str, *args: Any, **kwargs: Any) -> Any:
+        watcher = make(name, *args, **kwargs)
+        if name in kept:
+            watcher.respawn = True
+        return watcher
+
+    if kept:
+        serving.create_watcher = create_watcher
 
 
 def _refuse(candidate: Definition, name: str) -> None:

@@ -16,6 +16,7 @@ from ..hooks import Hook
 from ..spec import RolloutSpec
 from .deploying import deploy, resolver
 from .method import Method
+from .service_dependency import keep_up
 from .variants import Definition
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Site:
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
         deploy(self.service, self.name, self.spec, self.definitions, self.file)
+        keep_up(list(self.definitions.values())[1:])
 
     async def start(self, app: App) -> App:
         """Begin this worker's part, when the service has started; return what serves requests from now on.

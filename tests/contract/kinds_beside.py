@@ -15,11 +15,11 @@ from bento_rollout import Flip, RolloutSpec, Variant, rollout
 from tests.contract.kinds import Kinds, KindsInContext
 
 
-def beside(cls: type, name: str, candidate: Any, **spec: Any) -> Any:
-    """Return a service of a class, all of whose requests are answered by a candidate in a process."""
+def beside(cls: type, name: str, candidate: Any, hooks: Any = None, **spec: Any) -> Any:
+    """Return a service of a class, all of whose requests are answered by its candidate."""
     service: Any = bentoml.service(name="kinds")(cls)
     parsed = RolloutSpec.parse({"name": name, "weights": {"two": 100}, **spec})
-    return rollout(champion="one", candidates={"two": candidate}, spec=parsed)(service)
+    return rollout(champion="one", candidates={"two": candidate}, spec=parsed, before_flip=hooks)(service)
 
 
 def in_process(cls: type) -> Variant:
