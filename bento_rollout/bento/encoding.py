@@ -28,16 +28,7 @@ Headers = dict[str, str]
 
 
 class NotEncoded(Exception):
-    """An answer that is not in the form of the endpoint's values: a file, or a response of the code's own.
-
-    Args:
-        text: what it is instead.
-        is_file: whether the endpoint answers with files.
-    """
-
-    def __init__(self, text: str, *, is_file: bool = False) -> None:
-        super().__init__(text)
-        self.is_file = is_file
+    """An answer that is not in the form of the endpoint's values: a file, or a response of the code's own."""
 
 
 class Encoding:
@@ -68,7 +59,7 @@ class Encoding:
         model = self._model(args, kwargs)
         if self.pickled:
             plain = model.model_dump(round_trip=True, by_alias=True)
-            # In one piece, and not as BentoML's client does it: there arrays arrive that cannot be written to.
+            # In one piece, unlike BentoML's client: its arrays arrive as ones that cannot be written to.
             return pickle.dumps(plain, 5), {"content-type": PICKLED}
         if self.files:
             return self._with_files(model)
@@ -132,7 +123,7 @@ class Encoding:
         media_type = headers.get("content-type", "")
         if self.is_file or _plain(media_type) != _plain(self.media_type):
             got = _plain(media_type) or "of no type"
-            raise NotEncoded(f"the answer is {got}, not {self.media_type}", is_file=self.is_file)
+            raise NotEncoded(f"the answer is {got}, not {self.media_type}")
         if self.is_text:
             return body if self.is_binary else body.decode()
         if self.pickled:
@@ -152,7 +143,7 @@ class Encoding:
 
 
 def _unpickled(body: bytes, lengths: str) -> Any:
-    """Return what BentoML's server pickled: the object, then the buffers of its arrays, which stay writable."""
+    """Return what BentoML's server pickled: an object, then its arrays' buffers, which stay writable."""
     data, at = memoryview(bytearray(body)), 0
     pieces = []
     for length in map(int, lengths.split(",")):

@@ -23,6 +23,9 @@ from .variants import Definition, subclass
 
 __all__ = ["depend", "keep_up"]
 
+TASKS_TIMEOUT = 7 * 24 * 3600
+"""Seconds that a candidate's service has for a task; its other calls end with the champion's limit."""
+
 
 @attrs.define
 class ServiceDependency(Dependency[Any]):  # type: ignore[misc]  # BentoML's SDK carries no types
@@ -93,6 +96,11 @@ def _apart(candidate: Definition) -> Service[Any]:
     """Return the candidate's service so that what it lacks is its own trouble, and not the champion's."""
     service = copy.copy(candidate.service)  # the user's own object may be served elsewhere, too
     service.models = candidates_models(service.models)
+    if any(method.is_task for method in service.apis.values()):
+        traffic = service.config.get(
+            "traffic", {}
+        )  # who waits for a task does not wait on a connection there
+        service.config = {**service.config, "traffic": {**traffic, "timeout": TASKS_TIMEOUT}}
     service.inner = _guarded(candidate.name, service.inner)
     candidate.inner = service.inner
     return service

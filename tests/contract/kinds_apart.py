@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator
+from http import HTTPStatus
 from typing import Any
 
 import bentoml
@@ -41,7 +42,7 @@ class Apart(Own):
         if how == "invalid":
             pydantic.TypeAdapter(int).validate_python("x")
         if how == "forbidden":
-            raise BentoMLException("secret", error_code=bentoml.exceptions.HTTPStatus.FORBIDDEN)
+            raise BentoMLException("secret", error_code=HTTPStatus.FORBIDDEN)
         raise RuntimeError(how)
 
     @bentoml.api

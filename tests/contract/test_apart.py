@@ -148,7 +148,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("how", FAILURES)
 def test_errors_are_the_callers_or_the_candidates(how: str, service: Callable[[str], Served]) -> None:
-    """4xx is an answer; with a fallback the champion answers for every other error; without, it is passed on."""
+    """4xx is an answer; every other error the champion answers for, or without a fallback is passed on."""
     status, body, guarded = FAILURES[how]
     answer = service("own").post("/fail", {"how": how})
     assert (answer.status_code, marks(answer)["variant"]) == (status, "two")
@@ -163,7 +163,7 @@ def test_tasks_are_done_there(service: Callable[[str], Served]) -> None:
     task = app.post("/work/submit", {"seconds": 0.5}).json()["task_id"]
 
     async def done() -> httpx.Response:
-        while (answer := await app.arequest("GET", f"/work/get?task_id={task}")).status_code != 200:
+        while (answer := await app.arequest("GET", f"/work/get?task_id={task}")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return answer
 
@@ -206,7 +206,7 @@ def test_with_a_fallback_nobody_notices(service: Callable[[str], Served], callee
 
 
 def test_calls_to_a_dead_service_do_not_hang(service: Callable[[str], Served], callees: Callees) -> None:
-    """The server holds its socket, so one can connect to it: what waits there is let go when it is found dead."""
+    """The server holds its socket, so one can connect: what waits there is let go when it is found dead."""
     app = service("own")
     settled(app)
     app.run(app.site.serving._runners["two"]._hang_up())  # nothing tells that it died

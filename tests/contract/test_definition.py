@@ -13,6 +13,7 @@ import bentoml
 import numpy as np
 import pandas as pd
 import pytest
+from _bentoml_impl.server.serving import server_on_deployment
 from bentoml.models import BentoModel
 from bentoml.validators import DataframeSchema
 from starlette.applications import Starlette
@@ -761,3 +762,55 @@ def test_a_failing_deployment_hook_costs_the_candidate_only(
         assert "no disk" in app.site.serving._card().variants["two"].error
     finally:
         app.stop()
+
+
+# -- candidates in services of their own --------------------------------------------
+
+
+def test_a_service_of_its_own_has_a_name_of_its_own() -> None:
+    """`SERVICE_VARIANT` for the champion's code; a name that another service has is refused."""
+    kept = type("Kept", (NoModel,), {"factor": 1})
+    ours = wrap(Variant(attributes={"factor": 2}, runner="service"), cls=kept)
+    assert list(ours.all_services()) == ["kept", "kept_two"]
+    for taken in ("needing", "llm"):
+        candidate = Variant(service(type("Other", (NoModel,), {"factor": 2}), name=taken), runner="service")
+        with pytest.raises(Incompatible, match=f"served as the service '{taken}', and another"):
+            wrap(candidate, cls=type("Needing", (NoModel,), {"llm": bentoml.depends(LLM)}), name="two")
+
+
+def test_a_service_of_its_own_brings_nothing_to_the_champion() -> None:
+    """Its models, envs and dependencies are its own service's; those may contradict the champion's."""
+
+    class Own(NoModel):
+        factor = 2
+        main = BentoModel("screening:v9")
+        llm = bentoml.depends(QWEN)
+
+    envs = [{"name": "MODE", "value": "own"}]
+    champion = bentoml.service(name="bare", envs=[{"name": "MODE", "value": "main"}])(NoModel)
+    candidate = Variant(bentoml.service(name="own", envs=envs, workers=3)(Own), runner="service")
+    decorated = rollout(champion="one", candidates={"two": candidate})(champion)
+    assert not decorated.models
+    assert [env.value for env in decorated.envs] == ["main"]
+    assert list(decorated.dependencies) == ["rollout:two"]
+    apart = decorated.all_services()["own"]
+    assert (apart.config["workers"], [str(model.tag) for model in apart.models]) == (3, ["screening:v9"])
+    assert [env.value for env in apart.envs] == ["own"]
+    assert "qwen" in decorated.all_services()
+
+
+def test_a_missing_model_of_a_service_of_its_own_does_not_stop_the_start(tmp_path: Any) -> None:
+    """The server resolves every service's models before it starts; this one's trouble is its own."""
+    ours = wrap(
+        Variant(service(type("Lacking", (NoModel,), {"main": BentoModel("no:such")})), runner="service")
+    )
+    server_on_deployment(ours.all_services()["lacking"], result_file=str(tmp_path / "results.db"))
+
+
+def test_the_champions_own_dependency_can_be_a_candidate() -> None:
+    """One service in both parts: it is started once."""
+    shared = service(type("Shared", (NoModel,), {"factor": 2}))
+    ours = wrap(
+        Variant(shared, runner="service"), cls=type("User", (NoModel,), {"it": bentoml.depends(shared)})
+    )
+    assert ours.all_services()["shared"] is shared

@@ -1,0 +1,374 @@
+"""A candidate at a URL: the same answers; nothing goes there but what may; whatever is there harms nobody."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from bento_rollout import Variant, open_rollout
+from bento_rollout.bento import remote, url_runner
+from bento_rollout.errors import NotReady
+from tests.contract import kinds
+from tests.contract.apart import Callee, Handler, Stranger
+from tests.contract.kinds_apart import Apart
+from tests.contract.kinds_beside import GUARDED, beside
+from tests.contract.serving import Served, bare_part, forget_metrics, marks
+from tests.contract.test_beside import settled
+
+CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)]
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="module")
+def deployments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callee]]:
+    """Services that are deployed already."""
+    folder = tmp_path_factory.mktemp("deployed")
+    made = {
+        name: Callee(f"tests.contract.kinds_deployed:{name.upper()}", name, folder, main=True).start()
+        for name in ("plain", "context", "own")
+    }
+    yield made
+    for callee in made.values():
+        callee.stop()
+
+
+@pytest.fixture(scope="module")
+def service(
+    deployments: dict[str, Callee], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Served]]:
+    """Start each service once, when it is first asked for, and wait until its candidate is ready."""
+    started: dict[str, Served] = {}
+    classes: dict[str, type] = {"plain": kinds.Kinds, "context": kinds.KindsInContext, "own": Apart}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path_factory.mktemp('elsewhere') / 'store.db'}")
+
+        def get(which: str) -> Served:
+            if which not in started:
+                name = which.removeprefix("bare-")
+                if which.startswith("bare-"):
+                    made: Any = bentoml.service(name="kinds")(classes[name])
+                else:
+                    variant = Variant(url=deployments[name].url, forward_headers=["X-Say"])
+                    made = beside(classes[name], f"elsewhere-{name}", variant)
+                started[which] = Served(made).start()
+                if not which.startswith("bare-"):
+                    settled(started[which])
+                forget_metrics()
+            return started[which]
+
+        yield get
+        for one in started.values():
+            one.stop()
+
+
+@pytest.mark.parametrize(("which", "case"), CASES)
+def test_whole_responses_are_those_of_the_bare_service(
+    which: str, case: str, service: Callable[[str], Served]
+) -> None:
+    """Status, body and headers are the bare service's, byte for byte, for every kind of endpoint."""
+    request: dict[str, Any] = {"method": "POST", **(kinds.PLAIN if which == "plain" else kinds.CONTEXT)[case]}
+    headers: dict[str, str] = request.get("headers", {})
+    request["headers"] = {"x-say": "hello", **headers}
+    expected = service(f"bare-{which}").request(**request)
+    forget_metrics()
+    answer = service(which).request(**request)
+    if (which, case) == ("plain", "response"):  # JSON that was made by hand: the same, in BentoML's form
+        assert (answer.status_code, answer.json()) == (expected.status_code, expected.json())
+        return
+    assert bare_part(answer) == bare_part(expected)
+    assert marks(answer).get("variant", "two") == "two"
+
+
+def test_only_named_headers_go_there(service: Callable[[str], Served]) -> None:
+    """Neither credentials, nor cookies, nor the trace; status, headers and cookies come back."""
+    app = service("own")
+    secret = {"authorization": "Bearer x", "cookie": "a=b", "x-other": "no", "x-say": "hello"}
+    told = app.post("/headers", {}, headers={**secret, "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}).json()
+    assert told.pop("host").startswith("127.0.0.1")
+    assert told == {"x-say": "hello", "content-type": "application/json", "content-length": "2"}
+    answer = app.post("/where", {})
+    assert (answer.status_code, answer.headers["x-own"], answer.cookies["own"]) == (201, "two", "1")
+
+
+# -- who else may be there ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger() -> Iterator[Callable[..., Stranger]]:
+    """Start servers, and end them."""
+    made: list[Stranger] = []
+
+    def start(handle: Handler, tls: ssl.SSLContext | None = None) -> Stranger:
+        made.append(Stranger(handle, tls))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def at(url: str, name: str, **more: Any) -> Any:
+    """Return a service whose candidate is at a URL."""
+    return beside(Apart, name, Variant(url=url, **more), **GUARDED)
+
+
+SCHEMA = bentoml.service(name="kinds")(Apart).schema()
+"""What a deployment of the same code says of itself."""
+
+
+def saying(change: Callable[[web.Request], Awaitable[web.StreamResponse | None]]) -> Handler:
+    """Return what answers as a deployment of the candidate, but for what ``change`` answers itself."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if (own := await change(request)) is not None:
+            return own
+        if request.path == "/schema.json":
+            return web.json_response(SCHEMA)
+        return web.Response(text="two" if request.path == "/slow" else "")
+
+    return handle
+
+
+def start_of(size: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return what sends many bytes, without saying how many."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"content-type": "text/plain; charset=utf-8"})
+        await answer.prepare(request)
+        try:
+            for _ in range(size >> 20):
+                await answer.write(b" " * (1 << 20))
+        except ConnectionError:
+            pass
+        return answer
+
+    return handle
+
+
+async def html(_: web.Request) -> web.StreamResponse:
+    """Answer with a page."""
+    return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+
+async def moved(request: web.Request) -> web.StreamResponse:
+    """Redirect."""
+    return web.HTTPMovedPermanently(f"https://example.org{request.path}")
+
+
+async def locked(_: web.Request) -> web.StreamResponse:
+    """Want to know who asks."""
+    return web.json_response({"error": "Authorization error"}, status=401)
+
+
+async def nothing(_: web.Request) -> web.StreamResponse:
+    """Know nothing of it."""
+    return web.Response(status=404)
+
+
+async def other_schema(_: web.Request) -> web.StreamResponse:
+    """Answer with other values."""
+    routes = [{**route, "output": {"type": "integer"}} for route in SCHEMA["routes"]]
+    return web.json_response({**SCHEMA, "routes": routes})
+
+
+async def other_service(_: web.Request) -> web.StreamResponse:
+    """Have other endpoints."""
+    return web.json_response({"routes": [{"name": "summarize", "route": "/summarize"}]})
+
+
+STRANGERS = {
+    "html": (html, "answers what is no JSON: '<html>Welcome"),
+    "redirects": (moved, "redirects (301) to 'https://example.org/schema.json': write that URL"),
+    "locked": (locked, "/schema.json answers 401"),
+    "nothing": (nothing, "is a BentoML service there?"),
+    "too much": (start_of(1 << 30), "answers more than 4194304 bytes"),
+    "another schema": (other_schema, "the output differs at "),
+    "another service": (other_service, "it has no endpoint 'bare_headers'; it has: summarize"),
+}
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+def test_a_stranger_is_not_ready(who: str, stranger: Callable[..., Stranger], serve: Serve) -> None:
+    """The reason stands in `status` and at the verb; the champion answers."""
+    handle, problem = STRANGERS[who]
+    app = serve(at(stranger(handle).url, f"stranger-{who.replace(' ', '-')}"))
+    card = settled(app, "unready")
+    assert problem in card.error
+    answer = app.post("/slow", {"seconds": 0})
+    assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+    rollout = open_rollout(app.site.name)
+    rollout.set_weights({"two": 0})
+    with pytest.raises(NotReady) as refused:
+        rollout.set_weights({"two": 5})
+    assert problem[:40] in str(refused.value)
+
+
+def test_nobody_there(serve: Serve) -> None:
+    """A start does not wait; the error names the address."""
+    app = serve(at("http://127.0.0.1:9", "nobody"))
+    assert "http://127.0.0.1:9/schema.json: ClientConnectorError" in settled(app, "unready").error
+    assert app.post("/slow", {"seconds": 0}).text == "one"
+
+
+ANSWERS: dict[str, tuple[Any, str]] = {
+    "html": (html, "one"),
+    "redirects": (moved, "one"),
+    "too much": (start_of(1 << 30), "one"),
+    "fine": (nothing, "two"),
+}
+
+
+@pytest.mark.parametrize("how", ANSWERS)
+def test_an_answer_that_is_none_is_the_candidates_failure(
+    how: str, stranger: Callable[..., Stranger], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The champion answers; a gigabyte is not kept."""
+    monkeypatch.setattr(remote.Remote, "most", 1 << 22)
+    handle, who = ANSWERS[how]
+
+    async def change(request: web.Request) -> web.StreamResponse | None:
+        return await handle(request) if request.path == "/slow" and how != "fine" else None
+
+    app = serve(at(stranger(saying(change)).url, f"answers-{how.replace(' ', '-')}"))
+    settled(app)
+    answer = app.post("/slow", {"seconds": 0})
+    assert (answer.status_code, answer.text) == (200, who)
+    assert marks(answer)["reason"] == ("fallback" if who == "one" else "no_key")
+
+
+def test_its_schema_is_compared_again(
+    stranger: Callable[..., Stranger], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment that becomes another one loses its traffic, and has it back when it is the old one."""
+    monkeypatch.setattr(url_runner, "AGAIN", 2)
+    monkeypatch.setattr(remote, "PROBE", 0.1)
+    answering: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = []
+
+    async def change(request: web.Request) -> web.StreamResponse | None:
+        return await answering[0](request) if answering and request.path == "/schema.json" else None
+
+    app = serve(at(stranger(saying(change)).url, "changing"))
+    settled(app)
+    answering.append(other_schema)
+    assert "the output differs at" in settled(app, "unready").error
+    assert marks(app.post("/slow", {"seconds": 0}))["reason"] == "unavailable"
+    answering.clear()
+    settled(app)
+
+
+def test_it_is_asked_once_a_second_at_most(stranger: Callable[..., Stranger], serve: Serve) -> None:
+    """Whether it is ready or not, and however many callers there are."""
+
+    async def down(_: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=503)
+
+    there = stranger(saying(down))
+    app = serve(at(there.url, "asked"))
+    began = time.monotonic()
+    while time.monotonic() - began < 3:
+        app.together([{"method": "POST", "path": "/slow", "json": {"seconds": 0}}] * 16)
+    assert len(there.seen) <= 5
+    assert {method for method, *_ in there.seen} == {"GET"}
+
+
+def test_openapi_is_compared_where_there_is_nothing_else(
+    stranger: Callable[..., Stranger], serve: Serve
+) -> None:
+    """A service of another framework: its paths, its inputs' names and plain types."""
+    text = {"type": "string"}
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "paths": {
+            "/slow": {
+                "post": {
+                    "requestBody": {
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Slow"}}}
+                    },
+                    "responses": {"200": {"content": {"application/json": {"schema": text}}}},
+                }
+            }
+        },
+        "components": {"schemas": {"Slow": {"properties": {"seconds": {"type": "number"}}}}},
+    }
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.path == "/openapi.json":
+            return web.json_response(found)
+        return web.Response(text="two") if request.path == "/slow" else web.Response(status=404)
+
+    there = stranger(handle)
+    spec = {**GUARDED, "endpoints": ["slow"]}
+    app = serve(beside(Apart, "openapi", Variant(url=there.url), **spec))
+    settled(app)
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+    found["components"]["schemas"]["Slow"]["properties"] = {"delay": {"type": "number"}}
+    app = serve(beside(Apart, "openapi-other", Variant(url=there.url), **spec))
+    assert "endpoint 'slow': the input has no seconds" in settled(app, "unready").error
+
+
+def test_certificates_are_verified(
+    stranger: Callable[..., Stranger], serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authority that nobody knows is refused; ``SSL_CERT_FILE`` makes it known."""
+
+    async def same(_: web.Request) -> None:
+        return None
+
+    there = stranger(saying(same), certified(tmp_path))
+    app = serve(at(there.url, "unverified"))
+    assert "certificate verify failed" in settled(app, "unready").error.lower()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    app = serve(at(there.url, "verified"))
+    settled(app)
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+
+
+def test_own_headers_go_with_every_call(stranger: Callable[..., Stranger], serve: Serve) -> None:
+    """A token for the deployment; it stands neither in `status` nor in what is printed."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse | None:
+        allowed = request.headers.get("authorization") == "Bearer s3cret"
+        return None if allowed else web.Response(status=401)
+
+    variant = Variant(url=stranger(saying(guarded)).url, headers={"Authorization": "Bearer s3cret"})
+    assert "s3cret" not in repr(variant)
+    app = serve(beside(Apart, "tokened", variant, **GUARDED))
+    settled(app)
+    assert app.post("/slow", {"seconds": 0}, headers={"authorization": "Bearer mine"}).text == "two"
+    assert "s3cret" not in str(open_rollout("tokened").status())
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """Return what a server needs to speak TLS as 127.0.0.1, by its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.timezone.utc)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context
