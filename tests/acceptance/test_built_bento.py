@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.clean import clean_python
+
 ROOT = Path(__file__).resolve().parents[2]
 ROW = [1.0] * 30
 
@@ -46,12 +48,7 @@ def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an environment from the bento's own requirements, and nothing else."""
-    folder = tmp_path_factory.mktemp("clean") / "venv"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    run(sys.executable, "-m", "venv", str(folder), env=env)
-    requirements = bento / "env" / "python" / "requirements.txt"
-    run(str(folder / "bin/pip"), "install", "-q", "-r", str(requirements), env=env, cwd=bento)
-    return folder / "bin" / "python"
+    return clean_python(bento, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ class Server:
         arguments: more of the command line.
         environment: more of the environment.
         cwd: the working directory.
+        python: whose environment serves it; None: this one.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Server:
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         cwd: Path = ROOT,
+        python: Path | None = None,
     ) -> None:
         self.folder, self.name, self.count, self.cwd = folder, rollout, workers, cwd
         self.port = free_port()
@@ -67,7 +69,7 @@ class Server:
         self.store = folder / "rollouts.db"
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         self._seen: set[psutil.Process] = set()
-        script = Path(sys.executable).with_name("bentoml")
+        script = Path(python or sys.executable).with_name("bentoml")
         with self.log.open("ab") as output:
             self.arbiter = subprocess.Popen(
                 [script, "serve", target, "--host", "127.0.0.1", "--port", str(self.port), *arguments],
