@@ -1,4 +1,7 @@
-"""Trains two models, serves them, leads real traffic from 0 to 10 to 50 percent, flips, and rolls back."""
+"""Trains two models, serves them, leads real traffic from 0 to 10 to 50 percent, flips, and rolls back.
+
+Then the same candidate runs in four places.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from rich.live import Live
 
 from services.data import Patients, split
 from services.demo.operator import NAME, CommandFailed, Operator, Step
+from services.demo.places import four_places
 from services.demo.promises import CANDIDATE, CHAMPION, Evidence, judge
 from services.demo.screen import Screen
 from services.demo.server import ROOT, environment, serving, tail
@@ -150,7 +154,8 @@ def run(home: Path, console: Console) -> bool:
     screen.count(traffic.answers)
     if not console.is_terminal:
         console.print(screen.render())
-    verdicts = judge(Evidence(traffic.answers, screen.steps, own, told, history))
+    places = four_places(home, screen)
+    verdicts = [*judge(Evidence(traffic.answers, screen.steps, own, told, history)), places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 
