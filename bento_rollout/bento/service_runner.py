@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +14,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from multidict import CIMultiDict
 from opentelemetry import propagate
 
-from .remote import IDLE, OF_THE_CONNECTION, PROBE, Remote, described
+from .remote import IDLE, OF_THE_CONNECTION, PROBE, Remote, described, in_text
 
 __all__ = ["ServiceRunner", "where"]
 
@@ -48,7 +48,9 @@ class ServiceRunner(Remote):
         super().__init__(*args, **kwargs)
         self._began = time.monotonic()
         self._asker: aiohttp.ClientSession | None = None
-        self._cut = True
+        self._cut, self._gone, self._heard, self._well = True, False, False, False
+        self._good_at = self._began
+        self._young: list[tuple[float, Any]] = []
 
     @property
     def late(self) -> bool:
@@ -66,8 +68,12 @@ class ServiceRunner(Remote):
     def _connector(self, **options: Any) -> aiohttp.BaseConnector:
         place = self._place
         if place.scheme == "file":
-            return aiohttp.UnixConnector(unquote(place.path), **options)
-        return aiohttp.TCPConnector(**options)
+            return _Socket(self._note, unquote(place.path), **options)
+        return _Host(self._note, **options)
+
+    def _note(self, connection: Any) -> None:
+        """Remember a connection until the next good answer: nobody may have taken it on the other side."""
+        self._young.append((time.monotonic(), connection))
 
     def address(self, path: str) -> str:
         """Return the URL of a path there."""
@@ -86,7 +92,7 @@ class ServiceRunner(Remote):
         for name, value in () if scope is None else scope["headers"]:
             key = name.decode("latin-1")
             if key not in OF_THE_CONNECTION or (here and key == "host"):
-                headers.add(key, value.decode("latin-1"))
+                headers.add(key, in_text(value))
         propagate.inject(headers)
         headers["runner-name"] = self.definition.service.name  # BentoCloud's load balancer looks for it
         return headers
@@ -106,7 +112,7 @@ class ServiceRunner(Remote):
         service = self.definition.service
         if where(service) is None:
             return f"no service {service.name!r} is served"
-        self._cut = False
+        self._cut, self._heard, began = False, False, time.monotonic()
         asking = asyncio.ensure_future(self._readyz())
         done, _ = await asyncio.wait({asking}, timeout=SUSPICION)
         if not done and self.ready and not self._cut:
@@ -118,9 +124,25 @@ class ServiceRunner(Remote):
             problem = (
                 f"service {service.name!r} does not answer: it is starting, busy or dead; its log says more"
             )
-        if problem is not None and self.ready:
-            await self._hang_up()  # whoever waits for it waits in vain
+        self._well = problem is None
+        if self._well:
+            self._good_at, self._gone = began, False
+            self._young = [(at, connection) for at, connection in self._young if at >= began]
+        elif not self._heard:
+            await self._give_up()
         return problem
+
+    async def _give_up(self) -> None:
+        """Let calls fail that wait in vain.
+
+        Where it has hung up (it died, or is ending) they are those that came since the last good answer;
+        earlier ones have failed when it died, or are still being answered. Where it is silent: all of them.
+        """
+        young, self._young = self._young, []
+        if not self._gone and time.monotonic() - self._good_at > SILENCE - PROBE:
+            await self._hang_up()
+        for _, connection in young:
+            connection.close()
 
     async def _readyz(self) -> str | None:
         service = self.definition.service
@@ -132,6 +154,7 @@ class ServiceRunner(Remote):
         path = service.config.get("endpoints", {}).get("readyz", "/readyz")
         try:
             async with self._asker.get(self.address(path), allow_redirects=False) as answer:
+                self._heard = True
                 await answer.read()
         except (aiohttp.ClientError, OSError) as error:
             return f"service {service.name!r} cannot be reached: {described(error)}"
@@ -141,3 +164,25 @@ class ServiceRunner(Remote):
 
     async def _say_cut(self, *_: Any) -> None:
         self._cut = True
+        self._gone = self._gone or self._well
+
+
+class _Noting(aiohttp.BaseConnector):
+    """A connector that tells of each connection that it makes."""
+
+    def __init__(self, note: Callable[[Any], None], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._note = note
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        connection = await super()._create_connection(*args, **kwargs)
+        self._note(connection)
+        return connection
+
+
+class _Socket(_Noting, aiohttp.UnixConnector):
+    """Connects to a socket on this host."""
+
+
+class _Host(_Noting, aiohttp.TCPConnector):
+    """Connects to another host."""
