@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from bentoml._internal.utils.http import Cookie
 from multidict import CIMultiDict
 from starlette.responses import Response
 
 from ..calls import Unavailable
 from ..telemetry import log
-from .answered import Answered, RemoteFailure
+from .answered import RemoteFailure
 from .carrying import apply_effects
 from .context import request_scope
 from .encoding import Encoding, NotEncoded
 from .method import Method
+from .replies import described, effects_of, error_of
 from .standing import Standing
 from .variants import Definition
 
-__all__ = ["IDLE", "OF_THE_CONNECTION", "PROBE", "Remote", "described"]
+__all__ = ["IDLE", "PROBE", "Remote"]
 
 PROBE = 1.0
 """Seconds between two questions whether the candidate is ready."""
@@ -38,22 +37,6 @@ CONNECT = 5.0
 
 DONE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)
 """Calls have the variant's own time limit, which the router keeps."""
-
-OF_THE_CONNECTION = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-     "trailer", "transfer-encoding", "upgrade", "content-length", "content-type", "content-encoding",
-     "accept-encoding", "expect", "host", "buffer-lengths")
-)  # fmt: skip
-"""Headers that are true of one connection or one body, and not of the next."""
-
-OF_THE_SERVER = OF_THE_CONNECTION | {
-    "date", "server", "set-cookie", "x-bentoml-request-id", "x-bentoml-trace-id", "x-rollout-variant",
-    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason",
-}  # fmt: skip
-"""Headers of an answer that the champion's server writes itself."""
-
-BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-"""What looks like a client's error, and is the server's state: it has no room, or no time."""
 
 
 class Remote:
@@ -76,8 +59,8 @@ class Remote:
     most = 1 << 26
     """Bytes of an answer at most; a larger one is a failure, and is not read further."""
 
-    patience = 5.0
-    """Seconds that the question whether it is ready may take."""
+    signs: tuple[type[Exception], ...] = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
+    """What a call fails with that makes it unready at once, without a question."""
 
     def __init__(
         self,
@@ -144,7 +127,8 @@ class Remote:
         """Ask it for the first time, and go on asking; who is not ready holds up nothing."""
         self.instance = Standing(self, asyncio.get_running_loop())
         self._keeper = asyncio.ensure_future(self._keep())
-        await self._asked.wait()
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), PROBE)
 
     async def settled(self) -> None:
         """Wait until it is ready: for a start that waits for its champion."""
@@ -185,13 +169,6 @@ class Remote:
         if news or told:
             self._changed()
 
-    def _doubt(self, error: BaseException) -> Unavailable:
-        """Note that it could not be reached, and return what the call has failed with."""
-        problem = f"{self.name!r} cannot be reached: {described(error)}"
-        if self.ready:
-            self._become(problem)
-        return Unavailable(f"variant {problem}")
-
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
@@ -222,19 +199,29 @@ class Remote:
         """Run a streaming endpoint; its items are the chunks in which it was sent."""
         encoding = self._encodings[endpoint]
         async with self._asking(endpoint, args, kwargs) as answer:
-            if answer.status >= HTTPStatus.BAD_REQUEST:
-                raise self._error(answer, await self._read(answer))
-            apply_effects(_effects(answer, answer.headers.get("content-type") != encoding.media_type))
+            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                self._check(answer, await self._read(answer))
+            self.check_type(answer, encoding.media_type)
+            apply_effects(effects_of(answer, answer.headers.get("content-type") != encoding.media_type))
             item, parts = encoding.reader(), bytearray()
+            whole_only = "chunked" in answer.headers.get("transfer-encoding", "")
             async for part, whole in answer.content.iter_chunks():
                 parts += part
                 if len(parts) > self.most:
                     raise RemoteFailure(f"an item of variant {self.name!r} is larger than {self.most} bytes")
-                if whole and parts:
-                    yield item(bytes(parts))
+                if parts and (whole or not whole_only):
+                    yield self._item(item, parts)
                     parts.clear()
             if parts:
-                yield item(bytes(parts))
+                yield self._item(item, parts)
+
+    def _item(self, item: Callable[[bytes], Any], parts: bytearray) -> Any:
+        try:
+            return item(bytes(parts))
+        except ValueError as error:
+            raise RemoteFailure(
+                f"variant {self.name!r} sent what is no item of this endpoint: {described(error)[:200]}"
+            ) from error
 
     @contextlib.asynccontextmanager
     async def _asking(
@@ -254,7 +241,10 @@ class Remote:
             ) as answer:
                 yield answer
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-            raise self._doubt(error) from error
+            problem = f"{self.name!r} cannot be reached: {described(error)}"
+            if self.ready and isinstance(error, self.signs):
+                self._become(problem)
+            raise Unavailable(f"variant {problem}") from error
         except aiohttp.ClientError as error:
             raise RemoteFailure(f"variant {self.name!r}: {described(error)}") from error
 
@@ -275,50 +265,37 @@ class Remote:
 
     def _value(self, encoding: Encoding, answer: aiohttp.ClientResponse, body: bytes) -> Any:
         """Return what an answer says: a value of the endpoint, or a response as it is."""
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise self._error(answer, body)
-        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise RemoteFailure(
-                f"variant {self.name!r} redirects ({answer.status}) to {answer.headers.get('location')!r}"
-            )
+        self._check(answer, body)
         own_type = answer.headers.get("content-type", "") != encoding.media_type
         try:
             value = encoding.value(body, answer.headers)
-        except NotEncoded as error:
-            return self.unencoded(answer, body, error)
+        except NotEncoded:
+            self.check_type(answer, encoding.media_type)
+            return self._passed_on(answer, body)
         except ValueError as error:
             raise RemoteFailure(
                 f"variant {self.name!r} answered what is no {encoding.media_type} of this endpoint: "
                 f"{described(error)[:200]}"
             ) from error
-        apply_effects(_effects(answer, own_type and encoding.pickled))
+        apply_effects(effects_of(answer, own_type and encoding.pickled))
         return value
 
-    def unencoded(self, answer: aiohttp.ClientResponse, body: bytes, _: NotEncoded) -> Response:
-        """Return the response to pass on for an answer that is no value of the endpoint, or raise."""
-        return self.passed_on(answer, body)
+    def check_type(self, answer: aiohttp.ClientResponse, wanted: str) -> None:
+        """Raise when an answer of this media type cannot be one of the endpoint's."""
 
-    def passed_on(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
-        """Return an answer as it is."""
-        apply_effects(_effects(answer, typed=False))
+    def _check(self, answer: aiohttp.ClientResponse, body: bytes) -> None:
+        """Raise what an answer means that is no success."""
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise error_of(self.name, answer, body)
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise RemoteFailure(
+                f"variant {self.name!r} redirects ({answer.status}) to {answer.headers.get('location')!r}"
+            )
+
+    def _passed_on(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
+        """Return an answer that is no value of the endpoint as it is: a file, a response made by hand."""
+        apply_effects(effects_of(answer, typed=False))
         return Response(body, answer.status, media_type=answer.headers.get("content-type"))
-
-    def _error(self, answer: aiohttp.ClientResponse, body: bytes) -> BaseException:
-        """Return what an answer of 4xx or 5xx means."""
-        status = answer.status
-        if status in BUSY:
-            return Unavailable(f"variant {self.name!r} is busy ({status})")
-        told, invalid = _told(body)
-        client = status < HTTPStatus.INTERNAL_SERVER_ERROR
-        code = _known(status, HTTPStatus.BAD_REQUEST if client else HTTPStatus.BAD_GATEWAY)
-        # The input was valid here: who finds it invalid there, or its own output, has failed.
-        kind = Answered if client and not invalid else RemoteFailure
-        error = kind(told or f"variant {self.name!r} answered {status}", error_code=code)
-        error.response = Response(body, status, media_type=answer.headers.get("content-type"))
-        for name, value in answer.headers.items():
-            if name.lower() not in OF_THE_SERVER or name.lower() == "set-cookie":
-                error.response.headers.append(name, value)
-        return error
 
 
 def _with_context(method: Method) -> Method:
@@ -326,48 +303,3 @@ def _with_context(method: Method) -> Method:
     method = copy.copy(method)
     method.ctx_param = "ctx"
     return method
-
-
-def described(error: BaseException) -> str:
-    """Return an error's class and text, without the addresses of objects."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _known(status: int, otherwise: HTTPStatus) -> HTTPStatus:
-    try:
-        return HTTPStatus(status)
-    except ValueError:
-        return otherwise
-
-
-def _told(body: bytes) -> tuple[str | None, bool]:
-    """Return what BentoML's own body of an error says, and whether it is about what was not valid."""
-    try:
-        error = json.loads(body)
-    except ValueError:
-        return None, False
-    if isinstance(error, list) and len(error) == 1:
-        error = error[0]
-    told = error.get("error") if isinstance(error, dict) else None
-    return (told, set(error) == {"error", "detail"}) if isinstance(told, str) else (None, False)
-
-
-def _effects(answer: aiohttp.ClientResponse, typed: bool) -> Any:
-    """Return the status, headers and cookies of an answer; ``typed``: its content type is one of them."""
-    dropped: Collection[str] = OF_THE_SERVER
-    headers = [
-        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-        for name, value in answer.headers.items()
-        if name.lower() not in dropped or (typed and name.lower() == "content-type")
-    ]
-    cookies = [_cookie(morsel) for morsel in answer.cookies.values()]
-    if answer.status == HTTPStatus.OK and not headers and not cookies:
-        return None
-    return answer.status, headers, cookies
-
-
-def _cookie(morsel: Any) -> Cookie:
-    told: dict[str, Any] = {name: morsel[name] or None for name in ("expires", "path", "domain", "samesite")}
-    told["max_age"] = int(morsel["max-age"]) if morsel["max-age"].isdigit() else None
-    told["secure"], told["httponly"] = bool(morsel["secure"]), bool(morsel["httponly"])
-    return Cookie(key=morsel.key, value=morsel.value, **told)

@@ -14,7 +14,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from multidict import CIMultiDict
 from opentelemetry import propagate
 
-from .remote import IDLE, OF_THE_CONNECTION, PROBE, Remote, described, in_text
+from .remote import IDLE, PROBE, Remote
+from .replies import OF_THE_CONNECTION, described, in_text
 
 __all__ = ["ServiceRunner", "where"]
 

@@ -187,7 +187,7 @@ class Serving:
 
     async def _start_runner(self, runner: AnyRunner) -> None:
         await runner.start()
-        if runner.error is not None:
+        if runner.state == "failed":
             facts = {"rollout": self._site.name, "variant": runner.name, "error": runner.error}
             log.event("variant.failed", "error", **facts)
         if self._worker is not None:

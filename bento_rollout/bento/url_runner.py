@@ -12,11 +12,10 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 from opentelemetry import propagate
-from starlette.responses import Response
 
 from .answered import RemoteFailure
-from .encoding import NotEncoded
-from .remote import IDLE, Remote, described
+from .remote import IDLE, Remote
+from .replies import described, in_text
 from .schemas import openapi_problem, routes_of, schema_problem
 
 __all__ = ["UrlRunner"]
@@ -48,6 +47,7 @@ class UrlRunner(Remote):
     """
 
     kind = "url"
+    signs = (aiohttp.ClientConnectorError,)  # a balancer may cut a connection and mean nothing by it
 
     def __init__(self, *args: Any, endpoints: Iterable[str]) -> None:
         super().__init__(*args)
@@ -71,7 +71,7 @@ class UrlRunner(Remote):
         headers: CIMultiDict[str] = CIMultiDict()
         for name, value in () if scope is None or not forwarded else scope["headers"]:
             if (key := name.decode("latin-1")) in forwarded:
-                headers.add(key, value.decode("latin-1"))
+                headers.add(key, in_text(value))
         if not forwarded.isdisjoint(TRACING):
             trace: dict[str, str] = {}
             propagate.inject(trace)
@@ -147,11 +147,10 @@ class UrlRunner(Remote):
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return 0, b"", f"{url}: {described(error)}"
 
-    def unencoded(self, answer: aiohttp.ClientResponse, body: bytes, problem: NotEncoded) -> Response:
-        """Return a file, or a response that was made by hand, as it is; who sends pages is no model."""
-        if answer.content_type != "text/html":
-            return self.passed_on(answer, body)
-        raise RemoteFailure(f"variant {self.name!r}: {problem}: {_start(body)}")
+    def check_type(self, answer: aiohttp.ClientResponse, wanted: str) -> None:
+        """Raise when who answers sends a page: that is a proxy or a portal, and no model."""
+        if answer.content_type == "text/html" and not wanted.startswith("text/html"):
+            raise RemoteFailure(f"variant {self.name!r} answered a page (text/html), and not {wanted}")
 
 
 def _start(body: bytes) -> str:
