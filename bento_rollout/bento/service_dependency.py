@@ -60,29 +60,40 @@ def depend(service: Service[Any], inner: type, candidates: Sequence[Definition])
         setattr(inner, name, dependency)
 
 
-def keep_up(candidates: Sequence[Definition]) -> None:
-    """Let the processes of candidates' services be started again when they end, in a container, too.
+def keep_up(service: Service[Any], candidates: Sequence[Definition]) -> None:
+    """Let candidates' services have their own envs, and start again when they end, in a container, too.
 
-    There BentoML starts nothing again, and ends the whole server when one service has no process left: a
-    candidate that dies would take the champion with it. Called before the services' processes are set up.
+    BentoML gives a dependency the entry service's value for an env that both name. In a container it starts
+    nothing again, and ends the whole server when one service has no process left: a candidate that dies would
+    take the champion with it. Called before the services' processes are set up.
     """
     from bentoml import serving  # the process that starts the workers has it, and nobody else needs it
 
     make = getattr(serving, "create_watcher", None)
-    if make is None or not serving.running_inside_container():
+    apart = [candidate.service for candidate in candidates if candidate.runner == "service"]
+    if make is None or not apart:
         return
-    apart = (candidate.service for candidate in candidates if candidate.runner == "service")
-    kept = {f"service_{name}" for service in apart for name in service.all_services()}
+    kept = {f"service_{name}" for one in apart for name in one.all_services()}
+    envs = {f"service_{one.name}": _differing_envs(service, one) for one in apart}
+    contained = serving.running_inside_container()
 
     @functools.wraps(make)
     def create_watcher(name: str, *args: Any, **kwargs: Any) -> Any:
         watcher = make(name, *args, **kwargs)
-        if name in kept:
+        if contained and name in kept:
             watcher.respawn = True
+        if own := envs.get(name):
+            watcher.env.update(own)
         return watcher
 
-    if kept:
-        serving.create_watcher = create_watcher
+    serving.create_watcher = create_watcher
+
+
+def _differing_envs(service: Service[Any], other: Service[Any]) -> dict[str, str]:
+    """Return the envs of another service whose values are not the entry service's."""
+    ours = {env.name: env.value for env in service.envs if env.stage != "build"}
+    theirs = {env.name: env.value for env in other.envs if env.stage != "build" and env.value}
+    return {name: str(value) for name, value in theirs.items() if name in ours and ours[name] != value}
 
 
 def _refuse(candidate: Definition, name: str) -> None:

@@ -100,7 +100,7 @@ class Site:
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
         deploy(self.service, self.name, self.spec, self.definitions, self.file)
-        keep_up(list(self.definitions.values())[1:])
+        keep_up(self.service, list(self.definitions.values())[1:])
 
     async def start(self, app: App) -> App:
         """Begin this worker's part, when the service has started; return what serves requests from now on.

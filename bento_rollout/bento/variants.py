@@ -189,7 +189,8 @@ def define(name: str, given: Any, champion: Definition) -> Definition:
     made: Service[Any] = Service(
         name=f"{ours.name}_{name}", config=dict(ours.config), inner=inner, path_prefix=ours.path_prefix
     )
-    made.envs, made.labels, made.image = list(ours.envs), dict(ours.labels), ours.image
+    made.envs.extend(ours.envs)  # setting them would convert what is converted already
+    made.labels, made.image = dict(ours.labels), ours.image
     differing = {
         key: value for key, value in attributes.items() if not _same(value, getattr(champion.inner, key))
     }

@@ -807,6 +807,18 @@ def test_a_missing_model_of_a_service_of_its_own_does_not_stop_the_start(tmp_pat
     server_on_deployment(ours.all_services()["lacking"], result_file=str(tmp_path / "results.db"))
 
 
+@pytest.mark.parametrize("runner", ["worker", "process", "service"])
+def test_the_champions_code_in_another_place_has_its_envs(runner: str) -> None:
+    """A candidate that is the champion's code with other attributes needs what the champion needs."""
+    champion = service(type("Told", (NoModel,), {"factor": 1}), envs=[{"name": "MODE", "value": "main"}])
+    other = Variant(attributes={"factor": 2}, runner=runner)
+    ours = rollout(champion="one", candidates={"two": other})(champion)
+    assert [env.name for env in ours.envs] == ["MODE"]
+    site = site_of(ours)
+    assert site is not None
+    assert [env.value for env in site.definitions["two"].service.envs] == ["main"]
+
+
 def test_the_champions_own_dependency_can_be_a_candidate() -> None:
     """One service in both parts: it is started once."""
     shared = service(type("Shared", (NoModel,), {"factor": 2}))

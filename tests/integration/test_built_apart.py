@@ -1,4 +1,4 @@
-"""A built bento with a candidate in a service of its own, served from a clean environment."""
+"""A built bento with candidates in services of their own, served from a clean environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 PROJECT = Path(__file__).with_name("apps") / "scaling"
 KEYS = [f"user-{number}" for number in range(100)]
-FACTORS = {"light": 2, "heavy": 3}
+FACTORS = {"light": 2, "heavy": 3, "other": 5}
+MODES = {"light": "fast", "heavy": "fast", "other": "exact"}
 MAKE = """
 import bentoml, json, pathlib, sys
 for variant, factor in json.loads(sys.argv[1]).items():
@@ -111,55 +111,60 @@ def answers_for(server: Server, keys: list[str]) -> list[Answer]:
         line.close()
 
 
-def test_both_services_and_both_models_are_in_the_bento(bento: Path) -> None:
-    """`bento.yaml` lists the candidate's service and its model beside the champion, which depends on it."""
+def told_by(variant: str, answers: list[Answer]) -> set[Any]:
+    """Return the processes in which a variant answered; each answer is by its model, in its environment."""
+    bodies = [answer.body for answer in answers if answer.variant == variant]
+    for body in bodies:
+        own = {"model": f"scale:{variant}", "factor": FACTORS[variant], "mode": MODES[variant]}
+        assert {name: body[name] for name in own} == own
+    return {body["pid"] for body in bodies}
+
+
+def test_all_services_and_models_are_in_the_bento(bento: Path) -> None:
+    """`bento.yaml` lists candidates' services with their models, and that the champion depends on them."""
     told = yaml.safe_load((bento / "bento.yaml").read_text(encoding="utf-8"))
     services = {service["name"]: service for service in told["services"]}
     assert told["entry_service"] == "scaling"
-    assert set(services) == {"scaling", "scaling_heavy"}
-    assert services["scaling"]["dependencies"] == [{"service": "scaling_heavy"}]
+    assert set(services) == {"scaling", "scaling_heavy", "other"}
+    needed = {dependency["service"] for dependency in services["scaling"]["dependencies"]}
+    assert needed == {"scaling_heavy", "other"}
     tags = {name: [model["tag"] for model in service["models"]] for name, service in services.items()}
-    assert tags == {"scaling": ["scale:light"], "scaling_heavy": ["scale:heavy"]}
+    assert tags == {"scaling": ["scale:light"], "scaling_heavy": ["scale:heavy"], "other": ["scale:other"]}
     assert {path.name for path in (bento / "models" / "scale").iterdir()} >= set(FACTORS)
 
 
 def test_a_canary_a_flip_and_the_end(server: Server, python: Path) -> None:
-    """Both services serve; the candidate gets its keys, then all, in its own processes; nothing is left."""
-    until(
-        lambda: tells(server, python, "status", "scaling")["variants"]["heavy"]["state"] == "ready",
-        "heavy is ready",
-    )
+    """All services serve; candidates get their keys, then one gets all, from its process; nothing is left."""
+
+    def states() -> set[str]:
+        return {row["state"] for row in tells(server, python, "status", "scaling")["variants"].values()}
+
+    until(lambda: states() == {"ready"}, "all variants are ready")
     status = tells(server, python, "status", "scaling")
     kinds = {name: variant["runner"] for name, variant in status["variants"].items()}
-    assert kinds == {"light": "worker", "heavy": "service"}
+    assert kinds == {"light": "worker", "heavy": "service", "other": "service"}
     everyone = answers_for(server, KEYS)
     assert {(answer.status, answer.variant) for answer in everyone} == {(200, "light")}
 
-    tells(server, python, "weight", "scaling", "heavy=30")
+    tells(server, python, "weight", "scaling", "heavy=30", "other=30")
     answers = answers_for(server, KEYS)
     assert {answer.status for answer in answers} == {200}
-    assert [answer.variant for answer in answers] == list(server.operator().assign(KEYS))
+    assert [answer.variant for answer in answers] == server.operator().assign(KEYS).tolist()
     assert {answer.reason for answer in answers} == {"split"}
-    assert 10 < Counter(answer.variant for answer in answers)["heavy"] < 50
-    for answer in answers:
-        assert answer.body["model"] == f"scale:{answer.variant}"
-        assert answer.body["factor"] == FACTORS[answer.variant]
-    pids = {
-        variant: {answer.body["pid"] for answer in answers if answer.variant == variant}
-        for variant in FACTORS
-    }
+    pids = {variant: told_by(variant, answers) for variant in FACTORS}
     assert pids["light"] == set(server.living())
-    assert pids["heavy"].isdisjoint(pids["light"])
-    assert pids["heavy"] <= {process.pid for process in server.processes()}
+    assert len(pids["heavy"]) == 1
+    assert 1 <= len(pids["other"]) <= 2
+    assert pids["heavy"] | pids["other"] <= {process.pid for process in server.processes()} - pids["light"]
+    assert pids["heavy"].isdisjoint(pids["other"])
 
     tells(server, python, "flip", "scaling", "--to", "heavy")
     flipped = answers_for(server, KEYS)
-    found = {(answer.status, answer.variant, answer.body["pid"] in pids["heavy"]) for answer in flipped}
-    assert found == {(200, "heavy", True)}
+    assert {(answer.status, answer.variant) for answer in flipped} == {(200, "heavy")}
+    assert told_by("heavy", flipped) == pids["heavy"]
     assert tells(server, python, "status", "scaling")["champion"] == "heavy"
 
-    left = server.processes()
-    assert len(left) >= 3
+    assert len(server.processes()) >= 5  # the arbiter, the champion, one heavy, two others
     server.arbiter.send_signal(signal.SIGTERM)
     assert server.arbiter.wait(30) == 0
     until(lambda: not server.processes(), "no process is left", 10)

@@ -1,4 +1,4 @@
-"""A project to be built: a champion, and the same code with another model in a service of its own."""
+"""A project to be built: a champion, and two candidates in services of their own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from bentoml.models import BentoModel
 from bento_rollout import Variant, rollout
 
 
-@rollout(
-    champion="light",
-    candidates={"heavy": Variant(model="scale:heavy", runner="service")},
-    spec="rollout.yaml",
-)
-@bentoml.service(name="scaling")
-class Scaling:
+class Scales:
     """Multiplies by what its model says."""
 
     model = BentoModel("scale:light")
@@ -35,5 +29,28 @@ class Scaling:
 
     @bentoml.api
     async def who(self) -> dict[str, Any]:
-        """Say which model answers, and in which process."""
-        return {"model": str(self.model.tag), "factor": self.factor, "pid": os.getpid()}
+        """Say which model answers, in which process and environment."""
+        facts = {"model": str(self.model.tag), "factor": self.factor}
+        return {**facts, "pid": os.getpid(), "mode": os.environ["SCALE_MODE"]}
+
+
+@bentoml.service(name="other", workers=2, envs=[{"name": "SCALE_MODE", "value": "exact"}])
+class Other(Scales):
+    """Has a model, workers and an environment of its own."""
+
+    model = BentoModel("scale:other")
+
+
+@rollout(
+    champion="light",
+    candidates={
+        "heavy": Variant(model="scale:heavy", runner="service"),
+        "other": Variant(Other, runner="service"),
+    },
+    spec="rollout.yaml",
+)
+@bentoml.service(name="scaling", envs=[{"name": "SCALE_MODE", "value": "fast"}])
+class Scaling(Scales):
+    """The champion."""
+
+    model = BentoModel("scale:light")
