@@ -222,7 +222,8 @@ def main() -> None:
     order = json.loads(os.environ.pop(ORDER))
     die_with(order["parent"])
     watch(order["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's affair
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: None)  # the worker's affair: it ends its calls, then this process
     with contextlib.suppress(OSError):
         os.nice(order["nice"])
     run: Callable[..., Any] = asyncio.run

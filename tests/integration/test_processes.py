@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.integration.callers import Load
+from tests.integration.callers import Line, Load
 from tests.integration.running import Server, alive, fresh, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -67,7 +67,16 @@ def test_it_ends_with_its_worker(besides: Server) -> None:
 
 
 def test_it_ends_when_the_server_is_stopped(besides: Server) -> None:
-    """SIGTERM to the server ends the candidate's processes with everything else."""
+    """SIGTERM: the candidate answers what is under way, then its processes end with everything else."""
     own = [psutil.Process(one["pid"]) for one in processes(besides)]
+    besides.operator().set_weights({"wild": 100})
+    line = Line(besides.port)
+    line.send("/who", {"seconds": 1.5}, **{"x-key": "u1"})
+    time.sleep(0.5)
+    besides.arbiter.send_signal(signal.SIGTERM)
+    answer = line.receive()
+    line.close()
+    assert (answer.status, answer.variant, answer.reason) == (200, "wild", "split")
     besides.stop()
     assert not any(alive(process) for process in own)
+    assert "it is started again" not in besides.said[-2000:]
