@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import threading
 from bisect import insort
 
 __all__ = ["Arena"]
@@ -17,7 +18,8 @@ class Arena:
     """A stretch of anonymous shared memory, given away in regions; pages that nobody wrote to cost nothing.
 
     The side that writes takes and frees regions; the side that reads only looks. Small addresses are given
-    first, so what was used once is used again, and memory stays what the largest load needed.
+    first, so what was used once is used again, and memory stays what the largest load needed. Threads may
+    use it together.
 
     Args:
         fd: the file behind it, as inherited; None: a new one.
@@ -30,20 +32,15 @@ class Arena:
         self._map = mmap.mmap(self.fd, size)
         self._free = [(0, size)]
         self._taken: dict[int, int] = {}
+        self._lock = threading.Lock()
 
     def put(self, data: memoryview) -> int | None:
         """Copy bytes into a free region and return where it begins; None when there is no room."""
         size = -(-max(data.nbytes, 1) // GRAIN) * GRAIN
-        fitting = (i for i, (start, stop) in enumerate(self._free) if stop - start >= size)
-        if (index := next(fitting, None)) is None:
-            return None
-        start, stop = self._free[index]
-        if stop - start == size:
-            del self._free[index]
-        else:
-            self._free[index] = (start + size, stop)
-        self._taken[start] = start + size
-        self._map[start : start + data.nbytes] = data.cast("B")
+        with self._lock:
+            start = self._take(size)
+        if start is not None:
+            self._map[start : start + data.nbytes] = data.cast("B")
         return start
 
     def get(self, start: int, size: int) -> bytearray:
@@ -53,17 +50,31 @@ class Arena:
 
     def free(self, start: int) -> None:
         """Let a region be used again."""
-        stop = self._taken.pop(start)
-        insort(self._free, (start, stop))
-        index = self._free.index((start, stop))
-        for at in (index, index - 1):  # with the one behind it, then with the one before it
-            if 0 <= at < len(self._free) - 1 and self._free[at][1] == self._free[at + 1][0]:
-                self._free[at : at + 2] = [(self._free[at][0], self._free[at + 1][1])]
+        with self._lock:
+            stop = self._taken.pop(start)
+            insort(self._free, (start, stop))
+            index = self._free.index((start, stop))
+            for at in (index, index - 1):  # with the one behind it, then with the one before it
+                if 0 <= at < len(self._free) - 1 and self._free[at][1] == self._free[at + 1][0]:
+                    self._free[at : at + 2] = [(self._free[at][0], self._free[at + 1][1])]
+
+    def _take(self, size: int) -> int | None:
+        fitting = (i for i, (start, stop) in enumerate(self._free) if stop - start >= size)
+        if (index := next(fitting, None)) is None:
+            return None
+        start, stop = self._free[index]
+        if stop - start == size:
+            del self._free[index]
+        else:
+            self._free[index] = (start + size, stop)
+        self._taken[start] = start + size
+        return start
 
     @property
     def used(self) -> int:
         """How many bytes are taken."""
-        return sum(stop - start for start, stop in self._taken.items())
+        with self._lock:
+            return sum(stop - start for start, stop in self._taken.items())
 
     def close(self) -> None:
         """Let go of the memory; it is gone when the other side has let go, too."""

@@ -4,15 +4,23 @@ A message is a kind, the number of the call that it belongs to, and a value. Val
 5: large buffers (arrays, frames) go through shared memory and are copied once on each side, so that whoever
 receives one owns it. The two ends are one program of one user: this is a wall against crashes, and none
 against malice.
+
+The socket is used as it is, and not through asyncio's transports, so that a thread which has an answer sends
+it itself: every turn of a loop and every wake-up of a thread on the way costs the caller some 50 µs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copyreg
+import io
 import pickle
 import socket
 import struct
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -23,7 +31,13 @@ __all__ = ["Garbled", "Kind", "Pipe"]
 LARGE = 1 << 15
 """Bytes from which on a buffer goes through shared memory."""
 
-_HEAD = struct.Struct("!QBIH")
+ROOM = 1 << 17
+"""Bytes that are read at a time; there is more room while a larger message comes in."""
+
+PIECES = 64
+"""Pieces that the system is given as they are; more are joined first (it takes 1024 at most)."""
+
+_HEAD = struct.Struct("!QBII")
 """Bytes that follow, kind, call, and how many buffers."""
 
 _BUFFER = struct.Struct("!qQ")
@@ -52,95 +66,181 @@ class Garbled(Exception):
 
 
 OnMessage = Callable[[Kind, int, Any], None]
+Piece = bytes | bytearray | memoryview
 
 
-class Pipe(asyncio.Protocol):
-    """One end of the connection between two processes; used on one event loop.
+class Pipe:
+    """One end of the connection between two processes; read on the running event loop.
 
     Args:
+        end: the socket; it is closed here.
         outgoing: where this end puts buffers.
         incoming: where the other end puts them.
         on_message: told of each message; a value that cannot be read is a `Garbled`.
-        on_lost: told once that the other end is gone.
+        on_lost: told once that the other end is gone; not after `close`.
     """
 
     def __init__(
-        self, outgoing: Arena, incoming: Arena, on_message: OnMessage, on_lost: Callable[[], None]
+        self,
+        end: socket.socket,
+        outgoing: Arena,
+        incoming: Arena,
+        on_message: OnMessage,
+        on_lost: Callable[[], None],
     ) -> None:
+        end.setblocking(False)
+        self._end: socket.socket | None = end
         self._outgoing, self._incoming = outgoing, incoming
         self._on_message, self._on_lost = on_message, on_lost
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-
-    @classmethod
-    async def over(cls, end: socket.socket, *parts: Any) -> Pipe:
-        """Return a pipe over one end of a socket pair."""
-        loop = asyncio.get_running_loop()
-        _, pipe = await loop.create_unix_connection(lambda: cls(*parts), sock=end)
-        return pipe
+        self._loop = asyncio.get_running_loop()
+        self._room = memoryview(bytearray(ROOM))
+        self._have = 0
+        self._unsent = bytearray()
+        self._closing = False
+        self._lock = threading.Lock()  # held while bytes are given to the system: a message is sent whole
+        self._loop.add_reader(end.fileno(), self._readable)
 
     def send(self, kind: Kind, call: int, value: Any = None) -> None:
-        """Send a message.
+        """Send a message, from any thread; what the system does not take at once is sent by the loop.
 
         Raises:
             Exception: whatever pickling the value raises; nothing was sent then.
             ConnectionError: the other end is gone.
         """
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError("the other end is gone")
+        self._check()
         buffers: list[pickle.PickleBuffer] = []
-        text = b"" if value is None else pickle.dumps(value, 5, buffer_callback=buffers.append)
-        table, inline = [], [text]
+        text = b"" if value is None else _pickled(value, buffers)
+        table: list[Piece] = []
+        inline: list[Piece] = []
         for buffer in buffers:
             raw = buffer.raw()
             start = self._outgoing.put(raw) if raw.nbytes >= LARGE else None
             table.append(_BUFFER.pack(-1 if start is None else start, raw.nbytes))
             if start is None:
-                inline.append(bytes(raw))
-        rest = b"".join((*table, *inline))
-        self._transport.write(_HEAD.pack(len(rest), kind, call, len(buffers)) + rest)
+                inline.append(raw)
+        self._write(kind, call, len(buffers), [*table, text, *inline])
 
     def close(self) -> None:
         """Send what is still to be sent, and end."""
-        if self._transport is not None:
-            self._transport.close()
+        with self._lock:
+            self._closing, unsent = True, bool(self._unsent)
+        if self._end is not None and unsent:
+            self._loop.remove_reader(self._end.fileno())
+        else:
+            self._hang_up()
 
-    # -- what asyncio calls ----------------------------------------------------------------------------
+    # -- writing, in any thread ------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    def _check(self) -> None:
+        if self._end is None or self._closing:
+            raise ConnectionResetError("the other end is gone")
 
-    def data_received(self, data: bytes) -> None:
+    def _write(self, kind: Kind, call: int, count: int, body: Sequence[Piece]) -> None:
+        size = sum(len(piece) for piece in body)
+        pieces: Sequence[Piece] = (_HEAD.pack(size, kind, call, count), *body)
+        if len(pieces) > PIECES:
+            pieces = (b"".join(pieces),)
+        with self._lock:
+            self._check()
+            sent = 0 if self._unsent else self._push(pieces)
+            if sent == _HEAD.size + size:
+                return
+            if not self._unsent:
+                self._loop.call_soon_threadsafe(self._await_room)
+            self._unsent += memoryview(b"".join(pieces))[sent:]
+
+    def _push(self, pieces: Sequence[Piece]) -> int:
+        """Give bytes to the system; return how many it took."""
+        assert self._end is not None
+        try:
+            return self._end.sendmsg(pieces)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    # -- what the loop calls ---------------------------------------------------------------------------
+
+    def _await_room(self) -> None:
+        if self._end is not None:
+            self._loop.add_writer(self._end.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        """Send what did not fit before."""
+        with self._lock:
+            try:
+                del self._unsent[: self._push((self._unsent,))]
+            except OSError:  # the other end is gone, which reading notices
+                self._unsent.clear()
+            if self._unsent or self._end is None:
+                return
+            self._loop.remove_writer(self._end.fileno())
+        if self._closing:
+            self._hang_up()
+
+    def _readable(self) -> None:
         """Take in bytes, and hand on each message that is whole."""
-        buffer = self._buffer
-        buffer += data
+        assert self._end is not None
+        try:
+            count = self._end.recv_into(self._room[self._have :])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        self._have += count
+        try:
+            self._keep(self._messages())
+        except Exception as error:  # noqa: BLE001 - what comes after it cannot be trusted
+            self._loop.call_exception_handler(
+                {"message": "a message that nobody can take", "exception": error}
+            )
+            count = 0
+        if not count and self._hang_up():
+            self._on_lost()
+
+    def _messages(self) -> int:
+        """Hand on the messages that are whole; return where the next one begins."""
         at = 0
-        while len(buffer) - at >= _HEAD.size:
-            size, kind, call, count = _HEAD.unpack_from(buffer, at)
+        while self._have - at >= _HEAD.size and self._end is not None:
+            size, kind, call, count = _HEAD.unpack_from(self._room, at)
             stop = at + _HEAD.size + size
-            if len(buffer) < stop:
+            if self._have < stop:
                 break
-            self._take(Kind(kind), call, count, bytes(buffer[at + _HEAD.size : stop]))
+            self._take(Kind(kind), call, count, self._room[at + _HEAD.size : stop])
             at = stop
-        del buffer[:at]
+        return at
 
-    def connection_lost(self, _: Exception | None) -> None:
-        """End."""
-        self._transport = None
-        self._on_lost()
+    def _keep(self, at: int) -> None:
+        """Let the bytes of a message that is not whole be the first, with room for the rest of it."""
+        rest = self._have - at
+        size = 0 if rest < _HEAD.size else _HEAD.size + _HEAD.unpack_from(self._room, at)[0]
+        needed = max(ROOM, size)
+        if needed > len(self._room) or (not rest and len(self._room) > ROOM):
+            room = memoryview(bytearray(needed))
+            room[:rest] = self._room[at : self._have]
+            self._room = room
+        elif at and rest:
+            self._room[:rest] = self._room[at : self._have]
+        self._have = rest
 
-    def _take(self, kind: Kind, call: int, count: int, rest: bytes) -> None:
+    def _hang_up(self) -> bool:
+        """Close the socket; return whether it was open."""
+        with self._lock:
+            if (end := self._end) is None:
+                return False
+            self._end = None
+            self._unsent.clear()
+        self._loop.remove_reader(end.fileno())
+        self._loop.remove_writer(end.fileno())
+        end.close()
+        return True
+
+    def _take(self, kind: Kind, call: int, count: int, rest: memoryview) -> None:
         if kind is Kind.TAKEN:
             for (start,) in struct.iter_unpack("!q", rest):
                 self._outgoing.free(start)
             return
         table = [_BUFFER.unpack_from(rest, index * _BUFFER.size) for index in range(count)]
-        text_at = count * _BUFFER.size
-        inline = sum(size for start, size in table if start < 0)
-        text = rest[text_at : len(rest) - inline]
-        at, buffers, shared = len(rest) - inline, [], []
+        at = len(rest) - sum(size for start, size in table if start < 0)
+        text, buffers, shared = rest[count * _BUFFER.size : at], [], []
         for start, size in table:
             if start < 0:
                 buffers.append(bytearray(rest[at : at + size]))
@@ -148,11 +248,46 @@ class Pipe(asyncio.Protocol):
             else:
                 buffers.append(self._incoming.get(start, size))
                 shared.append(start)
-        if shared and self._transport is not None:
-            starts = b"".join(struct.pack("!q", start) for start in shared)
-            self._transport.write(_HEAD.pack(len(starts), Kind.TAKEN, call, 0) + starts)
+        if shared:
+            with contextlib.suppress(ConnectionError):
+                self._write(Kind.TAKEN, call, 0, [struct.pack(f"!{len(shared)}q", *shared)])
         try:
             value = pickle.loads(text, buffers=buffers) if text else None  # noqa: S301 - from our own child
         except Exception as error:  # noqa: BLE001 - this call's failure, and no other's
             value = Garbled(f"{type(error).__name__}: {error}")
         self._on_message(kind, call, value)
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How objects are taken apart for pickling: as everywhere, but for numpy's arrays."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        if kind is not getattr(sys.modules.get("numpy"), "ndarray", None):
+            return copyreg.dispatch_table[kind]
+        self[kind] = _taken_apart
+        return _taken_apart
+
+
+class _Pickler(pickle.Pickler):
+    """Takes a plain array apart into less than numpy does, which saves both sides some 15 µs."""
+
+    dispatch_table = _Reducers()
+
+
+def _pickled(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
+    text = io.BytesIO()
+    _Pickler(text, 5, buffer_callback=buffers.append).dump(value)
+    return text.getvalue()
+
+
+def _taken_apart(array: Any) -> Any:
+    kind = array.dtype
+    if kind.isbuiltin == 1 and kind.kind in "biufc" and array.flags.c_contiguous:
+        return _array, (pickle.PickleBuffer(array), kind.str, array.shape)
+    return array.__reduce_ex__(5)
+
+
+def _array(buffer: Any, kind: str, shape: tuple[int, ...]) -> Any:
+    import numpy as np  # whoever sends arrays has it, and the one who reads them, too
+
+    return np.frombuffer(buffer, kind).reshape(shape)

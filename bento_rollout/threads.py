@@ -6,14 +6,17 @@ import asyncio
 import contextvars
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 __all__ = ["DaemonThreads"]
 
 Work = Callable[[], None]
 Around = Callable[[], AbstractContextManager[None]]
+Box = queue.SimpleQueue[Work | None]
+"""Where a thread waits for its next work; None ends it."""
 
 
 class DaemonThreads:
@@ -32,8 +35,11 @@ class DaemonThreads:
         self.limit = limit
         self.name = name
         self._around = around
-        self._free = asyncio.Semaphore(limit)
-        self._idle: list[queue.SimpleQueue[Work | None]] = []
+        # An entry for each slot that is free: its thread's box, or None while it has no thread. Threads and
+        # the loop give and take without a lock; who waits (on the loop alone) looks again after queueing.
+        self._idle: deque[Box | None] = deque([None] * limit)
+        self._waiting: deque[asyncio.Future[Box | None]] = deque()
+        self._loop: asyncio.AbstractEventLoop
         self._closed = False
 
     async def run(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -41,10 +47,9 @@ class DaemonThreads:
 
         A caller that is cancelled stops waiting; the thread's slot is free again when the function has ended.
         """
-        await self._free.acquire()
+        box = self._slot() or await self._turn()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        box = self._idle.pop() if self._idle else self._new_thread()
         context = contextvars.copy_context()
 
         def work() -> None:
@@ -61,24 +66,88 @@ class DaemonThreads:
         box.put(work)
         return await future
 
+    def begin(self, work: Work) -> bool:
+        """Let a thread do some work if one is free now, and nobody waits for it; return whether one was.
+
+        The loop has no part in it from then on: the work tells who waits by itself, and raises nothing.
+        """
+        if (box := self._slot()) is None:
+            return False
+
+        def whole() -> None:
+            try:
+                work()
+            finally:
+                self._give(box)
+                if self._waiting:
+                    with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                        self._loop.call_soon_threadsafe(self._next)
+
+        box.put(whole)
+        return True
+
     def close(self) -> None:
         """Let idle threads end; busy ones end with their call, or with the process."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().put(None)
+        self._retire()
 
-    def _done(
-        self,
-        box: queue.SimpleQueue[Work | None],
-        future: asyncio.Future[Any],
-        result: Any,
-        error: BaseException | None,
-    ) -> None:
+    def _slot(self) -> Box | None:
+        """Return the box of a free thread, if there is one that nobody waits for."""
+        if self._waiting:
+            return None
+        try:
+            return self._with_thread(self._idle.pop())
+        except IndexError:
+            return None
+
+    async def _turn(self) -> Box:
+        """Wait for a free thread, behind those who wait already."""
+        self._loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Box | None] = self._loop.create_future()
+        self._waiting.append(waiter)
+        self._next()  # one may have become free while nobody seemed to wait
+        try:
+            box = await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                with suppress(ValueError):  # it is no longer among them
+                    self._waiting.remove(waiter)
+            else:
+                self._give(waiter.result())
+                self._next()
+            raise
+        return self._with_thread(box)
+
+    def _next(self) -> None:
+        """Give the threads that are free to those who wait."""
+        while self._waiting:
+            if not self._waiting[0].done():
+                try:
+                    box = self._idle.pop()
+                except IndexError:
+                    return
+                self._waiting[0].set_result(box)
+            self._waiting.popleft()
+
+    def _give(self, box: Box | None) -> None:
+        self._idle.append(box)
         if self._closed:
-            box.put(None)
-        else:
-            self._idle.append(box)
-        self._free.release()
+            self._retire()
+
+    def _retire(self) -> None:
+        """Let the threads that are free end; their slots stay."""
+        for _ in range(self.limit):
+            try:
+                box = self._idle.pop()
+            except IndexError:
+                return
+            if box is not None:
+                box.put(None)
+            self._idle.appendleft(None)
+
+    def _done(self, box: Box, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._give(box)
+        self._next()
         if future.done():
             return
         if error is None:
@@ -86,10 +155,18 @@ class DaemonThreads:
         else:
             future.set_exception(error)
 
-    def _new_thread(self) -> queue.SimpleQueue[Work | None]:
-        box: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+    def _with_thread(self, box: Box | None) -> Box:
+        """Return a slot's box; without one a thread is made."""
+        if box is not None:
+            return box
+        box = queue.SimpleQueue()
         name = f"rollout-{self.name}"
-        threading.Thread(target=_serve, args=(box, self._around), name=name, daemon=True).start()
+        thread = threading.Thread(target=_serve, args=(box, self._around), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            self._give(None)
+            raise
         return box
 
 
@@ -100,7 +177,7 @@ class _Stopped(Exception):
 _CONTROL = (StopIteration, GeneratorExit)
 
 
-def _serve(box: queue.SimpleQueue[Work | None], around: Around) -> None:
+def _serve(box: Box, around: Around) -> None:
     with around():
         while (work := box.get()) is not None:
             work()

@@ -15,20 +15,21 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..arena import Arena
-from ..pipe import Garbled, Kind, Pipe
+from ..pipe import Kind, Pipe
 from ..telemetry.log import described
+
+if TYPE_CHECKING:
+    from .answering import Answering
+    from .worker_runner import WorkerRunner
 
 __all__ = ["ORDER", "main"]
 
 ORDER = "BENTO_ROLLOUT_BESIDE"
 """The environment variable that holds the order."""
-
-CREDIT = 16
-"""Items of a stream that may be on their way to the worker: the candidate waits when they are not taken."""
 
 LAST_WORDS = 8.0
 """Seconds that shutdown hooks may take."""
@@ -44,10 +45,8 @@ class Beside:
     def __init__(self, order: Mapping[str, Any]) -> None:
         self._order = order
         self._pipe: Pipe
-        self._runner: Any = None
-        self._methods: Mapping[str, Any] = {}
-        self._calls: dict[int, asyncio.Task[None]] = {}
-        self._credit: dict[int, asyncio.Semaphore] = {}
+        self._runner: WorkerRunner | None = None
+        self._answering: Answering | None = None
         self._over = asyncio.Event()
 
     async def serve(self) -> None:
@@ -55,14 +54,14 @@ class Beside:
         order = self._order
         there, back = (Arena(fd, order["arena"]) for fd in order["arenas"])
         end = socket.socket(fileno=order["socket"])
-        self._pipe = await Pipe.over(end, back, there, self._take, lost)
+        self._pipe = Pipe(end, back, there, self._take, lost)
         hello = await self._load()
         self._pipe.send(Kind.HELLO, 0, hello)
         if hello["state"] != "ready":
             self._over.set()  # it ends, and is tried again after a while
         await self._over.wait()
-        for task in [*self._calls.values()]:
-            task.cancel()
+        if self._answering is not None:
+            self._answering.end()
         if self._runner is not None:
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(self._runner.close(), LAST_WORDS)
@@ -76,91 +75,19 @@ class Beside:
             digest = site.digests()[runner.name]
         except BaseException as error:  # noqa: BLE001 - whatever a user's module raises when it is imported
             return {"state": "failed", "error": described(error), "digest": ""}
-        self._runner, self._methods = runner, site.methods
+        from .answering import Answering  # slow to import, as all that knows BentoML
+
+        self._runner, self._answering = runner, Answering(runner, site.methods, self._pipe)
         return {"state": runner.state, "error": runner.error, "digest": digest}
 
-    # -- messages --------------------------------------------------------------------------------------
-
     def _take(self, kind: Kind, call: int, value: Any) -> None:
-        if kind in (Kind.CALL, Kind.STREAM):
-            work = self._answer if kind is Kind.CALL else self._stream
-            task = asyncio.ensure_future(work(call, value))
-            self._calls[call] = task
-            task.add_done_callback(lambda _: self._calls.pop(call, None))
-        elif kind is Kind.CANCEL and (task_ := self._calls.get(call)) is not None:
-            task_.cancel()
-        elif kind is Kind.MORE and (credit := self._credit.get(call)) is not None:
-            credit.release()
-        elif kind is Kind.STOP:
+        if kind is Kind.STOP:
             self._over.set()
         elif kind is Kind.PING:
             with contextlib.suppress(ConnectionError):
                 self._pipe.send(Kind.PING, 0)
-
-    async def _answer(self, call: int, order: Any) -> None:
-        from .carrying import effects_of
-
-        try:
-            endpoint, args, kwargs, head = self._read(order)
-            response = self._enter(head)
-            value = await self._runner.call(endpoint, args, kwargs)
-            self._pipe.send(Kind.ANSWER, call, (value, effects_of(response)))
-        except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
-            self._fail(call, error)
-        else:
-            await self._afterwards(response)
-
-    async def _stream(self, call: int, order: Any) -> None:
-        from .carrying import effects_of
-
-        credit = self._credit[call] = asyncio.Semaphore(CREDIT)
-        items: AsyncGenerator[Any, None] | None = None
-        try:
-            endpoint, args, kwargs, head = self._read(order)
-            response = self._enter(head)
-            items = self._runner.stream(endpoint, args, kwargs)
-            async for item in items:
-                await credit.acquire()
-                self._pipe.send(Kind.ITEM, call, (item, effects_of(response)))
-            self._pipe.send(Kind.END, call, (None, effects_of(response)))
-        except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
-            self._fail(call, error)
-        finally:
-            del self._credit[call]
-            if items is not None:
-                with contextlib.suppress(Exception, asyncio.CancelledError):
-                    await items.aclose()
-
-    def _read(self, order: Any) -> tuple[str, Sequence[Any], Mapping[str, Any], Mapping[str, Any] | None]:
-        from .carrying import unpacked
-
-        if isinstance(order, Garbled):
-            raise TypeError(f"the input cannot be read in the candidate's process: {order}")
-        endpoint, args, kwargs, head = order
-        return endpoint, unpacked(args, self._methods[endpoint].input_spec), kwargs, head
-
-    def _enter(self, head: Mapping[str, Any] | None) -> Any:
-        """Let the context be that of the worker's request; return the response's part of it."""
-        from bentoml._internal.context import ServiceContext, _request_var, _response_var
-
-        from .carrying import request_of
-
-        response = ServiceContext.ResponseContext()
-        _response_var.set(response)
-        if head is not None:
-            _request_var.set(request_of(head))
-        return response
-
-    def _fail(self, call: int, error: BaseException) -> None:
-        from .carrying import error_to
-
-        with contextlib.suppress(ConnectionError):
-            self._pipe.send(Kind.FAILURE, call, error_to(error))
-
-    async def _afterwards(self, response: Any) -> None:
-        """Run the background tasks that the candidate added to its response."""
-        with contextlib.suppress(Exception):
-            await response.background()
+        elif self._answering is not None:
+            self._answering.take(kind, call, value)
 
 
 async def load_candidate(order: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -239,7 +239,7 @@ class ProcessRunner:
                 told(kind, value)
 
         child = _Child(process, arenas, hello, gone)
-        child.pipe = await Pipe.over(ours, arenas[0], arenas[1], take, gone.set)
+        child.pipe = Pipe(ours, arenas[0], arenas[1], take, gone.set)
         return child
 
     def _order(self) -> dict[str, Any]:

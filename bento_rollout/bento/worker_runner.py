@@ -75,6 +75,7 @@ class WorkerRunner:
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
         self._ways: dict[str, Way] = {}
+        self._plain: dict[str, Callable[..., Any]] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
     @property
@@ -139,6 +140,11 @@ class WorkerRunner:
     def _begin(self, instance: Any, methods: Mapping[str, Method]) -> None:
         self.instance, self._methods = instance, methods
         self._ways = {name: self._way(name, method) for name, method in methods.items()}
+        self._plain = {
+            name: functools.partial(self._run_here, method)
+            for name, method in methods.items()
+            if not (method.is_stream or method.batchable or inspect.iscoroutinefunction(method.func))
+        }
         self.state, self.error = "ready", None
 
     def _way(self, name: str, method: Method) -> Way:
@@ -217,6 +223,30 @@ class WorkerRunner:
             raise self._exit(error) from error
         finally:
             left(token)
+
+    def begin(self, endpoint: str, work: Callable[[Callable[..., Any]], None]) -> bool:
+        """Let a thread do work around a sync endpoint, if one is free now; return whether one was.
+
+        Args:
+            endpoint: the endpoint; one that needs the loop (async, batched, a stream) never begins here.
+            work: what the thread does, in a context of its own. It is given what runs the endpoint with a
+                call's arguments in that thread, and raises nothing.
+        """
+        run, threads = self._plain.get(endpoint), self._threads
+        if run is None or not isinstance(threads, DaemonThreads):
+            return False
+        return threads.begin(functools.partial(work, run))
+
+    def _run_here(self, method: Method, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a sync endpoint in this thread and context."""
+        ACTIVE.set(self)
+        try:
+            args, given = self._converted(method.name, args, kwargs)
+            return method.func(self.instance, *args, **self._with_context(method, given))
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise self._exit(error) from error
 
     async def stream(
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -29,6 +31,10 @@ def in_process(cls: type) -> Variant:
 
 PLAIN = beside(Kinds, "beside-plain", in_process(Kinds))
 CONTEXT = beside(KindsInContext, "beside-context", in_process(KindsInContext))
+
+
+LOCK = threading.Lock()
+RUNNING: list[int] = []
 
 
 class Own:
@@ -61,8 +67,36 @@ class Own:
 
     @bentoml.api
     def hang(self, seconds: float) -> str:
-        time.sleep(seconds)
+        if self.who == "two":
+            time.sleep(seconds)
         return self.who
+
+    @bentoml.api
+    def text(self, size: int) -> str:
+        return "x" * size
+
+    @bentoml.api
+    def said(self, ctx: bentoml.Context) -> str:
+        time.sleep(0.002)
+        ctx.response.headers["x-own"] = said = ctx.request.headers["x-say"]
+        return f"{said} {threading.current_thread().name}"
+
+    @bentoml.api
+    def later(self, path: str, ctx: bentoml.Context) -> str:
+        ctx.response.background.add_task(Path(path).write_text, f"{self.who} {ctx.request.headers['x-say']}")
+        return self.who
+
+    @bentoml.api
+    def leave(self) -> str:
+        raise SystemExit(self.who)
+
+    @bentoml.api
+    def crowd(self) -> int:
+        with LOCK:
+            RUNNING.append(len(RUNNING) + 1)
+        time.sleep(0.01)
+        with LOCK:
+            return RUNNING.pop()
 
     @bentoml.api
     def die(self) -> str:
@@ -102,6 +136,11 @@ class Odd(Exception):
 GUARDED = {"variants": {"two": {"timeout": "2s", "fallback": "champion"}}}
 OWN = beside(Own, "beside-own", Variant(attributes={"who": "two"}, runner="process"))
 OWN_GUARDED = beside(Own, "beside-guarded", Variant(attributes={"who": "two"}, runner="process"), **GUARDED)
+FOUR: Any = rollout(
+    champion="one",
+    candidates={"two": Variant(attributes={"who": "two"}, runner="process")},
+    spec=RolloutSpec.parse({"name": "beside-four", "weights": {"two": 100}}),
+)(bentoml.service(name="kinds", threads=4)(Own))
 
 
 @bentoml.service(name="broken_two", envs=[{"name": "OWN_ENV", "value": "own"}])
@@ -118,6 +157,8 @@ BROKEN = beside(Own, "beside-broken", Variant(Broken, runner="process"))
 @bentoml.service(name="enved_two", envs=[{"name": "OWN_ENV", "value": "own"}])
 class Enved(Own):
     """Has an environment of its own."""
+
+    who = "two"
 
 
 ENVED = beside(Own, "beside-enved", Variant(Enved, runner="process"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -93,6 +95,61 @@ def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) 
         assert answer.json() == [2 * i] * 20_000
 
 
+def test_an_answer_larger_than_the_sockets_memory_comes_whole(service: Callable[[str], Served]) -> None:
+    """The thread that made it sends what fits, the rest follows; others are answered meanwhile."""
+    app = service("four")
+    sizes = [5_000_000, 10, 3_000_000, 0] * 4
+    requests = [{"method": "POST", "path": "/text", "json": {"size": size}} for size in sizes]
+    assert [len(answer.text) for answer in app.together(requests)] == sizes
+
+
+def test_many_sync_calls_run_side_by_side_and_each_in_its_own_request(
+    service: Callable[[str], Served],
+) -> None:
+    """With ``threads=4`` four at a time, and no more; each sees its own head and sets its own headers."""
+    app = service("four")
+    heads = [{"x-say": f"caller {number}"} for number in range(64)]
+    answers = app.together(
+        [{"method": "POST", "path": "/said", "json": {}, "headers": head} for head in heads]
+    )
+    assert [answer.headers["x-own"] for answer in answers] == [head["x-say"] for head in heads]
+    assert [answer.text.rpartition(" ")[0] for answer in answers] == [head["x-say"] for head in heads]
+    crowds = app.together([{"method": "POST", "path": "/crowd", "json": {}}] * 32)
+    assert max(int(answer.text) for answer in crowds) == 4
+
+
+def test_one_call_after_the_other_is_answered_by_one_thread(service: Callable[[str], Served]) -> None:
+    """Nobody else has to wake up for it, and its context ends with it."""
+    app = service("own")
+    heads = [{"x-say": f"caller {number}"} for number in range(20)]
+    answers = [app.post("/said", {}, headers=head) for head in heads]
+    assert [answer.headers["x-own"] for answer in answers] == [head["x-say"] for head in heads]
+    assert [answer.text.rpartition(" ")[0] for answer in answers] == [head["x-say"] for head in heads]
+    assert "x-own" not in app.post("/pid", {}).headers
+
+
+def test_background_tasks_of_a_sync_call_run_after_its_answer(
+    service: Callable[[str], Served], tmp_path: Path
+) -> None:
+    """In the candidate's process, with the request that they were added in."""
+    path = tmp_path / "later"
+    assert service("own").post("/later", {"path": str(path)}, headers={"x-say": "hello"}).text == "two"
+    until = time.monotonic() + 20
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert path.read_text() == "two hello"
+
+
+def test_a_sync_call_that_asks_the_process_to_end_only_fails(service: Callable[[str], Served]) -> None:
+    """`SystemExit` in a candidate's thread is an error of that call."""
+    app = service("own")
+    pid = settled(app).process["pid"]
+    answer = app.post("/leave", {})
+    assert (answer.status_code, marks(answer)["variant"]) == (500, "two")
+    assert int(app.post("/pid", {}).text) == pid
+
+
 def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
     """Long ones whole; a candidate that never ends is not far ahead of its reader, and stops with it."""
     app = service("own")
@@ -135,8 +192,6 @@ def test_with_a_fallback_nobody_notices(service: Callable[[str], Served]) -> Non
     app = service("own_guarded")
 
     async def story() -> list[Any]:
-        import asyncio
-
         calls = [
             asyncio.ensure_future(app.arequest("POST", "/slow", json={"seconds": 1.0})) for _ in range(8)
         ]
@@ -159,6 +214,17 @@ def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> N
     assert (answer.text, marks(answer)["reason"]) == ("one", "fallback")
     assert app.post("/slow", {"seconds": 0}).text == "two"
     assert not app.site.serving._runners["two"]._waiting
+
+
+def test_a_sync_call_that_is_given_up_is_not_answered(service: Callable[[str], Served]) -> None:
+    """Its thread works on, async calls are answered meanwhile, and sync ones once it is done."""
+    app = service("own_guarded")
+    settled(app)
+    answer = app.post("/hang", {"seconds": 3.5})
+    assert (answer.text, marks(answer)["reason"]) == ("one", "fallback")
+    assert not app.site.serving._runners["two"]._waiting
+    assert app.post("/slow", {"seconds": 0}).text == "two"
+    assert app.post("/hang", {"seconds": 0}).text == "two"
 
 
 def test_one_that_stands_still_is_unready(
@@ -219,6 +285,23 @@ def test_it_ends_with_the_service(serve: Serve) -> None:
     app = serve(kinds_beside.ENVED)
     process = psutil.Process(settled(app).process["pid"])
     app.run(app.site.stop())
+    assert not process.is_running()
+
+
+def test_a_thread_that_is_busy_does_not_hold_the_end(serve: Serve) -> None:
+    """When the service stops, a sync call that runs fails, and its process is gone."""
+    app = serve(kinds_beside.ENVED)
+    process = psutil.Process(settled(app).process["pid"])
+
+    async def story() -> Any:
+        call = asyncio.ensure_future(app.arequest("POST", "/hang", json={"seconds": 60}))
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        await app.site.stop()
+        assert time.monotonic() - began < 8
+        return await call
+
+    assert app.run(story()).status_code == 500
     assert not process.is_running()
 
 

@@ -114,6 +114,100 @@ def test_a_hung_call_keeps_its_slot_and_no_thread_takes_its_place() -> None:
     run(work())
 
 
+def test_work_begins_at_once_or_not_at_all() -> None:
+    """A thread that is free takes it, and no turn of the loop is needed; when none is free it is refused."""
+
+    async def work() -> None:
+        threads, done, release = DaemonThreads(2, "begun"), threading.Event(), threading.Event()
+        assert threads.begin(done.set)
+        assert done.wait(10)  # this holds the loop
+
+        def held() -> None:
+            release.wait(20)
+
+        begun = [threads.begin(held) for _ in range(3)]
+        while sum(begun) < 2:  # the first thread may still be on its way back
+            begun.append(threads.begin(held))
+        assert not threads.begin(done.set)
+        assert alive("begun") == 2
+        release.set()
+        threads.close()
+
+    run(work())
+
+
+def test_work_that_begins_and_calls_that_wait_share_the_limit() -> None:
+    """No more than the limit run at a time, and nobody is forgotten, cancelled calls among them."""
+
+    async def work() -> None:
+        threads, lock, running, most = DaemonThreads(3, "shared"), threading.Lock(), 0, 0
+
+        def busy() -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.0005)
+            with lock:
+                running -= 1
+
+        calls, begun = [], 0
+        for number in range(400):
+            begun += threads.begin(busy)
+            calls.append(asyncio.ensure_future(threads.run(busy)))
+            if number % 7 == 0:
+                calls.pop().cancel()
+            if number % 5 == 0:
+                await asyncio.sleep(0.001)
+        await asyncio.gather(*calls)
+        assert begun > 0
+        assert most <= 3
+        threads.close()
+
+    run(work())
+
+
+def test_who_waits_is_next() -> None:
+    """Work does not begin before a call that waits, though a thread is free."""
+
+    async def work() -> None:
+        threads, release = DaemonThreads(1, "next"), threading.Event()
+
+        def held() -> None:
+            release.wait(20)
+
+        assert threads.begin(held)
+        waits = asyncio.ensure_future(threads.run(lambda: "ran"))
+        await asyncio.sleep(0)
+        release.set()
+        time.sleep(0.05)  # noqa: ASYNC251 - the thread is free again, and the loop has not noticed
+        assert not threads.begin(release.set)
+        assert await waits == "ran"
+        threads.close()
+
+    run(work())
+
+
+def test_a_call_that_gives_up_just_when_its_turn_comes_gives_it_on() -> None:
+    """No slot is lost by a caller that was cancelled between getting it and using it."""
+
+    async def work() -> None:
+        threads, release = DaemonThreads(1, "given"), threading.Event()
+        first = asyncio.ensure_future(threads.run(release.wait, 20))
+        await asyncio.sleep(0)
+        late, last = (asyncio.ensure_future(threads.run(lambda: "ran")) for _ in range(2))
+        await asyncio.sleep(0)
+        (turn, _) = threads._waiting
+        turn.add_done_callback(lambda _: late.cancel())
+        release.set()
+        assert await first is True
+        assert await last == "ran"
+        assert late.cancelled()
+        threads.close()
+
+    run(work())
+
+
 def test_idle_threads_end_when_it_is_closed() -> None:
     """Busy ones end with their call."""
 
