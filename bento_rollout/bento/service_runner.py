@@ -94,7 +94,11 @@ class ServiceRunner(Remote):
             key = name.decode("latin-1")
             if key not in OF_THE_CONNECTION or (here and key == "host"):
                 headers.add(key, in_text(value))
-        propagate.inject(headers)
+        trace: dict[str, str] = {}
+        propagate.inject(trace)
+        headers.update(
+            {name: value for name, value in trace.items() if name != "baggage" or name not in headers}
+        )
         headers["runner-name"] = self.definition.service.name  # BentoCloud's load balancer looks for it
         return headers
 
