@@ -102,10 +102,10 @@ def test_one_that_crashes_at_every_start_costs_nothing(tmp_path: Path, where: st
             check_health(server)
             for name, pids in seen.items():
                 pids.update(process.pid for process in workers(server, name))
-            return all(len(pids) >= 3 for pids in seen.values())
+            return all(len(pids) >= 2 for pids in seen.values())
 
         with Load(server.port, 8, pause=0.05) as load:
-            until(again, "both have been started three times", 120, 0.2)
+            until(again, "both have been started again", 120, 0.2)
             for name in seen:
                 row = server.operator().status()["variants"][name]
                 assert row["state"] in ("starting", "unready")
