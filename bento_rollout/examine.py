@@ -90,10 +90,11 @@ def _of_workers(status: dict[str, Any]) -> list[str]:
 
 
 def _of_variants(status: dict[str, Any]) -> list[str]:
-    """Return which variants cannot answer, weight or not."""
+    """Return which variants cannot answer, weight or not; who is starting is missed when it has traffic."""
     found = []
     for name, row in status["variants"].items():
-        if row["state"] not in ("ready", "starting"):
+        fine = ("ready",) if name in status["idle"] else ("ready", "starting")
+        if row["state"] not in fine:
             why = status["idle"].get(name, {}).get("why") or row["error"]
             found.append(f"variant {name!r} is {row['state']}" + (f": {why}" if why else ""))
     return found

@@ -97,20 +97,33 @@ class View:
         )
 
     def served(self) -> dict[str, float]:
-        """Return how much each variant truly answers, in percent; the champion has what the others cannot."""
+        """Return how much each variant truly answers, in percent.
+
+        The champion has what the others cannot; when it cannot answer itself, who stands in for it has that.
+        """
         weights = {name: milli for name, milli in self.state.weights.items() if milli}
         answering = {name: milli for name, milli in weights.items() if self._obstacle(name) is None}
         rest = FULL - sum(answering.values())
-        return {name: milli / 1000 for name, milli in {self.state.champion: rest, **answering}.items()}
+        heir = self._heir()
+        shares = {heir: rest, **{name: milli for name, milli in answering.items() if name != heir}}
+        shares[heir] += answering.get(heir, 0)
+        return {name: milli / 1000 for name, milli in shares.items()}
+
+    def _heir(self) -> str:
+        """Return who answers for the champion: itself, or the newest of its forerunners that can."""
+        order = (self.state.champion, *self.state.compile().backups)
+        return next((name for name in order if self._obstacle(name) is None), self.state.champion)
 
     def idle(self) -> dict[str, dict[str, Any]]:
         """Return who has weight or targets and does not answer: how much, why, and what a person may do."""
         found: dict[str, dict[str, Any]] = {}
-        for name in dict.fromkeys((*self.state.weights, *self.state.targets)):
-            milli, obstacle = self.state.weights.get(name, 0), self._obstacle(name)
-            if obstacle is not None and name != self.state.champion and (milli or name in self.state.targets):
-                state, why, command = obstacle
-                found[name] = {"percent": milli / 1000, "state": state, "why": why, "command": command}
+        state = self.state
+        shares = {**state.weights, state.champion: FULL - sum(state.weights.values())}
+        for name in dict.fromkeys((state.champion, *state.weights, *state.targets)):
+            milli, obstacle = shares.get(name, 0), self._obstacle(name)
+            if obstacle is not None and (milli or name in state.targets):
+                word, why, command = obstacle
+                found[name] = {"percent": milli / 1000, "state": word, "why": why, "command": command}
         return found
 
     def variants(self) -> dict[str, dict[str, Any]]:
@@ -130,13 +143,14 @@ class View:
         return {card.variants[name].digest for card in self.described if name in card.variants}
 
     def _obstacle(self, name: str) -> tuple[str, str, str | None] | None:
-        """Return why a candidate does not answer everywhere: a word, a sentence, a command; None: it does.
+        """Return why a variant does not answer everywhere: a word, a sentence, a command; None: it does.
 
-        While nobody lives only what is known of the code counts.
+        While nobody lives only what is known of the code counts. A champion serves whatever its code is.
         """
         state, found = self.state, self._found(name)
         milli = state.weights.get(name, 0)
-        if self.described and not found:
+        champion = name == state.champion
+        if self.described and not found and not champion:
             command = retire_command(state.name, name, state.champion, milli)
             return (
                 "missing",
@@ -148,12 +162,19 @@ class View:
             if variant is None:
                 return "missing", f"it is not in the code of worker {card.pid}", None
             if variant.state != "ready":
-                return variant.state, variant.error or f"worker {card.pid} says so", None
+                way = f"bento-rollout rollback {state.name}" if champion else None
+                return variant.state, self._where(name, variant.error or "a worker says so"), way
         granted = state.granted.get(name)
-        if granted is not None and found - {granted}:
+        if granted is not None and found - {granted} and not champion:
             command = grant_command(state.name, name, milli)
             return "held", f"new digest: grant it with {command}", command
         return None
+
+    def _where(self, name: str, why: str) -> str:
+        """Return why a variant does not answer, and in how many of the workers when it is not in all."""
+        cards = [card.variants.get(name) for card in self.cards]
+        bad = sum(1 for variant in cards if variant is not None and variant.state != "ready")
+        return why if bad == len(cards) else f"{why}, in {bad} of {len(cards)} workers"
 
     def _row(self, name: str) -> dict[str, Any]:
         found = [card.variants[name] for card in self.described if name in card.variants]

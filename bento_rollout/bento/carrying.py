@@ -93,9 +93,9 @@ def effects_of(response: ServiceContext.ResponseContext) -> Effects | None:
     return response.status_code, headers, list(response.cookies)
 
 
-def apply_effects(effects: Effects | None) -> None:
-    """Set here what a candidate elsewhere set on its response's context."""
-    response = _response_var.get(None)
+def apply_effects(effects: Effects | None, response: ServiceContext.ResponseContext | None = None) -> None:
+    """Set here, or on another response, what a candidate elsewhere set on its response's context."""
+    response = _response_var.get(None) if response is None else response
     if effects is None or response is None:
         return
     response.status_code, headers, cookies = effects

@@ -45,6 +45,7 @@ class Encoding:
         self.files: Sequence[str] = tuple(self.input.multipart_fields)
         # Items of a stream would lose their bounds; a file may not be where the other process is.
         self.pickled = pickled and not method.is_stream and not self.files
+        self.pickles = pickled
         self.media_type = self.output.mime_type()
         schema = self.output.model_json_schema() if issubclass(self.output, IORootModel) else {}
         kind = schema.get("type")
@@ -68,8 +69,9 @@ class Encoding:
             if isinstance(plain, str):
                 return plain.encode(), {"content-type": "text/plain"}
             return json.dumps(plain).encode(), {"content-type": "application/json"}
-        text = model.model_dump_json(by_alias=True, round_trip=True)
-        return text.encode(), {"content-type": "application/json"}
+        # Not pydantic's own JSON, which has null for NaN.
+        plain = model.model_dump(mode="json", by_alias=True, round_trip=True)
+        return json.dumps(plain).encode(), {"content-type": "application/json"}
 
     def _model(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return the inputs as BentoML's model of them; they were checked when they came in."""
@@ -121,7 +123,7 @@ class Encoding:
             # From a worker of this service, over a socket that only it listens on.
             return _root(self.output.model_validate(_unpickled(body, headers[LENGTHS])))
         media_type = headers.get("content-type", "")
-        if self.is_file or _plain(media_type) != _plain(self.media_type):
+        if self.is_file or not self.fits(media_type):
             got = _plain(media_type) or "of no type"
             raise NotEncoded(f"the answer is {got}, not {self.media_type}")
         if self.is_text:
@@ -129,6 +131,10 @@ class Encoding:
         if self.pickled:
             raise NotEncoded("the answer was made by the endpoint's own code")
         return self._parsed(body)
+
+    def fits(self, media_type: str) -> bool:
+        """Whether an answer of a media type can be a value of the endpoint."""
+        return _plain(media_type) == _plain(self.media_type)
 
     def reader(self) -> Callable[[bytes], Any]:
         """Return what makes an item of each chunk of a stream; characters may be split between chunks."""

@@ -56,7 +56,7 @@ def check_url(url: object) -> None:
         raise InvalidValue(f"url={url!r} has a port or a character that no address has")
 
 
-def check_headers(forwarded: Any, headers: Mapping[str, str]) -> None:
+def check_headers(forwarded: Any, headers: Mapping[str, Any]) -> None:
     """Raise `InvalidValue` for what is not the name of a header, or not text for one."""
     if isinstance(forwarded, str) or not isinstance(forwarded, Sequence):
         raise InvalidValue(f"forward_headers={forwarded!r} is not a list of names")
@@ -66,5 +66,7 @@ def check_headers(forwarded: Any, headers: Mapping[str, str]) -> None:
         if name.lower() in OURS:
             raise InvalidValue(f"the header {name!r} belongs to the connection, and cannot be given")
     for name, value in headers.items():
-        if any(c in str(value) for c in "\r\n\0"):
+        if not isinstance(value, str):
+            raise InvalidValue(f"the value for the header {name!r} is {value!r}, and not text: is it set?")
+        if any(c in value for c in "\r\n\0"):
             raise InvalidValue(f"the value for the header {name!r} is not text of one line")

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import http.cookies
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from bentoml._internal.context import ServiceContext
 from multidict import CIMultiDict
 from starlette.responses import Response
 
 from ..calls import Unavailable
 from ..telemetry import log
 from .answered import RemoteFailure
-from .carrying import apply_effects
+from .carrying import Effects, apply_effects
 from .context import request_scope
 from .encoding import Encoding, NotEncoded
 from .method import Method
 from .replies import described, effects_of, error_of
+from .sendable import check_sendable
 from .standing import Standing
 from .variants import Definition
 
@@ -34,6 +39,12 @@ IDLE = 3.0
 
 CONNECT = 5.0
 """Seconds to connect in."""
+
+PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
+"""A part of a route that a request fills in."""
+
+LINE = 400
+"""Characters of what is wrong with it that stand in the log and in `status`."""
 
 DONE = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)
 """Calls have the variant's own time limit, which the router keeps."""
@@ -154,13 +165,18 @@ class Remote:
                 problem = f"{type(error).__name__}: {error}"
             self._become(problem)
             self._asked.set()
-            await asyncio.sleep(max(0.1, PROBE - (loop.time() - began)))
+            await asyncio.sleep(max(0.1, self.pause() - (loop.time() - began)))
+
+    def pause(self) -> float:
+        """Return the seconds between two questions whether it is ready."""
+        return PROBE
 
     def _become(self, problem: str | None) -> None:
         """Be ready, or not, and say so when that is new."""
         was = self.state
         waiting = was == "starting" and not self.late
         state = "ready" if problem is None else "starting" if waiting else "unready"
+        problem = problem if problem is None or len(problem) <= LINE else f"{problem[:LINE]}…"
         news, told = state != was, problem != self.error
         self.state, self.error = state, problem
         if news:
@@ -199,13 +215,16 @@ class Remote:
         """Run a streaming endpoint; its items are the chunks in which it was sent."""
         encoding = self._encodings[endpoint]
         async with self._asking(endpoint, args, kwargs) as answer:
-            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 self._check(answer, await self._read(answer))
-            self.check_type(answer, encoding.media_type)
-            apply_effects(effects_of(answer, answer.headers.get("content-type") != encoding.media_type))
+            self.check_type(answer, encoding)
+            typed = encoding.pickles and answer.headers.get("content-type") != encoding.media_type
+            self._apply(effects_of(answer, typed))
             item, parts = encoding.reader(), bytearray()
             whole_only = "chunked" in answer.headers.get("transfer-encoding", "")
-            async for part, whole in answer.content.iter_chunks():
+            content = answer.content
+            while not content.at_eof():  # an answer without a body has an empty chunk for ever
+                part, whole = await content.readchunk()
                 parts += part
                 if len(parts) > self.most:
                     raise RemoteFailure(f"an item of variant {self.name!r} is larger than {self.most} bytes")
@@ -232,9 +251,10 @@ class Remote:
             body, own = await asyncio.to_thread(encoding.body, args, kwargs)
         else:
             body, own = encoding.body(args, kwargs)
-        headers = self.heads(request_scope())
+        scope = request_scope()
+        headers = self.heads(scope)
         headers.update(own)
-        url = self.address(self._prefix + self._routes[endpoint])
+        url = self.address(self._prefix + _filled(self._routes[endpoint], scope))
         try:
             async with self._connected().post(
                 url, data=body, headers=headers, allow_redirects=False
@@ -270,32 +290,53 @@ class Remote:
         try:
             value = encoding.value(body, answer.headers)
         except NotEncoded:
-            self.check_type(answer, encoding.media_type)
+            self.check_type(answer, encoding)
             return self._passed_on(answer, body)
         except ValueError as error:
             raise RemoteFailure(
                 f"variant {self.name!r} answered what is no {encoding.media_type} of this endpoint: "
                 f"{described(error)[:200]}"
             ) from error
-        apply_effects(effects_of(answer, own_type and encoding.pickled))
+        self._apply(effects_of(answer, own_type and encoding.pickled))
         return value
 
-    def check_type(self, answer: aiohttp.ClientResponse, wanted: str) -> None:
+    def check_type(self, answer: aiohttp.ClientResponse, encoding: Encoding) -> None:
         """Raise when an answer of this media type cannot be one of the endpoint's."""
+
+    def _apply(self, effects: Effects | None) -> None:
+        """Give the champion's response the head of an answer, if it can be sent at all."""
+        if effects is None:
+            return
+        trial = ServiceContext.ResponseContext()
+        apply_effects(effects, trial)
+        try:
+            check_sendable(Response(), trial)
+        except (ValueError, AssertionError, http.cookies.CookieError) as error:
+            raise RemoteFailure(f"variant {self.name!r} sent a head that no answer has: {error}") from error
+        apply_effects(effects)
 
     def _check(self, answer: aiohttp.ClientResponse, body: bytes) -> None:
         """Raise what an answer means that is no success."""
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise error_of(self.name, answer, body)
+        if answer.status < HTTPStatus.OK:
+            raise RemoteFailure(f"variant {self.name!r} answered {answer.status}, and nothing after it")
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise RemoteFailure(
-                f"variant {self.name!r} redirects ({answer.status}) to {answer.headers.get('location')!r}"
-            )
+            to = answer.headers.get("location", "")[:200]
+            raise RemoteFailure(f"variant {self.name!r} redirects ({answer.status}) to {to!r}")
 
     def _passed_on(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """Return an answer that is no value of the endpoint as it is: a file, a response made by hand."""
-        apply_effects(effects_of(answer, typed=False))
+        self._apply(effects_of(answer, typed=False))
         return Response(body, answer.status, media_type=answer.headers.get("content-type"))
+
+
+def _filled(route: str, scope: Mapping[str, Any] | None) -> str:
+    """Return a route with the parameters of the request's own path."""
+    if "{" not in route or scope is None:
+        return route
+    given = scope.get("path_params") or {}
+    return PARAMETER.sub(lambda found: quote(str(given.get(found[1], found[0])), safe="/"), route)
 
 
 def _with_context(method: Method) -> Method:

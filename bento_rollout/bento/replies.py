@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -24,9 +25,13 @@ OF_THE_CONNECTION = frozenset(
 
 OF_THE_SERVER = OF_THE_CONNECTION | {
     "date", "server", "set-cookie", "x-bentoml-request-id", "x-bentoml-trace-id", "x-rollout-variant",
-    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason",
+    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason", "alt-svc", "clear-site-data",
+    "strict-transport-security",
 }  # fmt: skip
-"""Headers of an answer that the champion's server writes itself."""
+"""Headers of an answer that are the server's own affair, or speak of a host that the caller has not asked."""
+
+LONGEST = 1 << 16
+"""Bytes of an error's body that are worth parsing on the event loop."""
 
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 """What looks like a client's error, and is the server's state: it has no room, or no time."""
@@ -37,7 +42,7 @@ def error_of(variant: str, answer: aiohttp.ClientResponse, body: bytes) -> BaseE
     status = answer.status
     if status in BUSY:
         return Unavailable(f"variant {variant!r} is busy ({status})")
-    told, invalid = _told(body)
+    told, invalid = _told(body) if len(body) <= LONGEST else (None, False)
     client = status < HTTPStatus.INTERNAL_SERVER_ERROR
     code = _known(status, HTTPStatus.BAD_REQUEST if client else HTTPStatus.BAD_GATEWAY)
     # The input was valid here: who finds it invalid there, or its own output, has failed.
@@ -64,7 +69,7 @@ def _told(body: bytes) -> tuple[str | None, bool]:
     """Return what BentoML's own body of an error says, and whether it is about what was not valid."""
     try:
         error = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, False
     if isinstance(error, list) and len(error) == 1:
         error = error[0]
@@ -88,7 +93,7 @@ def effects_of(answer: aiohttp.ClientResponse, typed: bool) -> Any:
 
 def _cookie(morsel: Any) -> Cookie:
     told: dict[str, Any] = {name: morsel[name] or None for name in ("expires", "path", "domain", "samesite")}
-    told["max_age"] = int(morsel["max-age"]) if morsel["max-age"].isdigit() else None
+    told["max_age"] = int(morsel["max-age"]) if re.fullmatch(r"-?\d{1,12}", morsel["max-age"]) else None
     told["secure"], told["httponly"] = bool(morsel["secure"]), bool(morsel["httponly"])
     return Cookie(key=morsel.key, value=morsel.value, **told)
 

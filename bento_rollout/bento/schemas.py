@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,11 +25,17 @@ def schema_problem(found: Any, methods: Mapping[str, Method], endpoints: Iterabl
     for endpoint in endpoints:
         route = theirs.get(endpoint)
         if route is None:
-            has = ", ".join(str(name) for name in theirs) or "none"
+            has = ", ".join(str(name) for name in list(theirs)[:20]) or "none"
             return f"it has no endpoint {endpoint!r}; it has: {has}"
+        if not PATH.match(path := str(route.get("route"))) or path.startswith("//"):
+            return f"endpoint {endpoint!r}: its route {_cut(path)} is no path there"
         if (problem := _difference(methods[endpoint], route)) is not None:
             return f"endpoint {endpoint!r}: {problem}"
     return None
+
+
+PATH = re.compile(r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~!$&'()*+,;=:%@{}-]*)+\Z")
+"""A path that begins at the deployment's address, and stays there."""
 
 
 def routes_of(found: Any, endpoints: Iterable[str]) -> dict[str, str]:

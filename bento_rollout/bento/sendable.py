@@ -39,7 +39,7 @@ def check_sendable(response: Response, context: Any) -> None:
 
 def _check(response: Response) -> None:
     status: object = response.status_code
-    if not isinstance(status, int) or not 100 <= status <= 999:  # noqa: PLR2004 - three digits
+    if not isinstance(status, int) or not 200 <= status <= 999:  # noqa: PLR2004 - three digits
         raise ValueError(f"the candidate's status is {status!r}")
     for name, value in response.raw_headers:
         if any(letter in value for letter in FORBIDDEN):

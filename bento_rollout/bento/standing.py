@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import threading
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Any, Protocol
 from .method import Method, inputs_of, is_async
 
 __all__ = ["Standing"]
+
+LONGEST = 60.0
+"""Seconds that a call of a hook may take."""
 
 
 class Elsewhere(Protocol):
@@ -68,7 +72,7 @@ class Standing:
         work = self._begin(method, *args, **kwargs)
         if method.is_stream:
             return self._drained(work)
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self._result(work, method.name)
 
     def _drained(self, items: Any) -> Any:
         end = object()
@@ -76,8 +80,20 @@ class Standing:
         async def following() -> Any:
             return await anext(items, end)
 
-        while (item := asyncio.run_coroutine_threadsafe(following(), self._loop).result()) is not end:
+        while (item := self._result(following(), "the stream")) is not end:
             yield item
+
+    def _result(self, work: Any, what: str) -> Any:
+        """Wait for work on the event loop, though not for ever: nobody ends a hook's thread."""
+        waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return waiting.result(LONGEST)
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            if waiting.cancel():
+                raise TimeoutError(
+                    f"variant {self._runner.name!r} did not answer {what} within {LONGEST:g} s"
+                ) from None
+            raise
 
 
 class _Async:

@@ -14,7 +14,8 @@ from multidict import CIMultiDict
 from opentelemetry import propagate
 
 from .answered import RemoteFailure
-from .remote import IDLE, Remote
+from .encoding import Encoding
+from .remote import IDLE, PROBE, Remote
 from .replies import described, in_text
 from .schemas import openapi_problem, routes_of, schema_problem
 
@@ -26,7 +27,13 @@ PATIENCE = 5.0
 AGAIN = 10
 """Questions after which the schema is compared again, though nothing seemed to change."""
 
-LARGEST = 1 << 22
+GONE = 2
+"""Questions in a row without an answer after which calls that wait for one are let go."""
+
+LONGEST_PAUSE = 8
+"""Seconds between two questions to one that does not answer them."""
+
+LARGEST = 1 << 19
 """Bytes of a schema at most."""
 
 DESCRIPTIONS = ("/schema.json", "/openapi.json", "/docs.json")
@@ -47,6 +54,7 @@ class UrlRunner(Remote):
     """
 
     kind = "url"
+    most = 1 << 23
     signs = (aiohttp.ClientConnectorError,)  # a balancer may cut a connection and mean nothing by it
 
     def __init__(self, *args: Any, endpoints: Iterable[str]) -> None:
@@ -56,6 +64,8 @@ class UrlRunner(Remote):
         self._endpoints = tuple(endpoints)
         self._apis = dict(self.definition.service.apis)
         self._count = 0
+        self._silent = 0
+        self._compared: tuple[str, bytes, str | None] | None = None
 
     def connector(self) -> aiohttp.BaseConnector:
         """Return what connects to it: certificates are verified."""
@@ -83,7 +93,14 @@ class UrlRunner(Remote):
         """Ask whether it is ready, and when it came back or some time has passed what its endpoints are."""
         self._count += 1
         due = not self.ready or self._count % AGAIN == 0
-        return await (self._compare() if due else self._readyz())
+        problem = await (self._compare() if due else self._readyz())
+        if self._silent >= GONE:
+            await self._hang_up()  # whoever waits for it waits in vain
+        return problem
+
+    def pause(self) -> float:
+        """Return the seconds until it is asked again: longer and longer for one that wastes our time."""
+        return PROBE * float(min(1 << min(max(self._silent - 1, 0), 8), LONGEST_PAUSE))
 
     async def _readyz(self) -> str | None:
         status, _, problem = await self._get("/readyz")
@@ -104,12 +121,15 @@ class UrlRunner(Remote):
                 continue
             if status != HTTPStatus.OK:
                 return f"{self._place.url}{path} answers {status}"
+            if self._compared is not None and self._compared[:2] == (path, body):
+                return self._compared[2]  # nothing is parsed twice
             try:
                 found = json.loads(body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 wrong = wrong or f"{self._place.url}{path} answers what is no JSON: {_start(body)}"
                 continue
-            return self._fits(path, found)
+            self._compared = path, body, self._fits(path, found)
+            return self._compared[2]
         return wrong or (
             f"{self._place.url} has none of {', '.join(DESCRIPTIONS)}: is a BentoML service there?"
         )
@@ -141,16 +161,23 @@ class UrlRunner(Remote):
                 if len(body) > LARGEST:
                     answer.close()
                     return answer.status, b"", f"{url} answers more than {LARGEST} bytes"
+                self._silent = 0
                 return answer.status, body, None
         except (TimeoutError, asyncio.TimeoutError):
+            self._silent += 1
             return 0, b"", f"{url} did not answer within {PATIENCE:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return 0, b"", f"{url}: {described(error)}"
 
-    def check_type(self, answer: aiohttp.ClientResponse, wanted: str) -> None:
-        """Raise when who answers sends a page: that is a proxy or a portal, and no model."""
-        if answer.content_type == "text/html" and not wanted.startswith("text/html"):
-            raise RemoteFailure(f"variant {self.name!r} answered a page (text/html), and not {wanted}")
+    def check_type(self, answer: aiohttp.ClientResponse, encoding: Encoding) -> None:
+        """Raise when an answer is not of the endpoint's media type.
+
+        Whoever is there could else answer in any form in the champion's name: with a proxy's page, or to a
+        gateway with what BentoML's client would unpickle.
+        """
+        if not encoding.is_file and not encoding.fits(answer.headers.get("content-type", "")):
+            got = answer.headers.get("content-type", "of no type")[:100]
+            raise RemoteFailure(f"variant {self.name!r}: the answer is {got}, not {encoding.media_type}")
 
 
 def _start(body: bytes) -> str:

@@ -29,7 +29,7 @@ def traffic(facts: Facts) -> tuple[Cell, ...]:
     """Return who answers how much, the champion first; then who has weight and does not answer, and why."""
     champion, weights = facts["champion"], facts["weights"]
     served = facts.get("served") or {champion: round(100 - sum(weights.values()), 3), **weights}
-    cells = [Cell("champion "), Cell(champion, "bold green"), Cell(f" {served[champion]:g} %")]
+    cells = [Cell("champion "), Cell(champion, "bold green"), Cell(f" {served.get(champion, 0):g} %")]
     for name, percent in served.items():
         if percent and name != champion:
             cells += [Cell(", "), Cell(name, "cyan"), Cell(f" {percent:g} %")]

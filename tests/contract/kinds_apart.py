@@ -53,6 +53,20 @@ class Apart(Own):
             yield word
 
     @bentoml.api
+    async def silence(self, ctx: bentoml.Context) -> AsyncGenerator[str, None]:
+        ctx.response.status_code = 204
+        for _ in ():
+            yield ""
+
+    @bentoml.api(route="/wards/{ward}/beds")
+    def beds(self, ctx: bentoml.Context) -> str:
+        return f"{self.who} {ctx.request.path_params['ward']}"
+
+    @bentoml.api
+    def same(self, values: dict[str, float]) -> str:
+        return f"{self.who} {values}"
+
+    @bentoml.api
     async def ticks(self) -> AsyncGenerator[str, None]:
         number = 0
         while True:

@@ -136,6 +136,18 @@ def test_what_a_stream_fails_with_before_its_first_item_is_the_callers(
     assert service("own").post("/words", {"fail_at": 2}).text == "größer€"
 
 
+def test_a_stream_without_a_body_ends(service: Callable[[str], Served]) -> None:
+    """Again and again; the event loop goes on."""
+    for _ in range(3):
+        assert service("own").post("/silence", {}).content == b""
+    assert service("own").get("/livez").status_code == 200
+
+
+def test_routes_may_have_parameters(service: Callable[[str], Served]) -> None:
+    """What stands in the caller's path stands in the candidate's."""
+    assert service("own").post("/wards/east%20wing/beds", {}).text == "two east wing"
+
+
 FAILURES = {
     "absent": (404, b'[{"error":"no such patient"}]', "two"),
     "own": (418, b"teapot", "two"),

@@ -323,7 +323,7 @@ def test_what_is_held_is_not_shown_as_served(screening: Rollout, join: Join) -> 
     ("card", "state", "why"),
     [
         (VariantCard("failed", "worker", "2" * 12, "no file"), "failed", "no file"),
-        (VariantCard("starting", "worker", "2" * 12), "starting", "worker 4001 says so"),
+        (VariantCard("starting", "worker", "2" * 12), "starting", "a worker says so"),
         (None, "missing", "bento-rollout retire screening boosted --in-favour-of logistic"),
     ],
 )
