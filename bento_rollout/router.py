@@ -15,6 +15,7 @@ from .calls import (
     Call,
     Finish,
     Isolate,
+    Late,
     Offer,
     Runner,
     Sink,
@@ -240,7 +241,8 @@ class Router:
             endpoint=call.endpoint,
             revision=plan.revision,
             error=kind,
-            where=_place_of(error),
+            where=log.place_of(error),
+            problem=str(error) if isinstance(error, (Unavailable, Late)) else None,
             prediction_id=call.prediction_id,
             hint="the champion answered; further ones of this kind are not logged at this revision",
         )
@@ -377,14 +379,6 @@ def quiet_key(key: object) -> str | None:
 
 def _draw() -> int:
     return _random_bucket(FULL)
-
-
-def _place_of(error: Exception) -> str:
-    """Return the file and line that raised, in the user's code as a rule."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 async def _run(

@@ -13,10 +13,12 @@ class Answered(BentoMLException):
 
     Attributes:
         response: what it answered, for a caller whom nobody else answers.
+        place: what is told of where it failed.
         failed: whether it is the candidate's failure, whatever the status.
     """
 
     response: Response | None = None
+    place: str | None = None
     failed = False
 
 

@@ -106,6 +106,9 @@ async def load_candidate(order: Mapping[str, Any]) -> tuple[Any, Any]:
     configure_server_logging()  # type: ignore[no-untyped-call]  # BentoML's own
     for name, value in order["server"].items():
         setattr(server_context, name, value)
+    # The candidate's lines in the log are not the champion's.
+    server_context.service_type = "candidate"
+    server_context.service_name = f"{order['service']}@{order['variant']}"
     BentoMLContainer.remote_runner_mapping.set(order["runners"])
     service = load(order["target"], working_dir=order["folder"], standalone_load=True)
     if service.name != order["service"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from bentoml._internal.utils.http import Cookie
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from ..telemetry.log import described
+from ..telemetry.log import described, place_of
 from .context import request_scope
 
 __all__ = [
@@ -104,19 +105,19 @@ def apply_effects(effects: Effects | None, response: ServiceContext.ResponseCont
     response.cookies.extend(cookies)
 
 
-def error_to(error: BaseException) -> tuple[bytes | None, str, str]:
-    """Return an error in a form that crosses: itself, if it can be copied; what it is; where it was."""
-    told = described(error)
+def error_to(error: BaseException) -> tuple[bytes | None, str, str, str]:
+    """Return an error in a form that crosses: itself, if it can be copied, its words, trace and place."""
+    told, place = described(error), place_of(error)
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-20_000:]
     try:
         copied = pickle.dumps(error, 5)
         pickle.loads(copied)  # noqa: S301 - made in the line above
     except Exception:  # noqa: BLE001 - many exceptions cannot be copied: then they are told in words
-        return None, told, trace
-    return copied, told, trace
+        return None, told, trace, place
+    return copied, told, trace, place
 
 
-def error_from(copied: bytes | None, told: str, trace: str) -> BaseException:
+def error_from(copied: bytes | None, told: str, trace: str, place: str) -> BaseException:
     """Return the error that `error_to` described, its origin as its cause."""
     error: BaseException = RemoteError(told)
     if copied is not None:
@@ -125,6 +126,8 @@ def error_from(copied: bytes | None, told: str, trace: str) -> BaseException:
             error = loaded if isinstance(loaded, BaseException) else error
         except Exception:  # noqa: BLE001 - its class may not be known here
             error = RemoteError(told)
+    with contextlib.suppress(Exception):
+        error.place = place  # type: ignore[attr-defined]  # for whoever says where it was raised
     error.__cause__ = RemoteError(f"in the candidate's process:\n{trace}")
     return error
 

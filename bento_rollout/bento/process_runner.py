@@ -74,6 +74,7 @@ class ProcessRunner:
     """
 
     kind = "process"
+    rollout = ""
     limit = 64
     """Calls that may be on their way to it when the spec names no ``max_concurrency``."""
 
@@ -210,7 +211,13 @@ class ProcessRunner:
         self._settled.set()
         if before != (state, error):
             level = "info" if state == "ready" else "error"
-            facts = {"variant": self.name, "state": state, "error": error, "pid": self.pid}
+            facts = {
+                "rollout": self.rollout,
+                "variant": self.name,
+                "state": state,
+                "error": error,
+                "pid": self.pid,
+            }
             log.event("variant.process", level, restarts=self.restarts, **facts)
         self._changed()
 

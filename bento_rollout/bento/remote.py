@@ -63,6 +63,7 @@ class Remote:
     """
 
     kind = "url"
+    rollout = ""
     limit = 64
     """Calls that may be on their way to it when the spec names no ``max_concurrency``."""
 
@@ -181,7 +182,8 @@ class Remote:
         self.state, self.error = state, problem
         if news:
             level = "info" if state == "ready" else "error"
-            log.event("variant.remote", level, variant=self.name, state=state, error=problem)
+            facts = {"rollout": self.rollout, "variant": self.name, "runner": self.kind}
+            log.event("variant.remote", level, **facts, state=state, error=problem)
         if news or told:
             self._changed()
 

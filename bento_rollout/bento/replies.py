@@ -48,6 +48,7 @@ def error_of(variant: str, answer: aiohttp.ClientResponse, body: bytes) -> BaseE
     # The input was valid here: who finds it invalid there, or its own output, has failed.
     kind = Answered if client and not invalid else RemoteFailure
     error = kind(told or f"variant {variant!r} answered {status}", error_code=code)
+    error.place = f"HTTP {status}"
     error.response = Response(body, status, media_type=answer.headers.get("content-type"))
     kept = OF_THE_SERVER - {"set-cookie"}
     error.response.raw_headers += [

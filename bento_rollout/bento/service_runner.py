@@ -127,7 +127,8 @@ class ServiceRunner(Remote):
         else:
             asking.cancel()
             problem = (
-                f"service {service.name!r} does not answer: it is starting, busy or dead; its log says more"
+                f"service {service.name!r} does not answer: it is starting, busy or dead; "
+                f"the server's log says more in the lines of [service:{service.name}:…]"
             )
         self._well = problem is None
         if self._well:

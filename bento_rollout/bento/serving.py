@@ -133,6 +133,8 @@ class Serving:
     async def _start_runners(self, champion: str) -> None:
         site, broken = self._site, broken_candidates()
         self._runners = {name: self._runner(definition) for name, definition in site.definitions.items()}
+        for runner in self._runners.values():
+            runner.rollout = site.name
         self._own.adopt(site.instance, site.methods)
         waits = []
         for name, runner in list(self._runners.items())[1:]:

@@ -50,6 +50,7 @@ class WorkerRunner:
     """
 
     kind = "worker"
+    rollout = ""
     limit = None
     process = None
 

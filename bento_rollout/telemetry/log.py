@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Once", "described", "event"]
+__all__ = ["Once", "described", "event", "place_of"]
 
 
 class _Stderr:
@@ -74,6 +74,16 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
             getattr(_logger(), level)(name, **fields)
         else:
             _write_json(name, level, fields)
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised, in the user's code as a rule; where else it was, if it knows."""
+    if isinstance(told := getattr(error, "place", None), str):
+        return told
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def described(error: BaseException) -> str:
