@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 from .calls import Runner, Unavailable
@@ -40,36 +39,38 @@ class Gated:
 
     async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an endpoint when there is room, and return its answer."""
-        async with self._room():
+        await self._enter()
+        try:
             return await self._runner.call(endpoint, args, kwargs)
+        finally:
+            self._free.release()
 
     async def stream(
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint when there is room."""
-        async with self._room():
+        await self._enter()
+        try:
             items = self._runner.stream(endpoint, args, kwargs)
             try:
                 async for item in items:
                     yield item
             finally:
                 await items.aclose()
-
-    @asynccontextmanager
-    async def _room(self) -> AsyncGenerator[None, None]:
-        if self._free.locked():
-            if self._waiting >= self._most:
-                raise Unavailable(
-                    f"variant {self._name!r} is busy: {self._running} calls run and {self._waiting} wait"
-                )
-            self._waiting += 1
-            try:
-                await self._free.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._free.acquire()
-        try:
-            yield
         finally:
             self._free.release()
+
+    async def _enter(self) -> None:
+        """Wait for room; whoever has entered must release it."""
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        if self._waiting >= self._most:
+            raise Unavailable(
+                f"variant {self._name!r} is busy: {self._running} calls run and {self._waiting} wait"
+            )
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import numpy as np
 import psutil
 import pytest
 
@@ -286,6 +287,50 @@ def test_it_ends_with_the_service(serve: Serve) -> None:
     process = psutil.Process(settled(app).process["pid"])
     app.run(app.site.stop())
     assert not process.is_running()
+
+
+def test_calls_of_all_kinds_at_once_leave_nothing_behind(service: Callable[[str], Served]) -> None:
+    """Sync, async and streamed ones, a third given up at any moment: the others are right, memory is free."""
+    app = service("four")
+    runner = app.site.serving._runners["two"]
+
+    async def counted() -> list[str]:
+        return [item async for item in runner.stream("count", [5], {})]
+
+    def asked(number: int) -> tuple[Any, Callable[[Any], bool]]:
+        """Return a call and what is right for its answer."""
+        endpoint = ("double", "text", "slow", "crowd", "count")[number % 5]
+        if endpoint == "count":
+            return counted(), lambda got: len(got) == 5
+        array = np.full((10, 3000, 50_000)[number // 5 % 3], number)
+        inputs: Any = {"double": array, "text": 400_000, "slow": 0.003}
+        right: Any = {
+            "double": lambda got: (got == 2 * number).all(),
+            "text": lambda got: got == "x" * 400_000,
+            "slow": lambda got: got == "two",
+            "crowd": lambda got: got <= 4,
+        }
+        given = [inputs[endpoint]] if endpoint in inputs else []
+        return runner.call(endpoint, given, {}), right[endpoint]
+
+    async def one(number: int) -> None:
+        call, right = asked(number)
+        task = asyncio.ensure_future(call)
+        if number % 3 == 0:
+            await asyncio.sleep(number % 11 / 1000)
+            task.cancel()
+            await asyncio.wait({task})
+        else:
+            assert right(await task)
+
+    async def story() -> None:
+        for start in range(0, 600, 60):
+            await asyncio.gather(*(one(number) for number in range(start, start + 60)))
+
+    app.run(story())
+    assert not runner._waiting
+    assert int(app.post("/pid", {}).text) == runner.pid  # behind what says that the arrays were taken
+    assert runner._child.arenas[0].used == 0
 
 
 def test_a_thread_that_is_busy_does_not_hold_the_end(serve: Serve) -> None:
