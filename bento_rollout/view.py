@@ -92,9 +92,7 @@ class View:
 
     def ready(self) -> frozenset[str]:
         """Return the variants that answer their keys now: ready in every live worker, and trusted."""
-        return frozenset(
-            {name for name in self.known if self._obstacle(name) is None} | {self.state.champion}
-        )
+        return frozenset(n for n in {*self.known, self.state.champion} if self._obstacle(n) is None)
 
     def served(self) -> dict[str, float]:
         """Return how much each variant truly answers, in percent.

@@ -13,7 +13,7 @@ import pytest
 from _bentoml_impl.server.serving import server_on_deployment
 
 from bento_rollout import open_rollout
-from bento_rollout.bento import service_runner
+from bento_rollout.bento import service_runner, standing
 from bento_rollout.bento.decorator import site_of
 from tests.contract import kinds, kinds_apart, kinds_beside
 from tests.contract.apart import Callee
@@ -272,6 +272,17 @@ def test_hooks_can_warm_it_up(callees: Callees, serve: Callable[..., Served]) ->
     assert asked == (process.pid, ["0\n", "1\n", "2\n"], [2.0, 2.0])
     assert told[:2] == [process.pid, ["0\n", "1\n"]]
     assert "await to_async.pid" in told[2]
+
+
+def test_a_hooks_call_does_not_wait_for_ever(
+    service: Callable[[str], Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can end a hook's thread: its call of a candidate that hangs is given up."""
+    monkeypatch.setattr(standing, "LONGEST", 0.3)
+    app = service("own")
+    settled(app)
+    with pytest.raises(TimeoutError, match="variant 'two' did not answer hang within"):
+        app.site.serving._runners["two"].instance.hang(2.0)
 
 
 def test_a_start_does_not_wait_for_it(serve: Callable[..., Served], tmp_path: Any) -> None:

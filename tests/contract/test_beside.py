@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -205,6 +206,18 @@ def test_with_a_fallback_nobody_notices(service: Callable[[str], Served]) -> Non
     assert {marks(answer)["reason"] for answer in answers} == {"fallback"}
     settled(app)
     assert app.post("/slow", {"seconds": 0}).text == "two"
+
+
+def test_the_log_says_where_it_raised(
+    service: Callable[[str], Served], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A failure that the champion covers is told with the candidate's own line, and not with ours."""
+    app = service("own_guarded")
+    settled(app)
+    assert marks(app.post("/odd", {}))["reason"] == "fallback"
+    said = capfd.readouterr()
+    (line,) = [line for line in (said.out + said.err).splitlines() if '"call.fallback"' in line]
+    assert "kinds_beside.py:" in json.loads(line)["where"]
 
 
 def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> None:

@@ -343,6 +343,23 @@ def test_who_cannot_answer_is_not_shown_as_served(
     assert {row["variant"] for row in screening.explain([f"u{i}" for i in range(50)])} == {"logistic"}
 
 
+def test_who_stands_in_for_a_champion_that_cannot_answer_is_told(screening: Rollout, join: Join) -> None:
+    """After a flip to one that dies its forerunner answers: `status` and `assign` say so, and a way back."""
+    first, second = join(), join()
+    screening.flip(to="boosted")
+    first.leave()
+    second.leave()
+    down = VariantCard("unready", "service", "2" * 12, "it does not answer")
+    join(variants={**READY, "boosted": down})
+    status = screening.status()
+    assert (status["champion"], status["served"]) == ("boosted", {"logistic": 100})
+    why = {"percent": 100, "state": "unready", "why": "it does not answer"}
+    assert status["idle"] == {"boosted": {**why, "command": "bento-rollout rollback screening"}}
+    assert screening.explain(["u1"])[0]["variant"] == "logistic"
+    join()
+    assert screening.status()["idle"]["boosted"]["why"] == "it does not answer, in 1 of 2 workers"
+
+
 def test_held_targets_are_told(screening: Rollout, join: Join) -> None:
     """A variant without weight whose keys are held is idle too; one without anything is not."""
     first = join()
