@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import bentoml
 import httpx
 import pytest
 from _bentoml_impl.server.serving import server_on_deployment
@@ -15,13 +14,10 @@ from _bentoml_impl.server.serving import server_on_deployment
 from bento_rollout import open_rollout
 from bento_rollout.bento import service_runner, standing
 from bento_rollout.bento.decorator import site_of
-from tests.contract import kinds, kinds_apart, kinds_beside
+from tests.contract import kinds_apart, kinds_beside
 from tests.contract.apart import Callee
-from tests.contract.serving import Served, bare_part, forget_metrics, marks
-from tests.contract.test_beside import settled
-
-CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)]
-NAMES = {"plain": "plain_two", "context": "context_two", "own": "kinds_two", "own_guarded": "kinds_two"}
+from tests.contract.places import CASES, Service, compare, settled, started
+from tests.contract.serving import Served, marks
 
 Callees = dict[str, Callee]
 
@@ -41,45 +37,23 @@ def callees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callees]:
 
 
 @pytest.fixture(scope="module")
-def service(callees: Callees, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
-    """Start each service once, when it is first asked for, and wait until its candidate is ready."""
-    started: dict[str, Served] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path_factory.mktemp('apart') / 'store.db'}")
+def service(callees: Callees, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The services of `kinds_apart`."""
 
-        def get(which: str) -> Served:
-            if which not in started:
-                bare = {"plain": kinds.Kinds, "context": kinds.KindsInContext}
-                made: Any = getattr(kinds_apart, which.upper(), None)
-                if which.startswith("bare-"):
-                    made = bentoml.service(name="kinds")(bare[which.removeprefix("bare-")])
-                started[which] = Served(made).start()
-                if not which.startswith("bare-"):
-                    settled(started[which])
-                forget_metrics()
-            return started[which]
+    def named(which: str) -> Any:
+        return getattr(kinds_apart, which.upper())
 
+    with started(tmp_path_factory.mktemp("apart"), named) as get:
         yield get
-        for one in started.values():
-            one.stop()
 
 
 @pytest.mark.parametrize(("which", "case"), CASES)
-def test_whole_responses_are_those_of_the_bare_service(
-    which: str, case: str, service: Callable[[str], Served]
-) -> None:
+def test_whole_responses_are_those_of_the_bare_service(which: str, case: str, service: Service) -> None:
     """Status, body and headers are the bare service's, byte for byte, for every kind of endpoint."""
-    request: dict[str, Any] = {"method": "POST", **(kinds.PLAIN if which == "plain" else kinds.CONTEXT)[case]}
-    headers: dict[str, str] = request.get("headers", {})
-    request["headers"] = {"x-say": "hello", **headers}
-    expected = service(f"bare-{which}").request(**request)
-    forget_metrics()
-    answer = service(which).request(**request)
-    assert bare_part(answer) == bare_part(expected)
-    assert marks(answer).get("variant", "two") == "two"
+    compare(which, case, service)
 
 
-def test_the_head_of_a_request_reaches_it(service: Callable[[str], Served]) -> None:
+def test_the_head_of_a_request_reaches_it(service: Service) -> None:
     """All headers, credentials and the trace included; its status, headers and cookies come back."""
     app = service("own")
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -96,7 +70,7 @@ def test_the_head_of_a_request_reaches_it(service: Callable[[str], Served]) -> N
     assert answer.headers.get_list("server") == ["BentoML Service/kinds"]
 
 
-def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) -> None:
+def test_arrays_of_every_size_come_back_right(service: Service) -> None:
     """Small ones, large ones, and many at the same time."""
     app = service("own")
     for size in (1, 100, 30_000, 300_000):
@@ -106,7 +80,7 @@ def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) 
         assert answer.json() == [2 * i] * 2_000
 
 
-def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
+def test_streams_come_item_by_item(service: Service) -> None:
     """Long ones whole, in the pieces in which they were sent; one that never ends stops with its reader."""
     app = service("own")
     assert app.post("/count", {"n": 1000}).text.split() == [str(n) for n in range(1000)]
@@ -127,7 +101,7 @@ def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
 
 
 def test_what_a_stream_fails_with_before_its_first_item_is_the_callers(
-    service: Callable[[str], Served],
+    service: Service,
 ) -> None:
     """As the bare service answers it; later ones end the stream."""
     answer = service("own").post("/words", {"fail_at": 0})
@@ -136,14 +110,14 @@ def test_what_a_stream_fails_with_before_its_first_item_is_the_callers(
     assert service("own").post("/words", {"fail_at": 2}).text == "größer€"
 
 
-def test_a_stream_without_a_body_ends(service: Callable[[str], Served]) -> None:
+def test_a_stream_without_a_body_ends(service: Service) -> None:
     """Again and again; the event loop goes on."""
     for _ in range(3):
         assert service("own").post("/silence", {}).content == b""
     assert service("own").get("/livez").status_code == 200
 
 
-def test_routes_may_have_parameters(service: Callable[[str], Served]) -> None:
+def test_routes_may_have_parameters(service: Service) -> None:
     """What stands in the caller's path stands in the candidate's."""
     assert service("own").post("/wards/east%20wing/beds", {}).text == "two east wing"
 
@@ -159,7 +133,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_errors_are_the_callers_or_the_candidates(how: str, service: Callable[[str], Served]) -> None:
+def test_errors_are_the_callers_or_the_candidates(how: str, service: Service) -> None:
     """4xx is an answer; every other error the champion answers for, or without a fallback is passed on."""
     status, body, guarded = FAILURES[how]
     answer = service("own").post("/fail", {"how": how})
@@ -169,7 +143,7 @@ def test_errors_are_the_callers_or_the_candidates(how: str, service: Callable[[s
     assert (marks(answer)["variant"], answer.status_code) == (guarded, status if guarded == "two" else 200)
 
 
-def test_tasks_are_done_there(service: Callable[[str], Served]) -> None:
+def test_tasks_are_done_there(service: Service) -> None:
     """A task's work is the candidate's; who did it stands on `/get`."""
     app = service("own")
     task = app.post("/work/submit", {"seconds": 0.5}).json()["task_id"]
@@ -183,7 +157,7 @@ def test_tasks_are_done_there(service: Callable[[str], Served]) -> None:
     assert (answer.text, marks(answer)["variant"]) == ("two 0.5", "two")
 
 
-def test_it_dies_and_comes_back(service: Callable[[str], Served], callees: Callees) -> None:
+def test_it_dies_and_comes_back(service: Service, callees: Callees) -> None:
     """What it dies under is answered 503; then the champion answers and is ready itself, until it is back."""
     app = service("own")
     answer = app.post("/die", {})
@@ -198,7 +172,7 @@ def test_it_dies_and_comes_back(service: Callable[[str], Served], callees: Calle
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
-def test_with_a_fallback_nobody_notices(service: Callable[[str], Served], callees: Callees) -> None:
+def test_with_a_fallback_nobody_notices(service: Service, callees: Callees) -> None:
     """With kill -9 in the middle of calls the champion answers them, and every later one."""
     app = service("own_guarded")
     settled(app)
@@ -217,7 +191,7 @@ def test_with_a_fallback_nobody_notices(service: Callable[[str], Served], callee
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
-def test_calls_to_a_dead_service_do_not_hang(service: Callable[[str], Served], callees: Callees) -> None:
+def test_calls_to_a_dead_service_do_not_hang(service: Service, callees: Callees) -> None:
     """The server holds its socket, so one can connect: what waits there is let go when it is found dead."""
     app = service("own")
     settled(app)
@@ -230,7 +204,7 @@ def test_calls_to_a_dead_service_do_not_hang(service: Callable[[str], Served], c
     settled(app)
 
 
-def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> None:
+def test_a_call_that_hangs_is_left_behind(service: Service) -> None:
     """With a time limit the champion answers."""
     app = service("own_guarded")
     settled(app)
@@ -240,7 +214,7 @@ def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> N
 
 
 def test_one_that_stands_still_is_unready(
-    service: Callable[[str], Served], callees: Callees, monkeypatch: pytest.MonkeyPatch
+    service: Service, callees: Callees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that is stopped (SIGSTOP) loses its traffic after a while, and has it back later."""
     monkeypatch.setattr(service_runner, "SUSPICION", 0.3)
@@ -274,9 +248,7 @@ def test_hooks_can_warm_it_up(callees: Callees, serve: Callable[..., Served]) ->
     assert "await to_async.pid" in told[2]
 
 
-def test_a_hooks_call_does_not_wait_for_ever(
-    service: Callable[[str], Served], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hooks_call_does_not_wait_for_ever(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can end a hook's thread: its call of a candidate that hangs is given up."""
     monkeypatch.setattr(standing, "LONGEST", 0.3)
     app = service("own")

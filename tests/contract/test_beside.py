@@ -11,71 +11,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import numpy as np
 import psutil
 import pytest
 
 from bento_rollout import open_rollout
-from tests.contract import kinds, kinds_beside
-from tests.contract.serving import Served, bare_part, forget_metrics, marks
+from tests.contract import kinds_beside
+from tests.contract.places import CASES, Service, compare, settled, started
+from tests.contract.serving import Served, marks
 
 Serve = Callable[..., Served]
 
-CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)]
-
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
-    """Start each service once, when it is first asked for, and wait until its candidate is ready."""
-    started: dict[str, Served] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path_factory.mktemp('beside') / 'store.db'}")
-
-        def get(which: str) -> Served:
-            if which not in started:
-                bare = {"plain": kinds.Kinds, "context": kinds.KindsInContext}
-                made: Any = getattr(kinds_beside, which.upper(), None)
-                if which.startswith("bare-"):
-                    made = bentoml.service(name="kinds")(bare[which.removeprefix("bare-")])
-                started[which] = Served(made).start()
-                if not which.startswith("bare-"):
-                    settled(started[which])
-                forget_metrics()
-            return started[which]
-
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The services of `kinds_beside`."""
+    with started(
+        tmp_path_factory.mktemp("beside"), lambda which: getattr(kinds_beside, which.upper())
+    ) as get:
         yield get
-        for one in started.values():
-            one.stop()
-
-
-def settled(app: Served, wanted: str = "ready") -> Any:
-    """Wait until the candidate is as it should be; return its card."""
-    until = time.monotonic() + 60
-    while True:
-        card = app.site.serving._card().variants["two"]
-        if card.state == wanted:
-            return card
-        assert time.monotonic() < until, card
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("which", "case"), CASES)
-def test_whole_responses_are_those_of_the_bare_service(
-    which: str, case: str, service: Callable[[str], Served]
-) -> None:
+def test_whole_responses_are_those_of_the_bare_service(which: str, case: str, service: Service) -> None:
     """Status, body and headers are the bare service's, byte for byte, for every kind of endpoint."""
-    request: dict[str, Any] = {"method": "POST", **(kinds.PLAIN if which == "plain" else kinds.CONTEXT)[case]}
-    headers: dict[str, str] = request.get("headers", {})
-    request["headers"] = {"x-say": "hello", **headers}
-    expected = service(f"bare-{which}").request(**request)
-    forget_metrics()
-    answer = service(which).request(**request)
-    assert bare_part(answer) == bare_part(expected)
-    assert marks(answer).get("variant", "two") == "two"
+    compare(which, case, service)
 
 
-def test_it_is_another_process_of_the_lowest_priority(service: Callable[[str], Served]) -> None:
+def test_it_is_another_process_of_the_lowest_priority(service: Service) -> None:
     """The candidate answers from a process of its own, in the worker's session, with nice 19."""
     app = service("own")
     pid = int(app.post("/pid", {}).text)
@@ -87,7 +50,7 @@ def test_it_is_another_process_of_the_lowest_priority(service: Callable[[str], S
     assert (told["nice"], told["session"]) == (19, os.getsid(0))
 
 
-def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) -> None:
+def test_arrays_of_every_size_come_back_right(service: Service) -> None:
     """Small ones, large ones, and many at the same time."""
     app = service("own")
     for size in (1, 100, 30_000, 300_000):
@@ -97,7 +60,7 @@ def test_arrays_of_every_size_come_back_right(service: Callable[[str], Served]) 
         assert answer.json() == [2 * i] * 20_000
 
 
-def test_an_answer_larger_than_the_sockets_memory_comes_whole(service: Callable[[str], Served]) -> None:
+def test_an_answer_larger_than_the_sockets_memory_comes_whole(service: Service) -> None:
     """The thread that made it sends what fits, the rest follows; others are answered meanwhile."""
     app = service("four")
     sizes = [5_000_000, 10, 3_000_000, 0] * 4
@@ -106,7 +69,7 @@ def test_an_answer_larger_than_the_sockets_memory_comes_whole(service: Callable[
 
 
 def test_many_sync_calls_run_side_by_side_and_each_in_its_own_request(
-    service: Callable[[str], Served],
+    service: Service,
 ) -> None:
     """With ``threads=4`` four at a time, and no more; each sees its own head and sets its own headers."""
     app = service("four")
@@ -120,7 +83,7 @@ def test_many_sync_calls_run_side_by_side_and_each_in_its_own_request(
     assert max(int(answer.text) for answer in crowds) == 4
 
 
-def test_one_call_after_the_other_is_answered_by_one_thread(service: Callable[[str], Served]) -> None:
+def test_one_call_after_the_other_is_answered_by_one_thread(service: Service) -> None:
     """Nobody else has to wake up for it, and its context ends with it."""
     app = service("own")
     heads = [{"x-say": f"caller {number}"} for number in range(20)]
@@ -130,9 +93,7 @@ def test_one_call_after_the_other_is_answered_by_one_thread(service: Callable[[s
     assert "x-own" not in app.post("/pid", {}).headers
 
 
-def test_background_tasks_of_a_sync_call_run_after_its_answer(
-    service: Callable[[str], Served], tmp_path: Path
-) -> None:
+def test_background_tasks_of_a_sync_call_run_after_its_answer(service: Service, tmp_path: Path) -> None:
     """In the candidate's process, with the request that they were added in."""
     path = tmp_path / "later"
     assert service("own").post("/later", {"path": str(path)}, headers={"x-say": "hello"}).text == "two"
@@ -143,7 +104,7 @@ def test_background_tasks_of_a_sync_call_run_after_its_answer(
     assert path.read_text() == "two hello"
 
 
-def test_a_sync_call_that_asks_the_process_to_end_only_fails(service: Callable[[str], Served]) -> None:
+def test_a_sync_call_that_asks_the_process_to_end_only_fails(service: Service) -> None:
     """`SystemExit` in a candidate's thread is an error of that call."""
     app = service("own")
     pid = settled(app).process["pid"]
@@ -152,7 +113,7 @@ def test_a_sync_call_that_asks_the_process_to_end_only_fails(service: Callable[[
     assert int(app.post("/pid", {}).text) == pid
 
 
-def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
+def test_streams_come_item_by_item(service: Service) -> None:
     """Long ones whole; a candidate that never ends is not far ahead of its reader, and stops with it."""
     app = service("own")
     assert app.post("/count", {"n": 1000}).text.split() == [str(n) for n in range(1000)]
@@ -169,14 +130,14 @@ def test_streams_come_item_by_item(service: Callable[[str], Served]) -> None:
 
 
 def test_an_error_that_cannot_cross_is_told_in_words(
-    service: Callable[[str], Served], capfd: pytest.CaptureFixture[str]
+    service: Service, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The caller gets BentoML's 500 with our headers; the log has the candidate's traceback."""
     answer = service("own").post("/odd", {})
     assert (answer.status_code, marks(answer)["variant"]) == (500, "two")
 
 
-def test_it_dies_and_comes_back(service: Callable[[str], Served]) -> None:
+def test_it_dies_and_comes_back(service: Service) -> None:
     """A call that its process dies under is answered 503; then the champion answers, until it is back."""
     app = service("own")
     first = int(app.post("/pid", {}).text)
@@ -189,7 +150,7 @@ def test_it_dies_and_comes_back(service: Callable[[str], Served]) -> None:
     assert int(app.post("/pid", {}).text) != first
 
 
-def test_with_a_fallback_nobody_notices(service: Callable[[str], Served]) -> None:
+def test_with_a_fallback_nobody_notices(service: Service) -> None:
     """With kill -9 in the middle of calls the champion answers them, and every later one."""
     app = service("own_guarded")
 
@@ -208,9 +169,7 @@ def test_with_a_fallback_nobody_notices(service: Callable[[str], Served]) -> Non
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
-def test_the_log_says_where_it_raised(
-    service: Callable[[str], Served], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_log_says_where_it_raised(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
     """A failure that the champion covers is told with the candidate's own line, and not with ours."""
     app = service("own_guarded")
     settled(app)
@@ -220,7 +179,7 @@ def test_the_log_says_where_it_raised(
     assert "kinds_beside.py:" in json.loads(line)["where"]
 
 
-def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> None:
+def test_a_call_that_hangs_is_left_behind(service: Service) -> None:
     """With a time limit the champion answers; what was cancelled holds no memory here."""
     app = service("own_guarded")
     settled(app)
@@ -230,7 +189,7 @@ def test_a_call_that_hangs_is_left_behind(service: Callable[[str], Served]) -> N
     assert not app.site.serving._runners["two"]._waiting
 
 
-def test_a_sync_call_that_is_given_up_is_not_answered(service: Callable[[str], Served]) -> None:
+def test_a_sync_call_that_is_given_up_is_not_answered(service: Service) -> None:
     """Its thread works on, async calls are answered meanwhile, and sync ones once it is done."""
     app = service("own_guarded")
     settled(app)
@@ -241,9 +200,7 @@ def test_a_sync_call_that_is_given_up_is_not_answered(service: Callable[[str], S
     assert app.post("/hang", {"seconds": 0}).text == "two"
 
 
-def test_one_that_stands_still_is_unready(
-    service: Callable[[str], Served], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_stands_still_is_unready(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is stopped (SIGSTOP) loses its traffic after a while, and has it back later."""
     monkeypatch.setattr("bento_rollout.bento.process_runner.PROBE", 0.1)
     monkeypatch.setattr("bento_rollout.bento.process_runner.SILENCE", 0.8)
@@ -262,7 +219,7 @@ def test_one_that_stands_still_is_unready(
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
-def test_starting_again_leaks_nothing(service: Callable[[str], Served]) -> None:
+def test_starting_again_leaks_nothing(service: Service) -> None:
     """Neither file descriptors nor shared memory of processes that died stay behind."""
     app = service("own_guarded")
     settled(app)
@@ -302,7 +259,7 @@ def test_it_ends_with_the_service(serve: Serve) -> None:
     assert not process.is_running()
 
 
-def test_calls_of_all_kinds_at_once_leave_nothing_behind(service: Callable[[str], Served]) -> None:
+def test_calls_of_all_kinds_at_once_leave_nothing_behind(service: Service) -> None:
     """Sync, async and streamed ones, a third given up at any moment: the others are right, memory is free."""
     app = service("four")
     runner = app.site.serving._runners["two"]
@@ -376,7 +333,7 @@ def test_hooks_can_warm_it_up(serve: Serve) -> None:
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
-def test_status_says_what_it_costs(service: Callable[[str], Served]) -> None:
+def test_status_says_what_it_costs(service: Service) -> None:
     """`status` has the process's memory and how often it was started again."""
     app = service("own")
     settled(app)

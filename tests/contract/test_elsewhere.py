@@ -29,15 +29,13 @@ from tests.contract import kinds
 from tests.contract.apart import Callee, Handler, Stranger
 from tests.contract.kinds_apart import Apart
 from tests.contract.kinds_beside import GUARDED, beside
-from tests.contract.serving import Served, bare_part, forget_metrics, marks
-from tests.contract.test_beside import settled
+from tests.contract.places import CASES, Service, compare, settled, started
+from tests.contract.serving import Served, bare_part, marks
 
-CASES = [
-    *(("plain", case) for case in kinds.PLAIN),
-    *(
-        ("context", case) for case in kinds.CONTEXT if not case.startswith("response")
-    ),  # what was made by hand is a failure
-]
+# What was made by hand in a form of its own is a failure there.
+ELSEWHERE = [(which, case) for which, case in CASES if (which, case[:8]) != ("context", "response")]
+
+CLASSES: dict[str, type] = {"plain": kinds.Kinds, "context": kinds.KindsInContext, "own": Apart}
 
 Serve = Callable[..., Served]
 
@@ -56,53 +54,27 @@ def deployments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 
 @pytest.fixture(scope="module")
-def service(
-    deployments: dict[str, Callee], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Served]]:
-    """Start each service once, when it is first asked for, and wait until its candidate is ready."""
-    started: dict[str, Served] = {}
-    classes: dict[str, type] = {"plain": kinds.Kinds, "context": kinds.KindsInContext, "own": Apart}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path_factory.mktemp('elsewhere') / 'store.db'}")
+def service(deployments: dict[str, Callee], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Services whose candidates are those deployments."""
 
-        def get(which: str) -> Served:
-            if which not in started:
-                name = which.removeprefix("bare-")
-                if which.startswith("bare-"):
-                    made: Any = bentoml.service(name="kinds")(classes[name])
-                else:
-                    variant = Variant(url=deployments[name].url, forward_headers=["X-Say"])
-                    made = beside(classes[name], f"elsewhere-{name}", variant)
-                started[which] = Served(made).start()
-                if not which.startswith("bare-"):
-                    settled(started[which])
-                forget_metrics()
-            return started[which]
+    def make(which: str) -> Any:
+        variant = Variant(url=deployments[which].url, forward_headers=["X-Say"])
+        return beside(CLASSES[which], f"elsewhere-{which}", variant)
 
+    with started(tmp_path_factory.mktemp("elsewhere"), make) as get:
         yield get
-        for one in started.values():
-            one.stop()
 
 
-@pytest.mark.parametrize(("which", "case"), CASES)
-def test_whole_responses_are_those_of_the_bare_service(
-    which: str, case: str, service: Callable[[str], Served]
-) -> None:
+@pytest.mark.parametrize(("which", "case"), ELSEWHERE)
+def test_whole_responses_are_those_of_the_bare_service(which: str, case: str, service: Service) -> None:
     """Status, body and headers are the bare service's, byte for byte, for every kind of endpoint."""
-    request: dict[str, Any] = {"method": "POST", **(kinds.PLAIN if which == "plain" else kinds.CONTEXT)[case]}
-    headers: dict[str, str] = request.get("headers", {})
-    request["headers"] = {"x-say": "hello", **headers}
-    expected = service(f"bare-{which}").request(**request)
-    forget_metrics()
-    answer = service(which).request(**request)
-    if (which, case) == ("plain", "response"):  # JSON that was made by hand: the same, in BentoML's form
-        assert (answer.status_code, answer.json()) == (expected.status_code, expected.json())
-        return
-    assert bare_part(answer) == bare_part(expected)
-    assert marks(answer).get("variant", "two") == "two"
+    by_hand = (which, case) == ("plain", "response")  # JSON that was made by hand comes in BentoML's form
+    compare(
+        which, case, service, (lambda answer: (answer.status_code, answer.json())) if by_hand else bare_part
+    )
 
 
-def test_only_named_headers_go_there(service: Callable[[str], Served]) -> None:
+def test_only_named_headers_go_there(service: Service) -> None:
     """Neither credentials, nor cookies, nor the trace; status, headers and cookies come back."""
     app = service("own")
     secret = {"authorization": "Bearer x", "cookie": "a=b", "x-other": "no", "x-say": "hello"}
@@ -350,7 +322,7 @@ def speaking(speak: Callable[[socket.socket], None]) -> Iterator[str]:
         listening.close()
 
 
-def test_numbers_that_are_none_reach_it(service: Callable[[str], Served]) -> None:
+def test_numbers_that_are_none_reach_it(service: Service) -> None:
     """NaN and infinity are what they were, as in the worker."""
     answer = service("own").post("/same", content=b'{"values": {"a": NaN, "b": Infinity, "c": 1.5}}')
     assert answer.text == "two {'a': nan, 'b': inf, 'c': 1.5}"
