@@ -74,7 +74,7 @@ class Apart(Own):
             await asyncio.sleep(0.001)
 
     @bentoml.task
-    async def work(self, seconds: float) -> str:
+    async def job(self, seconds: float) -> str:
         return f"{self.who} {seconds:g}"
 
 

@@ -146,10 +146,10 @@ def test_errors_are_the_callers_or_the_candidates(how: str, service: Service) ->
 def test_tasks_are_done_there(service: Service) -> None:
     """A task's work is the candidate's; who did it stands on `/get`."""
     app = service("own")
-    task = app.post("/work/submit", {"seconds": 0.5}).json()["task_id"]
+    task = app.post("/job/submit", {"seconds": 0.5}).json()["task_id"]
 
     async def done() -> httpx.Response:
-        while (answer := await app.arequest("GET", f"/work/get?task_id={task}")).status_code != 200:  # noqa: ASYNC110
+        while (answer := await app.arequest("GET", f"/job/get?task_id={task}")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return answer
 
