@@ -18,8 +18,8 @@ __all__ = ["check_champion", "first_commit", "open_state", "open_store", "save_f
 PATIENCE = 1.0
 """Seconds that a start waits for a locked store, each time that it looks, before it goes on without."""
 
-ATTEMPTS = 5
-"""How often a deployment is recorded anew when an operator's change came in between."""
+PERSISTENCE = 5.0
+"""Seconds in which a deployment is recorded anew whenever an operator's change came in between."""
 
 
 def open_store(path: Path) -> SQLiteStore:
@@ -82,7 +82,8 @@ def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
 
 def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) -> Commit:
     """Record an ordinary deployment: the champion has another digest than the one that served last."""
-    for _ in range(ATTEMPTS):
+    until = time.monotonic() + PERSISTENCE
+    while True:
         state = commit.state
         new, old = digests.get(state.champion), state.granted.get(state.champion)
         if new is None or new == old:
@@ -97,8 +98,10 @@ def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) ->
         )
         try:
             commit = save(store, record)
+            problem = "other changes came in between each time"
         except (RolloutError, OSError) as error:  # it serves all the same, and the next start tries again
-            why = {"problem": str(error), "reason": record.reason}
+            problem, until = str(error), 0.0
+        if commit is not record and time.monotonic() > until:
+            why = {"problem": problem, "reason": record.reason}
             log.event("rollout.unrecorded", "error", rollout=state.name, **why)
-            break
-    return commit
+            return commit

@@ -6,7 +6,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-__all__ = ["Flip", "Group", "Observation", "Outcome", "Plan", "Reason", "uuid7"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Era",
+    "Flip",
+    "Group",
+    "Observation",
+    "Outcome",
+    "Plan",
+    "Reason",
+    "Relation",
+    "Series",
+    "uuid7",
+]
 
 
 class Reason(str, Enum):
@@ -79,6 +92,82 @@ class Observation:
     seconds: float
     rows: tuple[int, ...] = ()
     error: str | None = None
+
+
+class Relation(str, Enum):
+    """How a shadow's answer relates to the champion's."""
+
+    AGREE = "agree"
+    DIFFER = "differ"
+    NOT_COMPARABLE = "not_comparable"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place at which two answers differ, in words that hold no payload.
+
+    Attributes:
+        path: where, like ``$.items[3].score``; ``$`` is the whole answer.
+        kind: ``value``, ``label``, ``missing`` (the candidate lacks it), ``extra``, ``length``, ``type``, ``item``.
+        champion, candidate: what stands there: numbers and labels as they are, text by its length only.
+        magnitude: how telling it is: a relative difference of numbers, 1 where there is no measure.
+    """
+
+    path: str
+    kind: str
+    champion: str
+    candidate: str
+    magnitude: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a shadow's answer relates to the champion's. Immutable.
+
+    Attributes:
+        relation: agree, differ, or not comparable.
+        error: why they cannot be compared: ``shape``, ``type``, ``nan``, or the class of what was raised.
+        differences: the most telling ones, most telling first; a bounded sample.
+        fields: where they differ, indexes left out (``$.items[].score``), each once; bounded.
+        labels: the champion's and the candidate's label, where the answers are labels.
+    """
+
+    relation: Relation
+    error: str | None = None
+    differences: tuple[Difference, ...] = ()
+    fields: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def magnitude(self) -> float:
+        """How telling the most telling difference is."""
+        return max((difference.magnitude for difference in self.differences), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """What comparisons must have in common to be counted together.
+
+    Attributes:
+        champion, candidate: whose answers are compared; the same name twice: the champion with itself.
+        champion_digest, candidate_digest: what these were.
+        settings: how they are compared, in words.
+    """
+
+    champion: str
+    champion_digest: str
+    candidate: str
+    candidate_digest: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Comparisons of one era, at one revision, of one endpoint."""
+
+    era: Era
+    revision: int
+    endpoint: str
 
 
 @dataclass(frozen=True, slots=True)

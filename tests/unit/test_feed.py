@@ -90,7 +90,7 @@ def test_a_deployment_between_changes(store: SQLiteStore) -> None:
                 store.commit(following(newest, percent=newest.revision % 100), after=newest.revision)
             except Exception:  # a conflict with the deployment
                 continue
-            time.sleep(0.001)
+            time.sleep(0.001)  # less than a commit takes: they collide again and again
 
     thread = threading.Thread(target=change, daemon=True)
     thread.start()
