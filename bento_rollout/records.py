@@ -108,7 +108,7 @@ class Difference:
 
     Attributes:
         path: where, like ``$.items[3].score``; ``$`` is the whole answer.
-        kind: ``value``, ``label``, ``missing`` (the candidate lacks it), ``extra``, ``length``, ``type``, ``item``.
+        kind: ``value``, ``label``, ``missing`` (the candidate lacks it), ``extra``, ``length`` or ``type``.
         champion, candidate: what stands there: numbers and labels as they are, text by its length only.
         magnitude: how telling it is: a relative difference of numbers, 1 where there is no measure.
     """
