@@ -17,9 +17,12 @@ __all__ = [
     "FULL",
     "MAX_AUTHOR",
     "MAX_REASON",
+    "MOST_PERCENT",
     "RESERVED",
     "Milli",
+    "PerSecond",
     "Seconds",
+    "Share",
     "Strict",
     "VariantName",
     "check_name",
@@ -31,6 +34,9 @@ __all__ = [
     "is_plain",
     "parse_duration",
     "parse_milli",
+    "parse_millis",
+    "parse_rate",
+    "parse_share",
     "shown",
 ]
 
@@ -45,6 +51,9 @@ MAX_REASON = 4000
 
 MAX_AUTHOR = 400
 """How many characters an author may have: a token's name on behalf of a person, at most."""
+
+MOST_PERCENT = 100_000.0
+"""Percent of one core that a share may be: a thousand cores."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h|d)")
@@ -184,6 +193,74 @@ def parse_milli(value: object) -> int:
     return milli
 
 
+def parse_millis(percents: Mapping[str, object], nothing: str) -> dict[str, int]:
+    """Return the percentages of variants in thousandths of a percent.
+
+    Args:
+        percents: by variant.
+        nothing: what is said when none is named.
+
+    Raises:
+        InvalidValue: naming the variant whose percentage is none.
+
+    >>> parse_millis({"boosted": 12.5}, "name at least one")
+    {'boosted': 12500}
+    """
+    if not percents:
+        raise InvalidValue(nothing)
+    found = {}
+    for name, percent in percents.items():
+        try:
+            found[name] = parse_milli(percent)
+        except InvalidValue as error:
+            raise InvalidValue(f"{name}: {error}") from None
+    return found
+
+
+def parse_share(value: object) -> float:
+    """Return a share of one core, from text like ``25%`` or a number of percent: 1 is one whole core.
+
+    >>> parse_share("25%")
+    0.25
+    """
+    given = (
+        value.strip().removesuffix("%") if isinstance(value, str) and value.strip().endswith("%") else value
+    )
+    percent = _number(given)
+    if percent is None or not 0 < percent <= MOST_PERCENT:
+        raise InvalidValue(
+            f"share of a core {shown(value)} is not valid: write percent of one core, like 25% "
+            f"(above 0, at most {MOST_PERCENT:g}%)"
+        )
+    return percent / 100
+
+
+def parse_rate(value: object) -> float:
+    """Return calls a second, from a number, or text like ``10/s``, ``600/m`` or ``1/h``.
+
+    >>> parse_rate("600/m")
+    10.0
+    """
+    count, _, unit = value.strip().partition("/") if isinstance(value, str) else (value, "", "s")
+    calls = _number(count)
+    if calls is None or not 0 < calls < math.inf or unit not in _UNITS or unit == "ms":
+        raise InvalidValue(
+            f"rate {shown(value)} is not valid: write calls a second, like 10, or 10/s or 600/m"
+        )
+    return calls / _UNITS[unit]
+
+
+def _number(value: object) -> float | None:
+    """Return a number, or text that is one, as a float; None for anything else, NaN included."""
+    if isinstance(value, bool) or not isinstance(value, (str, Real)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
+
+
 def in_percent(milli: int) -> str:
     """Return thousandths of a percent as people write them.
 
@@ -222,3 +299,9 @@ Milli = Annotated[int, BeforeValidator(parse_milli)]
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 """A duration in a spec, kept in seconds."""
+
+Share = Annotated[float, BeforeValidator(parse_share)]
+"""A share of one core in a spec; 1 is one whole core."""
+
+PerSecond = Annotated[float, BeforeValidator(parse_rate)]
+"""A rate in a spec, kept in calls a second."""
