@@ -20,6 +20,7 @@ __all__ = [
     "Variant",
     "Veto",
     "__version__",
+    "is_shadow",
     "open_rollout",
     "rollout",
 ]
@@ -33,6 +34,7 @@ _HOMES = {
     "RolloutSpec": "spec",
     "Variant": "bento.variants",
     "Veto": "errors",
+    "is_shadow": "shadowing",
     "open_rollout": "operations",
     "rollout": "bento.decorator",
 }
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .hooks import Hook
     from .operations import Change, Rollout, open_rollout
     from .records import Flip
+    from .shadowing import is_shadow
     from .spec import RolloutSpec
 
 

@@ -181,6 +181,7 @@ class Table:
         keys: keys that get a variant before the split.
         headers: ``(name, value, variant)``: requests that get a variant before the split.
         backups: who answers when the champion itself cannot, in the order in which they are tried.
+        shadows: the variants that shadow the champion, each with the buckets of its own that it watches.
     """
 
     revision: int
@@ -190,9 +191,11 @@ class Table:
     keys: Mapping[str, str] = field(default_factory=dict)
     headers: tuple[tuple[str, str, str], ...] = ()
     backups: tuple[str, ...] = ()
+    shadows: tuple[tuple[str, int], ...] = ()
     _edges: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _owners: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _prefix: str = field(init=False, repr=False, compare=False)
+    _watch: tuple[tuple[str, str, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         edges, owners = [0], [self.champion]
@@ -202,6 +205,38 @@ class Table:
         object.__setattr__(self, "_edges", tuple(edges))
         object.__setattr__(self, "_owners", tuple(owners))
         object.__setattr__(self, "_prefix", f"{self.salt}:")
+        watch = tuple((name, f"{self.shadow_salt(name)}:", limit) for name, limit in self.shadows if limit)
+        object.__setattr__(self, "_watch", watch)
+
+    def shadow_salt(self, name: str) -> str:
+        """Return what a shadow's buckets are salted with; the champion's own shadow is the noise floor."""
+        return f"{self.salt}:noise" if name == self.champion else f"{self.salt}:shadow:{name}"
+
+    def watchers(self, key: str | None, draw: Callable[[], int]) -> tuple[str, ...]:
+        """Return the variants that shadow a call: each has buckets of its own, whoever serves.
+
+        Args:
+            key: the normal key, or None: ``draw`` is asked for a random bucket, for each shadow.
+            draw: returns a random bucket.
+
+        >>> Table(1, "logistic", "screening-1", shadows=(("boosted", 50_000),)).watchers("p-17", lambda: 0)
+        ('boosted',)
+        """
+        if key is None:
+            return tuple(name for name, _, limit in self._watch if draw() < limit)
+        return tuple(
+            name
+            for name, prefix, limit in self._watch
+            if (mmh3.hash(prefix + key, 0, False) * FULL) >> 32 < limit
+        )
+
+    def row_watchers(self, keys: Sequence[str | None], draw: Callable[[], int]) -> dict[str, tuple[int, ...]]:
+        """Return which rows each shadow watches, given each row's key."""
+        rows: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            for name in self.watchers(key, draw):
+                rows.setdefault(name, []).append(row)
+        return {name: tuple(watched) for name, watched in rows.items()}
 
     def owner(self, bucket: int) -> str:
         """Return the variant that owns a bucket."""

@@ -20,6 +20,7 @@ __all__ = [
     "Offer",
     "Runner",
     "Sink",
+    "Together",
     "Unavailable",
     "closed",
     "header_of",
@@ -84,6 +85,13 @@ class Sink(Protocol):
         """Take a fact."""
 
 
+@dataclass(slots=True, eq=False)
+class Together:
+    """One batch that a variant answered, and how many requests were in it."""
+
+    size: int
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way: its id, who asked for what, and who answered in the end.
@@ -99,6 +107,10 @@ class Call:
         early: the plan that was made before the call, from the request's head (tasks).
         task_id: the task that this call is the work of.
         response: what a candidate's context says of a response that BentoML would not ask about.
+        watch: the champion and those that shadow this call, as the plan was made; None: nobody does.
+        row_watch: with a key for each row, the rows that each shadow watches.
+        batch: names the batch in which the champion answered it, with how many requests it had.
+        witnesses: what the shadows will be given when the answer is out.
     """
 
     endpoint: str
@@ -111,6 +123,10 @@ class Call:
     early: Plan | None = None
     task_id: str | None = None
     response: Any = None
+    watch: tuple[str, tuple[str, ...]] | None = None
+    row_watch: Mapping[str, tuple[int, ...]] | None = None
+    batch: Together | None = None
+    witnesses: tuple[Any, ...] = ()
 
     def header(self, name: str) -> str | None:
         """Return a request header, or None when it is absent or not UTF-8."""

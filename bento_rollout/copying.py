@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["copied"]
+__all__ = ["UPLOADS", "copied"]
 
 UPLOADS = "bentoml-request-"
 """What BentoML calls the folders that hold a request's files, and that it clears when the request is over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,9 @@ from .copying import copied
 from .errors import InvalidKey
 from .feed import Feed
 from .gates import Gated
+from .readiness import Ready
 from .records import Observation, Outcome, Plan, Reason
+from .shadow import Shadows
 from .spec import FULL, RolloutSpec
 from .state import Commit
 from .telemetry import log
@@ -36,25 +38,6 @@ from .telemetry import log
 __all__ = ["Router", "quiet_key"]
 
 _random_bucket = random.Random().randrange  # noqa: S311 - routing needs no secret
-
-
-class Ready(Collection[str]):
-    """The variants that may answer here and now; asked about one at a time, so nothing is listed."""
-
-    __slots__ = ("_held", "_runners")
-
-    def __init__(self, runners: Mapping[str, Runner], held: frozenset[str]) -> None:
-        self._runners, self._held = runners, held
-
-    def __contains__(self, name: object) -> bool:
-        runner = self._runners.get(name)  # type: ignore[call-overload]  # whatever is asked, it is a name
-        return runner is not None and runner.ready and name not in self._held
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._runners if name in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 class Router:
@@ -68,6 +51,9 @@ class Router:
         is_client_error: whether an exception is the caller's fault, and so an answer.
         isolate: runs a candidate so that what it did to the response is lost when the champion answers.
         digests: what each variant is, here.
+
+    Attributes:
+        shadows: who watches calls; None: nobody can.
     """
 
     def __init__(
@@ -81,6 +67,7 @@ class Router:
         digests: Mapping[str, str],
     ) -> None:
         self.spec = spec
+        self.shadows: Shadows | None = None
         self.is_client_error = is_client_error
         self._feed = feed
         self._runners = runners
@@ -113,15 +100,20 @@ class Router:
         table = self._feed.table()
         if self._routed is not None and call.endpoint not in self._routed:
             return self._unrouted(call.endpoint, table)
-        ready = self.ready()
-        return table.plan(quiet_key(key), draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
+        ready, text = self.ready(), quiet_key(key)
+        if table.shadows:
+            call.watch = (table.champion, table.watchers(text, _draw))
+        return table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
 
     def plan_rows(self, call: Call, keys: Sequence[object]) -> list[Plan]:
         """Return who serves each row, all at one revision."""
         table, ready = self._feed.table(), self.ready()
+        texts = [quiet_key(key) for key in keys]
+        if table.shadows:
+            call.watch, call.row_watch = (table.champion, ()), table.row_watchers(texts, _draw)
         return [
-            table.plan(quiet_key(key), draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
-            for key in keys
+            table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
+            for text in texts
         ]
 
     def stand_in(self, reason: Reason) -> Plan:
@@ -162,9 +154,15 @@ class Router:
                 None: the answer goes out as it is.
         """
         call.plans = (plan,)
-        if not self._falls(plan):
-            return self.run(call, plan, args, kwargs, finish)
-        return self._guarded(call, plan, args, kwargs, finish)
+        serve = self._guarded if self._falls(plan) else self.run
+        if call.watch is None or self.shadows is None:
+            return serve(call, plan, args, kwargs, finish)
+        return self.shadows.watched(serve, call, plan, args, kwargs, finish)
+
+    def hand_over(self, call: Call) -> None:
+        """Give a call to those who shadow it, when its answer is out; never raises."""
+        if call.witnesses and self.shadows is not None:
+            self.shadows.hand_over(call)
 
     async def _guarded(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
@@ -284,11 +282,19 @@ class Router:
 
     # -- a stream --------------------------------------------------------------------------------------
 
-    async def stream(
+    def stream(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Run a streaming call as planned; before the first item the champion may still answer."""
         call.plans = (plan,)
+        items = self._streamed(call, plan, args, kwargs)
+        if call.watch is None or self.shadows is None:
+            return items
+        return self.shadows.watched_stream(items, call, plan, args, kwargs)
+
+    async def _streamed(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
         falls = self._falls(plan)
         spare = copied(args, kwargs) if falls else (args, kwargs)
         try:

@@ -103,11 +103,28 @@ class RowCall:
                 if self._is_final(part) or not isinstance(part.error, Exception):
                     raise part.error
                 self.router.say_fallback(self.call, part.plan, part.error)
+            self._watch(parts)
             return await self._together(parts)
         finally:
             for part in parts:
                 if part.fact is not None and self.offer is not None:
                     self.offer(part.fact)
+
+    def _watch(self, parts: Sequence[_Part]) -> None:
+        """Let those who shadow rows see what the champion made of them."""
+        shadows = self.router.shadows
+        if shadows is None or self.call.row_watch is None:
+            return
+        champion = "" if self.call.watch is None else self.call.watch[0]
+        ours = next((part for part in parts if part.plan.variant == champion and part.error is None), None)
+        if ours is None:
+            shadows.watch_rows(self.call, parts[0].plan, self.batch.of, (), None, 0.0)
+            return
+        whole = row_count(ours.answer) == len(ours.rows)
+        seconds = 0.0 if ours.fact is None else ours.fact.seconds
+        shadows.watch_rows(
+            self.call, ours.plan, self.batch.of, ours.rows if whole else (), ours.answer, seconds
+        )
 
     async def _run(self, part: _Part) -> None:
         def held(fact: Observation) -> None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
 
+from .comparing import Comparing, parse_compare
 from .errors import InvalidSpec, InvalidValue
 from .keys import KeySource
 from .targets import Target, check_apart
 from .values import (
     FULL,
     Milli,
+    PerSecond,
     Seconds,
+    Share,
     Strict,
     VariantName,
     check_name,
@@ -49,6 +52,9 @@ RESPONSE_HEADERS = (
 
 Where = str | Callable[[Sequence[object]], str]
 Sources = tuple[KeySource, ...]
+
+
+_CLOSE = Comparing("close")
 
 
 def _parse_sources(value: object) -> Sources:
@@ -138,21 +144,37 @@ class Limits(Strict):
 
 
 class Shadow(Strict):
-    """Which part of the traffic a candidate watches, and within which bounds.
+    """Which part of the traffic a candidate watches, and within which bounds; all bounds are for one worker.
 
     Attributes:
-        percent: thousandths of a percent of the calls that the champion answered.
+        percent: thousandths of a percent of the keys whose calls it watches, of those the champion answered.
+        endpoints: the endpoints that it watches; None: all that are routed.
         max_pending: how many calls may wait for it; when there are more, calls are dropped and counted.
         max_concurrency: how many may run at once.
-        timeout: seconds that one may take.
-        compare: what decides whether two answers agree.
+        timeout: seconds that one may take; a stream also has twice the time that the champion's took.
+        max_rate: calls a second; None: as many as come.
+        max_cpu: CPU time in the champion's worker, as a share of one core; None: as much as it takes.
+        compare: what decides whether two answers agree, by endpoint (``*``: all others).
+        copies: written ``copy``: whether it gets the input as it was sent, though the champion changes it.
+        monitor: whether its `bentoml.monitor` records go to their sink, marked ``rollout.shadow: true``.
     """
 
     percent: Milli = 0
+    endpoints: tuple[EndpointName, ...] | None = None
     max_pending: Count = 64
     max_concurrency: Count = 1
     timeout: Seconds = 2.0
-    compare: str = "close"
+    max_rate: PerSecond | None = None
+    max_cpu: Share | None = 0.25
+    compare: Annotated[dict[str, Comparing], PlainValidator(parse_compare)] = Field(
+        default_factory=lambda: {_ALL: _CLOSE}
+    )
+    copies: Flag = Field(default=False, alias="copy")
+    monitor: Flag = False
+
+    def comparing(self, endpoint: str) -> Comparing:
+        """Return what decides whether two answers of an endpoint agree."""
+        return self.compare.get(endpoint) or self.compare.get(_ALL) or _CLOSE
 
 
 class BlueGreen(Strict):
@@ -287,4 +309,4 @@ def _named(where: Where, path: Sequence[object]) -> str:
 
 
 def _listed(model: type[BaseModel]) -> str:
-    return ", ".join(sorted(model.model_fields))
+    return ", ".join(sorted(field.alias or name for name, field in model.model_fields.items()))

@@ -149,11 +149,10 @@ class RolloutState(Strict):
     def compile(self) -> Table:
         """Return the look-up table of this state."""
         keys = {key: variant for variant, target in self.targets.items() for key in target.keys}
-        headers = tuple(
-            (n, v, variant) for variant, target in self.targets.items() for n, v in target.header.items()
-        )
+        headers = tuple((n, v, to) for to, target in self.targets.items() for n, v in target.header.items())
         backups = tuple(dict.fromkeys(point.champion for point in reversed(self.settled)))
-        return Table(self.revision, self.champion, self.salt, self.ranges, keys, headers, backups)
+        routed = (self.revision, self.champion, self.salt, self.ranges, keys, headers, backups)
+        return Table(*routed, tuple(self.shadow.items()))
 
     def set_weights(self, weights: Mapping[str, int], known: Sequence[str]) -> RolloutState:
         """Set the weights of the candidates named (thousandths of a percent); the others stay.

@@ -26,6 +26,7 @@ PUBLIC = [
     "Variant",
     "Veto",
     "__version__",
+    "is_shadow",
     "open_rollout",
     "rollout",
 ]

@@ -11,11 +11,14 @@ from typing import Any
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
 
 from ..pipe import Garbled, Kind, Pipe
+from ..shadowing import enter_shadow
 from .carrying import effects_of, error_to, request_of, unpacked
 from .method import Method
 from .worker_runner import WorkerRunner
 
 __all__ = ["Answering"]
+
+_Order = tuple[str, Sequence[Any], Mapping[str, Any], Mapping[str, Any] | None, bool | None]
 
 CREDIT = 16
 """Items of a stream that may be on their way to the worker: the candidate waits when they are not taken."""
@@ -83,8 +86,8 @@ class Answering:
         """Answer a call in this thread; who takes it out of `_in_threads` is the one who tells the worker."""
         mine = False
         try:
-            endpoint, args, kwargs, head = order
-            response = self._enter(head)
+            endpoint, args, kwargs, head, shadow = order
+            response = self._enter(head, shadow)
             value = run(unpacked(args, self._methods[endpoint].input_spec), kwargs)
             if mine := self._claimed(call):
                 self._pipe.send(Kind.ANSWER, call, (value, effects_of(response)))
@@ -107,8 +110,8 @@ class Answering:
 
     async def _answer(self, call: int, order: Any) -> None:
         try:
-            endpoint, args, kwargs, head = self._read(order)
-            response = self._enter(head)
+            endpoint, args, kwargs, head, shadow = self._read(order)
+            response = self._enter(head, shadow)
             value = await self._runner.call(endpoint, args, kwargs)
             self._pipe.send(Kind.ANSWER, call, (value, effects_of(response)))
         except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
@@ -120,8 +123,8 @@ class Answering:
         credit = self._credit[call] = asyncio.Semaphore(CREDIT)
         items: AsyncGenerator[Any, None] | None = None
         try:
-            endpoint, args, kwargs, head = self._read(order)
-            response = self._enter(head)
+            endpoint, args, kwargs, head, shadow = self._read(order)
+            response = self._enter(head, shadow)
             items = self._runner.stream(endpoint, args, kwargs)
             async for item in items:
                 await credit.acquire()
@@ -137,14 +140,15 @@ class Answering:
 
     # -- on either way ---------------------------------------------------------------------------------
 
-    def _read(self, order: Any) -> tuple[str, Sequence[Any], Mapping[str, Any], Mapping[str, Any] | None]:
+    def _read(self, order: Any) -> _Order:
         if isinstance(order, Garbled):
             raise TypeError(f"the input cannot be read in the candidate's process: {order}")
-        endpoint, args, kwargs, head = order
-        return endpoint, unpacked(args, self._methods[endpoint].input_spec), kwargs, head
+        endpoint, args, kwargs, head, shadow = order
+        return endpoint, unpacked(args, self._methods[endpoint].input_spec), kwargs, head, shadow
 
-    def _enter(self, head: Mapping[str, Any] | None) -> Any:
+    def _enter(self, head: Mapping[str, Any] | None, shadow: bool | None) -> Any:
         """Let the context be that of the worker's request; return the response's part of it."""
+        enter_shadow(shadow)
         response = ServiceContext.ResponseContext()
         _response_var.set(response)
         if head is not None:

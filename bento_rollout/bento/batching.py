@@ -12,9 +12,11 @@ from bentoml._internal.marshal.dispatcher import CorkDispatcher
 from bentoml._internal.runner.container import AutoContainer
 from bentoml.exceptions import ServiceUnavailable
 
+from ..calls import Call, Together
+from .context import watched_call
 from .method import Method
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "merge", "part", "parts_of", "put_together"]
 
 Run = Callable[[Any], Awaitable[Any]]
 """Runs the variant's method on one merged batch."""
@@ -34,6 +36,7 @@ class Batcher:
         self._run = run
         self._observe = observe
         self._dispatcher = _dispatcher(method)
+        self._awaited: dict[int, Call] = {}
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Wait in the batch; the batch runs in the context of one of its requests, as in BentoML."""
@@ -41,7 +44,14 @@ class Batcher:
         if len(values) != 1:
             raise TypeError("Batch inference function only accept one argument")
         infer = functools.partial(self._infer, contextvars.copy_context())
-        return await self._dispatcher(infer)(values[0])
+        call = watched_call()
+        if call is None:
+            return await self._dispatcher(infer)(values[0])
+        self._awaited[id(values[0])] = call
+        try:
+            return await self._dispatcher(infer)(values[0])
+        finally:
+            del self._awaited[id(values[0])]
 
     def close(self) -> None:
         """Stop collecting; who still waits is answered that the service is overloaded."""
@@ -51,10 +61,44 @@ class Batcher:
         self._observe(len(batches))
         if len(batches) == 0:
             return []
+        if self._awaited:
+            self._note(batches)
         dim = self._method.batch_dim
         batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
         result = await _in_context(context, self._run(batch))
         return AutoContainer.batch_to_batches(result, indices, dim[1])
+
+    def _note(self, batches: Sequence[Any]) -> None:
+        """Note on the calls that are shadowed which batch they are answered in, and with how many others."""
+        calls = [call for batch in batches if (call := self._awaited.get(id(batch))) is not None]
+        together = Together(len(calls))
+        for call in calls:
+            call.batch = together
+
+
+def merge(method: Method, inputs: Sequence[Any]) -> tuple[Any, Sequence[int]]:
+    """Return the batch of some inputs, and where each of them begins and ends."""
+    batch, indices = AutoContainer.batches_to_batch(inputs, method.batch_dim[0])
+    return batch, indices
+
+
+def part(method: Method, answer: Any, indices: Sequence[int]) -> Sequence[Any]:
+    """Return the answers to the inputs of a batch."""
+    return list(AutoContainer.batch_to_batches(answer, indices, method.batch_dim[1]))
+
+
+def parts_of(method: Method, batch: Any) -> Sequence[Any]:
+    """Return a batch in parts that are no larger than an endpoint takes."""
+    dim, most = method.batch_dim[0], method.max_batch_size
+    size = AutoContainer.get_batch_size(batch, dim)
+    if size <= most:
+        return [batch]
+    return list(AutoContainer.batch_to_batches(batch, [*range(0, size, most), size], dim))
+
+
+def put_together(method: Method, answers: Sequence[Any]) -> Any:
+    """Return the answers to the parts of a batch as one."""
+    return AutoContainer.batches_to_batch(answers, method.batch_dim[1])[0]
 
 
 async def _in_context(context: contextvars.Context, work: Awaitable[Any]) -> Any:

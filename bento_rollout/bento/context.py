@@ -10,8 +10,9 @@ from typing import Any
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
 
 from ..calls import Call
+from ..shadowing import SHADOW
 
-__all__ = ["ACTIVE", "CALL", "current_call", "isolate", "left", "request_scope"]
+__all__ = ["ACTIVE", "CALL", "current_call", "isolate", "left", "request_scope", "watched_call"]
 
 ACTIVE: contextvars.ContextVar[Any] = contextvars.ContextVar("bento_rollout_active", default=None)
 """The runner whose code is running; None outside variants. Small and shared: it may live for a while."""
@@ -45,6 +46,13 @@ def current_call(endpoint: str) -> Call | None:
         return None
     call.taken, call.endpoint = True, endpoint
     return call  # type: ignore[no-any-return]  # only the middleware writes there
+
+
+def watched_call() -> Call | None:
+    """Return the call that is being answered, if somebody shadows it and this is not such a shadow."""
+    scope = request_scope()
+    call = None if scope is None else scope.get(CALL)
+    return call if call is not None and call.witnesses and SHADOW.get() is None else None
 
 
 def isolate(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:

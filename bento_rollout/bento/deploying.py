@@ -182,9 +182,6 @@ def _say_differences(
     for name in held(state.granted, digests):
         if name != state.champion:
             _say_held(state, name)
-    if any(shadow.percent for shadow in spec.shadow.values()):
-        hint = "this version records shadow percents and runs no shadow calls yet"
-        log.event("rollout.no_shadow", "warning", rollout=state.name, hint=hint)
 
 
 def _say_missing(state: RolloutState, missing: Sequence[str]) -> None:

@@ -114,6 +114,7 @@ class Facade:
         finally:
             if call.task_id is not None:
                 await self._record(call)
+                self._router.hand_over(call)
 
     def _answer(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         ctx = self._pop_context(kwargs)

@@ -38,6 +38,12 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
                 raise InvalidSpec(f"{field}: the service has no endpoint {endpoint!r}; it has: {has}")
     for endpoint in endpoints:
         _check_sources(endpoint, spec, methods[endpoint], candidates)
+    if spec.shadow:
+        from .shadows import (
+            check_shadows,
+        )  # what compares is slow to import, and not every service has shadows
+
+        check_shadows(spec, methods, endpoints)
     return endpoints
 
 

@@ -20,6 +20,7 @@ from bentoml._internal.context import server_context
 from ..arena import Arena
 from ..calls import Unavailable
 from ..pipe import Garbled, Kind, Pipe
+from ..shadowing import SHADOW
 from ..telemetry import log
 from .beside import ORDER
 from .carrying import RemoteError, apply_effects, error_from, head, packed
@@ -341,7 +342,8 @@ class ProcessRunner:
 
     def _written(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         spec = self._service.apis[endpoint].input_spec
-        return endpoint, packed(args, spec), dict(kwargs), head()
+        meter = SHADOW.get()
+        return endpoint, packed(args, spec), dict(kwargs), head(), None if meter is None else meter.monitored
 
     def _send(self, kind: Kind, told: Callable[[Kind, Any], None], order: Any) -> int:
         child = self._child

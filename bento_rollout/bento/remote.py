@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 from starlette.responses import Response
 
 from ..calls import Unavailable
+from ..shadowing import SHADOW, Meter
 from ..telemetry import log
 from .answered import RemoteFailure
 from .carrying import Effects, apply_effects
@@ -26,6 +27,7 @@ from .encoding import Encoding, NotEncoded
 from .method import Method
 from .replies import described, effects_of, error_of
 from .sendable import check_sendable
+from .shadowed import MONITORED, SHADOWED
 from .standing import Standing
 from .variants import Definition
 
@@ -256,6 +258,7 @@ class Remote:
         scope = request_scope()
         headers = self.heads(scope)
         headers.update(own)
+        _mark(headers, SHADOW.get(), ours=self.pickled)
         url = self.address(self._prefix + _filled(self._routes[endpoint], scope))
         try:
             async with self._connected().post(
@@ -331,6 +334,22 @@ class Remote:
         """Return an answer that is no value of the endpoint as it is: a file, a response made by hand."""
         self._apply(effects_of(answer, typed=False))
         return Response(body, answer.status, media_type=answer.headers.get("content-type"))
+
+
+def _mark(headers: CIMultiDict[str], meter: Meter | None, *, ours: bool) -> None:
+    """Say in a call's head whether it is a shadow; what the caller says of that is not passed on.
+
+    Args:
+        headers: the call's.
+        meter: the shadow call; None: it is none.
+        ours: whether it goes to a service of our own.
+    """
+    for name in (SHADOWED, MONITORED):
+        headers.popall(name, None)
+    if meter is not None:
+        headers[SHADOWED] = "1"
+        if ours and meter.monitored:
+            headers[MONITORED] = "1"
 
 
 def _filled(route: str, scope: Mapping[str, Any] | None) -> str:

@@ -88,6 +88,8 @@ class Requests:
             await self._app(scope, receive, Answer(call, self._names, send).send)
         finally:
             call.scope, call.receive = {}, None
+            if call.witnesses:
+                self._serving.hand_over(call)
 
     async def _call(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(endpoint, _new_id(), scope, receive)
@@ -104,6 +106,8 @@ class Requests:
         finally:
             self._deadlines.end(answer)
             call.scope, call.receive = {}, None  # the scope holds the call: a circle would keep both
+            if call.witnesses:
+                self._serving.hand_over(call)
         if answer.apology is not None:
             answer.forget_cancelling()
             await answer.apology

@@ -19,6 +19,7 @@ from _bentoml_sdk.service.dependency import Dependency
 from ..errors import Incompatible
 from .deploying import say_broken
 from .joining import candidates_models, is_deployment_hook
+from .shadowed import ShadowedMiddleware
 from .variants import Definition, subclass
 
 __all__ = ["depend", "keep_up"]
@@ -107,6 +108,7 @@ def _apart(candidate: Definition) -> Service[Any]:
     """Return the candidate's service so that what it lacks is its own trouble, and not the champion's."""
     service = copy.copy(candidate.service)  # the user's own object may be served elsewhere, too
     service.models = candidates_models(service.models)
+    service.middlewares = [*service.middlewares, (ShadowedMiddleware, {})]
     if any(method.is_task for method in service.apis.values()):
         traffic = service.config.get(
             "traffic", {}

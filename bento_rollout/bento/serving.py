@@ -35,6 +35,7 @@ from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade
 from .method import RUNTIME
+from .shadows import BentoShadows
 from .tasks import Tasks
 from .variants import Definition
 from .worker_runner import WorkerRunner
@@ -70,6 +71,7 @@ class Serving:
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
         self._worker: Worker | None = None
+        self._shadows: BentoShadows | None = None
         self._admin: Any = None
         self._starting: set[asyncio.Future[None]] = set()
 
@@ -105,10 +107,21 @@ class Serving:
         self._serve(self._router)
         loop = asyncio.get_running_loop()
         self._worker = Worker(store, feed, site.before, site.after, self._card, self._lend, loop)
+        self._shadows = BentoShadows(
+            site, self._runners, self._router, self._digests, is_client_error, runner_for
+        )
+        self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
+
+    def hand_over(self, call: Call) -> None:
+        """Give a call to those who shadow it, when its answer is out; never raises."""
+        if self._router is not None:
+            self._router.hand_over(call)
 
     async def stop(self) -> None:
         """End; called before the service's own shutdown hooks."""
+        if self._shadows is not None:
+            await self._shadows.close()
         if self._worker is not None:
             await asyncio.to_thread(self._worker.stop)
         for task in self._starting:

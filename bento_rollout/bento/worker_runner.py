@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from ..shadowing import metered_call
 from ..telemetry.log import described
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
@@ -76,6 +77,7 @@ class WorkerRunner:
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
         self._ways: dict[str, Way] = {}
+        self._watched: dict[str, Way] = {}
         self._plain: dict[str, Callable[..., Any]] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -141,6 +143,7 @@ class WorkerRunner:
     def _begin(self, instance: Any, methods: Mapping[str, Method]) -> None:
         self.instance, self._methods = instance, methods
         self._ways = {name: self._way(name, method) for name, method in methods.items()}
+        self._watched = {name: self._way(name, method, watched=True) for name, method in methods.items()}
         self._plain = {
             name: functools.partial(self._run_here, method)
             for name, method in methods.items()
@@ -148,15 +151,19 @@ class WorkerRunner:
         }
         self.state, self.error = "ready", None
 
-    def _way(self, name: str, method: Method) -> Way:
-        """Return what runs an endpoint: the shortest of the ways that its kind allows."""
+    def _way(self, name: str, method: Method, *, watched: bool = False) -> Way:
+        """Return what runs an endpoint: the shortest of the ways that its kind allows.
+
+        Shadow calls (``watched``) are measured, and have no batcher: they come in the champion's batches.
+        """
         way: Way = functools.partial(method.func, self.instance)
         if not inspect.iscoroutinefunction(method.func):
-            way = functools.partial(self._threads.run, way)
+            run = self._threads.run
+            way = functools.partial(run, metered_call, way) if watched else functools.partial(run, way)
         if method.ctx_param is not None:
             way = functools.partial(way, **{method.ctx_param: self._context})
         if method.batchable:
-            way = self._batched(name, method, way)
+            way = _in_parts(method, way) if watched else self._batched(name, method, way)
         if (converter := self._converters.get(name)) is not None:
             way = functools.partial(_converted, converter, way)
         return way
@@ -225,6 +232,18 @@ class WorkerRunner:
         finally:
             left(token)
 
+    async def watch(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an endpoint for a shadow, on one input or on a batch that was merged already."""
+        token = ACTIVE.set(self)
+        try:
+            return await self._watched[endpoint](*args, **kwargs)
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise self._exit(error) from error
+        finally:
+            left(token)
+
     def begin(self, endpoint: str, work: Callable[[Callable[..., Any]], None]) -> bool:
         """Let a thread do work around a sync endpoint, if one is free now; return whether one was.
 
@@ -259,7 +278,7 @@ class WorkerRunner:
         step = (
             items.__anext__
             if inspect.isasyncgen(items)
-            else functools.partial(self._threads.run, _step, items)
+            else functools.partial(self._threads.run, metered_call, _step, items)
         )
         try:
             while True:
@@ -329,6 +348,22 @@ class OwnCalls:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return self._calls.as_it_is(name)
+
+
+def _in_parts(method: Method, way: Way) -> Way:
+    """Return what runs a batchable endpoint on a batch of any size, in parts of the size that it takes."""
+
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        from .batching import parts_of, put_together  # BentoML's containers are slow to import
+
+        name, batch = (None, args[0]) if args else next(iter(kwargs.items()))
+        answers = [
+            await (way(part) if name is None else way(**{**kwargs, name: part}))
+            for part in parts_of(method, batch)
+        ]
+        return answers[0] if len(answers) == 1 else put_together(method, answers)
+
+    return run
 
 
 def _converted(converter: Converter, way: Way, /, *args: Any, **kwargs: Any) -> Awaitable[Any]:

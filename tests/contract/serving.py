@@ -83,7 +83,9 @@ class Served:
         return self
 
     def stop(self) -> None:
-        """End the lifespan and the loop."""
+        """End the lifespan and the loop; once."""
+        if self.loop.is_closed():
+            return
 
         async def end() -> None:
             await self._messages.put({"type": "lifespan.shutdown"})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bento_rollout.comparing import Comparing
 from bento_rollout.errors import InvalidSpec, InvalidValue
 from bento_rollout.keys import KeySource
 from bento_rollout.spec import RESPONSE_HEADERS, RolloutSpec
@@ -56,7 +57,12 @@ def test_every_field() -> None:
     assert (spec.limits("boosted").timeout, spec.limits("boosted").fallback) == (2.0, "champion")
     assert spec.limits("other").timeout is None
     shadow = spec.shadow["boosted"]
-    assert (shadow.percent, shadow.max_pending, shadow.timeout, shadow.compare) == (100_000, 64, 2.0, "close")
+    assert (shadow.percent, shadow.max_pending, shadow.timeout, shadow.compare) == (
+        100_000,
+        64,
+        2.0,
+        {"*": Comparing("close")},
+    )
     assert spec.blue_green.standby == "boosted"
     assert spec.state_fields == {"weights", "shadow", "targets", "standby", "salt"}
 

@@ -1,0 +1,406 @@
+"""Shadow calls in one worker: after the answer, in a bounded place, compared and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .calls import Call, Finish, Isolate
+from .comparing import Comparing
+from .comparison import Comparator
+from .errors import RolloutError
+from .lane import Lane
+from .matching import matched
+from .records import Comparison, Era, Plan, Reason, Series
+from .spec import RolloutSpec, Shadow
+from .store.tallies import Tallies
+from .tally import Load, Tally
+from .telemetry import log
+from .threads import DaemonThreads
+from .watching import Outcome, Shadowed
+from .witness import Witness
+
+__all__ = ["Shadows", "Surroundings", "Watched"]
+
+TICK = 0.5
+"""Seconds between two times that what was counted is written."""
+
+LAST_WORDS = 1.0
+"""Seconds that the last writing may take."""
+
+Cut = Callable[[tuple[int, ...]], tuple[Sequence[Any], Mapping[str, Any]]]
+"""Returns the arguments of a request with only some of its rows."""
+
+TWICE = (
+    "from now on a call of this endpoint may run twice: in the champion, and in this candidate, whose answer "
+    "is only compared. Guard what has side effects: if not bento_rollout.is_shadow(): ..."
+)
+
+
+class Surroundings(Protocol):
+    """What shadows need of those who know BentoML."""
+
+    def runner(self, name: str) -> Shadowed | None:
+        """Return where a shadow's code runs, the champion's own where it harms no call; None: nowhere."""
+
+    def refusal(self, error: BaseException) -> str | None:
+        """Return in words what the caller did wrong, when that is what an error says."""
+
+    def plain(self, answer: Any) -> Any:
+        """Return an answer as what can be compared; called in a thread."""
+
+    def merged(
+        self, endpoint: str, witnesses: Sequence[Witness], *, copy: bool
+    ) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
+        """Return the arguments of a batch, and what tells how to take its answer apart."""
+
+    def parted(self, endpoint: str, answer: Any, cuts: Any) -> Sequence[Any]:
+        """Return the answers of a batch's requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The rollout that is watched.
+
+    Attributes:
+        rollout: its name.
+        spec: the limits of shadows.
+        home: the variant whose service is decorated: the champion that the spec was written for.
+        digests: what each variant is here.
+    """
+
+    rollout: str
+    spec: RolloutSpec
+    home: str
+    digests: Mapping[str, str]
+
+
+class Shadows:
+    """All shadows of one rollout in one worker; used on the event loop only.
+
+    Nothing here raises, blocks or waits on a request's path: a call is handed over when its answer is out,
+    and is dropped and counted where it does not fit.
+
+    Args:
+        watched: the rollout.
+        champion: returns the champion of this moment.
+        comparators: what compares the answers, by the setting's key.
+        isolate: runs code whose effects on the response go nowhere.
+        surroundings: what knows BentoML.
+        tallies: where what was counted is written.
+        whoami: returns this worker's token.
+    """
+
+    def __init__(
+        self,
+        watched: Watched,
+        *,
+        champion: Callable[[], str],
+        comparators: Mapping[Hashable, Comparator],
+        isolate: Isolate,
+        surroundings: Surroundings,
+        tallies: Tallies,
+        whoami: Callable[[], tuple[str, int]],
+    ) -> None:
+        self.isolate = isolate
+        self.refusal, self.merged, self.parted = (
+            surroundings.refusal,
+            surroundings.merged,
+            surroundings.parted,
+        )
+        self._surroundings = surroundings
+        self._rollout, self._spec = watched.rollout, watched.spec
+        self._home, self._digests = watched.home, watched.digests
+        self._champion, self._comparators = champion, comparators
+        self._tallies, self._whoami = tallies, whoami
+        self._tally = Tally()
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._series: dict[tuple[str, str, int, str], Series] = {}
+        self._meant: dict[tuple[tuple[str, ...], str, str], tuple[tuple[str, ...], bool]] = {}
+        self._announced: set[tuple[str, str]] = set()
+        self._drops: dict[tuple[str, str, int, str, str], int] = {}
+        self._writer = DaemonThreads(1, "shadow-counts")
+        self._ticking: asyncio.Task[None] | None = None
+        self._once = log.Once()
+
+    # -- on a request's path ---------------------------------------------------------------------------
+
+    async def watched(
+        self,
+        serve: Callable[..., Any],
+        call: Call,
+        plan: Plan,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        finish: Finish | None,
+    ) -> Any:
+        """Serve a call as ``serve`` does, and note what the champion makes of it."""
+        witness = self._witness(call, plan, args, kwargs)
+        if witness is None:
+            return await serve(call, plan, args, kwargs, finish)
+        try:
+            return await serve(call, plan, args, kwargs, witness.noting(finish))
+        except Exception as error:
+            if (words := self.refusal(error)) is not None:
+                witness.note_refusal(words)
+            raise
+        finally:
+            witness.batch = call.batch
+
+    def watched_stream(
+        self,
+        items: AsyncGenerator[Any, None],
+        call: Call,
+        plan: Plan,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> AsyncGenerator[Any, None]:
+        """Return a stream's items as they are, and note them on their way."""
+        witness = self._witness(call, plan, args, kwargs)
+        return items if witness is None else witness.noting_items(items)
+
+    def watch_rows(
+        self, call: Call, plan: Plan, cut: Cut, rows: tuple[int, ...], answer: Any, seconds: float
+    ) -> None:
+        """Note the rows that the champion answered of a request whose rows were split.
+
+        Args:
+            call: the request.
+            plan: of the champion's rows, or of any where it answered none.
+            cut: returns the arguments with only some rows.
+            rows: which rows it answered.
+            answer: its answer to these.
+            seconds: how long it took.
+        """
+        from .rows import take  # it brings numpy, which most services do without
+
+        champion = "" if call.watch is None else call.watch[0]
+        places = {row: at for at, row in enumerate(rows)}
+        for name, wanted in (call.row_watch or {}).items():
+            if not self._applies(name, champion, call.endpoint):
+                continue
+            try:
+                seen = tuple(row for row in wanted if row in places)
+                missed = len(wanted) - len(seen)
+                self._count(name, champion, plan.revision, call.endpoint, "not_champion", missed)
+                if not seen:
+                    continue
+                copy = self._limits(name, champion).copies
+                witness = Witness(call, (name,), champion, plan.revision, *cut(seen), copy=copy)
+                witness.note(take(answer, tuple(places[row] for row in seen)))
+                witness.rows, witness.seconds = seen, seconds
+                call.witnesses = (*call.witnesses, witness)
+            except Exception as error:  # noqa: BLE001 - shadows cost no answer
+                self._trouble(error)
+
+    def hand_over(self, call: Call) -> None:
+        """Give a call to its shadows, when its answer is out; never raises."""
+        witnesses, call.witnesses = call.witnesses, ()
+        for witness in witnesses:
+            for name in witness.names:
+                try:
+                    self._offer(name, witness)
+                except Exception as error:  # noqa: BLE001 - shadows cost no answer
+                    witness.done()
+                    self._trouble(error)
+
+    def _offer(self, name: str, witness: Witness) -> None:
+        lane = self._lane(name, witness.champion)
+        if not witness.whole:
+            self.dropped(name, witness, "unanswered")
+            witness.done()
+        elif lane is None:
+            self.dropped(name, witness, "unavailable")
+            witness.done()
+        else:
+            if (name, witness.endpoint) not in self._announced:
+                self._announce(name, witness.endpoint)
+            lane.offer(witness)
+            self._tick()
+
+    def _announce(self, name: str, endpoint: str) -> None:
+        self._announced.add((name, endpoint))
+        facts = {"rollout": self._rollout, "variant": name, "endpoint": endpoint}
+        log.event("shadow.first", "info", **facts, hint=TWICE)
+
+    def _witness(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Witness | None:
+        """Return what notes the champion's answer for those who shadow a call; None when nobody does."""
+        try:
+            champion, watchers = call.watch or ("", ())
+            names, copy = self._meant_for(watchers, champion, call.endpoint)
+            if not names:
+                return None
+            if plan.variant != champion or plan.reason is _FALLBACK:
+                for name in names:
+                    self._count(name, champion, plan.revision, call.endpoint, "not_champion", 1)
+                return None
+            witness = Witness(call, names, champion, plan.revision, args, kwargs, copy=copy)
+        except Exception as error:  # noqa: BLE001 - shadows cost no answer
+            self._trouble(error)
+            return None
+        call.witnesses = (witness,)
+        return witness
+
+    def _meant_for(
+        self, watchers: tuple[str, ...], champion: str, endpoint: str
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return those of a call's watchers that apply, and whether one of them wants a copy of the input."""
+        key = (watchers, champion, endpoint)
+        found = self._meant.get(key)
+        if found is None:
+            if len(self._meant) >= _MOST_SERIES:
+                self._meant.clear()
+            names = tuple(name for name in watchers if self._applies(name, champion, endpoint))
+            copy = any(self._limits(name, champion).copies for name in names)
+            found = self._meant[key] = names, copy
+        return found
+
+    def _applies(self, name: str, champion: str, endpoint: str) -> bool:
+        """Whether a shadow is one that this service has, and is meant for an endpoint."""
+        if name not in self._digests:
+            return False
+        limits = self._limits(name, champion)
+        return limits.endpoints is None or endpoint in limits.endpoints
+
+    def _trouble(self, error: Exception) -> None:
+        self._once.say(
+            type(error).__name__,
+            "shadow.error",
+            "error",
+            error=log.described(error),
+            where=log.place_of(error),
+        )
+
+    # -- what a lane asks ------------------------------------------------------------------------------
+
+    def has_become_champion(self, name: str, witness: Witness) -> bool:
+        """Whether a candidate has become the champion since a call came: it has other things to do."""
+        return name == self._champion() != witness.champion
+
+    def comparator(self, name: str, witness: Witness) -> Comparator:
+        """Return what decides whether two answers agree."""
+        return self._comparators[self._comparing(name, witness.champion, witness.endpoint).key]
+
+    def compare(self, comparator: Comparator, witness: Witness, outcome: Outcome) -> Sequence[Comparison]:
+        """Compare what a shadow made of a call with what the champion did; called in a thread."""
+        return matched(comparator, witness, outcome, self._surroundings.plain)
+
+    def compared(
+        self, name: str, witness: Witness, comparisons: Iterable[Comparison], seconds: float | None
+    ) -> None:
+        """Count comparisons."""
+        series = self._series_of(name, witness.champion, witness.revision, witness.endpoint)
+        for row, comparison in zip(witness.rows or (None,) * witness.count, comparisons, strict=False):
+            prediction = witness.prediction_id if row is None else f"{witness.prediction_id}.{row}"
+            self._tally.compared(series, comparison, witness.seconds, seconds, prediction, time.time())
+        self._tick()
+
+    def dropped(self, name: str, witness: Witness, reason: str) -> None:
+        """Count a call that was not shadowed; of a request whose rows were split, its rows."""
+        self._count(name, witness.champion, witness.revision, witness.endpoint, reason, witness.count)
+
+    def _count(self, name: str, champion: str, revision: int, endpoint: str, reason: str, count: int) -> None:
+        """Count calls that are dropped: under overload nearly all are, so they are added up before tallied."""
+        if count:
+            key = (name, champion, revision, endpoint, reason)
+            self._drops[key] = self._drops.get(key, 0) + count
+            self._tick()
+
+    # -- lanes -----------------------------------------------------------------------------------------
+
+    def _limits(self, name: str, champion: str) -> Shadow:
+        """Return a shadow's limits; since a flip exchanges two shadows, it exchanges their limits."""
+        if champion != self._home and name in (champion, self._home):
+            name = self._home if name == champion else champion
+        return self._spec.shadow.get(name) or _DEFAULT
+
+    def _comparing(self, name: str, champion: str, endpoint: str) -> Comparing:
+        """Return how a shadow is compared; the champion's own as the candidates are, unless it says how."""
+        own = self._limits(name, champion)
+        if name == champion and "compare" not in own.model_fields_set:
+            others = [self._limits(other, champion) for other in self._digests if other != champion]
+            named = {one.comparing(endpoint) for one in others if "compare" in one.model_fields_set}
+            if len(named) == 1:
+                return named.pop()
+        return own.comparing(endpoint)
+
+    def _series_of(self, name: str, champion: str, revision: int, endpoint: str) -> Series:
+        key = (name, champion, revision, endpoint)
+        found = self._series.get(key)
+        if found is None:
+            if len(self._series) >= _MOST_SERIES:
+                self._series.clear()
+            settings = str(self._comparing(name, champion, endpoint))
+            digests = self._digests
+            era = Era(champion, digests.get(champion, ""), name, digests.get(name, ""), settings)
+            found = self._series[key] = Series(era, revision, endpoint)
+        return found
+
+    def _lane(self, name: str, champion: str) -> Lane | None:
+        """Return a shadow's lane; one for each pair, since a flip exchanges limits and places."""
+        key = (name, champion)
+        lane = self._lanes.get(key)
+        if lane is None and (runner := self._surroundings.runner(name)) is not None:
+            lane = self._lanes[key] = Lane(name, runner, self._limits(name, champion), self)
+        return lane
+
+    # -- counting --------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Begin to write what is counted, now that there is something."""
+        if self._ticking is None:
+            self._ticking = asyncio.ensure_future(self._keep_writing())
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for lane in self._lanes.values():
+                lane.sweep()
+            await self._write()
+
+    async def _write(self, *, leave: bool = False) -> None:
+        for (name, champion), lane in self._lanes.items():
+            if champion == self._champion():
+                self._tally.load(name, Load(lane.pending, lane.running, lane.stuck))
+        drops, self._drops = self._drops, {}
+        for (name, champion, revision, endpoint, reason), count in drops.items():
+            self._tally.dropped(self._series_of(name, champion, revision, endpoint), reason, count)
+        sums = self._tally.take()
+        if sums is None:
+            return
+        try:
+            await self._writer.run(self._tallies.add, *self._whoami(), sums, time.time())
+            if leave:
+                await self._writer.run(self._tallies.leave, self._whoami()[0])
+            self._once.over("unwritten")
+        except (RolloutError, OSError) as error:
+            self._tally.give_back(sums)
+            self._once.say(
+                "unwritten", "shadow.unwritten", "warning", rollout=self._rollout, problem=str(error)
+            )
+        except Exception as error:  # noqa: BLE001 - numbers are lost, and nothing else
+            self._trouble(error)
+
+    # -- its end ---------------------------------------------------------------------------------------
+
+    async def close(self, patience: float) -> None:
+        """Finish what waits within some seconds, drop and count the rest, and write the last numbers."""
+        deadline = asyncio.get_running_loop().time() + patience
+        await asyncio.gather(*(lane.finish(deadline) for lane in self._lanes.values()))
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._write(leave=True), LAST_WORDS)
+        self._writer.close()
+
+
+_DEFAULT = Shadow()
+_MOST_SERIES = 1000
+_FALLBACK = Reason.FALLBACK
+"""Looked up once: until Python 3.12 an enum's member costs a fifth of a microsecond, and each call asks."""

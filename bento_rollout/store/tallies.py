@@ -1,0 +1,239 @@
+"""What shadow calls came to in all workers of a host: sums in an SQLite file beside the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, astuple, dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import StoreCorrupt, StoreUnreachable
+from ..records import Difference, Era, Series
+from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
+from .making import make_empty, make_folder
+
+__all__ = ["Counted", "Tallies"]
+
+APPLICATION_ID = 0x42525348  # "BRSH"
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE series (
+            id INTEGER PRIMARY KEY, champion TEXT NOT NULL, champion_digest TEXT NOT NULL,
+            candidate TEXT NOT NULL, candidate_digest TEXT NOT NULL, settings TEXT NOT NULL,
+            revision INTEGER NOT NULL, endpoint TEXT NOT NULL, updated REAL NOT NULL,
+            UNIQUE (champion, champion_digest, candidate, candidate_digest, settings, revision, endpoint)
+        )""",
+        """CREATE TABLE counts (
+            series INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,
+            PRIMARY KEY (series, kind, name)
+        )""",
+        """CREATE TABLE examples (
+            series INTEGER NOT NULL, magnitude REAL NOT NULL, time REAL NOT NULL,
+            prediction_id TEXT NOT NULL, differences TEXT NOT NULL
+        )""",
+        "CREATE INDEX examples_of ON examples (series, magnitude, time)",
+        """CREATE TABLE loads (
+            token TEXT NOT NULL, candidate TEXT NOT NULL, pid INTEGER NOT NULL, pending INTEGER NOT NULL,
+            running INTEGER NOT NULL, stuck INTEGER NOT NULL, PRIMARY KEY (token, candidate)
+        )""",
+    ),
+)
+SCHEMA = len(_MIGRATIONS)
+
+MOST_SERIES = 5000
+"""Series that are kept; the ones that were counted longest ago go."""
+
+_KEY = "champion, champion_digest, candidate, candidate_digest, settings, revision, endpoint"
+_REMEDY = "move it away: the numbers begin anew, and nothing else is lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """All that was ever counted of a rollout's shadows.
+
+    Attributes:
+        counts: by series.
+        examples: the most telling disagreements, by series.
+        updated: when each series was counted last, in seconds since 1970.
+        loads: what the shadows do now, by the worker's token and the candidate.
+    """
+
+    counts: dict[Series, Things] = field(default_factory=dict)
+    examples: dict[Series, list[Example]] = field(default_factory=dict)
+    updated: dict[Series, float] = field(default_factory=dict)
+    loads: dict[tuple[str, str], Load] = field(default_factory=dict)
+
+
+class Tallies:
+    """The sums of all workers of one rollout; each adds what it counted since it last did.
+
+    A connection lives for one operation. The file is not the store: whatever becomes of it costs numbers.
+
+    Args:
+        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        patience: seconds to wait for another worker's lock.
+    """
+
+    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
+        self.path, self._patience = folder / "shadows.db", patience
+
+    def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
+        """Add what a worker counted, whole or not at all.
+
+        Args:
+            token: names the worker among all that ever lived.
+            pid: its process.
+            sums: what it counted.
+            now: seconds since 1970.
+
+        Raises:
+            StoreUnreachable: the file cannot be written.
+            StoreCorrupt: it is damaged.
+        """
+        with self._open(write=True) as db:
+            db.execute("BEGIN IMMEDIATE")
+            for series, things in sums.counts.items():
+                number = _number_of(db, series, now)
+                _add_things(db, number, things)
+                _add_examples(db, number, sums.examples.get(series, ()))
+            for candidate, load in sums.loads.items():
+                row = (token, candidate, pid, *load)
+                db.execute("INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", row)
+            db.execute("COMMIT")
+
+    def leave(self, token: str) -> None:
+        """Forget what a worker that ends is doing."""
+        with self._open(write=True) as db:
+            db.execute("DELETE FROM loads WHERE token = ?", (token,))
+
+    def read(self) -> Counted:
+        """Return everything; nothing when nobody ever counted.
+
+        Raises:
+            StoreUnreachable: the file cannot be read.
+            StoreCorrupt: it is damaged.
+        """
+        if not self.path.exists():
+            return Counted()
+        with self._open(write=False) as db:
+            db.execute("BEGIN")  # all of it at one moment
+            found = Counted()
+            numbers = {}
+            for number, updated, *key in db.execute(f"SELECT id, updated, {_KEY} FROM series"):  # noqa: S608 - constants
+                series = numbers[number] = Series(Era(*key[:5]), *key[5:])
+                found.updated[series] = updated
+                found.counts[series] = {}
+            for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
+                found.counts[numbers[number]][Kind(kind), name] = count
+            for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
+                found.examples.setdefault(numbers[number], []).append(_example_of(*example))
+            for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
+                found.loads[token, candidate] = Load(*load)
+        return found
+
+    @contextmanager
+    def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(self._connect(write=write)) as db:
+                yield db
+        except sqlite3.OperationalError as error:
+            problem = f"the numbers of shadow calls in {self.path} cannot be used: {error}"
+            raise StoreUnreachable(problem) from error
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+            problem = f"{self.path} is damaged: {type(error).__name__}: {error}; {_REMEDY}"
+            raise StoreCorrupt(problem) from error
+        except OSError as error:
+            problem = f"the numbers of shadow calls in {self.path} cannot be used: {error.strerror}"
+            raise StoreUnreachable(problem) from None
+
+    def _connect(self, *, write: bool) -> sqlite3.Connection:
+        if write and not self.path.exists():
+            make_folder(self.path.parent)
+            make_empty(self.path)
+        url = f"file:{quote(os.fsencode(self.path))}?mode={'rwc' if write else 'rw'}"
+        db = sqlite3.connect(url, uri=True, timeout=self._patience, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous = OFF")  # a power cut may cost numbers, and they are only numbers
+            _migrate(db, self.path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA:
+        return
+    if version > SCHEMA:
+        raise StoreUnreachable(
+            f"{path} has schema {version}, and this version knows up to {SCHEMA}: use a newer bento_rollout"
+        )
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may have been faster
+    for statements in _MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    db.execute("COMMIT")
+
+
+def _number_of(db: sqlite3.Connection, series: Series, now: float) -> int:
+    """Return a series' number in the file; of too many the one that was counted longest ago goes."""
+    key = (*astuple(series.era), series.revision, series.endpoint)
+    query = f"UPDATE series SET updated = ? WHERE ({_KEY}) = (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+    if not db.execute(query, (now, *key)).rowcount:
+        insert = f"INSERT INTO series (updated, {_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+        db.execute(insert, (now, *key))
+        _forget_oldest(db)
+    query = f"SELECT id FROM series WHERE ({_KEY}) = (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+    (number,) = db.execute(query, key).fetchone()
+    return int(number)
+
+
+def _forget_oldest(db: sqlite3.Connection) -> None:
+    (count,) = db.execute("SELECT count(*) FROM series").fetchone()
+    if count <= MOST_SERIES:
+        return
+    (number,) = db.execute("SELECT id FROM series ORDER BY updated LIMIT 1").fetchone()
+    db.execute("DELETE FROM counts WHERE series = ?", (number,))
+    db.execute("DELETE FROM examples WHERE series = ?", (number,))
+    db.execute("DELETE FROM series WHERE id = ?", (number,))
+
+
+def _add_things(db: sqlite3.Connection, number: int, things: Things) -> None:
+    query = "SELECT kind, name FROM counts WHERE series = ?"
+    known = {(Kind(kind), name) for kind, name in db.execute(query, (number,))}
+    add = (
+        "INSERT INTO counts VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (series, kind, name) DO UPDATE SET number = number + excluded.number"
+    )
+    for (kind, name), count in things.items():
+        key = kind.bounded(name, known)
+        known.add(key)
+        db.execute(add, (number, kind.value, key[1], count))
+
+
+def _add_examples(db: sqlite3.Connection, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
+    rows = [
+        (number, e.magnitude, e.time, e.prediction_id, json.dumps([asdict(d) for d in e.differences]))
+        for e in examples
+    ]
+    if not rows:
+        return
+    db.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", rows)
+    db.execute(
+        "DELETE FROM examples WHERE series = ? AND rowid NOT IN (SELECT rowid FROM examples WHERE series = ? "
+        "ORDER BY magnitude DESC, time DESC LIMIT ?)",
+        (number, number, EXAMPLES),
+    )
+
+
+def _example_of(magnitude: float, time: float, prediction_id: str, differences: str) -> Example:
+    told = tuple(Difference(**item) for item in json.loads(differences))
+    return Example(magnitude, time, prediction_id, told)

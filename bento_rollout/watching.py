@@ -1,0 +1,81 @@
+"""What a shadow's lane needs: where the shadow's code runs, and the worker around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .calls import Isolate
+from .comparison import Comparator
+from .records import Comparison
+from .witness import Witness
+
+__all__ = ["Host", "Outcome", "Shadowed"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a shadow made of one call.
+
+    Attributes:
+        answer: its answer; of a stream its items.
+        refused: what it told the caller that the caller did wrong, if so.
+        cut: whether a stream's items are not all of them.
+        seconds: how long it took; of a stream, to its first item.
+    """
+
+    answer: Any = None
+    refused: str | None = None
+    cut: bool = False
+    seconds: float = 0.0
+
+
+class Shadowed(Protocol):
+    """Where a shadow's code runs."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer now."""
+
+    async def watch(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an endpoint on one input, or on a batch that was merged already."""
+
+    def stream(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Run a streaming endpoint."""
+
+
+class Host(Protocol):
+    """What a lane needs of the worker that it is in."""
+
+    isolate: Isolate
+
+    def has_become_champion(self, name: str, witness: Witness) -> bool:
+        """Whether a candidate has become the champion since a call came: it has other things to do."""
+
+    def comparator(self, name: str, witness: Witness) -> Comparator:
+        """Return what decides whether two answers agree."""
+
+    def refusal(self, error: BaseException) -> str | None:
+        """Return in words what the caller did wrong, when that is what an error says."""
+
+    def merged(
+        self, endpoint: str, witnesses: Sequence[Witness], *, copy: bool
+    ) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
+        """Return the arguments of a batch, and what tells how to take its answer apart."""
+
+    def parted(self, endpoint: str, answer: Any, cuts: Any) -> Sequence[Any]:
+        """Return the answers of a batch's requests."""
+
+    def compare(self, comparator: Comparator, witness: Witness, outcome: Outcome) -> Sequence[Comparison]:
+        """Compare what a shadow made of a call with what the champion did; in a thread."""
+
+    def compared(
+        self, name: str, witness: Witness, comparisons: Iterable[Comparison], seconds: float | None
+    ) -> None:
+        """Count comparisons."""
+
+    def dropped(self, name: str, witness: Witness, reason: str) -> None:
+        """Count a call that was not shadowed."""
