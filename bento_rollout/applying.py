@@ -11,7 +11,7 @@ from .targets import Target
 from .telling import target_changes
 from .values import in_words
 
-__all__ = ["apply_spec", "differences", "seed"]
+__all__ = ["apply_spec", "differences", "seed", "weighted"]
 
 
 def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
@@ -82,3 +82,8 @@ def _flipped(state: RolloutState, spec: RolloutSpec) -> bool:
 
 def _percents(spec: RolloutSpec) -> dict[str, int]:
     return {name: shadow.percent for name, shadow in spec.shadow.items()}
+
+
+def weighted(spec: RolloutSpec) -> tuple[str, ...]:
+    """Return the variants whose weights a spec sets."""
+    return tuple(spec.weights) if "weights" in spec.state_fields else ()

@@ -9,23 +9,26 @@ worker acknowledged it (`preparation.py`).
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .advising import after_flip, after_retirement, after_rollback, after_undo
-from .applying import apply_spec, differences
+from .applying import apply_spec, differences, weighted
 from .committing import PERSISTENT, Change, Desk, Prepare, default_author
 from .errors import InvalidValue, Refused, StoreUnreachable
 from .preparation import prepared
 from .reports import assignments, describe, history_row, list_rollouts, status_of
-from .spec import RolloutSpec, check_name, check_variant, parse_duration, parse_milli
+from .spec import RolloutSpec, check_name, check_variant, parse_duration
 from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
+from .store.tallies import Tallies
 from .telling import taken_back
+from .values import parse_millis
 from .view import View, undone_rollback
 
 if TYPE_CHECKING:
@@ -111,6 +114,18 @@ class Rollout:
         state = self.state
         return assignments(state.compile(), keys, self._desk.view(state).ready())
 
+    def shadow_report(self, *, since_revision: int = 0) -> dict[str, Any]:
+        """Return what shadow calls showed: the JSON of ``shadow-report --json``.
+
+        The numbers are those of all workers of this host, at most a second old, for the code of champion and
+        candidate that was seen last; ``since_revision`` leaves out calls that were planned before it.
+        """
+        from .shadow_report import shadow_report  # late: not every verb needs it
+
+        counted = Tallies(self._desk.store.place(self.name)).read()
+        living = [card.token for card in self._desk.presence.living()]
+        return shadow_report(self.state, counted, living, time.time(), since_revision)
+
     def differences(self, spec: RolloutSpec) -> list[str]:
         """Return in words what `apply` of this spec would change.
 
@@ -120,7 +135,7 @@ class Rollout:
         state = self.state
         view = self._desk.view(state)
         apply_spec(state, spec, view.known)
-        held = view.held(_weighted(spec))
+        held = view.held(weighted(spec))
         return [
             *differences(state, spec),
             *(f"weights: {name} has a new digest, which apply grants" for name in held),
@@ -137,9 +152,7 @@ class Rollout:
             InvalidValue: a weight below 0, over 100, NaN, with over three decimals, or a sum over 100.
             NotReady: a weight is raised for a variant that is not ready in every live worker.
         """
-        wanted = {name: _milli(name, weight) for name, weight in weights.items()}
-        if not wanted:
-            raise InvalidValue("name at least one candidate and its weight, like boosted=5")
+        wanted = parse_millis(weights, "name at least one candidate and its weight, like boosted=5")
 
         def weigh(state: RolloutState, view: View) -> RolloutState:
             return state.set_weights(wanted, view.known)
@@ -149,17 +162,16 @@ class Rollout:
     def set_shadow(
         self, shadow: Mapping[str, float], *, reason: str = "", if_revision: int | None = None
     ) -> Change:
-        """Set the shadow percents of the variants named; the others stay."""
-        wanted = {name: _milli(name, percent) for name, percent in shadow.items()}
-        if not wanted:
-            raise InvalidValue("name at least one variant and its percent, like boosted=100")
+        """Set the percent of keys that the variants named watch; the others stay.
+
+        The champion may be named, too: beside itself it measures the noise floor.
+        """
+        wanted = parse_millis(shadow, "name at least one variant and its percent, like boosted=100")
 
         def watch(state: RolloutState, view: View) -> RolloutState:
             return state.set_shadow(wanted, view.known)
 
-        change = self._desk.change("shadow", watch, reason, if_revision)
-        note = "recorded; this version does not run shadow calls yet"
-        return replace(change, notes=(*change.notes, note)) if any(wanted.values()) else change
+        return self._desk.change("shadow", watch, reason, if_revision)
 
     def flip(
         self,
@@ -358,18 +370,7 @@ class Rollout:
                 )
             return after.model_copy(update={"applied": (content, state.revision + 1)})
 
-        return self._desk.change("apply", set_fields, reason, if_revision, grants=_weighted(spec))
-
-
-def _milli(name: str, percent: float) -> int:
-    try:
-        return parse_milli(percent)
-    except InvalidValue as error:
-        raise InvalidValue(f"{name}: {error}") from None
-
-
-def _weighted(spec: RolloutSpec) -> tuple[str, ...]:
-    return tuple(spec.weights) if "weights" in spec.state_fields else ()
+        return self._desk.change("apply", set_fields, reason, if_revision, grants=weighted(spec))
 
 
 def open_rollout(name: str, *, author: str | None = None, store: str | None = None) -> Rollout:

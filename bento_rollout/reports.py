@@ -14,7 +14,7 @@ from .store.sqlite import SQLiteStore
 from .telling import Step, detail, taken_back
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of"]
+__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "utc"]
 
 
 def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "rollback": _point(target),
         "rollback_again": _point(further),
         "last_change": {
-            "time": _utc(commit.time),
+            "time": utc(commit.time),
             "author": commit.author,
             "action": commit.action,
             "reason": commit.reason,
@@ -69,7 +69,7 @@ def history_row(
     row: dict[str, Any] = {
         "revision": commit.revision,
         "parent": commit.parent,
-        "time": _utc(commit.time),
+        "time": utc(commit.time),
         "author": commit.author,
         "reason": commit.reason,
         "action": commit.action,
@@ -150,6 +150,6 @@ def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
     """Return a time in ISO 8601, in UTC, like ``2026-01-31T12:00:00.000Z``."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"

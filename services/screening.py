@@ -18,6 +18,9 @@ from bento_rollout import Flip, Variant, Veto, rollout
 logger = logging.getLogger("bentoml.screening")
 
 FEATURES = 30
+BORDER = 0.5
+"""The probability from which on a biopsy is called malignant."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Measured = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -82,6 +85,11 @@ def tell_team(flip: Flip) -> None:
     )
 
 
+def same_finding(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Compare a shadow's answer with the champion's: both say the same of every biopsy."""
+    return np.array_equal(ours >= BORDER, theirs >= BORDER)
+
+
 @rollout(
     champion="logistic",
     candidates={"boosted": Variant(model="screening-boosted:latest")},
@@ -112,4 +120,4 @@ class Screening:
     def assess(self, biopsy: Biopsy) -> Assessment:
         """Assess one biopsy given by name, with every number checked."""
         probability = float(self.predict(np.array([biopsy.row()]))[0])
-        return Assessment(malignant=probability >= 0.5, probability=probability)
+        return Assessment(malignant=probability >= BORDER, probability=probability)

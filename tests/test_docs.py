@@ -224,7 +224,11 @@ MODELS: dict[str, type[BaseModel]] = {
 
 def test_every_field_of_the_spec_is_explained() -> None:
     """Each field stands in a table of docs/spec.md, and the tables name no other."""
-    nested = {f"{prefix}{field}" for prefix, model in MODELS.items() for field in model.model_fields}
+    nested = {
+        f"{prefix}{field.alias or name}"
+        for prefix, model in MODELS.items()
+        for name, field in model.model_fields.items()
+    }
     plain = set(RolloutSpec.model_fields) - {prefix.partition(".")[0] for prefix in MODELS}
     expected = nested | (plain - {"weights"}) | {"weights.NAME"}
     rows = re.findall(r"^\| `([\w.]+)` \|", text_of("spec.md"), re.MULTILINE)

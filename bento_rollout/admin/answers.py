@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import RolloutError
 from ..operations import Change, Rollout
 
-__all__ = ["ANSWERS", "Assignment", "Changed", "HistoryRow", "Problem", "State", "answer_to"]
+__all__ = [
+    "ANSWERS",
+    "Assignment",
+    "Changed",
+    "HistoryRow",
+    "Problem",
+    "ShadowReport",
+    "State",
+    "answer_to",
+]
 
 
 class _Answer(BaseModel):
@@ -96,6 +105,38 @@ class Assignment(_Answer):
     reason: str
 
 
+class Bounds(_Answer):
+    """A share of the calls, and bounds for the true one; null where nothing was seen."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Shadowed(_Answer):
+    """What one variant's shadow calls showed."""
+
+    percent: float = Field(description="Of the keys, that it watches now.")
+    compared: int = Field(description="Calls that could be compared: agreed and disagreed together.")
+    agreed: int
+    disagreed: int
+    not_comparable: dict[str, int] = Field(description="Calls by what made a comparison impossible.")
+    dropped: dict[str, int] = Field(description="Calls by the reason for which they were not shadowed.")
+    agreement: Bounds
+    noise_floor: float | None = Field(description="How often the champion differs from itself.")
+    beyond_noise: Bounds = Field(description="How often it differs, less the noise floor.")
+    latency: dict[str, Any]
+
+
+class ShadowReport(_Answer):
+    """What shadow calls showed since the present code of champion and candidates serves."""
+
+    rollout: str
+    since_revision: int
+    candidates: dict[str, Shadowed]
+    noise: Shadowed | None = Field(description="The champion beside itself.")
+
+
 class Problem(_Answer):
     """Problem details (RFC 9457)."""
 
@@ -106,7 +147,7 @@ class Problem(_Answer):
     current_revision: int | None = Field(None, description="On a conflict: the revision that is current now.")
 
 
-ANSWERS: tuple[type[BaseModel], ...] = (State, Changed, HistoryRow, Assignment, Problem)
+ANSWERS: tuple[type[BaseModel], ...] = (State, Changed, HistoryRow, Assignment, ShadowReport, Problem)
 
 
 def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:

@@ -121,6 +121,7 @@ class _Operators:
             "state": _state,
             "history": _history,
             "assign": _assign,
+            "shadow-report": _shadow_report,
         }
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
@@ -206,6 +207,11 @@ def _assign(rollout: Rollout, query: bytes) -> Any:
     if not keys:
         raise InvalidValue("name at least one key: ?key=K")
     return rollout.explain(keys)
+
+
+def _shadow_report(rollout: Rollout, query: bytes) -> Any:
+    since = _number("since_revision", parse_query(query, ("since_revision",))["since_revision"])
+    return rollout.shadow_report(since_revision=since or 0)
 
 
 async def _guarded(work: Awaitable[Any]) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from .answers import ANSWERS, Assignment, Changed, HistoryRow, Problem, State
+from .answers import ANSWERS, Assignment, Changed, HistoryRow, Problem, ShadowReport, State
 from .bodies import VERBS, Body
 
 __all__ = ["openapi"]
@@ -55,6 +55,16 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
                 required=True,
                 text="May stand several times.",
+            ),
+        ),
+        "/admin/shadow-report": _get(
+            "What shadow calls showed",
+            _json(ShadowReport),
+            _parameter(
+                "since_revision",
+                {"type": "integer", "minimum": 1},
+                required=False,
+                text="Leave out calls that were planned before this revision.",
             ),
         ),
         "/admin/openapi.json": _get("This document", {"type": "object"}),

@@ -63,10 +63,7 @@ def weight(asked: Asked, name: str, weights: tuple[str, ...]) -> int:
 @click.argument("percents", nargs=-1, required=True, metavar="VARIANT=PERCENT...")
 @changing
 def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
-    """Set which part of the champion's calls a variant is to watch, in percent.
-
-    This version records it and runs no shadow calls yet.
-    """
+    """Set which part of the champion's calls a variant is to watch, in percent."""
     wanted = parse_percents(percents)
     return change(name, asked, lambda rollout: rollout.set_shadow(wanted, **asked.common))
 

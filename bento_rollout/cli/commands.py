@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import changes, files, looks
+from . import changes, files, looks, shadows
 
 __all__ = ["commands"]
 
@@ -64,6 +64,7 @@ for _command in (
     changes.retire,
     changes.pause,
     changes.resume,
+    shadows.shadow_report,
     looks.history,
     looks.assign,
     files.apply,

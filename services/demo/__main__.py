@@ -1,4 +1,4 @@
-"""Trains two models, serves them, leads real traffic from 0 to 10 to 50 percent, flips, and rolls back.
+"""Trains two models, serves them, lets one watch, leads traffic to it (10, 50 percent), flips, rolls back.
 
 Then the same candidate runs in four places.
 """
@@ -26,10 +26,11 @@ from rich.live import Live
 from services.data import Patients, split
 from services.demo.operator import NAME, CommandFailed, Operator, Step
 from services.demo.places import four_places
-from services.demo.promises import CANDIDATE, CHAMPION, Evidence, judge
+from services.demo.promises import CANDIDATE, CHAMPION, Evidence, Verdict, judge
 from services.demo.screen import Screen
 from services.demo.server import ROOT, environment, serving, tail
 from services.demo.traffic import Patient, Traffic
+from services.demo.watching import judged, report_of
 from services.train import BOOSTED, LOGISTIC
 
 WORKERS = 2
@@ -82,6 +83,15 @@ class Story:
         self._screen.say(f"  revision {step.revision} after {took:.0f} ms, interpreter start included")
         self._watch()
 
+    def shadow(self, percent: int, reason: str) -> None:
+        """Let the candidate, and the champion beside itself, watch a part of the calls."""
+        shares = [f"{name}={percent}" for name in (CANDIDATE, CHAMPION)]
+        self.change(f"shadow {percent}%", 0, "shadow", *shares, reason=reason)
+
+    def report(self, page: Path) -> Verdict:
+        """Show and judge what the shadows found."""
+        return judged(self._during(lambda: report_of(self._operator, page)), self._screen, page)
+
     def ask_about(self, keys: list[str]) -> dict[str, str]:
         """Ask who answers these patients now."""
         return self._during(lambda: self._operator.assigned(keys))
@@ -121,15 +131,18 @@ def wait_for_workers(operator: Operator) -> None:
     raise RuntimeError(f"not every worker became ready: {operator.status()}")
 
 
-def tell(story: Story, keys: list[str]) -> dict[str, str]:
-    """Play the whole story; return what ``assign`` said in the middle of it."""
+def tell(story: Story, keys: list[str], page: Path) -> tuple[dict[str, str], Verdict]:
+    """Play the whole story; return what ``assign`` said in the middle of it, and how the shadow did."""
+    story.shadow(100, "what would the candidate have said?")
+    watched = story.report(page)
+    story.shadow(0, "seen enough")
     story.begin()
     story.change("canary 10%", 10, "weight", f"{CANDIDATE}=10", reason="first patients")
     story.change("canary 50%", 50, "weight", f"{CANDIDATE}=50", reason="nothing failed at 10 percent")
     told = story.ask_about(keys)
     story.change("flip", 100, "flip", "--to", CANDIDATE, reason="all patients")
     story.change("rollback", 0, "rollback", reason="less accurate than before")
-    return told
+    return told, watched
 
 
 def run(home: Path, console: Console) -> bool:
@@ -144,18 +157,20 @@ def run(home: Path, console: Console) -> bool:
     with serving(home, home / "server.log") as port:
         wait_for_workers(operator)
         screen.say(f"sending {len(everybody)} patients ({len(held.rows)} held-out rows), again and again")
+        keys, page = [p.key for p in everybody[:20]], home / "shadow.html"
         with Traffic(port, everybody) as traffic:
             if console.is_terminal:
                 with Live(console=console, refresh_per_second=4) as live:
-                    told = tell(Story(operator, traffic, screen, live), [p.key for p in everybody[:20]])
+                    told, watched = tell(Story(operator, traffic, screen, live), keys, page)
             else:
-                told = tell(Story(operator, traffic, screen, None), [p.key for p in everybody[:20]])
+                told, watched = tell(Story(operator, traffic, screen, None), keys, page)
         history = operator.history()
     screen.count(traffic.answers)
     if not console.is_terminal:
         console.print(screen.render())
     places = four_places(home, screen)
-    verdicts = [*judge(Evidence(traffic.answers, screen.steps, own, told, history)), places]
+    steps = [step for step in screen.steps if not step.title.startswith("shadow")]
+    verdicts = [watched, *judge(Evidence(traffic.answers, steps, own, told, history)), places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 

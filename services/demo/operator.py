@@ -47,10 +47,10 @@ class Operator:
     def __init__(self, home: Path) -> None:
         self._environment = environment(home)
 
-    def ask(self, *arguments: str) -> Any:
-        """Run a command with ``--json`` and return what it printed."""
+    def ask(self, *arguments: str, html: bool = False) -> Any:
+        """Run a command with ``--json`` and return what it printed; or with ``--html``, for a page."""
         done = subprocess.run(
-            [command("bento-rollout"), *arguments, "--json"],
+            [command("bento-rollout"), *arguments, "--html" if html else "--json"],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ class Operator:
         if done.returncode != 0:
             told = (done.stderr or done.stdout).strip()
             raise CommandFailed(f"bento-rollout {shlex.join(arguments)}: exit {done.returncode}: {told}")
-        return json.loads(done.stdout)
+        return None if html else json.loads(done.stdout)
 
     def step(self, title: str, share: float, verb: str, arguments: Sequence[str], reason: str) -> Step:
         """Run a command that changes the state, and return the step that it made."""

@@ -115,12 +115,13 @@ def test_without_a_worker_weights_are_set_and_the_note_says_so(screening: Rollou
 
 
 def test_shadow_percents_are_recorded(screening: Rollout, join: Join) -> None:
-    """`shadow` sets percents by variant, takes them away with 0, and says what becomes of them."""
+    """`shadow` sets percents by variant, the champion's own too, and takes them away with 0."""
     join()
     change = screening.set_shadow({"boosted": 100})
     assert change.state.shadow_percents == {"boosted": 100}
-    assert "does not run shadow calls yet" in change.notes[0]
-    assert screening.set_shadow({"boosted": 0}).state.shadow_percents == {}
+    assert change.notes == ()
+    assert screening.set_shadow({"logistic": 5}).state.shadow_percents == {"boosted": 100, "logistic": 5}
+    assert screening.set_shadow({"boosted": 0, "logistic": 0}).state.shadow_percents == {}
 
 
 def test_targets_come_and_go(screening: Rollout, join: Join) -> None:

@@ -1,0 +1,255 @@
+"""What shadow calls came to: sums of all workers in a file, and the report that is made of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bento_rollout.errors import StoreCorrupt, StoreUnreachable
+from bento_rollout.records import Comparison, Difference, Era, Relation, Series
+from bento_rollout.shadow_report import shadow_report
+from bento_rollout.state import RolloutState
+from bento_rollout.store.tallies import MOST_SERIES, SCHEMA, Tallies
+from bento_rollout.tally import EXAMPLES, MOST_NAMES, OTHER, Kind, Load, Tally
+
+AGREE = Comparison(Relation.AGREE)
+DIFFER = Comparison(
+    Relation.DIFFER, None, (Difference("$.score", "value", "1", "2", 0.5),), ("$.score",), (("a", "b"),)
+)
+FAILED = Comparison(Relation.NOT_COMPARABLE, "KeyError")
+STATE = RolloutState(name="r", champion="one", shadow={"two": 100_000}, settled=(), salt="r")
+
+
+def series(candidate: str = "two", *, digest: str = "d2", revision: int = 3, how: str = "close") -> Series:
+    """Return a series of the endpoint `predict`."""
+    return Series(Era("one", "d1", candidate, digest, how), revision, "predict")
+
+
+def counted(tally: Tally, *comparisons: Comparison, of: Series | None = None, now: float = 1.0) -> None:
+    """Count comparisons."""
+    for number, comparison in enumerate(comparisons):
+        answered = None if comparison.error else 0.01
+        tally.compared(of or series(), comparison, 0.02, answered, f"id-{number}", now)
+
+
+def written(folder: Path, tally: Tally, token: str = "w1", now: float = 1.0) -> Tallies:
+    """Write what was counted."""
+    tallies, sums = Tallies(folder), tally.take()
+    assert sums is not None
+    tallies.add(token, 1, sums, now)
+    return tallies
+
+
+def report(tallies: Tallies, **more: Any) -> dict[str, Any]:
+    """Return the report."""
+    state = more.pop("state", STATE)
+    return shadow_report(state, tallies.read(), more.pop("living", ()), 0.0, **more)
+
+
+def test_nothing_counted_is_a_report(tmp_path: Path) -> None:
+    """Every shadowed variant is there before anything was compared, and reading makes no file."""
+    found = report(Tallies(tmp_path))
+    row = found["candidates"]["two"]
+    assert (row["compared"], row["agreement"]) == (0, {"value": None, "low": None, "high": None})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sums_of_all_workers_are_added(tmp_path: Path) -> None:
+    """Two workers, several times each: one report."""
+    for token in ("w1", "w2", "w1"):
+        tally = Tally()
+        counted(tally, AGREE, AGREE, DIFFER, FAILED)
+        tally.dropped(series(), "queue_full", 5)
+        written(tmp_path, tally, token)
+    row = report(Tallies(tmp_path))["candidates"]["two"]
+    assert (row["compared"], row["agreed"], row["disagreed"]) == (9, 6, 3)
+    assert (row["not_comparable"], row["dropped"]) == ({"KeyError": 3}, {"queue_full": 15})
+    assert row["fields"] == {"$.score": {"differed": 3, "noise": 0, "beyond_noise": True}}
+    assert row["labels"] == [{"champion": "a", "candidate": "b", "count": 3}]
+    assert row["latency"]["champion"]["calls"] == row["latency"]["candidate"]["calls"] == 9
+    assert abs(row["latency"]["candidate"]["p50"] - 0.01) < 0.0002
+    assert len(row["examples"]) == 3
+
+
+def test_two_workers_at_once(tmp_path: Path) -> None:
+    """Workers that write at the same time lose nothing."""
+
+    def work(token: str) -> None:
+        for _ in range(20):
+            tally = Tally()
+            counted(tally, AGREE)
+            written(tmp_path, tally, token)
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert report(Tallies(tmp_path))["candidates"]["two"]["agreed"] == 80
+
+
+def test_new_code_begins_anew(tmp_path: Path) -> None:
+    """What another digest answered, or what was compared in another way, is not counted with the new."""
+    tally = Tally()
+    counted(tally, DIFFER, DIFFER, of=series(digest="old"))
+    counted(tally, DIFFER, of=series(how="exact"))
+    tallies = written(tmp_path, tally, now=1.0)
+    counted(tally, AGREE, of=series(revision=5))
+    written(tmp_path, tally, now=2.0)
+    found = report(tallies)
+    assert found["since_revision"] == 5
+    assert (found["candidates"]["two"]["agreed"], found["candidates"]["two"]["disagreed"]) == (1, 0)
+
+
+def test_since_a_revision(tmp_path: Path) -> None:
+    """What was planned before a revision may be left out."""
+    tally = Tally()
+    counted(tally, DIFFER, of=series(revision=3))
+    counted(tally, AGREE, of=series(revision=4))
+    tallies = written(tmp_path, tally)
+    assert report(tallies)["candidates"]["two"]["compared"] == 2
+    assert report(tallies, since_revision=4)["candidates"]["two"]["agreed"] == 1
+    assert report(tallies, since_revision=9)["candidates"]["two"]["compared"] == 0
+
+
+def test_the_champions_own_noise_is_subtracted(tmp_path: Path) -> None:
+    """The noise floor is the champion's own disagreement; what is noisy in both is not real."""
+    tally = Tally()
+    counted(tally, *[AGREE] * 90, *[DIFFER] * 10)
+    counted(
+        tally, *[AGREE] * 90, *[DIFFER] * 10, of=Series(Era("one", "d1", "one", "d1", "close"), 3, "predict")
+    )
+    found = report(written(tmp_path, tally))
+    row = found["candidates"]["two"]
+    assert (row["noise_floor"], row["beyond_noise"]["value"]) == (0.1, 0.0)
+    assert row["fields"]["$.score"] == {"differed": 10, "noise": 10, "beyond_noise": False}
+    assert found["noise"]["compared"] == 100
+    assert set(found["candidates"]) == {"two"}
+
+
+def test_noise_that_was_compared_in_another_way_is_not_subtracted(tmp_path: Path) -> None:
+    """Then the report says so."""
+    tally = Tally()
+    counted(tally, AGREE)
+    counted(tally, DIFFER, of=Series(Era("one", "d1", "one", "d1", "exact"), 3, "predict"))
+    row = report(written(tmp_path, tally))["candidates"]["two"]
+    assert row["noise_floor"] is None
+    assert "another way" in row["notes"][0]
+
+
+def test_loads_are_those_of_living_workers(tmp_path: Path) -> None:
+    """What a dead worker did last is not what happens now."""
+    tallies = Tallies(tmp_path)
+    for token in ("w1", "w2", "w3"):
+        tally = Tally()
+        tally.load("two", Load(4, 2, 1))
+        written(tmp_path, tally, token)
+    tallies.leave("w3")
+    row = report(tallies, living=["w1", "w3"])["candidates"]["two"]
+    assert row["now"] == {"pending": 4, "running": 2, "stuck": 1}
+
+
+def test_everything_is_bounded(tmp_path: Path) -> None:
+    """Any number of names, examples and series takes a bounded place, and no count is lost."""
+    tally = Tally()
+    for number in range(1000):
+        counted(tally, Comparison(Relation.NOT_COMPARABLE, f"Error{number}"))
+        counted(tally, DIFFER, now=float(number))
+    sums = tally.take()
+    assert sums is not None
+    (things,) = sums.counts.values()
+    errors = {name: count for (kind, name), count in things.items() if kind is Kind.ERROR}
+    assert len(errors) == MOST_NAMES + 1
+    assert (sum(errors.values()), errors[OTHER]) == (1000, 800)
+    tallies = Tallies(tmp_path)
+    for _ in range(2):
+        tallies.add("w1", 1, sums, 1.0)
+    row = report(tallies)["candidates"]["two"]
+    assert sum(row["not_comparable"].values()) == 2000
+    assert len(row["examples"]) == EXAMPLES
+
+
+def test_old_series_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many series the one that was counted longest ago goes."""
+    monkeypatch.setattr("bento_rollout.store.tallies.MOST_SERIES", 3)
+    assert MOST_SERIES > 1000
+    for revision in range(1, 6):
+        tally = Tally()
+        counted(tally, AGREE, of=series(revision=revision))
+        written(tmp_path, tally, now=float(revision))
+    assert sorted(one.revision for one in Tallies(tmp_path).read().counts) == [3, 4, 5]
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    """It is an error with the way out, for who reads and for who writes; it is not made anew silently."""
+    (tmp_path / "shadows.db").write_bytes(b"no database" * 1000)
+    tally = Tally()
+    counted(tally, AGREE)
+    with pytest.raises(StoreCorrupt, match="move it away"):
+        Tallies(tmp_path).read()
+    with pytest.raises(StoreCorrupt, match="move it away"):
+        written(tmp_path, tally)
+
+
+def test_a_newer_file_is_refused(tmp_path: Path) -> None:
+    """A schema of a later version is not touched."""
+    with sqlite3.connect(tmp_path / "shadows.db") as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(StoreUnreachable, match="newer bento_rollout"):
+        Tallies(tmp_path).read()
+
+
+def test_what_cannot_be_written_is_kept(tmp_path: Path) -> None:
+    """A folder that cannot be made loses no numbers: they are given back, and written later."""
+    (tmp_path / "blocked").write_text("a file")
+    tally = Tally()
+    counted(tally, AGREE)
+    sums = tally.take()
+    assert sums is not None
+    with pytest.raises((StoreUnreachable, OSError)):
+        Tallies(tmp_path / "blocked" / "deeper").add("w1", 1, sums, 1.0)
+    tally.give_back(sums)
+    counted(tally, AGREE)
+    assert report(written(tmp_path, tally))["candidates"]["two"]["agreed"] == 2
+
+
+def test_its_file_is_its_owners(tmp_path: Path) -> None:
+    """Labels and field names may be personal data: nobody else may read the file."""
+    tally = Tally()
+    counted(tally, AGREE)
+    written(tmp_path, tally)
+    assert (tmp_path / "shadows.db").stat().st_mode & 0o077 == 0
+
+
+def test_the_noise_of_all_endpoints_is_weighted_as_the_candidates_calls_are(tmp_path: Path) -> None:
+    """Noise at one endpoint excuses no differences at another, whatever the champion was asked more often."""
+    own = Era("one", "d1", "one", "d1", "close")
+    era = series().era
+    tally = Tally()
+    counted(tally, *[AGREE] * 5, *[DIFFER] * 5, of=Series(era, 3, "a"))
+    counted(tally, *[AGREE] * 81, *[DIFFER] * 9, of=Series(era, 3, "b"))
+    counted(tally, *[AGREE] * 50, *[DIFFER] * 50, of=Series(own, 3, "a"))
+    tallies = written(tmp_path, tally)
+    row = report(tallies)["candidates"]["two"]
+    assert (row["noise_floor"], row["beyond_noise"]["value"]) == (None, None)
+    assert row["endpoints"]["a"]["noise_floor"] == 0.5
+    counted(tally, *[AGREE] * 10, of=Series(own, 3, "b"))
+    written(tmp_path, tally)
+    row = report(tallies)["candidates"]["two"]
+    assert (row["noise_floor"], row["beyond_noise"]["value"]) == (0.05, 0.09)
+
+
+def test_the_champion_beside_itself_has_no_noise_to_compare_with(tmp_path: Path) -> None:
+    """Its own fields are not judged, and pairs of labels that are not told apart are no pair."""
+    tally = Tally()
+    counted(tally, DIFFER, of=Series(Era("one", "d1", "one", "d1", "close"), 3, "predict"))
+    for number in range(300):
+        counted(tally, Comparison(Relation.DIFFER, labels=((f"a{number}", "b"),)))
+    found = report(written(tmp_path, tally))
+    assert found["noise"]["fields"]["$.score"] == {"differed": 1, "noise": None, "beyond_noise": None}
+    row = found["candidates"]["two"]
+    assert (len(row["labels"]), row["labels_not_told_apart"]) == (MOST_NAMES, 300 - MOST_NAMES)
