@@ -37,7 +37,8 @@ class Doubles:
 
     @bentoml.api
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(table * self.factor)
+        doubled: pd.DataFrame = table * self.factor
+        return doubled
 
 
 class Sneaky(Doubles):

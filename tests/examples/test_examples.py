@@ -28,6 +28,12 @@ TELLS = {
         "away is ready, runner url: 30 by away in another process",
         "apart is killed, and callers get {'older': 20}",
     ],
+    "shadow": [
+        "answered by {'plain'}",
+        "discount agrees in 90% of 100 calls",
+        "plain differs from itself in 0 calls",
+        "'champion': '",
+    ],
     "rows": ["v1,v2 split ", "'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13'"],
 }
 
