@@ -73,9 +73,19 @@ class Feed:
             return
         self.trouble = None
         if self._once.over("store"):
+            self._once.over("change")
             log.event("store.reachable", rollout=self.name, revision=newest.revision)
         with self._lock:
             self._install(newest)
+
+    def refuse(self, problem: str) -> None:
+        """Say that a change was refused because of the store: once, until one is made or the trouble is over.
+
+        Args:
+            problem: what the operator was told.
+        """
+        if self.trouble is None:  # what is wrong for reading, too, is said already
+            self._say("change", problem)
 
     def _keep(self) -> None:
         """Leave the last good state to those who start while the store is gone, when its copy is too."""
@@ -122,14 +132,18 @@ class Feed:
         if commit.revision > self._commit.revision:
             self._table = commit.state.compile()
             self._commit = commit
+            if self._once.over("change"):
+                log.event("store.reachable", rollout=self.name, revision=commit.revision)
 
     def _complain(self, problem: str) -> None:
         self.trouble = problem
+        self._say("store", problem)
+
+    def _say(self, key: str, problem: str) -> None:
         revision = self._commit.revision
         serving = f"revision {revision}, the last good state" if revision else "the spec"
-        self._once.say(
-            "store", "store.unreachable", "error", rollout=self.name, problem=problem, serving=serving
-        )
+        facts = {"rollout": self.name, "problem": problem, "serving": serving}
+        self._once.say(key, "store.unreachable", "error", **facts)
 
 
 def _told(error: Exception) -> str:

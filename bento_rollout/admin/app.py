@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..errors import InvalidValue, RolloutError
+from ..errors import InvalidValue, RolloutError, StoreUnreachable
 from ..operations import Rollout
 from ..telemetry.log import event
 from .answers import answer_to
@@ -45,6 +45,7 @@ def admin_app(
     *,
     tokens: Tokens | None = None,
     prefix: str = "/rollout",
+    refuse: Callable[[str], None] | None = None,
 ) -> Starlette:
     """Return the ASGI app that serves everything below ``prefix``; what it does not know is a 404.
 
@@ -52,10 +53,11 @@ def admin_app(
         opened: opens the rollout; called once, in a worker thread, when the first operator comes.
         tokens: who may come in; None: those of the environment (``BENTO_ROLLOUT_ADMIN_TOKEN``, ``…_FILE``).
         prefix: what the paths begin with; an empty text when the app is mounted there.
+        refuse: is told in words, in a worker thread, of each change that the store did not take.
     """
     if tokens is None:
         tokens = Tokens.from_environment(os.environ)
-    operators = _Operators(_Opened(opened), _Gate(tokens), prefix)
+    operators = _Operators(_Opened(opened), _Gate(tokens), prefix, refuse)
     app = Starlette(routes=operators.routes(), exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
@@ -109,10 +111,13 @@ class _Opened:
 class _Operators:
     """The routes of one rollout; blocking work runs in threads, a few at a time."""
 
-    def __init__(self, opened: _Opened, gate: _Gate, prefix: str) -> None:
+    def __init__(
+        self, opened: _Opened, gate: _Gate, prefix: str, refuse: Callable[[str], None] | None
+    ) -> None:
         self._opened = opened
         self._gate = gate
         self._prefix = prefix
+        self._refuse = refuse
 
     def routes(self) -> list[BaseRoute]:
         """Return every route."""
@@ -147,8 +152,13 @@ class _Operators:
 
         def change(name: str, raw: bytes) -> dict[str, Any]:
             body = parse_body(model, raw)
-            rollout = self._opened.acting_as(body.author(name))
-            return answer_to(rollout, body.act(rollout))
+            try:
+                rollout = self._opened.acting_as(body.author(name))
+                return answer_to(rollout, body.act(rollout))
+            except StoreUnreachable as error:
+                if self._refuse is not None:
+                    self._refuse(str(error))
+                raise
 
         async def endpoint(request: Request) -> Response:
             admitted = self._gate.admit(request)

@@ -70,6 +70,7 @@ class Serving:
         self._runners: dict[str, AnyRunner] = {}
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
+        self._feed: Feed | None = None
         self._worker: Worker | None = None
         self._shadows: BentoShadows | None = None
         self._admin: Any = None
@@ -88,8 +89,11 @@ class Serving:
             from ..admin import admin_app
             from ..operations import open_rollout
 
-            site = self._site
-            self._admin = admin_app(lambda: open_rollout(site.name), prefix=site.prefix.rstrip("/"))
+            assert self._feed is not None  # requests come after the start
+            site, refuse = self._site, self._feed.refuse
+            self._admin = admin_app(
+                lambda: open_rollout(site.name), prefix=site.prefix.rstrip("/"), refuse=refuse
+            )
         await self._admin(scope, receive, send)
 
     # -- its life --------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class Serving:
         commit = open_state(store, site.name, site.champion, site.spec, self._digests)
         self._check_champion(commit.state)
         await self._start_runners(commit.state.champion)
-        feed = Feed(store, commit)
+        feed = self._feed = Feed(store, commit)
         self._router = Router(
             feed, self._runners, site.spec, site.sink, is_client_error, isolate, self._digests
         )

@@ -197,3 +197,38 @@ def test_the_spec_is_served_when_there_is_nothing(tmp_path: Path) -> None:
     first = first_commit(NAME, "logistic", RolloutSpec.parse({}), DIGESTS)
     with pytest.raises(StoreUnreachable):
         store.commit(first, after=0)
+
+
+def test_changes_that_the_store_does_not_take_are_said_once(
+    store: SQLiteStore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A store that can be read and not written costs one line until a change is made, by whatever door."""
+    feed = Feed(store, opened(store))
+
+    def said() -> list[tuple[str, int | None]]:
+        lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+        return [(line["event"], line.get("revision")) for line in lines]
+
+    for _ in range(3):
+        feed.refuse("no space left")
+        feed.check()
+    assert (feed.trouble, said()) == (None, [("store.unreachable", None)])
+    grow(store, 4)
+    feed.table()
+    assert said() == [("store.reachable", 4)]
+    feed.refuse("no space left")
+    assert said() == [("store.unreachable", None)]
+
+
+def test_a_lost_store_is_said_once_however_it_is_met(
+    store: SQLiteStore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that has said that the store is lost says nothing more of changes that it refuses."""
+    feed = Feed(store, opened(store))
+    store.path.rename(store.path.with_name("away"))
+    feed.check()
+    feed.refuse("it is gone")
+    assert capfd.readouterr().err.count("store.unreachable") == 1
+    store.path.with_name("away").rename(store.path)
+    feed.check()
+    assert capfd.readouterr().err.count("store.reachable") == 1
