@@ -46,9 +46,11 @@ class Server:
         rollout: the rollout's name.
         workers: how many workers the service asks for.
         arguments: more of the command line.
-        environment: more of the environment.
+        environment: more of the environment, for commands about it, too.
         cwd: the working directory.
         python: whose environment serves it; None: this one.
+        store: where the store lies; None: in the folder.
+        prefix: what the command line begins with, like ``setpriv`` and its options.
     """
 
     def __init__(
@@ -62,19 +64,32 @@ class Server:
         environment: dict[str, str] | None = None,
         cwd: Path = ROOT,
         python: Path | None = None,
+        store: Path | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.name, self.count, self.cwd = folder, rollout, workers, cwd
         self.port = free_port()
         self.log = folder / "server.log"
-        self.store = folder / "rollouts.db"
+        self.store = store or folder / "rollouts.db"
+        self._more = environment or {}
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         self._seen: set[psutil.Process] = set()
         script = Path(python or sys.executable).with_name("bentoml")
         with self.log.open("ab") as output:
             self.arbiter = subprocess.Popen(
-                [script, "serve", target, "--host", "127.0.0.1", "--port", str(self.port), *arguments],
+                [
+                    *prefix,
+                    script,
+                    "serve",
+                    target,
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.port),
+                    *arguments,
+                ],
                 cwd=cwd,
-                env=self.environment(**(environment or {})),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -90,7 +105,7 @@ class Server:
             "BENTO_ROLLOUT_SINGLE_REPLICA": "1",  # wherever the tests run
             "PYTHONPATH": str(ROOT),
         }
-        return {**inherited, **own, **more}
+        return {**inherited, **own, **self._more, **more}
 
     @property
     def url(self) -> str:
