@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from tests.integration.callers import Answer, Line
 from tests.integration.running import Server, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+TOKEN = "a-token-of-the-tests"
 
 HEAD = """
 import bentoml
@@ -50,11 +53,12 @@ class Project:
         self.code.mkdir()
         self.home.mkdir()
 
-    def deployed(self, code: str, spec: str = "") -> AbstractContextManager[Server]:
-        """Write the code, and its spec where it has one in a file, and serve it."""
+    def deployed(self, code: str, spec: str = "", **environment: str) -> AbstractContextManager[Server]:
+        """Write the code, and its spec where it has one in a file, and serve it in an environment."""
         (self.code / "service.py").write_text(code)
         (self.code / "rollout.yaml").write_text(spec)
-        return serving("service:Service", self.home, rollout="cycle", workers=1, cwd=self.code)
+        more: dict[str, Any] = {"cwd": self.code, "environment": environment}
+        return serving("service:Service", self.home, rollout="cycle", workers=1, **more)
 
 
 def answers(server: Server, count: int = 60) -> list[Answer]:
@@ -62,6 +66,15 @@ def answers(server: Server, count: int = 60) -> list[Answer]:
     line = Line(server.port)
     try:
         return [line.ask(**{"x-key": f"u{number}"}) for number in range(count)]
+    finally:
+        line.close()
+
+
+def operator_asks(server: Server, path: str, body: Any) -> Answer:
+    """Return what the service answers to an operator's program."""
+    line = Line(server.port)
+    try:
+        return line.ask(path, body, Authorization=f"Bearer {TOKEN}")
     finally:
         line.close()
 
@@ -275,3 +288,39 @@ def test_an_unknown_champion_is_refused_at_start(tmp_path: Path) -> None:
     with project.deployed(module(("nine", "one under another name"))) as server:
         server.ready()
         assert server.operator().history()[0].author == "deploy"
+
+
+def test_a_store_that_binds_one_pod(tmp_path: Path) -> None:
+    """In a pod the spec is served and changes are refused at every door, unless it is the only one."""
+    project = Project(tmp_path)
+    code = module(("one", "1"), ("two", "2"), weights='{"two": 50}')
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "BENTO_ROLLOUT_ADMIN_TOKEN": TOKEN}
+    asked = "/rollout/admin/weights", {"weights": {"two": 10}}
+    refusal = "this would bind one pod of unknown many"
+
+    with project.deployed(code, **pod, BENTO_ROLLOUT_SINGLE_REPLICA="") as server:
+        server.ready()
+        assert said(server) == {("one", "1"), ("two", "2")}
+        (line,) = server.events("rollout.store")
+        assert line["binds"].startswith("nobody for long (this is a pod")
+        assert line["binds"].endswith("changes are refused")
+        status = json.loads(run(server, "status", "cycle", "--json").stdout)
+        assert (status["store"]["durable"], status["weights"]) == (False, {"two": 50})
+        for verb in (("weight", "cycle", "two=10"), ("flip", "cycle", "--to", "two"), ("rollback", "cycle")):
+            done = run(server, *verb)
+            assert (done.returncode, refusal in done.stderr) == (1, True), verb
+        answer = operator_asks(server, *asked)
+        assert (answer.status, refusal in answer.body["detail"]) == (409, True)
+        assert "BENTO_ROLLOUT_SINGLE_REPLICA=1" in answer.body["detail"]
+        assert len(server.operator().history()) == 1
+        assert said(server) == {("one", "1"), ("two", "2")}
+
+    with project.deployed(code, **pod, BENTO_ROLLOUT_SINGLE_REPLICA="1") as server:
+        server.ready()
+        (line,) = server.events("rollout.store")
+        assert line["binds"] == "this host"
+        assert json.loads(run(server, "status", "cycle", "--json").stdout)["store"]["durable"] is True
+        answer = operator_asks(server, *asked)
+        assert (answer.status, answer.body["weights"]) == (200, {"two": 10})
+        assert run(server, "flip", "cycle", "--to", "two").returncode == 0
+        assert said(server) == {("two", "2")}
