@@ -100,6 +100,30 @@ def line_to_each(port: int, pids: Sequence[int]) -> Iterator[dict[int, Line]]:
             line.close()
 
 
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str, path: str = "/who"
+) -> Answer:
+    """Send one request on a connection that is open, and wait for its answer."""
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
+        f"x-key: {key}\r\nContent-Length: 2\r\n\r\n{{}}"
+    )
+    began = time.monotonic()
+    writer.write(request.encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    body = await reader.readexactly(int(headers["content-length"]))
+    return Answer(
+        began,
+        time.monotonic(),
+        int(head[0].split()[1]),
+        headers.get("x-rollout-variant", ""),
+        headers.get("x-rollout-reason", ""),
+        int(headers.get("x-rollout-revision", "0")),
+        json.loads(body),
+    )
+
+
 class Load:
     """Callers who send one request after the other, each on a connection of its own, until they are stopped.
 
@@ -146,7 +170,8 @@ class Load:
             began = time.monotonic()
             try:
                 streams = streams or await asyncio.open_connection("127.0.0.1", self._port)
-                self.answers.append(await asyncio.wait_for(self._ask(*streams), 60))
+                asked = ask(*streams, next(self._keys), self._path)
+                self.answers.append(await asyncio.wait_for(asked, 60))
             except (OSError, EOFError, ValueError, asyncio.TimeoutError) as error:
                 self.answers.append(Answer(began, time.monotonic(), 0, body=repr(error)))
                 if streams is not None:
@@ -156,26 +181,6 @@ class Load:
             await asyncio.sleep(self._pause)
         if streams is not None:
             streams[1].close()
-
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
-        request = (
-            f"POST {self._path} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\n"
-            f"x-key: {next(self._keys)}\r\nContent-Length: 2\r\n\r\n{{}}"
-        )
-        began = time.monotonic()
-        writer.write(request.encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-        body = await reader.readexactly(int(headers["content-length"]))
-        return Answer(
-            began,
-            time.monotonic(),
-            int(head[0].split()[1]),
-            headers.get("x-rollout-variant", ""),
-            headers.get("x-rollout-reason", ""),
-            int(headers.get("x-rollout-revision", "0")),
-            json.loads(body),
-        )
 
 
 def slowest(answers: Sequence[Answer], share: float = 0.95) -> float:

@@ -75,19 +75,10 @@ class Server:
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         self._seen: set[psutil.Process] = set()
         script = Path(python or sys.executable).with_name("bentoml")
+        address = "--host", "127.0.0.1", "--port", str(self.port)
         with self.log.open("ab") as output:
             self.arbiter = subprocess.Popen(
-                [
-                    *prefix,
-                    script,
-                    "serve",
-                    target,
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(self.port),
-                    *arguments,
-                ],
+                [*prefix, script, "serve", target, *address, *arguments],
                 cwd=cwd,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,

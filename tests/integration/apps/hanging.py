@@ -11,7 +11,7 @@ import bentoml
 from bento_rollout import RolloutSpec, rollout
 
 
-@bentoml.service(name="sleeper", threads=4)
+@bentoml.service(name="sleeper", threads=16)
 class Sleeper:
     """The candidate."""
 
