@@ -70,6 +70,8 @@ class Kinds:
 
     @bentoml.task
     def job(self, x: int) -> str:
+        if x < 0:
+            raise InvalidArgument("too small")
         return f"done {x}"
 
     @bentoml.api(route="/custom/path")
@@ -168,8 +170,8 @@ class KindsInContext:
     """Every kind, with a context that it reads and writes."""
 
     @bentoml.api
-    def sync(self, x: int, ctx: bentoml.Context) -> str:
-        return f"{x} {echo(ctx)}"
+    def sync(self, x: int, ctx: bentoml.Context, factor: Annotated[int, Field(ge=1)] = 2) -> str:
+        return f"{x * factor} {echo(ctx)}"
 
     @bentoml.api
     async def coroutine(self, x: int, context: bentoml.Context) -> str:
@@ -187,12 +189,24 @@ class KindsInContext:
         for i in range(n):
             yield f"{said} {i}\n"
 
+    @bentoml.api
+    async def objects(self, n: int, ctx: bentoml.Context) -> AsyncGenerator[dict[str, str], None]:
+        said = echo(ctx)
+        for i in range(n):
+            yield {str(i): said}
+
     @bentoml.api(batchable=True, max_batch_size=8, max_latency_ms=5000)
     def batch(self, rows: list[int], ctx: bentoml.Context) -> list[int]:
         return [row + 1 for row in rows]
 
+    @bentoml.api(batchable=True, max_batch_size=8, max_latency_ms=5000)
+    async def async_batch(self, rows: list[int], ctx: bentoml.Context) -> list[int]:
+        return [row + len(ctx.request.headers["x-say"]) for row in rows]
+
     @bentoml.task
     async def job(self, x: int, ctx: bentoml.Context) -> str:
+        if x < 0:
+            raise InvalidArgument(f"too small, {echo(ctx)}")
         return f"{x} {echo(ctx)}"
 
     @bentoml.api(route="/custom/path")
@@ -200,14 +214,74 @@ class KindsInContext:
         echo(ctx)
         return x
 
+    @bentoml.api(input_spec=Item, output_spec=Answer)
+    def specified(self, ctx: bentoml.Context, **params: Any) -> Any:
+        return Answer(text=f"{params['name']} {echo(ctx)}", total=sum(params["parts"]))
+
     @bentoml.api
     def root(self, values: list[float], /, ctx: bentoml.Context = None) -> float:  # type: ignore[assignment]
         echo(ctx)
         return sum(values)
 
     @bentoml.api
-    def pydantic(self, item: Item, ctx: bentoml.Context) -> Answer:
+    def root_model(self, item: Item, /, ctx: bentoml.Context = None) -> Answer:  # type: ignore[assignment]
         return Answer(text=f"{item.name} {echo(ctx)}")
+
+    @bentoml.api
+    def shaped(
+        self, rows: Annotated[np.ndarray, Shape((2, 2)), DType("float32")], ctx: bentoml.Context
+    ) -> np.ndarray:
+        echo(ctx)
+        return np.asarray(rows.sum(axis=1))
+
+    @bentoml.api
+    def frame(
+        self, frame: Annotated[pd.DataFrame, DataframeSchema(columns=["a", "b"])], ctx: bentoml.Context
+    ) -> pd.DataFrame:
+        answer: pd.DataFrame = frame.assign(said=echo(ctx))
+        return answer
+
+    @bentoml.api
+    def pydantic(self, item: Item, ctx: bentoml.Context, more: list[Item] | None = None) -> Answer:
+        return Answer(text=f"{item.name} {echo(ctx)}", total=sum(item.parts) + len(more or []))
+
+    @bentoml.api
+    def upload(self, file: Path, ctx: bentoml.Context, note: str = "") -> str:
+        return f"{file.read_bytes().decode()} {note} {echo(ctx)}"
+
+    @bentoml.api
+    def download(self, text: str, ctx: bentoml.Context) -> Annotated[Path, ContentType("text/csv")]:
+        path = Path(ctx.temp_dir) / "answer.csv"
+        path.write_text(f"{text}{echo(ctx)}")
+        return path
+
+    @bentoml.api
+    def measured(self, image: PILImage, ctx: bentoml.Context, border: int = 0) -> dict[str, Any]:
+        return {"size": [side + border for side in image.size], "mode": image.mode, "said": echo(ctx)}
+
+    @bentoml.api
+    def turned(self, image: PILImage, ctx: bentoml.Context) -> PILImage:
+        echo(ctx)
+        return image.convert("RGB").rotate(90, expand=True)
+
+    @bentoml.api
+    async def drawn(
+        self, width: int, ctx: bentoml.Context, colour: str = "red"
+    ) -> Annotated[PILImage, ContentType("image/png")]:
+        echo(ctx)
+        return Image.new("RGB", (width, 2), colour)
+
+    @bentoml.api
+    def binary(self, size: int, ctx: bentoml.Context) -> Annotated[bytes, ContentType("application/x-blob")]:
+        return b"\x00\xff" * size + echo(ctx).encode()
+
+    @bentoml.api
+    def anything(self, ctx: bentoml.Context, **kwargs: Any) -> Any:
+        return {**dict(sorted(kwargs.items())), "said": echo(ctx)}
+
+    @bentoml.api
+    def nothing(self, ctx: bentoml.Context) -> None:
+        echo(ctx)
 
     @bentoml.api
     def response(self, status: int, ctx: bentoml.Context) -> Any:
@@ -220,6 +294,15 @@ class KindsInContext:
         raise FAILURES[how]
 
     @bentoml.api
+    async def async_fail(self, how: str, ctx: bentoml.Context) -> str:
+        echo(ctx)
+        raise FAILURES[how]
+
+    @bentoml.api
+    def wrong_output(self, ctx: bentoml.Context) -> int:
+        return echo(ctx)  # type: ignore[return-value]  # on purpose
+
+    @bentoml.api
     async def background(self, x: int, ctx: bentoml.Context) -> int:
         ctx.response.background.add_task(DONE.append, x)
         return x
@@ -230,6 +313,13 @@ class KindsInContext:
         for i in range(after):
             yield f"{i} "
         raise InvalidArgument("the stream ended badly")
+
+    @bentoml.api
+    def sync_stream_fails(self, after: int, ctx: bentoml.Context) -> Generator[str, None, None]:
+        echo(ctx)
+        for i in range(after):
+            yield f"{i} "
+        raise ValueError("the stream ended badly")
 
 
 DONE: list[int] = []
@@ -313,14 +403,10 @@ BOTH: dict[str, dict[str, Any]] = {
     "OpenAPI": {"path": "/docs.json", "method": "GET"},
     "index": {"path": "/", "method": "GET"},
     "ready": {"path": "/readyz", "method": "GET"},
-}
-PLAIN: dict[str, dict[str, Any]] = {
-    **BOTH,
     "default": {"path": "/sync", "json": {"x": 3, "factor": 5}},
     "out of bounds": {"path": "/sync", "json": {"x": 3, "factor": 0}},
     "objects": {"path": "/objects", "json": {"n": 2}},
     "async batch": {"path": "/async_batch", "json": {"rows": [1, 2]}},
-    "batch of numbers": {"path": "/batch", "json": {"rows": [[1.5, 2.0], [3.0, 4.0]]}},
     "input_spec": {"path": "/specified", "json": {"name": "n", "parts": [1, 2]}},
     "input_spec, invalid": {"path": "/specified", "json": {"parts": [1, 2]}},
     "root model": {"path": "/root_model", "json": {"name": "n"}},
@@ -344,11 +430,16 @@ PLAIN: dict[str, dict[str, Any]] = {
     "no image at all": {"path": "/turned", "files": {"image": ("a.png", b"no image", "image/png")}},
     "image as JSON": {"path": "/turned", "json": {"image": "no"}},
     "binary": {"path": "/binary", "json": {"size": 3}},
-    "any arguments": {"path": "/anything", "json": {"b": 1, "a": [2]}},
+    "any arguments": {"path": "/anything", "json": {"kwargs": {"b": 1, "a": [2]}}},
+    "any arguments, not as one": {"path": "/anything", "json": {"b": 1, "a": [2]}},
     "nothing": {"path": "/nothing", "json": {}},
     "wrong output": {"path": "/wrong_output", "json": {}},
     **{f"async fail {how}": {"path": "/async_fail", "json": {"how": how}} for how in FAILURES},
     "sync stream fails at once": {"path": "/sync_stream_fails", "json": {"after": 0}},
     "sync stream fails later": {"path": "/sync_stream_fails", "json": {"after": 2}},
+}
+PLAIN: dict[str, dict[str, Any]] = {
+    **BOTH,
+    "batch of numbers": {"path": "/batch", "json": {"rows": [[1.5, 2.0], [3.0, 4.0]]}},
 }
 CONTEXT: dict[str, dict[str, Any]] = {**BOTH, "background": {"path": "/background", "json": {"x": 3}}}

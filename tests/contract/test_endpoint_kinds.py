@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import bentoml
+import httpx
 import pytest
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -70,6 +73,47 @@ def test_whole_responses_are_those_of_the_bare_service(
     answer = service(which, who).request(**request)
     forget_metrics()
     assert bare_part(answer) == bare_part(expected)
+
+
+def life_of_a_task(app: Served, x: int) -> list[tuple[Any, ...]]:
+    """Submit a task, wait for it, read it, retry it; return the answers without ids and times."""
+    forget_metrics()
+    told: list[tuple[Any, ...]] = []
+    head = {"x-say": "hello"}
+
+    def tell(answer: httpx.Response) -> dict[str, Any]:
+        status, content, headers = bare_part(answer)
+        masked = re.sub(r"\b[0-9a-f]{32}\b", "ID", content.decode())
+        masked = re.sub(r"\b\d{4}-\d\d-\d\dT[\d:.]+", "TIME", masked)
+        told.append((status, masked, [(name, value) for name, value in headers if name != "content-length"]))
+        return dict(answer.json()) if answer.text.startswith("{") else {}
+
+    def follow(begun: httpx.Response) -> str:
+        task_id = str(tell(begun)["task_id"])
+        where, deadline = f"?task_id={task_id}", time.monotonic() + 30
+        while app.get(f"/job/status{where}", headers=head).json()["status"] == "in_progress":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for step in ("status", "get", "get"):  # a result stays
+            tell(app.get(f"/job/{step}{where}", headers=head))
+        return task_id
+
+    first = follow(app.post("/job/submit", {"x": x}, headers=head))
+    second = follow(app.post(f"/job/retry?task_id={first}", headers=head))
+    assert first != second
+    tell(app.request("PUT", f"/job/cancel?task_id={first}", headers=head))
+    follow(app.post("/job/submit", {"x": "no number"}, headers=head))
+    return told
+
+
+@pytest.mark.parametrize("x", [3, -1], ids=["done", "failed"])
+@pytest.mark.parametrize("who", SPECS)
+@pytest.mark.parametrize("which", CLASSES)
+def test_the_steps_of_a_task_are_those_of_the_bare_service(
+    which: str, who: str, x: int, service: Callable[[str, str], Served]
+) -> None:
+    """`/submit`, `/status`, `/get` and `/retry` answer as on the bare service, apart from ids and times."""
+    assert life_of_a_task(service(which, who), x) == life_of_a_task(service(which, "bare"), x)
 
 
 @pytest.mark.parametrize("which", CLASSES)
