@@ -85,16 +85,39 @@ def requests(prefix: str = "k") -> list[dict[str, Any]]:
     ]
 
 
+class Echo:
+    """A middleware of the champion's: what a request's own header says is said in the head of its answer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        said = [(b"x-echo", value) for name, value in scope.get("headers", ()) if name == b"x-say"]
+
+        async def echo(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *said]}
+            await send(message)
+
+        await self._app(scope, receive, echo)
+
+
 @pytest.mark.parametrize("candidate", [Two, Plain])
-def test_merged_requests_keep_their_own_variant_id_and_key(candidate: type, serve: Serve) -> None:
-    """32 concurrent callers with 32 keys: own variant, own id, own answer; a batch never mixes variants."""
-    app = serve(service(candidate))
+def test_merged_requests_keep_their_own_variant_id_key_and_header(candidate: type, serve: Serve) -> None:
+    """32 concurrent callers, 32 keys: own variant, id, answer and header; a batch never mixes variants."""
+    merging = service(candidate)
+    merging.add_asgi_middleware(Echo)
+    app = serve(merging)
     expected = {f"k{i}": "two" if bucket_of("merging", f"k{i}") < 50_000 else "one" for i in range(CALLERS)}
     assert set(expected.values()) == {"one", "two"}
     ids = set()
-    for _ in range(6):
-        for i, answer in enumerate(app.together(requests())):
+    for round_ in range(6):
+        calls = requests()
+        for i, call in enumerate(calls):
+            call["headers"]["x-say"] = f"{round_} {i}"
+        for i, answer in enumerate(app.together(calls)):
             said = marks(answer)
+            assert answer.headers.get_list("x-echo") == [f"{round_} {i}"]
             assert (said["variant"], said["reason"]) == (expected[f"k{i}"], "split")
             assert answer.json() == [f"{expected[f'k{i}']}:k{i}"]
             ids.add(said["prediction-id"])
