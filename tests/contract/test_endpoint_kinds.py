@@ -12,7 +12,10 @@ import bentoml
 import httpx
 import pytest
 from pydantic import BaseModel
-from starlette.responses import Response
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bento_rollout import RolloutSpec, Variant, rollout
 from tests.contract.kinds import CONTEXT, PLAIN, Answer, Item, Kinds, KindsInContext
@@ -257,3 +260,56 @@ def test_a_context_may_be_on_one_side_only(turned: bool, serve: Callable[..., Se
         assert stream.headers["x-own"] == plain.headers["x-own"] == "yes"
         assert "own=yes" in stream.headers["set-cookie"]
     assert marks(stream)["variant"] == marks(plain)["variant"] == "two"
+
+
+async def page(request: Request) -> Response:
+    """Answer with what reached a mounted app."""
+    body = (await request.body()).decode()
+    said = {"path": request.url.path, "root": request.scope["root_path"], "query": str(request.query_params)}
+    return JSONResponse({**said, "body": body}, 203, {"x-page": request.headers["x-say"]})
+
+
+PAGES = Starlette(routes=[Route("/", page), Route("/deep/{name}", page, methods=["GET", "POST"])])
+ASKED: dict[str, dict[str, Any]] = {
+    "page": {"method": "GET", "path": "/pages/"},
+    "page without its slash": {"method": "GET", "path": "/pages"},
+    "deep page": {"method": "POST", "path": "/pages/deep/a?b=1", "json": {"x": 1}},
+    "wrong method": {"method": "DELETE", "path": "/pages/deep/a"},
+    "no such page": {"method": "GET", "path": "/pages/nowhere"},
+    "schema": {"method": "GET", "path": "/schema.json"},
+    "OpenAPI": {"method": "GET", "path": "/docs.json"},
+    "endpoint": {"method": "POST", "path": "/predict", "json": {"x": 3}},
+}
+
+
+class Paged:
+    """Has pages beside its endpoint."""
+
+    @bentoml.api
+    def predict(self, x: int) -> int:
+        return x
+
+
+@pytest.mark.parametrize("where", ["class", "service", "rollout"])
+def test_an_app_that_the_champion_mounts_is_served_as_on_the_bare_service(
+    where: str, serve: Callable[..., Served]
+) -> None:
+    """Wherever `@bentoml.asgi_app` stands, its pages, the schema and the OpenAPI page are the bare ones."""
+    mount = bentoml.asgi_app(PAGES, path="/pages")
+
+    def answers(decorate: Callable[[Any], Any]) -> dict[str, httpx.Response]:
+        cls: type = type("Paged", (Paged,), {})
+        service: Any = bentoml.service(name="paged")(mount(cls) if where == "class" else cls)
+        service = decorate(mount(service) if where == "service" else service)
+        app = serve(mount(service) if where == "rollout" else service)
+        return {case: app.request(**asked, headers={"x-say": "hello"}) for case, asked in ASKED.items()}
+
+    two = Variant(bentoml.service(name="paged_two")(type("Two", (Paged,), {})), twin=True)
+    spec = RolloutSpec.parse({"weights": {"two": 100}})
+    bare = answers(lambda service: service)
+    wrapped = answers(rollout(champion="one", candidates={"two": two}, spec=spec))
+    assert bare["deep page"].json()["body"] == '{"x":1}'
+    assert marks(wrapped["endpoint"])["variant"] == "two"
+    for case, answer in wrapped.items():
+        assert bare_part(answer) == bare_part(bare[case]), case
+        assert (marks(answer) == {}) == (case != "endpoint")
