@@ -582,6 +582,13 @@ def test_an_error_of_the_spec_names_its_file(text: str, message: str, tmp_path: 
     assert message in str(caught.value)
 
 
+def test_a_spec_that_is_nowhere_is_refused() -> None:
+    """The error says which file there is none of: a relative path is beside the file that decorates."""
+    with pytest.raises(InvalidSpec) as caught:
+        rollout(champion="one", spec="nowhere.yaml")(service(NoModel))
+    assert str(caught.value) == f"{Path(__file__).with_name('nowhere.yaml')}: there is no such spec file"
+
+
 # -- what joins ------------------------------------------------
 
 
