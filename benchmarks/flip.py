@@ -25,8 +25,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 CONNECTIONS = 32
+WORKERS = 4
+PATIENCE = 5.0
+"""Seconds within which every worker must have answered with the new variant, or the flip has failed."""
+MOST = 1000
+"""Connections that are opened at most until every worker has taken one."""
+
 BARS = {"no hook": 0.050, "10 ms hook": 0.300}
 REQUEST = b"POST /who HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 FLIPPER = """
 import sys, time
 from bento_rollout import open_rollout
@@ -48,14 +55,11 @@ class Load:
     failures: int = 0
     running: bool = True
 
-    async def connection(self) -> None:
+    async def connection(self, streams: Streams) -> None:
         """Send one request after the other until the load ends."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         while self.running:
             began = time.monotonic()
-            writer.write(REQUEST)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-            body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+            head, body = await _ask(*streams)
             if " 200 " not in head.split("\r\n")[0]:
                 self.failures += 1
             else:
@@ -63,23 +67,50 @@ class Load:
                     (
                         began,
                         time.monotonic(),
-                        body.decode(),
+                        body,
                         head.split("x-rollout-variant: ")[1].split("\r\n")[0],
                     )
                 )
             if self.pause:
                 await asyncio.sleep(max(0.0, began + self.pause - time.monotonic()))
-        writer.close()
 
     @contextlib.asynccontextmanager
     async def going(self) -> AsyncIterator[Load]:
         """Keep the connections busy inside the block."""
-        tasks = [asyncio.create_task(self.connection()) for _ in range(CONNECTIONS)]
-        try:
-            yield self
-        finally:
-            self.running = False
-            await asyncio.gather(*tasks)
+        async with _connected(self.port) as connections:
+            tasks = [asyncio.create_task(self.connection(streams)) for streams in connections]
+            try:
+                yield self
+            finally:
+                self.running = False
+                await asyncio.gather(*tasks)
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, str]:
+    """Send one request; return the head and the body of its answer."""
+    writer.write(REQUEST)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+    return head, body.decode()
+
+
+@contextlib.asynccontextmanager
+async def _connected(port: int) -> AsyncIterator[list[Streams]]:
+    """Open the connections, some of them to each worker: they are opened until every worker has taken one."""
+    opened: list[tuple[str, Streams]] = []
+    while len(opened) < CONNECTIONS or len({pid for pid, _ in opened}) < WORKERS:
+        if len(opened) == MOST:
+            raise RuntimeError(f"of {MOST} connections only some workers took one")
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        _, pid = await _ask(*streams)
+        opened.append((pid, streams))
+    first = dict(reversed(opened))
+    others = [streams for pid, streams in opened if streams is not first[pid]]
+    try:
+        yield [*first.values(), *others][:CONNECTIONS]  # those left over stay open, and are not used
+    finally:
+        for _, streams in opened:
+            streams[1].close()
 
 
 @contextlib.contextmanager
@@ -125,7 +156,10 @@ async def saturated(port: int, seconds: float = 3.0) -> float:
 
 
 async def flips(port: int, count: int, pause: float) -> tuple[list[float], list[float], int, int]:
-    """Flip under load; return times to acknowledgement and last worker, failures, wrong variants."""
+    """Flip under load; return times to acknowledgement and last worker, failures, wrong variants.
+
+    A flip after which some worker has not answered with the new variant in time is a failure, too.
+    """
     flipper = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FLIPPER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -140,20 +174,29 @@ async def flips(port: int, count: int, pause: float) -> tuple[list[float], list[
             flipper.stdin.write(f"{target}\n".encode())
             began, ended = map(float, (await flipper.stdout.readline()).split())
             await asyncio.sleep(max(0.25, 2 * pause))
-            first: dict[str, float] = {}
-            for start, end, pid, variant in load.answers:
-                if variant == target:
-                    first[pid] = min(end, first.get(pid, end))
-                elif start > ended:
-                    wrong += 1
+            first = await _answered_by_all(load, target, ended + PATIENCE)
+            load.failures += len(first) < WORKERS
+            wrong += sum(start > ended and variant != target for start, _, _, variant in load.answers)
             acknowledged.append(ended - began)
-            last.append(max(first.values(), default=ended) - began)
+            last.append(max(first.values(), default=time.monotonic()) - began)
             target = "blue" if target == "green" else "green"
             print(f"\r{number + 1}/{count} flips", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     flipper.stdin.close()
     await flipper.wait()
     return acknowledged, last, load.failures, wrong
+
+
+async def _answered_by_all(load: Load, target: str, deadline: float) -> dict[str, float]:
+    """Wait until every worker has answered with a variant; return when each first did, by pid."""
+    while True:
+        first: dict[str, float] = {}
+        for _, end, pid, variant in load.answers:
+            if variant == target:
+                first[pid] = min(end, first.get(pid, end))
+        if len(first) >= WORKERS or time.monotonic() > deadline:
+            return first
+        await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -190,7 +233,7 @@ def measure(label: str, bar: float, count: int) -> list[Row]:
     rows = []
     more = {} if label == "no hook" else {"BENCH_HOOK": "1"}
     service = "benchmarks.flip_service:Flipping"
-    with tempfile.TemporaryDirectory() as home, served(home, service, "flipping", 4, **more) as port:
+    with tempfile.TemporaryDirectory() as home, served(home, service, "flipping", WORKERS, **more) as port:
         rate = asyncio.run(saturated(port))
         for load, pause in (("half of saturated", 2 * CONNECTIONS / rate), ("saturated", 0.0)):
             times, last, failures, wrong = asyncio.run(flips(port, count, pause))
