@@ -163,16 +163,21 @@ def test_a_damaged_store_costs_no_request(pair: Server, damage: str, tmp_path: P
         assert {line.ask().variant for line in lines.values()} == {champion}
 
 
-@pytest.mark.parametrize("damage", ["deleted", "truncated", "folder"])
+@pytest.mark.parametrize("damage", ["deleted", "truncated", "replaced", "older", "folder"])
 def test_a_lost_counter_heals(pair: Server, damage: str) -> None:
-    """The counter beside the store may vanish under load: no request fails, and the next change holds."""
+    """The counter beside the store may vanish or be another: no request fails, and the next change holds."""
     place = pair.store.with_name("rollouts.db.d") / "pair"
     operator = pair.operator()
+    spares = {"replaced": os.urandom(24), "older": (place / "counter").read_bytes()}
+    operator.flip(other(operator.state.champion))
     with Load(pair.port, 8, pause=0.01) as load:
         if damage == "deleted":
             (place / "counter").unlink()
         elif damage == "truncated":
             os.truncate(place / "counter", 3)
+        elif damage in spares:
+            (place / "spare").write_bytes(spares[damage])
+            (place / "spare").replace(place / "counter")
         else:
             for path in (place / "counter", place / "state.json"):
                 path.unlink()
