@@ -38,6 +38,10 @@ TELLS = {
 }
 
 
+LONGER = {"runners"}
+"""Stories that need more than the 60 lines of the others."""
+
+
 def test_no_example_needs_a_certain_port() -> None:
     """Stories run beside each other, and beside whatever else listens: none names a port."""
     for path in EXAMPLES.glob("*.py"):
@@ -84,4 +88,4 @@ def test_story(name: str, tmp_path: Path) -> None:
     assert re.search(rf"^{name}:\w+ is served at http://\S+:\d+, its store is ", run.stdout, re.MULTILINE)
     for line in TELLS[name]:
         assert line in run.stdout
-    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < (80 if name in LONGER else 60)
