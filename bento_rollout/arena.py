@@ -24,6 +24,9 @@ class Arena:
     Args:
         fd: the file behind it, as inherited; None: a new one.
         size: bytes.
+
+    Attributes:
+        used: how many bytes are taken.
     """
 
     def __init__(self, fd: int | None = None, size: int = 1 << 28) -> None:
@@ -32,6 +35,7 @@ class Arena:
         self._map = mmap.mmap(self.fd, size)
         self._free = [(0, size)]
         self._taken: dict[int, int] = {}
+        self.used = 0
         self._lock = threading.Lock()
 
     def put(self, data: memoryview) -> int | None:
@@ -52,6 +56,7 @@ class Arena:
         """Let a region be used again."""
         with self._lock:
             stop = self._taken.pop(start)
+            self.used -= stop - start
             insort(self._free, (start, stop))
             index = self._free.index((start, stop))
             for at in (index, index - 1):  # with the one behind it, then with the one before it
@@ -68,13 +73,8 @@ class Arena:
         else:
             self._free[index] = (start + size, stop)
         self._taken[start] = start + size
+        self.used += size
         return start
-
-    @property
-    def used(self) -> int:
-        """How many bytes are taken."""
-        with self._lock:
-            return sum(stop - start for start, stop in self._taken.items())
 
     def close(self) -> None:
         """Let go of the memory; it is gone when the other side has let go, too."""

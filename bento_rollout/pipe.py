@@ -34,6 +34,9 @@ LARGE = 1 << 15
 ROOM = 1 << 17
 """Bytes that are read at a time; there is more room while a larger message comes in."""
 
+CROWD = 1 << 25
+"""Bytes that the other end has not taken yet from which on `room` waits."""
+
 PIECES = 64
 """Pieces that the system is given as they are; more are joined first (it takes 1024 at most)."""
 
@@ -96,6 +99,7 @@ class Pipe:
         self._room = memoryview(bytearray(ROOM))
         self._have = 0
         self._unsent = bytearray()
+        self._waiters: set[asyncio.Future[None]] = set()
         self._closing = False
         self._lock = threading.Lock()  # held while bytes are given to the system: a message is sent whole
         self._loop.add_reader(end.fileno(), self._readable)
@@ -119,6 +123,16 @@ class Pipe:
             if start is None:
                 inline.append(raw)
         self._write(kind, call, len(buffers), [*table, text, *inline])
+
+    async def room(self) -> None:
+        """Wait, on the loop, while the other end has a lot to take: it would pile up here."""
+        while self._end is not None and self._outgoing.used + len(self._unsent) > CROWD:
+            waiter = self._loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
 
     def close(self) -> None:
         """Send what is still to be sent, and end."""
@@ -173,8 +187,15 @@ class Pipe:
             if self._unsent or self._end is None:
                 return
             self._loop.remove_writer(self._end.fileno())
+        self._tell_room()
         if self._closing:
             self._hang_up()
+
+    def _tell_room(self) -> None:
+        """Let those look again who wait for room."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _readable(self) -> None:
         """Take in bytes, and hand on each message that is whole."""
@@ -231,12 +252,14 @@ class Pipe:
         self._loop.remove_reader(end.fileno())
         self._loop.remove_writer(end.fileno())
         end.close()
+        self._tell_room()
         return True
 
     def _take(self, kind: Kind, call: int, count: int, rest: memoryview) -> None:
         if kind is Kind.TAKEN:
             for (start,) in struct.iter_unpack("!q", rest):
                 self._outgoing.free(start)
+            self._tell_room()
             return
         table = [_BUFFER.unpack_from(rest, index * _BUFFER.size) for index in range(count)]
         at = len(rest) - sum(size for start, size in table if start < 0)

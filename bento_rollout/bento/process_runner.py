@@ -302,6 +302,7 @@ class ProcessRunner:
             if not answer.done():
                 _settle(answer, kind, value)
 
+        await self._room()
         number = self._send(Kind.CALL, told, self._written(endpoint, args, kwargs))
         try:
             value, effects = await answer
@@ -318,6 +319,7 @@ class ProcessRunner:
     ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint; the candidate is never far ahead of who reads."""
         items: asyncio.Queue[tuple[Kind, Any]] = asyncio.Queue()
+        await self._room()
         order = self._written(endpoint, args, kwargs)
         number = self._send(Kind.STREAM, lambda kind, value: items.put_nowait((kind, value)), order)
         over, first = False, True
@@ -339,6 +341,11 @@ class ProcessRunner:
             self._waiting.pop(number, None)
             if not over:
                 self._cancel(number)
+
+    async def _room(self) -> None:
+        """Wait while the process has a lot to take; a call that is given up here was never sent."""
+        if self._child is not None:
+            await self._child.pipe.room()
 
     def _written(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         spec = self._service.apis[endpoint].input_spec

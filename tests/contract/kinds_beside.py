@@ -66,6 +66,12 @@ class Own:
         return self.who
 
     @bentoml.api
+    async def block(self, rows: np.ndarray, seconds: float) -> str:
+        if self.who == "two":
+            time.sleep(seconds)  # noqa: ASYNC251 - its event loop stands still
+        return self.who
+
+    @bentoml.api
     def hang(self, seconds: float) -> str:
         if self.who == "two":
             time.sleep(seconds)

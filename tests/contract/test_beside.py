@@ -189,6 +189,36 @@ def test_a_call_that_hangs_is_left_behind(service: Service) -> None:
     assert not app.site.serving._runners["two"]._waiting
 
 
+def test_one_that_takes_nothing_piles_nothing_up(service: Service) -> None:
+    """It blocks its loop, and calls with arrays come and are given up: what it does not take stays small."""
+    app = service("own_guarded")
+    settled(app)
+    runner, gated = app.site.serving._runners["two"], app.site.serving._router._gated["two"]
+    here, array = psutil.Process(), np.ones(500_000)
+
+    async def one(seconds: float) -> str:
+        try:
+            return str(await asyncio.wait_for(gated.call("block", [array, seconds], {}), 0.3))
+        except (TimeoutError, asyncio.TimeoutError):
+            return "late"
+
+    async def story() -> list[str]:
+        calls = []
+        for _ in range(120):  # 480 MB in three seconds
+            calls.append(asyncio.ensure_future(one(20)))
+            await asyncio.sleep(0.025)
+        return list(await asyncio.gather(*calls))
+
+    before = here.memory_info().rss
+    assert set(app.run(story())) == {"late"}
+    assert here.memory_info().rss - before < 1e8
+    assert not runner._waiting
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.state = "starting"
+    settled(app)
+    assert app.run(one(0)) == "two"
+
+
 def test_a_sync_call_that_is_given_up_is_not_answered(service: Service) -> None:
     """Its thread works on, async calls are answered meanwhile, and sync ones once it is done."""
     app = service("own_guarded")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bento_rollout import pipe
 from bento_rollout.arena import Arena
 from bento_rollout.pipe import Garbled, Kind, Pipe
 
@@ -290,3 +291,27 @@ def test_an_end_that_talks_nonsense_is_given_up() -> None:
         theirs.close()
 
     asyncio.run(run())
+
+
+def test_who_sends_a_lot_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the other end has taken what was sent, or is gone; who gives up is forgotten."""
+    monkeypatch.setattr(pipe, "CROWD", 1 << 20)
+
+    async def story(one: End, two: End, there: Arena) -> None:
+        await one.pipe.room()
+        for number in range(4):
+            one.pipe.send(Kind.CALL, number, np.ones(1 << 16))
+        impatient, patient = (asyncio.ensure_future(one.pipe.room()) for _ in range(2))
+        await asyncio.sleep(0)  # the other end has had no turn yet
+        assert not patient.done()
+        impatient.cancel()
+        await asyncio.wait_for(patient, 5)
+        assert there.used <= 1 << 20
+        assert not one.pipe._waiters
+        one.pipe.send(Kind.CALL, 4, np.ones(1 << 18))
+        last = asyncio.ensure_future(one.pipe.room())
+        await asyncio.sleep(0)
+        one.pipe.close()
+        await asyncio.wait_for(last, 5)
+
+    joined(story)
