@@ -31,7 +31,7 @@ GONE = 2
 """Questions in a row without an answer after which calls that wait for one are let go."""
 
 LONGEST_PAUSE = 8
-"""Seconds between two questions to one that does not answer them."""
+"""Seconds between two questions to one that does not answer them, or not as a service would."""
 
 LARGEST = 1 << 19
 """Bytes of a schema at most."""
@@ -65,7 +65,16 @@ class UrlRunner(Remote):
         self._apis = dict(self.definition.service.apis)
         self._count = 0
         self._silent = 0
+        self._strange = 0
+        self._last: int | None = 0
+        self._path = DESCRIPTIONS[0]
+        self._wrong: dict[str, str | None] = {}
         self._compared: tuple[str, bytes, str | None] | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether every place was asked where it may describe itself, or one of them answered for it."""
+        return not 0 < len(self._wrong) < len(DESCRIPTIONS)
 
     def connector(self) -> aiohttp.BaseConnector:
         """Return what connects to it: certificates are verified."""
@@ -93,46 +102,61 @@ class UrlRunner(Remote):
         """Ask whether it is ready, and when it came back or some time has passed what its endpoints are."""
         self._count += 1
         due = not self.ready or self._count % AGAIN == 0
-        problem = await (self._compare() if due else self._readyz())
+        problem = await self._readyz()
+        if problem is None and due:
+            problem = await self._compare()
+        status = self._last
+        self._silent = self._silent + 1 if status is None else 0
+        strange = problem is not None and status and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        self._strange = self._strange + 1 if strange else 0
         if self._silent >= GONE:
             await self._hang_up()  # whoever waits for it waits in vain
         return problem
 
     def pause(self) -> float:
-        """Return the seconds until it is asked again: longer and longer for one that wastes our time."""
-        return PROBE * float(min(1 << min(max(self._silent - 1, 0), 8), LONGEST_PAUSE))
+        """Return the seconds until it is asked again: longer and longer for one that wastes our time.
+
+        One that answers as no such service would has been asked for each description before that.
+        """
+        wasted = max(self._silent, self._strange - len(DESCRIPTIONS) + 1)
+        return PROBE * float(min(1 << min(max(wasted - 1, 0), 8), LONGEST_PAUSE))
 
     async def _readyz(self) -> str | None:
         status, _, problem = await self._get("/readyz")
         if problem is not None:
             return problem
         if status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT) or status == HTTPStatus.NOT_FOUND:
-            return None  # who has no such path was ready when its schema was read
+            return None  # who has no such path is ready when its endpoints are the champion's
         return f"{self._place.url}/readyz answers {status}"
 
     async def _compare(self) -> str | None:
-        """Compare its endpoints with the champion's."""
-        wrong = None
-        for path in DESCRIPTIONS:
-            status, body, problem = await self._get(path)
-            if problem is not None:
-                return problem
-            if status == HTTPStatus.NOT_FOUND:
-                continue
-            if status != HTTPStatus.OK:
-                return f"{self._place.url}{path} answers {status}"
+        """Compare its endpoints with the champion's: where it describes itself, or one guess at a time."""
+        path = self._path
+        status, body, problem = await self._get(path)
+        if problem is not None:
+            return problem
+        if status == HTTPStatus.OK:
             if self._compared is not None and self._compared[:2] == (path, body):
                 return self._compared[2]  # nothing is parsed twice
             try:
                 found = json.loads(body)
             except (ValueError, RecursionError):
-                wrong = wrong or f"{self._place.url}{path} answers what is no JSON: {_start(body)}"
-                continue
-            self._compared = path, body, self._fits(path, found)
-            return self._compared[2]
-        return wrong or (
-            f"{self._place.url} has none of {', '.join(DESCRIPTIONS)}: is a BentoML service there?"
-        )
+                problem = f"{self._place.url}{path} answers what is no JSON: {_start(body)}"
+            else:
+                self._compared = path, body, self._fits(path, found)
+                self._wrong.clear()
+                return self._compared[2]
+        elif status != HTTPStatus.NOT_FOUND:
+            return f"{self._place.url}{path} answers {status}"
+        return self._guess_again(path, problem)
+
+    def _guess_again(self, path: str, problem: str | None) -> str:
+        """Ask elsewhere the next time; return the most telling of what was wrong so far."""
+        self._wrong[path] = problem
+        self._path = DESCRIPTIONS[(DESCRIPTIONS.index(path) + 1) % len(DESCRIPTIONS)]
+        asked = [at for at in DESCRIPTIONS if at in self._wrong]
+        telling = next((wrong for at in asked if (wrong := self._wrong[at]) is not None), None)
+        return telling or f"{self._place.url} has no {', no '.join(asked)}: is a BentoML service there?"
 
     def _fits(self, path: str, found: Any) -> str | None:
         if path != DESCRIPTIONS[0]:
@@ -147,24 +171,25 @@ class UrlRunner(Remote):
     async def _get(self, path: str) -> tuple[int, bytes, str | None]:
         """Return status and body of a page, and what is wrong with asking for it."""
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
-        url = self.address(path)
+        url, self._last = self.address(path), 0
         try:
             async with self._connected().get(
                 url, headers=self._place.headers, timeout=timeout, allow_redirects=False
             ) as answer:
+                self._last = answer.status
                 if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-                    to = answer.headers.get("location")
-                    return answer.status, b"", f"{url} redirects ({answer.status}) to {to!r}: write that URL"
+                    to = answer.headers.get("location", "").removesuffix(path)
+                    here = f"{self._place.url} redirects ({answer.status})"
+                    return answer.status, b"", f"{here} to {to!r}: write that URL"
                 body = await answer.content.read(LARGEST + 1)
                 while len(body) <= LARGEST and (more := await answer.content.read(LARGEST)):
                     body += more
                 if len(body) > LARGEST:
                     answer.close()
                     return answer.status, b"", f"{url} answers more than {LARGEST} bytes"
-                self._silent = 0
                 return answer.status, body, None
         except (TimeoutError, asyncio.TimeoutError):
-            self._silent += 1
+            self._last = None
             return 0, b"", f"{url} did not answer within {PATIENCE:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return 0, b"", f"{url}: {described(error)}"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from _bentoml_impl.server.serving import server_on_deployment
+from aiohttp import web
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout import open_rollout
 from bento_rollout.bento import service_runner, standing
 from bento_rollout.bento.decorator import site_of
 from tests.contract import kinds_apart, kinds_beside
-from tests.contract.apart import Callee
+from tests.contract.apart import Callee, Stranger
 from tests.contract.places import CASES, Service, compare, settled, started
 from tests.contract.serving import Served, marks
 
@@ -307,3 +310,28 @@ def test_without_other_services_it_runs_in_the_worker(serve: Callable[..., Serve
     app = serve(kinds_apart.UNDEPLOYABLE)
     assert app.post("/slow", {"seconds": 0}).text == "two"
     assert settled(app).runner == "worker"
+
+
+def test_it_is_asked_once_a_second_at_most(serve: Callable[..., Served]) -> None:
+    """Whether it is ready or not, and however many callers there are."""
+    status = [503]
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status[0], text="two")
+
+    there = Stranger(handle)
+    BentoMLContainer.remote_runner_mapping.get()["hooked_two"] = there.url.replace("http:", "tcp:")
+    try:
+        app = serve(kinds_apart.UNDEPLOYABLE)
+        assert settled(app, "starting").error == "service 'hooked_two' says that it is not ready (503)"
+        for status[0] in (503, 200):
+            if status[0] == 200:
+                settled(app)
+            there.seen.clear()
+            began = time.monotonic()
+            while time.monotonic() - began < 2.5:
+                app.together([{"method": "POST", "path": "/slow", "json": {"seconds": 0}}] * 16)
+            assert 1 <= sum(method == "GET" for method, *_ in there.seen) <= 4
+    finally:
+        BentoMLContainer.remote_runner_mapping.get().pop("hooked_two")
+        there.stop()

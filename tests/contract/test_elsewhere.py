@@ -184,8 +184,8 @@ async def other_service(_: web.Request) -> web.StreamResponse:
 
 STRANGERS = {
     "html": (html, "answers what is no JSON: '<html>Welcome"),
-    "redirects": (moved, "redirects (301) to 'https://example.org/schema.json': write that URL"),
-    "locked": (locked, "/schema.json answers 401"),
+    "redirects": (moved, "redirects (301) to 'https://example.org': write that URL"),
+    "locked": (locked, "/readyz answers 401"),
     "nothing": (nothing, "is a BentoML service there?"),
     "too much": (start_of(1 << 30), "answers more than 524288 bytes"),
     "another place": (other_place, "its route '@127.0.0.1:9/x' is no path there"),
@@ -196,8 +196,11 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("who", STRANGERS)
-def test_a_stranger_is_not_ready(who: str, stranger: Callable[..., Stranger], serve: Serve) -> None:
-    """The reason stands in `status` and at the verb; the champion answers."""
+def test_a_stranger_is_not_ready(
+    who: str, stranger: Callable[..., Stranger], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason stands in `status` and at the verbs; the champion answers."""
+    monkeypatch.setattr(url_runner, "PROBE", 0.2)
     handle, problem = STRANGERS[who]
     app = serve(at(stranger(handle).url, f"stranger-{who.replace(' ', '-')}"))
     card = settled(app, "unready")
@@ -209,13 +212,23 @@ def test_a_stranger_is_not_ready(who: str, stranger: Callable[..., Stranger], se
     with pytest.raises(NotReady) as refused:
         rollout.set_weights({"two": 5})
     assert problem[:40] in str(refused.value)
+    with pytest.raises(NotReady) as refused:
+        rollout.flip(to="two")
+    assert problem[:40] in str(refused.value)
 
 
 def test_nobody_there(serve: Serve) -> None:
-    """A start does not wait; the error names the address."""
+    """A start does not wait; the error names the address, in `status` and at the verbs."""
     app = serve(at("http://127.0.0.1:9", "nobody"))
-    assert "http://127.0.0.1:9/schema.json: ClientConnectorError" in settled(app, "unready").error
+    problem = "http://127.0.0.1:9/readyz: ClientConnectorError"
+    assert problem in settled(app, "unready").error
     assert app.post("/slow", {"seconds": 0}).text == "one"
+    rollout = open_rollout("nobody")
+    rollout.set_weights({"two": 0})
+    with pytest.raises(NotReady, match=problem):
+        rollout.set_weights({"two": 5})
+    with pytest.raises(NotReady, match=problem):
+        rollout.flip(to="two")
 
 
 async def pickled(_: web.Request) -> web.StreamResponse:
@@ -346,6 +359,46 @@ def test_its_schema_is_compared_again(
     assert marks(app.post("/slow", {"seconds": 0}))["reason"] == "unavailable"
     answering.clear()
     settled(app)
+
+
+def test_one_that_says_that_it_is_not_ready_is_not(
+    stranger: Callable[..., Stranger], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its schema is fine, its ``/readyz`` is not: it has no traffic, and does not come and go."""
+    monkeypatch.setattr(remote, "PROBE", 0.1)
+    status = [503]
+
+    async def change(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=status[0]) if request.path == "/readyz" else None
+
+    app = serve(at(stranger(saying(change)).url, "not-ready"))
+    assert settled(app, "unready").error.endswith("/readyz answers 503")
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        assert app.site.serving._card().variants["two"].state == "unready"
+        time.sleep(0.01)
+    assert marks(app.post("/slow", {"seconds": 0}))["reason"] == "unavailable"
+    status[0] = 404  # who has no such path is ready when its endpoints are the champion's
+    settled(app)
+    status[0] = 503
+    settled(app, "unready")
+
+
+def test_who_is_no_service_is_asked_less_and_less(
+    stranger: Callable[..., Stranger], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One description at a time, and when there is none with longer and longer pauses."""
+    monkeypatch.setattr(remote, "PROBE", 0.2)
+    monkeypatch.setattr(url_runner, "PROBE", 0.2)
+    there = stranger(nothing)
+    app = serve(at(there.url, "less"))
+    until = time.monotonic() + 4.5  # questions at 0, 0.2, 0.4, 0.6, 1.0, 1.8, 3.4
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    paths = [path for _, path, _ in there.seen]
+    assert paths[:6] == [part for path in url_runner.DESCRIPTIONS for part in ("/readyz", path)]
+    assert len(paths) <= 16
+    assert "has no /schema.json, no /openapi.json, no /docs.json" in settled(app, "unready").error
 
 
 def test_it_is_asked_once_a_second_at_most(stranger: Callable[..., Stranger], serve: Serve) -> None:
