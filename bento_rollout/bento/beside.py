@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arena import Arena
 from ..pipe import Kind, Pipe
-from ..telemetry.log import described
+from ..telemetry.log import described, place_of
 
 if TYPE_CHECKING:
     from .answering import Answering
@@ -74,7 +74,7 @@ class Beside:
             site, runner = await load_candidate(self._order)
             digest = site.digests()[runner.name]
         except BaseException as error:  # noqa: BLE001 - whatever a user's module raises when it is imported
-            return {"state": "failed", "error": described(error), "digest": ""}
+            return {"state": "failed", "error": reason(error), "digest": ""}
         from .answering import Answering  # slow to import, as all that knows BentoML
 
         self._runner, self._answering = runner, Answering(runner, site.methods, self._pipe)
@@ -88,6 +88,27 @@ class Beside:
                 self._pipe.send(Kind.PING, 0)
         elif self._answering is not None:
             self._answering.take(kind, call, value)
+
+
+def reason(error: BaseException) -> str:
+    """Return on one line why a service could not be loaded: what went wrong first, and where.
+
+    BentoML's advice about imports is left out; what the user's own code made of it stands before it.
+    """
+    from bentoml.exceptions import ImportServiceError
+
+    first = error
+    for _ in range(20):
+        inner = first.__cause__ or (None if first.__suppress_context__ else first.__context__)
+        if inner is None:
+            break
+        first = inner
+    words = [" ".join(described(each).split()) for each in (error, first)]
+    if first is error or isinstance(error, ImportServiceError):
+        error, told = first, words[1]
+    else:
+        told = " because of ".join(words)
+    return f"{told} ({place})" if (place := place_of(error)) else told
 
 
 async def load_candidate(order: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.context import server_context
 
-from ..arena import Arena
 from ..calls import Unavailable
-from ..pipe import Garbled, Kind, Pipe
+from ..pipe import Garbled, Kind
 from ..shadowing import SHADOW
 from ..telemetry import log
-from .beside import ORDER
 from .carrying import RemoteError, apply_effects, error_from, head, packed
+from .child import FAREWELL, Child, ended, order_for, spawn
 from .method import Method
 from .standing import Standing
 from .variants import Definition
 
 __all__ = ["ProcessRunner"]
-
-NICE = 19
-"""The lowest priority: the candidate gets what the champion leaves. It acts within the worker's session."""
-
-ARENA = 1 << 28
-"""Bytes of shared memory in each direction at most; pages that were never used cost nothing."""
 
 FIRST_WAIT, LAST_WAIT = 0.5, 30.0
 """Seconds before a process that died is started again; doubled from first to last."""
@@ -44,21 +29,6 @@ PROBE, SILENCE = 1.0, 10.0
 
 STEADY = 60.0
 """Seconds after which a process that lives has earned the first wait again."""
-
-FAREWELL = 10.0
-"""Seconds that a process has to end by itself."""
-
-
-@dataclass
-class _Child:
-    """A process that was started, and the way to it."""
-
-    process: subprocess.Popen[bytes]
-    arenas: tuple[Arena, Arena]
-    hello: asyncio.Future[Mapping[str, Any]]
-    gone: asyncio.Event
-    heard: float = 0.0
-    pipe: Pipe = field(init=False)
 
 
 class ProcessRunner:
@@ -89,7 +59,7 @@ class ProcessRunner:
         self.instance: Any = None
         self.calls: Mapping[str, Any] = {}
         self._service, self._digest, self._changed = service, digest, changed
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._last = 0
         self._waiting: dict[int, Callable[[Kind, Any], None]] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -165,10 +135,10 @@ class ProcessRunner:
             else:
                 await self._greet(child)
                 await self._watch(child)
-                code = await self._exit_code(child, 0.5)
-                self._end_calls(f"its process ended ({_told(code)})")
+                code = await child.exit_code(0.5)
+                self._end_calls(f"its process ended ({ended(code)})")
                 if self.state in ("ready", "unready"):
-                    self._become("starting", f"its process ended ({_told(code)}); it is started again")
+                    self._become("starting", f"its process ended ({ended(code)}); it is started again")
                 await self._reaped(child)
             if loop.time() - began > STEADY:
                 wait = FIRST_WAIT
@@ -176,14 +146,15 @@ class ProcessRunner:
             wait = min(wait * 2, LAST_WAIT)
             self.restarts += 1
 
-    async def _greet(self, child: _Child) -> None:
+    async def _greet(self, child: Child) -> None:
         """Wait for what the process says of itself, and be that."""
         gone: asyncio.Future[Any] = asyncio.ensure_future(child.gone.wait())
         first: set[asyncio.Future[Any]] = {child.hello, gone}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         gone.cancel()
         if not child.hello.done():
-            self._become("failed", "its process ended while it was starting")
+            how = ended(await child.exit_code(0.5))
+            self._become("failed", f"its process ended while it was starting ({how})")
             return
         hello = child.hello.result()
         if hello["state"] == "ready" and hello["digest"] != self._digest:
@@ -192,7 +163,7 @@ class ProcessRunner:
             return
         self._become(hello["state"], hello["error"])
 
-    async def _watch(self, child: _Child) -> None:
+    async def _watch(self, child: Child) -> None:
         """Wait for the end of the process; one that does not answer meanwhile is `unready`."""
         loop = asyncio.get_running_loop()
         while not child.gone.is_set():
@@ -222,75 +193,18 @@ class ProcessRunner:
             log.event("variant.process", level, restarts=self.restarts, **facts)
         self._changed()
 
-    async def _spawn(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        arenas = Arena(size=ARENA), Arena(size=ARENA)
-        fds = [theirs.fileno(), *(arena.fd for arena in arenas)]
-        order = {**self._order(), "socket": fds[0], "arenas": fds[1:], "arena": ARENA}
-        command = [sys.executable, "-m", "bento_rollout.bento.beside"]
-        # From the main thread, which lives as long as the worker: a child ends with the thread that began it.
-        process = subprocess.Popen(  # noqa: S603, ASYNC220 - ourselves; it returns when the process has begun
-            command,
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            env={**self._environment(), ORDER: json.dumps(order)},
-        )
-        theirs.close()
-        loop = asyncio.get_running_loop()
-        gone, hello = asyncio.Event(), loop.create_future()
-
-        def take(kind: Kind, number: int, value: Any) -> None:
-            child.heard = loop.time()
-            if kind is Kind.HELLO:
-                hello.set_result(value)
-            elif (told := self._waiting.get(number)) is not None:
-                told(kind, value)
-
-        child = _Child(process, arenas, hello, gone)
-        child.pipe = Pipe(ours, arenas[0], arenas[1], take, gone.set)
-        return child
-
-    def _order(self) -> dict[str, Any]:
-        service = self._service
-        target = str(service.bento.path) if service.bento is not None else service.import_string
-        return {
-            "target": target,
-            "folder": None if service.bento is not None else service.working_dir,
-            "service": service.name,
-            "variant": self.name,
-            "parent": os.getpid(),
-            "nice": NICE,
-            "arguments": BentoMLContainer.bento_arguments.get(),
-            "runners": BentoMLContainer.remote_runner_mapping.get(),
-            "server": {
-                name: getattr(server_context, name)
-                for name in ("bento_name", "bento_version", "service_type", "service_name", "worker_index")
-            },
-        }
-
-    def _environment(self) -> dict[str, str]:
-        """Return this worker's environment with what the candidate's own ``envs`` say."""
+    async def _spawn(self) -> Child:
         own = {env.name: env.value for env in self.definition.service.envs if env.value is not None}
-        return {**os.environ, **own}
+        return await spawn(order_for(self._service, self.name), own, self._take)
 
-    async def _reaped(self, child: _Child) -> None:
-        """Wait for the process to be over, since it has let go of its end; kill it when it is not."""
+    def _take(self, kind: Kind, number: int, value: Any) -> None:
+        if (told := self._waiting.get(number)) is not None:
+            told(kind, value)
+
+    async def _reaped(self, child: Child) -> None:
         if self._child is child:
             self._child = None
-        child.pipe.close()
-        if await self._exit_code(child, FAREWELL) is None:
-            child.process.kill()
-            await asyncio.to_thread(child.process.wait)
-        for arena in child.arenas:
-            arena.close()
-
-    async def _exit_code(self, child: _Child, seconds: float) -> int | None:
-        """Return how the process ended, if it does so in time."""
-        loop = asyncio.get_running_loop()
-        last = loop.time() + seconds
-        while (code := child.process.poll()) is None and loop.time() < last:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.01)
-        return code
+        await child.reaped()
 
     # -- its answers -----------------------------------------------------------------------------------
 
@@ -393,9 +307,3 @@ def _error_of(value: Any) -> BaseException:
     if isinstance(value, Garbled):
         return TypeError(f"the candidate's answer cannot be read in the worker: {value}")
     return value if isinstance(value, BaseException) else error_from(*value)
-
-
-def _told(code: int | None) -> str:
-    if code is None:
-        return "it hung up"
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ import psutil
 import pytest
 
 from bento_rollout import open_rollout
-from tests.contract import kinds_beside
+from bento_rollout.errors import NotReady
+from tests.contract import kinds_beside, kinds_unimportable
 from tests.contract.places import CASES, Service, compare, settled, started
 from tests.contract.serving import Served, marks
 
@@ -183,15 +185,15 @@ def test_a_call_that_hangs_is_left_behind(service: Service) -> None:
     """With a time limit the champion answers; what was cancelled holds no memory here."""
     app = service("own_guarded")
     settled(app)
-    answer = app.post("/slow", {"seconds": 20})
+    answer = app.post("/slow", {"seconds": 4})
     assert (answer.text, marks(answer)["reason"]) == ("one", "fallback")
     assert app.post("/slow", {"seconds": 0}).text == "two"
     assert not app.site.serving._runners["two"]._waiting
 
 
-def test_one_that_takes_nothing_piles_nothing_up(service: Service) -> None:
+def test_one_that_takes_nothing_piles_nothing_up(serve: Serve) -> None:
     """It blocks its loop, and calls with arrays come and are given up: what it does not take stays small."""
-    app = service("own_guarded")
+    app = serve(kinds_beside.ENVED)
     settled(app)
     runner, gated = app.site.serving._runners["two"], app.site.serving._router._gated["two"]
     here, array = psutil.Process(), np.ones(500_000)
@@ -213,10 +215,7 @@ def test_one_that_takes_nothing_piles_nothing_up(service: Service) -> None:
     assert set(app.run(story())) == {"late"}
     assert here.memory_info().rss - before < 1e8
     assert not runner._waiting
-    os.kill(runner.pid, signal.SIGKILL)
-    runner.state = "starting"
-    settled(app)
-    assert app.run(one(0)) == "two"
+    os.kill(runner.pid, signal.SIGKILL)  # nothing else ends it in time
 
 
 def test_a_sync_call_that_is_given_up_is_not_answered(service: Service) -> None:
@@ -271,6 +270,33 @@ def test_one_that_cannot_be_made_is_failed(serve: Serve) -> None:
     assert "OSError: no weights here" in card.error
     answer = app.post("/slow", {"seconds": 0})
     assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+
+
+UNIMPORTABLE = {
+    "import": r"^ImportError: no such wheel \(\S+kinds_unimportable.py:\d+\)$",
+    "chain": r"^RuntimeError: no weights here because of KeyError: 'NO_WEIGHTS' \(\S+unimportable.py:\d+\)$",
+    "exit": r"^its process ended while it was starting \(exit code 3\)$",
+    "kill": r"^its process ended while it was starting \(signal 9\)$",
+}
+
+
+@pytest.mark.parametrize("how", UNIMPORTABLE)
+def test_one_that_cannot_be_imported_is_failed(
+    how: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` and the verbs say why, on one line; the champion answers."""
+    monkeypatch.setenv(kinds_unimportable.HOW, how)
+    app = serve(kinds_unimportable.SERVICE)
+    problem = settled(app, "failed").error
+    assert re.search(UNIMPORTABLE[how], problem)
+    answer = app.post("/slow", {"seconds": 0})
+    assert (answer.status_code, answer.text) == (200, "one")
+    rollout = open_rollout("beside-unimportable")
+    assert rollout.status()["variants"]["two"]["error"] == problem
+    with pytest.raises(NotReady, match=re.escape(problem)):
+        rollout.set_weights({"two": 5})
+    with pytest.raises(NotReady, match=re.escape(problem)):
+        rollout.flip(to="two")
 
 
 def test_its_envs_are_its_own(serve: Serve) -> None:
