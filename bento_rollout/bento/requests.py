@@ -134,14 +134,14 @@ class Requests:
     # -- tasks -----------------------------------------------------------------------------------------
 
     async def _submit(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(endpoint, _new_id(), scope, receive)
+        call = Call(endpoint, _new_id(), scope)  # nobody waits for a task: no caller can leave it
         if self._pins and not await self._pinned(call, send):
             return
         call.early, key = self._serving.plan_from_head(call, scope)
         await self._begin(call, key, scope, receive, send)
 
     async def _retry(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(endpoint, _new_id(), scope, receive)
+        call = Call(endpoint, _new_id(), scope)
         if self._pins and not await self._pinned(call, send):
             return
         key = await self._tasks.retried(call, scope)
