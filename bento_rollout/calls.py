@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from .records import Observation, Plan
+from .records import Fact, Observation, Plan
 
 __all__ = [
     "END",
@@ -81,7 +81,7 @@ Offer = Callable[[Observation], None]
 class Sink(Protocol):
     """Takes a fact at once, or drops and counts it; never blocks, never raises."""
 
-    def offer(self, fact: Observation) -> None:
+    def offer(self, fact: Fact) -> None:
         """Take a fact."""
 
 

@@ -10,11 +10,13 @@ __all__ = [
     "Comparison",
     "Difference",
     "Era",
+    "Fact",
     "Flip",
     "Group",
     "Observation",
     "Outcome",
     "Plan",
+    "Readiness",
     "Reason",
     "Relation",
     "Series",
@@ -92,6 +94,28 @@ class Observation:
     seconds: float
     rows: tuple[int, ...] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a variant has become in this worker: told at the start, and whenever it changes. Immutable.
+
+    Attributes:
+        rollout, variant: whose.
+        runner: where it runs: ``worker``, ``process``, ``service`` or ``url``.
+        state: ``starting``, ``ready``, ``unready`` or ``failed``.
+        restarts: how often its process was started again; 0 where the worker starts none.
+    """
+
+    rollout: str
+    variant: str
+    runner: str
+    state: str
+    restarts: int = 0
+
+
+Fact = Observation | Readiness
+"""What a sink is given."""
 
 
 class Relation(str, Enum):

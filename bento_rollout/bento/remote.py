@@ -65,6 +65,7 @@ class Remote:
     """
 
     kind = "url"
+    restarts = 0
     rollout = ""
     limit = 64
     """Calls that may be on their way to it when the spec names no ``max_concurrency``."""

@@ -19,7 +19,7 @@ from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion, open_state, open_store
-from ..records import Plan
+from ..records import Plan, Readiness
 from ..router import Router
 from ..spec import KeySource, RolloutSpec
 from ..state import RolloutState
@@ -75,6 +75,7 @@ class Serving:
         self._shadows: BentoShadows | None = None
         self._admin: Any = None
         self._starting: set[asyncio.Future[None]] = set()
+        self._told: dict[str, Readiness] = {}
 
     # -- what the middleware asks ----------------------------------------------------------------------
 
@@ -109,6 +110,7 @@ class Serving:
             feed, self._runners, site.spec, site.sink, is_client_error, isolate, self._digests
         )
         self._serve(self._router)
+        self._tell()
         loop = asyncio.get_running_loop()
         self._worker = Worker(store, feed, site.before, site.after, self._card, self._lend, loop)
         self._shadows = BentoShadows(
@@ -197,8 +199,20 @@ class Serving:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(runner.settled(), PATIENCE)
 
+    def _tell(self) -> None:
+        """Give the sink what is new about the variants' states."""
+        if (sink := self._site.sink) is None:
+            return
+        for name, runner in self._runners.items():
+            fact = Readiness(self._site.name, name, runner.kind, runner.state, runner.restarts)
+            if self._told.get(name) != fact:
+                self._told[name] = fact
+                with contextlib.suppress(Exception):  # a runner's life does not end with a sink's mistake
+                    sink.offer(fact)
+
     def _changed(self) -> None:
-        """Write on this worker's card what a variant has become."""
+        """Tell what a variant has become, and write it on this worker's card."""
+        self._tell()
         if self._worker is not None:
             work = asyncio.ensure_future(asyncio.to_thread(self._worker.refresh))
             self._starting.add(work)
@@ -209,6 +223,7 @@ class Serving:
         if runner.state == "failed":
             facts = {"rollout": self._site.name, "variant": runner.name, "error": runner.error}
             log.event("variant.failed", "error", **facts)
+        self._tell()
         if self._worker is not None:
             await asyncio.to_thread(self._worker.refresh)
 

@@ -51,6 +51,7 @@ class WorkerRunner:
     """
 
     kind = "worker"
+    restarts = 0
     rollout = ""
     limit = None
     process = None

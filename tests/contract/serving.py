@@ -18,7 +18,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout.bento import batch_metric
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Observation
+from bento_rollout.records import Fact, Observation, Readiness
 
 OURS = ("x-rollout-variant", "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason")
 DEADLINE = 60.0
@@ -29,10 +29,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.facts: list[Observation] = []
+        self.changes: list[Readiness] = []
 
-    def offer(self, fact: Observation) -> None:
+    def offer(self, fact: Fact) -> None:
         """Keep a fact."""
-        self.facts.append(fact)
+        if isinstance(fact, Readiness):
+            self.changes.append(fact)
+        else:
+            self.facts.append(fact)
 
 
 class Served:
@@ -56,8 +60,13 @@ class Served:
 
     @property
     def facts(self) -> list[Observation]:
-        """What the sink has been given."""
+        """What the sink has been given of calls."""
         return self.recorder.facts
+
+    @property
+    def changes(self) -> list[Readiness]:
+        """What the sink has been given of variants' states."""
+        return self.recorder.changes
 
     def run(self, work: Any) -> Any:
         """Run a coroutine on the service's loop and wait for it."""

@@ -16,14 +16,16 @@ from bentoml.exceptions import InvalidArgument
 
 from bento_rollout import RolloutSpec, rollout
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Observation
+from bento_rollout.records import Fact, Observation
 
 
 class Notes:
     """A sink that writes what it is given to a file, for the test to read."""
 
-    def offer(self, fact: Observation) -> None:
-        """Append one line."""
+    def offer(self, fact: Fact) -> None:
+        """Append one line for a call."""
+        if not isinstance(fact, Observation):
+            return
         line = {
             "endpoint": fact.endpoint,
             "variant": fact.variant,

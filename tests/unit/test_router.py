@@ -12,7 +12,7 @@ import pytest
 from bento_rollout.calls import Call, Cancelled, Late, Unavailable
 from bento_rollout.feed import Feed
 from bento_rollout.opening import open_state
-from bento_rollout.records import Observation, Outcome, Plan, Reason
+from bento_rollout.records import Fact, Observation, Outcome, Plan, Reason
 from bento_rollout.router import Router
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.sqlite import SQLiteStore
@@ -58,8 +58,9 @@ class Facts:
     def __init__(self) -> None:
         self.seen: list[Observation] = []
 
-    def offer(self, fact: Observation) -> None:
+    def offer(self, fact: Fact) -> None:
         """Keep one."""
+        assert isinstance(fact, Observation)
         self.seen.append(fact)
 
 
