@@ -38,7 +38,8 @@ class Site:
         before, after: the hooks around a flip.
 
     Attributes:
-        sink: takes an observation for each run of a variant, and what variants become; set it before the service starts.
+        sink: takes an observation for each run of a variant, and what variants become; set it before the
+            service starts.
         file: where the spec was read from; None: it is not from a file.
         instance: the service's instance in this worker.
         serving: this worker's part, once it has begun.

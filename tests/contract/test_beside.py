@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ import psutil
 import pytest
 
 from bento_rollout import open_rollout
+from bento_rollout.bento import child, process_runner
+from bento_rollout.bento.child import Child
 from bento_rollout.errors import NotReady
 from tests.contract import kinds_beside, kinds_unimportable
 from tests.contract.places import CASES, Service, compare, settled, started
@@ -305,6 +308,58 @@ def test_its_envs_are_its_own(serve: Serve) -> None:
     settled(app)
     assert app.post("/environment", {}).text == "own"
     assert "OWN_ENV" not in os.environ
+
+
+def test_what_a_middleware_noted_crosses_where_it_can(serve: Serve) -> None:
+    """Of ``request.state`` the candidate has what can be pickled; the rest is absent, and harms nothing."""
+    app = serve(kinds_beside.ENVED)
+    settled(app)
+    told = app.post("/where", {}).json()
+    assert (told["who"], told["note"], told["lock"]) == ("two", {"ward": 3}, None)
+
+
+def test_one_that_dies_at_every_start_is_started_less_and_less(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause doubles up to the longest; one that has lived for a while begins at the first again."""
+    for name, seconds in (("FIRST_WAIT", 0.3), ("LAST_WAIT", 1.2), ("STEADY", 4.0)):
+        monkeypatch.setattr(process_runner, name, seconds)
+    begun: list[float] = []
+    ends: list[float] = []
+    living = threading.Event()
+
+    async def spawn(*args: Any) -> Child:
+        begun.append(time.monotonic())
+        made = await child.spawn(*args)
+        if not living.is_set():
+            made.process.kill()
+            await asyncio.to_thread(made.process.wait)
+            ends.append(time.monotonic())
+        return made
+
+    monkeypatch.setattr(process_runner, "spawn", spawn)
+    app = serve(kinds_beside.ENVED)
+    runner = app.site.serving._runners["two"]
+    until(lambda: len(begun) >= 5)
+    assert runner.restarts == len(begun) - 1
+    gaps = [after - before for before, after in zip(ends, begun[1:5], strict=False)]
+    for gap, wait in zip(gaps, [0.3, 0.6, 1.2, 1.2], strict=True):
+        assert wait - 0.05 <= gap < wait + 0.5
+    living.set()
+    settled(app)
+    until(lambda: time.monotonic() - begun[-1] > 4.1)  # it has been steady
+    count, died = len(begun), time.monotonic()
+    os.kill(runner.pid, signal.SIGKILL)
+    until(lambda: len(begun) > count)
+    assert 0.25 <= begun[-1] - died < 0.8
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    last = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < last
+        time.sleep(0.01)
 
 
 def test_it_ends_with_the_service(serve: Serve) -> None:

@@ -37,6 +37,16 @@ def processes(server: Server) -> list[dict[str, Any]]:
     return list(until(found, "a ready process beside each worker"))
 
 
+def test_each_is_niced_in_its_workers_session(besides: Server) -> None:
+    """Nice 19, which acts among the processes of one session."""
+    found = processes(besides)
+    assert {one["worker"] for one in found} == set(besides.living())
+    for one in found:
+        assert psutil.Process(one["pid"]).nice() == 19
+        assert os.getsid(one["pid"]) == os.getsid(one["worker"])
+        assert psutil.Process(one["pid"]).ppid() == one["worker"]
+
+
 def test_one_that_is_killed_every_moment_costs_no_request(besides: Server) -> None:
     """Kill -9 of the candidate's processes under load, with a fallback: no request fails."""
     processes(besides)
