@@ -5,8 +5,7 @@ connections; half of the requests go to the other service. Bars: none of ours fa
 request (user and system, of all processes of the server) is no more than that of the one by hand. Beside it
 stands the same with connections that are never closed: without that calls fail, and failures cost CPU, too.
 Then the candidate's service is killed again and again: the champion's ``/readyz`` must answer 200 within a
-second. At last 5 % of the traffic goes to a candidate that answers after 10 s and has one: bars 1.5x of the
-champion's p99 without it, no failed request, and less than 20 MB more in the champion's worker.
+second.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import random
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks._ab import Ratio, ratio
+from benchmarks._ab import ratio
 from benchmarks.service_sides import is_second
 from bento_rollout import open_rollout
 from bento_rollout.errors import RolloutError
@@ -40,11 +37,6 @@ from bento_rollout.errors import RolloutError
 CONNECTIONS = 32
 CPU_BAR = 1.0
 READY_BAR = 1.0
-TAIL_BAR = 1.5
-MEMORY_BAR = 20.0
-SHARE = 0.05
-CALLERS = 4
-PAUSE = 0.1
 NAME = "service_bench"
 BODY = json.dumps({"rows": [[0.5] * 30] * 10}).encode()
 
@@ -81,13 +73,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(home: str, service: str) -> Iterator[Served]:
+def served(home: str, service: str, module: str = "service_sides") -> Iterator[Served]:
     """Serve one side until the block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     environ = {**os.environ, "BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "1"}
-    command = [sys.executable, "-m", "bentoml", "serve", f"benchmarks.service_sides:{service}"]
+    command = [sys.executable, "-m", "bentoml", "serve", f"benchmarks.{module}:{service}"]
     with Path(home, f"{service}.log").open("wb") as log:
         server = subprocess.Popen(
             [*command, "--port", str(port)],
@@ -116,14 +108,14 @@ class Line:
         self._port = port
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, user: str) -> tuple[int, str]:
+    async def ask(self, user: str, path: str = "/predict", body: bytes = BODY) -> tuple[int, str]:
         """Send one request; return the answer's status, 0 when there was none, and the variant's name."""
-        head = f"POST /predict HTTP/1.1\r\nhost: x\r\nx-user: {user}\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-user: {user}\r\ncontent-type: application/json\r\n"
         try:
             if self._ends is None:
                 self._ends = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._ends
-            writer.write(f"{head}content-length: {len(BODY)}\r\n\r\n".encode() + BODY)
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             await reader.readexactly(int(answer.split("content-length: ")[1].split("\r\n")[0]))
         except (OSError, EOFError):
@@ -207,13 +199,13 @@ def compare(sides: dict[str, Served], count: int, size: int) -> dict[str, Blocks
 # -- bad days ------------------------------------------------------------------------------------------------
 
 
-def settle(*variants: str) -> None:
+def settle(*variants: str, name: str = NAME) -> None:
     """Wait until candidates are ready."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         with contextlib.suppress(RolloutError):
-            rows = open_rollout(NAME).status()["variants"]
-            if all(rows[name]["state"] == "ready" for name in variants):
+            rows = open_rollout(name).status()["variants"]
+            if all(rows[variant]["state"] == "ready" for variant in variants):
                 return
         time.sleep(0.2)
     raise RuntimeError(f"{variants} did not become ready")
@@ -229,82 +221,6 @@ def while_dead(side: Served, seconds: float) -> tuple[float, int]:
         worst, wrong = max(worst, took), wrong + (status != 200)
         time.sleep(0.1)
     return worst, wrong
-
-
-@dataclass
-class Late:
-    """How long the champion's callers waited, by slice, while a candidate was late and while it had rest."""
-
-    times: dict[bool, list[list[float]]] = field(default_factory=lambda: {False: [], True: []})
-    failures: int = 0
-    fallbacks: int = 0
-    grown: float = 0.0
-
-    def tail(self, *, asked: bool) -> float:
-        """Return the p99: of all slices together, since the collector's pauses come in some of them only."""
-        return tail_of(self.times[asked])
-
-    def cost(self, draws: int = 2000) -> Ratio:
-        """Return the ratio of the two tails, with its 95 % interval over slices drawn anew."""
-
-        def drawn(asked: bool) -> float:
-            return tail_of(random.choices(self.times[asked], k=len(self.times[asked])))
-
-        found = sorted(drawn(True) / drawn(False) for _ in range(draws))
-        value = self.tail(asked=True) / self.tail(asked=False)
-        return Ratio(value, found[int(draws * 0.025)], found[int(draws * 0.975)])
-
-
-def tail_of(slices: Sequence[Sequence[float]]) -> float:
-    """Return the p99 of all times."""
-    return statistics.quantiles(itertools.chain.from_iterable(slices), n=100)[98]
-
-
-async def paced(port: int, users: Sequence[str], until: float, pause: float) -> list[tuple[float, int, str]]:
-    """Ask at a steady pace over one connection; return seconds, status and variant of each answer."""
-    line, answers = Line(port), []
-    for number in range(1 << 30):
-        if (began := time.monotonic()) > until:
-            break
-        answers.append((*await line.ask(users[number % len(users)]), time.monotonic() - began))
-        await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
-    line.close()
-    return [(seconds, status, variant) for status, variant, seconds in answers]
-
-
-async def a_slice(port: int, users: dict[str, list[str]], length: float, late: Late, *, asked: bool) -> None:
-    """Time the champion's callers for a while; others ask the late candidate at its share of the rate."""
-    until, part = time.monotonic() + length, len(users["first"]) // CALLERS
-    rate = CALLERS / PAUSE * SHARE
-    waiting = round(2 * rate)  # each of them waits for a second: these are enough
-    own = [paced(port, users["first"][n * part : (n + 1) * part], until, PAUSE) for n in range(CALLERS)]
-    theirs = [paced(port, users["late"], until, waiting / rate) for _ in range(waiting if asked else 0)]
-    answers = await asyncio.gather(*own, *theirs)
-    late.times[asked].append([seconds for those in answers[:CALLERS] for seconds, _, _ in those])
-    late.failures += sum(status != 200 for those in answers for _, status, _ in those)
-    late.fallbacks += sum(variant == "first" for those in answers[CALLERS:] for _, _, variant in those)
-
-
-def beside_late(side: Served, slices: int, seconds: float) -> Late:
-    """Let a candidate be late in every other slice."""
-    rollout, late = open_rollout(NAME), Late()
-    settle("late")
-    rollout.set_weights({"second": 0, "late": SHARE * 100})
-    names = [f"user-{number}" for number in range(10_000)]
-    users: dict[str, list[str]] = {"first": [], "late": []}
-    for name, who in zip(names, rollout.assign(names), strict=True):
-        users[who].append(name)
-    worker = psutil.Process(rollout.status()["workers"][0]["pid"])
-    for asked in (False, True, True, True):  # to be warm, longer than the server's time limit
-        asyncio.run(a_slice(side.port, users, seconds, Late(), asked=asked))
-    before = worker.memory_info().rss
-    for number in range(slices):
-        for asked in random.sample((False, True), 2):
-            asyncio.run(a_slice(side.port, users, seconds, late, asked=asked))
-        print(f"\r{number + 1}/{slices} slices", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    late.grown = (worker.memory_info().rss - before) / 1e6
-    return late
 
 
 def costs(ours: Served, home: str, count: int, size: int) -> bool:
@@ -334,34 +250,20 @@ def readiness(ours: Served, seconds: float) -> bool:
     return good
 
 
-def lateness(ours: Served, slices: int, seconds: float) -> bool:
-    """Let a candidate be late, print what it did to the champion, and do as `costs`."""
-    late = beside_late(ours, slices, seconds)
-    cost = late.cost()
-    good = cost.value <= TAIL_BAR and not late.failures and late.grown < MEMORY_BAR
-    print(
-        f"champion's p99: {late.tail(asked=False) * 1e3:.1f} ms alone, {late.tail(asked=True) * 1e3:.1f} ms "
-        f"beside a late candidate: {cost}, bar {TAIL_BAR}x; failed {late.failures}, answered by the champion "
-        f"{late.fallbacks}; memory {late.grown:+.1f} MB, bar {MEMORY_BAR:g}: {_word(good)}"
-    )
-    return good
-
-
 def main() -> int:
     """Measure, print, and say by the exit status whether the bars are met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of it: whether it works at all")
-    parser.add_argument("--only", choices=("costs", "readiness", "lateness"), help="one part")
+    parser.add_argument("--only", choices=("costs", "readiness"), help="one part")
     options = parser.parse_args()
-    count, dead, slices = (2, 4.0, 1) if options.quick else (20, 20.0, 12)
+    count, dead = (2, 4.0) if options.quick else (20, 20.0)
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(BENTOML_HOME=home, BENTO_ROLLOUT_STORE=f"sqlite:///{home}/store.db")
         with served(home, "Ours") as ours:
-            settle("second", "late")
+            settle("second")
             parts: dict[str, Callable[[], bool]] = {
                 "costs": lambda: costs(ours, home, count, 1000),
                 "readiness": lambda: readiness(ours, dead),
-                "lateness": lambda: lateness(ours, slices, 5.0),
             }
             met = [part() for name, part in parts.items() if options.only in (None, name)]
     return 0 if all(met) else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import bentoml
@@ -28,32 +27,19 @@ def is_second(user: str) -> bool:
 @rollout(
     champion="first",
     candidates={
-        "second": Variant(attributes={"seconds": 0.0}, runner="service", twin=True),
-        "late": Variant(attributes={"seconds": 10.0}, runner="service"),
+        "second": Variant(attributes={"name": "second"}, runner="service"),
     },
-    spec=RolloutSpec.parse(
-        {
-            "routing": {"key": "header:x-user"},
-            "weights": {"second": 50},
-            "variants": {"late": {"timeout": "1s", "fallback": "champion"}},
-        }
-    ),
+    spec=RolloutSpec.parse({"routing": {"key": "header:x-user"}, "weights": {"second": 50}}),
 )
-@bentoml.service(name="service_bench", workers=1, traffic={"timeout": 12})
+@bentoml.service(name="service_bench", workers=1)
 class Ours:
-    """A model, and candidates that are the same code in services of their own.
+    """A model, and a candidate that is the same code in a service of its own."""
 
-    BentoML keeps something of each request for as long as its time limit: it is short, so that the memory of
-    the worker is soon what it stays.
-    """
-
-    seconds = 0.0
+    name = "first"
 
     @bentoml.api
     async def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Return the probability for each row, some of them late."""
-        if self.seconds:
-            await asyncio.sleep(self.seconds)
+        """Return the probability for each row."""
         return score(rows)
 
 
