@@ -19,7 +19,7 @@ from ..arena import Arena
 from ..pipe import Kind, Pipe
 from .beside import ORDER
 
-__all__ = ["Child", "ended", "order_for", "spawn"]
+__all__ = ["FAREWELL", "Child", "ended", "order_for", "spawn"]
 
 NICE = 19
 """The lowest priority: the candidate gets what the champion leaves. It acts within the worker's session."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_rollout.records import Flip, Observation, Outcome, Plan, Reason, uuid7
+from bento_rollout.records import Flip, Observation, Outcome, Plan, Readiness, Reason, uuid7
 
 
 def test_uuid7_is_that_of_the_rfc() -> None:
@@ -42,11 +42,13 @@ def test_74_bits_tell_ids_apart(first: bytes, second: bytes) -> None:
 
 
 def test_facts_are_frozen() -> None:
-    """A plan, an observation and a flip cannot be changed once they are made."""
+    """A plan, an observation, a readiness and a flip cannot be changed once they are made."""
     plan = Plan("boosted", 3, Reason.SPLIT, 17)
     observation = Observation("r", "predict", "boosted", 3, Reason.SPLIT, "id", Outcome.OK, 0.1)
     flip = Flip("r", "logistic", "boosted", object())
-    for fact, name in ((plan, "variant"), (observation, "outcome"), (flip, "target")):
+    readiness = Readiness("r", "boosted", "process", "ready", 2)
+    facts = (plan, "variant"), (observation, "outcome"), (readiness, "state"), (flip, "target")
+    for fact, name in facts:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(fact, name, "changed")
 
