@@ -1,30 +1,43 @@
-"""A built bento with candidates in services of their own, served from a clean environment."""
+"""A built bento with candidates in services of their own and in a process, served from a clean place."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
+from bento_rollout.operations import Rollout
+from bento_rollout.store.location import locate
+from bento_rollout.store.sqlite import SQLiteStore
 from tests.integration.callers import Answer, Line
 from tests.integration.clean import clean_python
-from tests.integration.running import ROOT, Server, fresh, serving, until
+from tests.integration.running import ROOT, Server, free_port, fresh, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 PROJECT = Path(__file__).with_name("apps") / "scaling"
 KEYS = [f"user-{number}" for number in range(100)]
-FACTORS = {"light": 2, "heavy": 3, "other": 5}
-MODES = {"light": "fast", "heavy": "fast", "other": "exact"}
+FACTORS = {"light": 2, "heavy": 3, "other": 5, "aside": 7}
+MODES = {"light": "fast", "heavy": "fast", "other": "exact", "aside": "fast"}
+MEMORY = {"light": "200Mi", "heavy": "200Mi", "other": "300Mi", "aside": None}
+"""What the configuration says of the service that answers for a variant; a process beside is none."""
+
+DOCUMENTED = re.compile(r"^start-http-server .*$", re.MULTILINE)
+"""The commands of the guide's page about building."""
 MAKE = """
 import bentoml, json, pathlib, sys
 for variant, factor in json.loads(sys.argv[1]).items():
@@ -116,6 +129,7 @@ def told_by(variant: str, answers: list[Answer]) -> set[Any]:
     bodies = [answer.body for answer in answers if answer.variant == variant]
     for body in bodies:
         own = {"model": f"scale:{variant}", "factor": FACTORS[variant], "mode": MODES[variant]}
+        own["memory"] = MEMORY[variant]
         assert {name: body[name] for name in own} == own
     return {body["pid"] for body in bodies}
 
@@ -129,7 +143,14 @@ def test_all_services_and_models_are_in_the_bento(bento: Path) -> None:
     needed = {dependency["service"] for dependency in services["scaling"]["dependencies"]}
     assert needed == {"scaling_heavy", "other"}
     tags = {name: [model["tag"] for model in service["models"]] for name, service in services.items()}
-    assert tags == {"scaling": ["scale:light"], "scaling_heavy": ["scale:heavy"], "other": ["scale:other"]}
+    assert {name: sorted(found) for name, found in tags.items()} == {
+        "scaling": ["scale:aside", "scale:light"],
+        "scaling_heavy": ["scale:heavy"],
+        "other": ["scale:other"],
+    }
+    memory = {name: service["config"]["resources"]["memory"] for name, service in services.items()}
+    assert memory == {"scaling": "200Mi", "scaling_heavy": "200Mi", "other": "300Mi"}
+    assert services["other"]["config"]["workers"] == 2
     assert {path.name for path in (bento / "models" / "scale").iterdir()} >= set(FACTORS)
 
 
@@ -142,11 +163,11 @@ def test_a_canary_a_flip_and_the_end(server: Server, python: Path) -> None:
     until(lambda: states() == {"ready"}, "all variants are ready")
     status = tells(server, python, "status", "scaling")
     kinds = {name: variant["runner"] for name, variant in status["variants"].items()}
-    assert kinds == {"light": "worker", "heavy": "service", "other": "service"}
+    assert kinds == {"light": "worker", "heavy": "service", "other": "service", "aside": "process"}
     everyone = answers_for(server, KEYS)
     assert {(answer.status, answer.variant) for answer in everyone} == {(200, "light")}
 
-    tells(server, python, "weight", "scaling", "heavy=30", "other=30")
+    tells(server, python, "weight", "scaling", "heavy=25", "other=25", "aside=25")
     answers = answers_for(server, KEYS)
     assert {answer.status for answer in answers} == {200}
     assert [answer.variant for answer in answers] == server.operator().assign(KEYS).tolist()
@@ -154,9 +175,20 @@ def test_a_canary_a_flip_and_the_end(server: Server, python: Path) -> None:
     pids = {variant: told_by(variant, answers) for variant in FACTORS}
     assert pids["light"] == set(server.living())
     assert len(pids["heavy"]) == 1
-    assert 1 <= len(pids["other"]) <= 2
-    assert pids["heavy"] | pids["other"] <= {process.pid for process in server.processes()} - pids["light"]
-    assert pids["heavy"].isdisjoint(pids["other"])
+    assert pids["aside"] == {one["pid"] for one in status["variants"]["aside"]["processes"]}
+    theirs = [key for key, answer in zip(KEYS, answers, strict=True) if answer.variant == "other"]
+
+    def answered() -> bool:
+        # Many at once: calls one after the other go over one connection, and so to one of its workers.
+        with ThreadPoolExecutor(16) as callers:
+            for some in callers.map(lambda key: answers_for(server, [key] * 4), theirs):
+                pids["other"] |= told_by("other", some)
+        return len(pids["other"]) == 2
+
+    until(answered, "both workers of `other` have answered")
+    apart = [pids[variant] for variant in ("heavy", "other", "aside")]
+    assert set().union(*apart) <= {process.pid for process in server.processes()} - pids["light"]
+    assert sum(map(len, apart)) == len(set().union(*apart)) == 4
 
     tells(server, python, "flip", "scaling", "--to", "heavy")
     flipped = answers_for(server, KEYS)
@@ -164,7 +196,89 @@ def test_a_canary_a_flip_and_the_end(server: Server, python: Path) -> None:
     assert told_by("heavy", flipped) == pids["heavy"]
     assert tells(server, python, "status", "scaling")["champion"] == "heavy"
 
-    assert len(server.processes()) >= 5  # the arbiter, the champion, one heavy, two others
+    assert len(server.processes()) >= 6  # the arbiter, the champion, one heavy, two others, one aside
     server.arbiter.send_signal(signal.SIGTERM)
     assert server.arbiter.wait(30) == 0
     until(lambda: not server.processes(), "no process is left", 10)
+
+
+class Containers:
+    """The commands that the guide gives to two containers of one image, on ports of this host.
+
+    Attributes:
+        ports: by service.
+    """
+
+    def __init__(self, bento: Path, python: Path, folder: Path) -> None:
+        self.bento, self.python, self.folder = bento, python, folder
+        lines = DOCUMENTED.findall((ROOT / "docs" / "building.md").read_text(encoding="utf-8"))
+        self.commands = {line.split()[2]: line for line in lines}
+        self.ports = {name: free_port() for name in self.commands}
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, service: str) -> subprocess.Popen[bytes]:
+        """Do as a container with these arguments does: by the entrypoint of the image."""
+        line = self.commands[service].replace("--port 3000", f"--port {self.ports[service]}")
+        line = line.replace("0.0.0.0", "127.0.0.1")
+        for name, port in self.ports.items():
+            line = line.replace(f"http://{name.replace('_', '-')}:3000", f"http://127.0.0.1:{port}")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BENTO")}
+        environment = {
+            **inherited,
+            "BENTO_PATH": str(self.bento),
+            "BENTOML_HOME": str(self.folder),
+            "BENTOML_DO_NOT_TRACK": "1",
+            "BENTO_ROLLOUT_STORE": f"sqlite:///{self.folder}/store.db",
+            "BENTO_ROLLOUT_SINGLE_REPLICA": "1",
+            "PATH": f"{self.python.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": "",
+        }
+        entrypoint = self.bento / "env" / "docker" / "entrypoint.sh"
+        with (self.folder / f"{service}.log").open("ab") as out:
+            command = ["bash", str(entrypoint), *line.split()]
+            process = subprocess.Popen(command, cwd=self.bento, env=environment, stdout=out, stderr=out)
+        self.running.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End them, each with all that it started."""
+        for process in self.running:
+            children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            process.terminate()
+            process.wait(60)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+
+
+def test_one_container_for_each_service(bento: Path, python: Path, tmp_path: Path) -> None:
+    """The guide's two commands: the champion serves alone, and its candidate joins from elsewhere."""
+    containers = Containers(bento, python, tmp_path)
+    assert set(containers.commands) == {"scaling", "scaling_heavy"}
+    location = locate(f"sqlite:///{tmp_path}/store.db", {"BENTO_ROLLOUT_SINGLE_REPLICA": "1"})
+    rollout = Rollout("scaling", SQLiteStore(location.path), location, "ann")
+    try:
+        containers.start("scaling")
+        until(lambda: is_up(containers.ports["scaling"]), "the champion's container is ready")
+        assert rollout.status()["variants"]["heavy"]["state"] != "ready"
+        heavy = containers.start("scaling_heavy")
+        until(lambda: rollout.status()["variants"]["heavy"]["state"] == "ready", "its candidate joined")
+        rollout.set_weights({"heavy": 100})
+        line = Line(containers.ports["scaling"])
+        answer = line.ask(**{"x-key": "user-1"})
+        line.close()
+        assert (answer.status, answer.variant, answer.body["model"]) == (200, "heavy", "scale:heavy")
+        assert answer.body["pid"] in {
+            child.pid for child in psutil.Process(heavy.pid).children(recursive=True)
+        }
+        # `other` is served by no container here: it runs in the champion's worker.
+        assert rollout.status()["variants"]["other"]["runner"] == "worker"
+    finally:
+        containers.stop()
+
+
+def is_up(port: int) -> bool:
+    """Whether a service says that it is ready."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+        return bool(answer.status == 200)
+    return False

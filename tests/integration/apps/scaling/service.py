@@ -1,4 +1,4 @@
-"""A project to be built: a champion, and two candidates in services of their own."""
+"""A project to be built: a champion, two candidates in services of their own, and one in a process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import bentoml
 import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
 from bentoml.models import BentoModel
 
 from bento_rollout import Variant, rollout
@@ -29,14 +31,20 @@ class Scales:
 
     @bentoml.api
     async def who(self) -> dict[str, Any]:
-        """Say which model answers, in which process and environment."""
-        facts = {"model": str(self.model.tag), "factor": self.factor}
-        return {**facts, "pid": os.getpid(), "mode": os.environ["SCALE_MODE"]}
+        """Say which model answers, in which process and environment, configured how."""
+        facts = {"model": str(self.model.tag), "factor": self.factor, "mode": os.environ["SCALE_MODE"]}
+        own = BentoMLContainer.config.get().get("services", {}).get(server_context.service_name, {})
+        return {**facts, "pid": os.getpid(), "memory": own.get("resources", {}).get("memory")}
 
 
-@bentoml.service(name="other", workers=2, envs=[{"name": "SCALE_MODE", "value": "exact"}])
+@bentoml.service(
+    name="other",
+    workers=2,
+    resources={"memory": "300Mi"},
+    envs=[{"name": "SCALE_MODE", "value": "exact"}],
+)
 class Other(Scales):
-    """Has a model, workers and an environment of its own."""
+    """Has a model, workers, resources and an environment of its own."""
 
     model = BentoModel("scale:other")
 
@@ -46,10 +54,13 @@ class Other(Scales):
     candidates={
         "heavy": Variant(model="scale:heavy", runner="service"),
         "other": Variant(Other, runner="service"),
+        "aside": Variant(model="scale:aside", runner="process"),
     },
     spec="rollout.yaml",
 )
-@bentoml.service(name="scaling", envs=[{"name": "SCALE_MODE", "value": "fast"}])
+@bentoml.service(
+    name="scaling", resources={"memory": "200Mi"}, envs=[{"name": "SCALE_MODE", "value": "fast"}]
+)
 class Scaling(Scales):
     """The champion."""
 
