@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -221,11 +221,19 @@ class WorkerRunner:
 
     # -- its answers -----------------------------------------------------------------------------------
 
-    async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run an endpoint and return its answer."""
-        token = ACTIVE.set(self)
+    async def call(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, watched: bool = False
+    ) -> Any:
+        """Run an endpoint and return its answer.
+
+        Args:
+            endpoint: its name.
+            args, kwargs: its input.
+            watched: whether it is a shadow's call, whose input may be a batch that was merged already.
+        """
+        token, ways = ACTIVE.set(self), self._watched if watched else self._ways
         try:
-            return await self._ways[endpoint](*args, **kwargs)
+            return await ways[endpoint](*args, **kwargs)
         except (Exception, asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
@@ -233,17 +241,11 @@ class WorkerRunner:
         finally:
             left(token)
 
-    async def watch(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run an endpoint for a shadow, on one input or on a batch that was merged already."""
-        token = ACTIVE.set(self)
-        try:
-            return await self._watched[endpoint](*args, **kwargs)
-        except (Exception, asyncio.CancelledError, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise self._exit(error) from error
-        finally:
-            left(token)
+    def watch(
+        self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """Run an endpoint for a shadow."""
+        return self.call(endpoint, args, kwargs, watched=True)
 
     def begin(self, endpoint: str, work: Callable[[Callable[..., Any]], None]) -> bool:
         """Let a thread do work around a sync endpoint, if one is free now; return whether one was.
