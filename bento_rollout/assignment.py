@@ -223,11 +223,13 @@ class Table:
         ('boosted',)
         """
         if key is None:
-            return tuple(name for name, _, limit in self._watch if draw() < limit)
+            return tuple([name for name, _, limit in self._watch if draw() < limit])
         return tuple(
-            name
-            for name, prefix, limit in self._watch
-            if (mmh3.hash(prefix + key, 0, False) * FULL) >> 32 < limit
+            [
+                name
+                for name, prefix, limit in self._watch
+                if (mmh3.hash(prefix + key, 0, False) * FULL) >> 32 < limit
+            ]
         )
 
     def row_watchers(self, keys: Sequence[str | None], draw: Callable[[], int]) -> dict[str, tuple[int, ...]]:

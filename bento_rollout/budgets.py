@@ -51,10 +51,11 @@ class Budget:
         """Whether anything is left now; ``now`` is a monotonic time in seconds."""
         while self._spent:
             self._balance -= self._spent.popleft()
-        if self._share is None:
+        share = self._share
+        if share is None:
             return True
-        balance = self._balance + (now - self._at) * self._share
-        self._balance = balance if balance < self._share else self._share  # no `min`: it is on each call's path
+        balance = self._balance + (now - self._at) * share
+        self._balance = balance if balance < share else share  # noqa: FURB136 - on each call's path, and slower
         self._at = now
         return balance > 0.0
 

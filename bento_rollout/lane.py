@@ -110,17 +110,18 @@ class Lane:
             self._pending.append(_Entry(now, [witness]))
         else:
             self._join(now, witness)
-        self._wake()
+        if not self._woken:
+            self._wake()
 
     def _refused(self, now: float, witness: Witness) -> str | None:
         if self.closed is not None:
             return self.closed
         if not self.runner.ready:
             return "unavailable"
-        if not self._budget.has(now):
-            return "budget"
         if len(self._pending) >= self._most and self._batch_of(witness) is None:
             return "queue_full"
+        if not self._budget.has(now):
+            return "budget"
         return None if self._rate is None or self._rate.take(now) else "rate"
 
     def _batch_of(self, witness: Witness) -> _Entry | None:

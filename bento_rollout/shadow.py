@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from .calls import Call, Finish, Isolate
 from .comparing import Comparing
@@ -21,10 +22,10 @@ from .store.tallies import Tallies
 from .tally import Load, Tally
 from .telemetry import log
 from .threads import DaemonThreads
-from .watching import Outcome, Shadowed
+from .watching import Outcome, Surroundings
 from .witness import Witness
 
-__all__ = ["Shadows", "Surroundings", "Watched"]
+__all__ = ["Shadows", "Watched"]
 
 TICK = 0.5
 """Seconds between two times that what was counted is written."""
@@ -39,27 +40,6 @@ TWICE = (
     "from now on a call of this endpoint may run twice: in the champion, and in this candidate, whose answer "
     "is only compared. Guard what has side effects: if not bento_rollout.is_shadow(): ..."
 )
-
-
-class Surroundings(Protocol):
-    """What shadows need of those who know BentoML."""
-
-    def runner(self, name: str) -> Shadowed | None:
-        """Return where a shadow's code runs, the champion's own where it harms no call; None: nowhere."""
-
-    def refusal(self, error: BaseException) -> str | None:
-        """Return in words what the caller did wrong, when that is what an error says."""
-
-    def plain(self, answer: Any) -> Any:
-        """Return an answer as what can be compared; called in a thread."""
-
-    def merged(
-        self, endpoint: str, witnesses: Sequence[Witness], *, copy: bool
-    ) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
-        """Return the arguments of a batch, and what tells how to take its answer apart."""
-
-    def parted(self, endpoint: str, answer: Any, cuts: Any) -> Sequence[Any]:
-        """Return the answers of a batch's requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +101,8 @@ class Shadows:
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._series: dict[tuple[str, str, int, str], Series] = {}
         self._meant: dict[tuple[tuple[str, ...], str, str], tuple[tuple[str, ...], bool]] = {}
-        self._announced: set[tuple[str, str]] = set()
-        self._drops: dict[tuple[str, str, int, str, str], int] = {}
+        self._begun: dict[tuple[str, str, str], Lane] = {}
+        self._drops: defaultdict[tuple[str, str, int, str, str], int] = defaultdict(int)
         self._writer = DaemonThreads(1, "shadow-counts")
         self._ticking: asyncio.Task[None] | None = None
         self._once = log.Once()
@@ -209,7 +189,8 @@ class Shadows:
                     self._trouble(error)
 
     def _offer(self, name: str, witness: Witness) -> None:
-        lane = self._lane(name, witness.champion)
+        key = (name, witness.champion, witness.endpoint)
+        lane = self._begun.get(key) or self._begin(*key)
         if not witness.whole:
             self.dropped(name, witness, "unanswered")
             witness.done()
@@ -217,15 +198,17 @@ class Shadows:
             self.dropped(name, witness, "unavailable")
             witness.done()
         else:
-            if (name, witness.endpoint) not in self._announced:
-                self._announce(name, witness.endpoint)
             lane.offer(witness)
             self._tick()
 
-    def _announce(self, name: str, endpoint: str) -> None:
-        self._announced.add((name, endpoint))
-        facts = {"rollout": self._rollout, "variant": name, "endpoint": endpoint}
-        log.event("shadow.first", "info", **facts, hint=TWICE)
+    def _begin(self, name: str, champion: str, endpoint: str) -> Lane | None:
+        """Return a shadow's lane when its first call of an endpoint comes, and say that it begins."""
+        lane = self._lane(name, champion)
+        if lane is not None:
+            self._begun[name, champion, endpoint] = lane
+            facts = {"rollout": self._rollout, "variant": name, "endpoint": endpoint}
+            self._once.say(f"{name} {endpoint}", "shadow.first", "info", **facts, hint=TWICE)
+        return lane
 
     def _witness(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -233,7 +216,8 @@ class Shadows:
         """Return what notes the champion's answer for those who shadow a call; None when nobody does."""
         try:
             champion, watchers = call.watch or ("", ())
-            names, copy = self._meant_for(watchers, champion, call.endpoint)
+            key = (watchers, champion, call.endpoint)
+            names, copy = self._meant.get(key) or self._meant_for(*key)
             if not names:
                 return None
             if plan.variant != champion or plan.reason is _FALLBACK:
@@ -251,15 +235,12 @@ class Shadows:
         self, watchers: tuple[str, ...], champion: str, endpoint: str
     ) -> tuple[tuple[str, ...], bool]:
         """Return those of a call's watchers that apply, and whether one of them wants a copy of the input."""
-        key = (watchers, champion, endpoint)
-        found = self._meant.get(key)
-        if found is None:
-            if len(self._meant) >= _MOST_SERIES:
-                self._meant.clear()
-            names = tuple(name for name in watchers if self._applies(name, champion, endpoint))
-            copy = any(self._limits(name, champion).copies for name in names)
-            found = self._meant[key] = names, copy
-        return found
+        if len(self._meant) >= _MOST_SERIES:
+            self._meant.clear()
+        names = tuple(name for name in watchers if self._applies(name, champion, endpoint))
+        copy = any(self._limits(name, champion).copies for name in names)
+        self._meant[watchers, champion, endpoint] = names, copy
+        return names, copy
 
     def _applies(self, name: str, champion: str, endpoint: str) -> bool:
         """Whether a shadow is one that this service has, and is meant for an endpoint."""
@@ -303,13 +284,13 @@ class Shadows:
 
     def dropped(self, name: str, witness: Witness, reason: str) -> None:
         """Count a call that was not shadowed; of a request whose rows were split, its rows."""
-        self._count(name, witness.champion, witness.revision, witness.endpoint, reason, witness.count)
+        key = (name, witness.champion, witness.revision, witness.endpoint, reason)
+        self._drops[key] += witness.count  # under overload nearly every call comes here: it is kept short
+        self._tick()
 
     def _count(self, name: str, champion: str, revision: int, endpoint: str, reason: str, count: int) -> None:
-        """Count calls that are dropped: under overload nearly all are, so they are added up before tallied."""
         if count:
-            key = (name, champion, revision, endpoint, reason)
-            self._drops[key] = self._drops.get(key, 0) + count
+            self._drops[name, champion, revision, endpoint, reason] += count
             self._tick()
 
     # -- lanes -----------------------------------------------------------------------------------------
@@ -368,7 +349,7 @@ class Shadows:
         for (name, champion), lane in self._lanes.items():
             if champion == self._champion():
                 self._tally.load(name, Load(lane.pending, lane.running, lane.stuck))
-        drops, self._drops = self._drops, {}
+        drops, self._drops = self._drops, defaultdict(int)
         for (name, champion, revision, endpoint, reason), count in drops.items():
             self._tally.dropped(self._series_of(name, champion, revision, endpoint), reason, count)
         sums = self._tally.take()

@@ -11,7 +11,7 @@ from .comparison import Comparator
 from .records import Comparison
 from .witness import Witness
 
-__all__ = ["Host", "Outcome", "Shadowed"]
+__all__ = ["Host", "Outcome", "Shadowed", "Surroundings"]
 
 
 @dataclass(slots=True)
@@ -45,6 +45,27 @@ class Shadowed(Protocol):
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint."""
+
+
+class Surroundings(Protocol):
+    """What shadows need of those who know BentoML."""
+
+    def runner(self, name: str) -> Shadowed | None:
+        """Return where a shadow's code runs, the champion's own where it harms no call; None: nowhere."""
+
+    def refusal(self, error: BaseException) -> str | None:
+        """Return in words what the caller did wrong, when that is what an error says."""
+
+    def plain(self, answer: Any) -> Any:
+        """Return an answer as what can be compared; called in a thread."""
+
+    def merged(
+        self, endpoint: str, witnesses: Sequence[Witness], *, copy: bool
+    ) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
+        """Return the arguments of a batch, and what tells how to take its answer apart."""
+
+    def parted(self, endpoint: str, answer: Any, cuts: Any) -> Sequence[Any]:
+        """Return the answers of a batch's requests."""
 
 
 class Host(Protocol):

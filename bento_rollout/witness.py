@@ -6,6 +6,7 @@ import contextvars
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .calls import Call, Finish, Together
@@ -13,6 +14,9 @@ from .copying import copied
 from .keeping import Kept
 
 __all__ = ["MOST_BYTES", "MOST_ITEMS", "Witness", "size_of"]
+
+_HOLDERS = (Path, list, tuple)
+"""What may be a file that was sent, or hold some; nothing else is looked at on a request's path."""
 
 MOST_ITEMS, MOST_BYTES = 1000, 1 << 20
 """Items of a stream, and about how many bytes of them, that are kept for the comparison."""
@@ -44,9 +48,9 @@ class Witness:
     """
 
     __slots__ = (
-        "_began", "_kept", "_users", "answer", "args", "batch", "champion", "context", "cut", "endpoint",
-        "kwargs", "names", "prediction_id", "refused", "revision", "rows", "seconds", "spare", "stream",
-        "total", "whole",
+        "_began", "_finish", "_kept", "_users", "answer", "args", "batch", "champion", "context", "cut",
+        "endpoint", "kwargs", "names", "prediction_id", "refused", "revision", "rows", "seconds", "spare",
+        "stream", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -62,8 +66,12 @@ class Witness:
     ) -> None:
         self.endpoint, self.prediction_id = call.endpoint, call.prediction_id
         self.names, self.champion, self.revision = tuple(names), champion, revision
-        self._kept = Kept(args, kwargs)
-        self.args, self.kwargs = self._kept.args, self._kept.kwargs
+        self.args, self.kwargs = args, kwargs
+        self._kept: Kept | None = None
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, _HOLDERS):
+                self._keep()
+                break
         self.spare = copied(self.args, self.kwargs) if copy else None
         self.answer: Any = None
         self.refused: str | None = None
@@ -75,18 +83,23 @@ class Witness:
         self._users = len(self.names)
         self._began = time.perf_counter()
 
+    def _keep(self) -> None:
+        """Keep the files of the input, if there are any."""
+        self._kept = Kept(self.args, self.kwargs)
+        self.args, self.kwargs = self._kept.args, self._kept.kwargs
+
     # -- what the champion does ------------------------------------------------------------------------
 
     def noting(self, finish: Finish | None) -> Finish:
         """Return what finishes an answer as ``finish`` does, and notes it when it is the champion's."""
+        self._finish = _as_it_is if finish is None else finish
+        return self._noted
 
-        def noted(value: Any, variant: str) -> Awaitable[Any]:
-            if variant == self.champion:
-                self.note(value)
-            return finishing(value, variant)
-
-        finishing = _as_it_is if finish is None else finish
-        return noted
+    def _noted(self, value: Any, variant: str) -> Awaitable[Any]:
+        if variant == self.champion:
+            self.note(value)
+        finish, self._finish = self._finish, _as_it_is  # it may hold the request, which need not wait
+        return finish(value, variant)
 
     def note(self, answer: Any) -> None:
         """Note the champion's answer."""
@@ -131,7 +144,7 @@ class Witness:
     def done(self) -> None:
         """One of the shadows needs it no more; after the last one its files go."""
         self._users -= 1
-        if self._users <= 0:
+        if self._users <= 0 and self._kept is not None:
             self._kept.drop()
 
 

@@ -399,6 +399,25 @@ def test_monitoring_records_of_shadows_go_nowhere_or_are_marked(serve: Serve, wa
     assert shadows == ([{"number": [3.0], "rollout.shadow": [True]}] if wanted else [])
 
 
+def test_nothing_stays_behind_a_call(serve: Serve) -> None:
+    """However many calls were compared and dropped, the same tasks and threads are there."""
+    app = serve(service(shadow={"two": {"percent": 100, "max_cpu": "400%"}}))
+
+    def many(calls: int) -> tuple[int, int]:
+        for _ in range(calls):
+            app.post("/sync", {"number": 3})
+            app.post("/coroutine", {"number": 3})
+        report(app, lambda row: row["now"] == {"pending": 0, "running": 0, "stuck": 0})
+        time.sleep(0.2)
+        return len(asyncio.all_tasks(app.loop)), threading.active_count()
+
+    many(5)
+    tasks, threads = many(5)
+    later = many(40)
+    assert later[0] == tasks
+    assert later[1] <= threads + 2  # some are made when they are first needed
+
+
 def test_wait_is_never_on_the_loop(serve: Serve) -> None:
     """While a shadow hangs in its thread, callers of every endpoint are served at once."""
     app = serve(service(shadow={"two": {"percent": 100, "timeout": "20s"}}))
