@@ -49,9 +49,10 @@ from bento_rollout.feed import Feed
 from bento_rollout.opening import open_state, open_store
 from bento_rollout.operations import Rollout
 from bento_rollout.router import Router
-from bento_rollout.shadow import Shadows, Watched
+from bento_rollout.shadow import Shadows
 from bento_rollout.spec import Shadow
 from bento_rollout.store.tallies import Tallies
+from bento_rollout.terms import Terms
 from bento_rollout.watching import Shadowed
 from bento_rollout.witness import Witness
 
@@ -497,7 +498,7 @@ class Turns:
         )
         comparing = Shadow().comparing("predict")
         self.shadows = self.router.shadows = Shadows(
-            Watched(name, spec, "champion", digests),
+            Terms(name, spec, "champion", digests),
             champion=lambda: self.router.champion,
             comparators={str(comparing): _comparator(comparing)},
             isolate=isolate,

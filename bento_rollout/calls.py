@@ -87,9 +87,15 @@ class Sink(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Together:
-    """One batch that a variant answered, and how many requests were in it."""
+    """One batch that a variant answered.
+
+    Attributes:
+        size: how many watched requests are in it.
+        seconds: how long the variant ran; None: that is not known.
+    """
 
     size: int
+    seconds: float | None = None
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,15 +51,17 @@ class Spot:
 
 
 def near(champion: Any, candidate: Any, tolerance: Tolerance) -> bool:
-    """Whether two unequal numbers are close; an infinite one is close to nothing.
+    """Whether two unequal numbers are close; an infinite one is close to nothing, nor are two integers.
+
+    Integers are counts, ids, codes and cents: what is near them is something else.
 
     >>> near(1.0, 1.000001, Tolerance(1e-5, 0))
     True
     """
+    if isinstance(champion, Integral) and isinstance(candidate, Integral):
+        return False
     ours, theirs = _wide(champion), _wide(candidate)
     gap = _size(theirs - ours)
-    if isinstance(champion, int) and isinstance(candidate, int):
-        gap = max(gap, 1.0)
     return math.isfinite(gap) and bool(gap <= tolerance.atol + tolerance.rtol * _size(ours))
 
 
@@ -202,10 +205,11 @@ def _distances(champion: Array, candidate: Array, tolerance: Tolerance | None) -
     wide = np.result_type(champion, candidate, np.float64)
     ours, theirs = champion.astype(wide, copy=False), candidate.astype(wide, copy=False)
     gap, scale = np.abs(theirs - ours), np.abs(ours)
-    if champion.dtype.kind in "iu" and candidate.dtype.kind in "iu":
+    whole = champion.dtype.kind in "iu" and candidate.dtype.kind in "iu"
+    if whole:
         gap = np.maximum(gap, 1)  # large ones are unequal, though not as floats
     close = np.zeros(gap.shape, bool)
-    if tolerance is not None:
+    if tolerance is not None and not whole:
         close = (gap <= tolerance.atol + tolerance.rtol * scale) & np.isfinite(scale)
     sizes = (gap / np.maximum(scale, np.abs(theirs))).astype(np.float64, copy=False)
     sizes[~np.isfinite(sizes)] = 1.0

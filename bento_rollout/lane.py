@@ -11,8 +11,7 @@ from typing import Any
 
 from .budgets import Budget, Rate
 from .calls import END, Late, Unavailable, closed, next_of, within
-from .records import Comparison, Relation
-from .shadowing import SHADOW, Meter, metered
+from .shadowing import CLOCK, SHADOW, Clock, Meter, metered
 from .spec import Shadow
 from .telemetry import log
 from .threads import DaemonThreads
@@ -59,6 +58,27 @@ class _Slot:
         return (self.task is not None and not self.task.done()) or (
             self.meter is not None and self.meter.inside
         )
+
+
+class _Running:
+    """A shadow call that begins in this context.
+
+    Args:
+        meter: what it may take.
+    """
+
+    __slots__ = ("_began", "_clock")
+
+    def __init__(self, meter: Meter) -> None:
+        self._began, self._clock = time.perf_counter(), Clock()
+        SHADOW.set(meter)
+        CLOCK.set(self._clock)
+
+    @property
+    def seconds(self) -> float:
+        """How long its own code ran, where that is known, else how long it takes by now."""
+        own = self._clock.seconds
+        return time.perf_counter() - self._began if own is None else own
 
 
 class Lane:
@@ -219,9 +239,8 @@ class Lane:
         if isinstance(error, Unavailable):
             self._drop_entry(entry, "unavailable")
             return
-        failure = Comparison(Relation.NOT_COMPARABLE, type(error).__name__)
         for witness in entry.witnesses:
-            self._host.compared(self.name, witness, [failure] * witness.count, None)
+            self._host.failed(self.name, witness, error)
             witness.done()
 
     def _leave(self, slot: _Slot) -> None:
@@ -270,43 +289,41 @@ class Lane:
         return await within(slot.task, limit)
 
     async def _answered(self, witness: Witness, meter: Meter) -> Outcome:
-        SHADOW.set(meter)
+        ran = _Running(meter)
         args, kwargs = witness.input(copy=self.limits.copies)
-        began = time.perf_counter()
         try:
             answer = await self.runner.watch(witness.endpoint, args, kwargs)
         except Exception as error:  # noqa: BLE001 - raised again unless it is an answer
-            return self._refusal(error, began)
-        return Outcome(answer, seconds=time.perf_counter() - began)
+            return self._refusal(error, ran)
+        return Outcome(answer, seconds=ran.seconds)
 
-    def _refusal(self, error: Exception, began: float) -> Outcome:
+    def _refusal(self, error: Exception, ran: _Running) -> Outcome:
         words = self._host.refusal(error)
         if words is None:
             raise error
-        return Outcome(refused=words, seconds=time.perf_counter() - began)
+        return Outcome(refused=words, seconds=ran.seconds)
 
     async def _answered_batch(self, entry: _Entry, meter: Meter) -> list[Outcome]:
-        SHADOW.set(meter)
+        ran = _Running(meter)
         endpoint = entry.first.endpoint
         args, kwargs, cuts = self._host.merged(endpoint, entry.witnesses, copy=self.limits.copies)
-        began = time.perf_counter()
         try:
             answer = await self.runner.watch(endpoint, args, kwargs)
         except Exception as error:  # noqa: BLE001 - raised again unless it is an answer
-            return [self._refusal(error, began)] * len(entry.witnesses)
-        seconds = time.perf_counter() - began
+            return [self._refusal(error, ran)] * len(entry.witnesses)
+        seconds = ran.seconds
         parts = self._host.parted(endpoint, answer, cuts)
         return [Outcome(part, seconds=seconds) for part in parts]
 
     async def _streamed(self, witness: Witness, meter: Meter) -> Outcome:
-        SHADOW.set(meter)
+        ran = _Running(meter)
         args, kwargs = witness.input(copy=self.limits.copies)
-        began, outcome, size = time.perf_counter(), Outcome([]), 0
+        outcome, size = Outcome([]), 0
         items = self.runner.stream(witness.endpoint, args, kwargs)
         try:
             while (item := await next_of(items)) is not END:
                 if not outcome.answer:
-                    outcome.seconds = time.perf_counter() - began
+                    outcome.seconds = ran.seconds
                 outcome.answer.append(item)
                 size += size_of(item)
                 if len(outcome.answer) >= MOST_ITEMS or size >= MOST_BYTES:
@@ -315,7 +332,7 @@ class Lane:
         except Exception as error:
             if outcome.answer:
                 raise
-            return self._refusal(error, began)
+            return self._refusal(error, ran)
         finally:
             await closed(items)
         return outcome

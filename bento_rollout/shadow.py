@@ -7,25 +7,24 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .calls import Call, Finish, Isolate
-from .comparing import Comparing
 from .comparison import Comparator
 from .errors import RolloutError
 from .lane import Lane
 from .matching import matched
-from .records import Comparison, Era, Plan, Reason, Series
-from .spec import RolloutSpec, Shadow
+from .records import Comparison, Plan, Reason, Relation
+from .shadowing import CLOCK
 from .store.tallies import Tallies
 from .tally import Load, Tally
 from .telemetry import log
+from .terms import Terms
 from .threads import DaemonThreads
 from .watching import Outcome, Surroundings
 from .witness import Witness
 
-__all__ = ["Shadows", "Watched"]
+__all__ = ["Shadows"]
 
 TICK = 0.5
 """Seconds between two times that what was counted is written."""
@@ -37,26 +36,9 @@ Cut = Callable[[tuple[int, ...]], tuple[Sequence[Any], Mapping[str, Any]]]
 """Returns the arguments of a request with only some of its rows."""
 
 TWICE = (
-    "from now on a call of this endpoint may run twice: in the champion, and in this candidate, whose answer "
+    "from now on a call of this endpoint may run twice: in the champion, and in this shadow, whose answer "
     "is only compared. Guard what has side effects: if not bento_rollout.is_shadow(): ..."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The rollout that is watched.
-
-    Attributes:
-        rollout: its name.
-        spec: the limits of shadows.
-        home: the variant whose service is decorated: the champion that the spec was written for.
-        digests: what each variant is here.
-    """
-
-    rollout: str
-    spec: RolloutSpec
-    home: str
-    digests: Mapping[str, str]
 
 
 class Shadows:
@@ -66,7 +48,7 @@ class Shadows:
     and is dropped and counted where it does not fit.
 
     Args:
-        watched: the rollout.
+        terms: on which each variant watches.
         champion: returns the champion of this moment.
         comparators: what compares the answers, by the setting's key.
         isolate: runs code whose effects on the response go nowhere.
@@ -77,7 +59,7 @@ class Shadows:
 
     def __init__(
         self,
-        watched: Watched,
+        terms: Terms,
         *,
         champion: Callable[[], str],
         comparators: Mapping[Hashable, Comparator],
@@ -93,13 +75,11 @@ class Shadows:
             surroundings.parted,
         )
         self._surroundings = surroundings
-        self._rollout, self._spec = watched.rollout, watched.spec
-        self._home, self._digests = watched.home, watched.digests
+        self._terms = terms
         self._champion, self._comparators = champion, comparators
         self._tallies, self._whoami = tallies, whoami
         self._tally = Tally()
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._series: dict[tuple[str, str, int, str], Series] = {}
         self._meant: dict[tuple[tuple[str, ...], str, str], tuple[tuple[str, ...], bool]] = {}
         self._begun: dict[tuple[str, str, str], Lane] = {}
         self._drops: defaultdict[tuple[str, str, int, str, str], int] = defaultdict(int)
@@ -122,6 +102,7 @@ class Shadows:
         witness = self._witness(call, plan, args, kwargs)
         if witness is None:
             return await serve(call, plan, args, kwargs, finish)
+        CLOCK.set(witness.clock)
         try:
             return await serve(call, plan, args, kwargs, witness.noting(finish))
         except Exception as error:
@@ -129,7 +110,7 @@ class Shadows:
                 witness.note_refusal(words)
             raise
         finally:
-            witness.batch = call.batch
+            witness.ran(call.batch)
 
     def watched_stream(
         self,
@@ -161,7 +142,7 @@ class Shadows:
         champion = "" if call.watch is None else call.watch[0]
         places = {row: at for at, row in enumerate(rows)}
         for name, wanted in (call.row_watch or {}).items():
-            if not self._applies(name, champion, call.endpoint):
+            if not self._terms.applies(name, champion, call.endpoint):
                 continue
             try:
                 seen = tuple(row for row in wanted if row in places)
@@ -169,7 +150,7 @@ class Shadows:
                 self._count(name, champion, plan.revision, call.endpoint, "not_champion", missed)
                 if not seen:
                     continue
-                copy = self._limits(name, champion).copies
+                copy = self._terms.limits(name, champion).copies
                 witness = Witness(call, (name,), champion, plan.revision, *cut(seen), copy=copy)
                 witness.note(take(answer, tuple(places[row] for row in seen)))
                 witness.rows, witness.seconds = seen, seconds
@@ -206,7 +187,7 @@ class Shadows:
         lane = self._lane(name, champion)
         if lane is not None:
             self._begun[name, champion, endpoint] = lane
-            facts = {"rollout": self._rollout, "variant": name, "endpoint": endpoint}
+            facts = {"rollout": self._terms.rollout, "variant": name, "endpoint": endpoint}
             self._once.say(f"{name} {endpoint}", "shadow.first", "info", **facts, hint=TWICE)
         return lane
 
@@ -235,19 +216,12 @@ class Shadows:
         self, watchers: tuple[str, ...], champion: str, endpoint: str
     ) -> tuple[tuple[str, ...], bool]:
         """Return those of a call's watchers that apply, and whether one of them wants a copy of the input."""
-        if len(self._meant) >= _MOST_SERIES:
+        if len(self._meant) >= _MOST:
             self._meant.clear()
-        names = tuple(name for name in watchers if self._applies(name, champion, endpoint))
-        copy = any(self._limits(name, champion).copies for name in names)
+        names = tuple(name for name in watchers if self._terms.applies(name, champion, endpoint))
+        copy = any(self._terms.limits(name, champion).copies for name in names)
         self._meant[watchers, champion, endpoint] = names, copy
         return names, copy
-
-    def _applies(self, name: str, champion: str, endpoint: str) -> bool:
-        """Whether a shadow is one that this service has, and is meant for an endpoint."""
-        if name not in self._digests:
-            return False
-        limits = self._limits(name, champion)
-        return limits.endpoints is None or endpoint in limits.endpoints
 
     def _trouble(self, error: Exception) -> None:
         self._once.say(
@@ -266,7 +240,7 @@ class Shadows:
 
     def comparator(self, name: str, witness: Witness) -> Comparator:
         """Return what decides whether two answers agree."""
-        return self._comparators[self._comparing(name, witness.champion, witness.endpoint).key]
+        return self._comparators[self._terms.comparing(name, witness.champion, witness.endpoint).key]
 
     def compare(self, comparator: Comparator, witness: Witness, outcome: Outcome) -> Sequence[Comparison]:
         """Compare what a shadow made of a call with what the champion did; called in a thread."""
@@ -276,11 +250,33 @@ class Shadows:
         self, name: str, witness: Witness, comparisons: Iterable[Comparison], seconds: float | None
     ) -> None:
         """Count comparisons."""
-        series = self._series_of(name, witness.champion, witness.revision, witness.endpoint)
+        series = self._terms.series(name, witness.champion, witness.revision, witness.endpoint)
         for row, comparison in zip(witness.rows or (None,) * witness.count, comparisons, strict=False):
             prediction = witness.prediction_id if row is None else f"{witness.prediction_id}.{row}"
             self._tally.compared(series, comparison, witness.seconds, seconds, prediction, time.time())
         self._tick()
+
+    def failed(self, name: str, witness: Witness, error: BaseException) -> None:
+        """Count a call whose shadow raised, and say so once for each kind of failure and revision.
+
+        Of the error its class and its place are told, and not its text: that may hold the caller's input.
+        """
+        kind = type(error).__name__
+        failure = Comparison(Relation.NOT_COMPARABLE, kind)
+        self.compared(name, witness, [failure] * witness.count, None)
+        self._once.say(
+            f"{witness.revision} {name} {witness.endpoint} {kind}",
+            "shadow.failed",
+            "warning",
+            rollout=self._terms.rollout,
+            variant=name,
+            endpoint=witness.endpoint,
+            revision=witness.revision,
+            error=kind,
+            where=log.place_of(error),
+            prediction_id=witness.prediction_id,
+            hint="nobody waited for it; further ones of this kind are only counted at this revision",
+        )
 
     def dropped(self, name: str, witness: Witness, reason: str) -> None:
         """Count a call that was not shadowed; of a request whose rows were split, its rows."""
@@ -295,40 +291,12 @@ class Shadows:
 
     # -- lanes -----------------------------------------------------------------------------------------
 
-    def _limits(self, name: str, champion: str) -> Shadow:
-        """Return a shadow's limits; since a flip exchanges two shadows, it exchanges their limits."""
-        if champion != self._home and name in (champion, self._home):
-            name = self._home if name == champion else champion
-        return self._spec.shadow.get(name) or _DEFAULT
-
-    def _comparing(self, name: str, champion: str, endpoint: str) -> Comparing:
-        """Return how a shadow is compared; the champion's own as the candidates are, unless it says how."""
-        own = self._limits(name, champion)
-        if name == champion and "compare" not in own.model_fields_set:
-            others = [self._limits(other, champion) for other in self._digests if other != champion]
-            named = {one.comparing(endpoint) for one in others if "compare" in one.model_fields_set}
-            if len(named) == 1:
-                return named.pop()
-        return own.comparing(endpoint)
-
-    def _series_of(self, name: str, champion: str, revision: int, endpoint: str) -> Series:
-        key = (name, champion, revision, endpoint)
-        found = self._series.get(key)
-        if found is None:
-            if len(self._series) >= _MOST_SERIES:
-                self._series.clear()
-            settings = str(self._comparing(name, champion, endpoint))
-            digests = self._digests
-            era = Era(champion, digests.get(champion, ""), name, digests.get(name, ""), settings)
-            found = self._series[key] = Series(era, revision, endpoint)
-        return found
-
     def _lane(self, name: str, champion: str) -> Lane | None:
         """Return a shadow's lane; one for each pair, since a flip exchanges limits and places."""
         key = (name, champion)
         lane = self._lanes.get(key)
         if lane is None and (runner := self._surroundings.runner(name)) is not None:
-            lane = self._lanes[key] = Lane(name, runner, self._limits(name, champion), self)
+            lane = self._lanes[key] = Lane(name, runner, self._terms.limits(name, champion), self)
         return lane
 
     # -- counting --------------------------------------------------------------------------------------
@@ -351,7 +319,7 @@ class Shadows:
                 self._tally.load(name, Load(lane.pending, lane.running, lane.stuck))
         drops, self._drops = self._drops, defaultdict(int)
         for (name, champion, revision, endpoint, reason), count in drops.items():
-            self._tally.dropped(self._series_of(name, champion, revision, endpoint), reason, count)
+            self._tally.dropped(self._terms.series(name, champion, revision, endpoint), reason, count)
         sums = self._tally.take()
         if sums is None:
             return
@@ -363,7 +331,7 @@ class Shadows:
         except (RolloutError, OSError) as error:
             self._tally.give_back(sums)
             self._once.say(
-                "unwritten", "shadow.unwritten", "warning", rollout=self._rollout, problem=str(error)
+                "unwritten", "shadow.unwritten", "warning", rollout=self._terms.rollout, problem=str(error)
             )
         except Exception as error:  # noqa: BLE001 - numbers are lost, and nothing else
             self._trouble(error)
@@ -381,7 +349,6 @@ class Shadows:
         self._writer.close()
 
 
-_DEFAULT = Shadow()
-_MOST_SERIES = 1000
+_MOST = 1000
 _FALLBACK = Reason.FALLBACK
 """Looked up once: until Python 3.12 an enum's member costs a fifth of a microsecond, and each call asks."""

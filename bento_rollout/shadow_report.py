@@ -236,11 +236,11 @@ def _latency(bins: Mapping[str, int]) -> dict[str, Any]:
 def _fields(sums: _Sum, noise: _Sum, *, own: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where answers differ, and whether the champion differs from itself there as often.
 
-    The champion beside itself has no noise to compare with, nor have fields that are not told apart.
+    That is not known without a call of the champion beside itself, nor for fields that are not told apart.
     """
     noisy = noise.of(Kind.FIELD)
     for path, differed in list(sums.of(Kind.FIELD).items())[:MOST_FIELDS]:
-        if own or path == OTHER:
+        if own or path == OTHER or not noise.compared:
             yield path, {"differed": differed, "noise": None, "beyond_noise": None}
             continue
         floor = noisy.get(path, 0)

@@ -9,7 +9,17 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["SHADOW", "Meter", "enter_shadow", "is_shadow", "metered", "metered_call"]
+__all__ = [
+    "CLOCK",
+    "SHADOW",
+    "Clock",
+    "Meter",
+    "enter_shadow",
+    "is_shadow",
+    "metered",
+    "metered_call",
+    "timed_call",
+]
 
 T = TypeVar("T")
 
@@ -57,6 +67,22 @@ class Meter:
         self._spend(seconds)
 
 
+class Clock:
+    """How long a variant's own code ran for one call: without waiting for a thread, or for a batch.
+
+    Attributes:
+        seconds: of a stream, to its first item; None: that is not known.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+
+CLOCK: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("bento_rollout_clock", default=None)
+"""The clock of the call whose code is running; None: nobody wants to know. Small: it may live for a while."""
+
 SHADOW: contextvars.ContextVar[Meter | None] = contextvars.ContextVar("bento_rollout_shadow", default=None)
 """The meter of the shadow call whose code is running; None where somebody waits for the answer."""
 
@@ -81,10 +107,24 @@ def is_shadow() -> bool:
     return SHADOW.get() is not None
 
 
-def metered_call(func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+def timed_call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function in this thread; where somebody wants to know, how long it runs is noted."""
+    clock = CLOCK.get()
+    if clock is None or clock.seconds is not None:
+        return func(*args, **kwargs)
+    began = time.perf_counter()
+    try:
+        return func(*args, **kwargs)
+    finally:
+        clock.seconds = time.perf_counter() - began
+
+
+def metered_call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function in this thread; within a shadow call its meter knows what that costs."""
     meter = SHADOW.get()
-    return func(*args, **kwargs) if meter is None else meter.timed(func, *args, **kwargs)
+    if meter is None:
+        return timed_call(func, *args, **kwargs)
+    return meter.timed(timed_call, func, *args, **kwargs)
 
 
 async def metered(work: Coroutine[Any, Any, T], meter: Meter) -> T:

@@ -98,5 +98,8 @@ class Host(Protocol):
     ) -> None:
         """Count comparisons."""
 
+    def failed(self, name: str, witness: Witness, error: BaseException) -> None:
+        """Count a call whose shadow raised."""
+
     def dropped(self, name: str, witness: Witness, reason: str) -> None:
         """Count a call that was not shadowed."""

@@ -12,6 +12,7 @@ from typing import Any
 from .calls import Call, Finish, Together
 from .copying import copied
 from .keeping import Kept
+from .shadowing import CLOCK, Clock
 
 __all__ = ["MOST_BYTES", "MOST_ITEMS", "Witness", "size_of"]
 
@@ -41,16 +42,17 @@ class Witness:
         refused: what the champion told the caller that it did wrong, if so.
         whole: whether there is an answer to compare with.
         cut: whether a stream's items are not all of them.
-        seconds: how long the answer took; of a stream, to its first item.
+        seconds: how long the champion's own code ran, where that is known, else how long the answer took;
+            of a stream, to its first item.
         total: how long all of a stream took; else the same.
         rows: the rows of the request that are compared one by one; None: the answer is one.
         stream: whether it is a stream.
     """
 
     __slots__ = (
-        "_began", "_finish", "_kept", "_users", "answer", "args", "batch", "champion", "context", "cut",
-        "endpoint", "kwargs", "names", "prediction_id", "refused", "revision", "rows", "seconds", "spare",
-        "stream", "total", "whole",
+        "_began", "_finish", "_kept", "_users", "answer", "args", "batch", "champion", "clock", "context",
+        "cut", "endpoint", "kwargs", "names", "prediction_id", "refused", "revision", "rows", "seconds",
+        "spare", "stream", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,7 @@ class Witness:
         self.whole = self.cut = self.stream = False
         self.seconds = self.total = 0.0
         self.context = contextvars.copy_context()
+        self.clock = Clock()
         self._users = len(self.names)
         self._began = time.perf_counter()
 
@@ -111,13 +114,21 @@ class Witness:
         self.refused, self.whole, self.answer = words, True, None
         self.seconds = self.total = time.perf_counter() - self._began
 
+    def ran(self, batch: Together | None) -> None:
+        """Note in which batch the champion answered, and how long its own code ran."""
+        self.batch = batch
+        own = self.clock.seconds if batch is None or batch.seconds is None else batch.seconds
+        if own is not None:
+            self.seconds = own
+
     async def noting_items(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """Yield a stream's items, and note as many as are compared; only a whole stream is an answer."""
         self.stream, self.answer, size = True, [], 0
+        CLOCK.set(self.clock)
         try:
             async for item in items:
                 if not self.answer:
-                    self.seconds = time.perf_counter() - self._began
+                    self.seconds = self.clock.seconds or time.perf_counter() - self._began
                 if len(self.answer) < MOST_ITEMS and size < MOST_BYTES:
                     self.answer.append(item)
                     size += size_of(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from bentoml._internal.runner.container import AutoContainer
 from bentoml.exceptions import ServiceUnavailable
 
 from ..calls import Call, Together
+from ..shadowing import CLOCK, Clock
 from .context import watched_call
 from .method import Method
 
@@ -61,19 +63,22 @@ class Batcher:
         self._observe(len(batches))
         if len(batches) == 0:
             return []
-        if self._awaited:
-            self._note(batches)
+        together = self._note(batches) if self._awaited else None
         dim = self._method.batch_dim
         batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
-        result = await _in_context(context, self._run(batch))
+        if together is None:
+            result = await _in_context(context, self._run(batch))
+        else:
+            result = await _in_context(context, _timed(self._run(batch), together))
         return AutoContainer.batch_to_batches(result, indices, dim[1])
 
-    def _note(self, batches: Sequence[Any]) -> None:
-        """Note on the calls that are shadowed which batch they are answered in, and with how many others."""
+    def _note(self, batches: Sequence[Any]) -> Together:
+        """Note on the calls that are shadowed which batch they are answered in, and return that."""
         calls = [call for batch in batches if (call := self._awaited.get(id(batch))) is not None]
         together = Together(len(calls))
         for call in calls:
             call.batch = together
+        return together
 
 
 def merge(method: Method, inputs: Sequence[Any]) -> tuple[Any, Sequence[int]]:
@@ -99,6 +104,17 @@ def parts_of(method: Method, batch: Any) -> Sequence[Any]:
 def put_together(method: Method, answers: Sequence[Any]) -> Any:
     """Return the answers to the parts of a batch as one."""
     return AutoContainer.batches_to_batch(answers, method.batch_dim[1])[0]
+
+
+async def _timed(work: Awaitable[Any], together: Together) -> Any:
+    """Await a batch's work, and note how long the variant's own code ran."""
+    clock, began = Clock(), time.perf_counter()
+    CLOCK.set(clock)
+    try:
+        return await work
+    finally:
+        elapsed = time.perf_counter() - began
+        together.seconds = elapsed if clock.seconds is None else clock.seconds
 
 
 async def _in_context(context: contextvars.Context, work: Awaitable[Any]) -> Any:

@@ -17,10 +17,11 @@ from ..comparing import Comparing
 from ..comparison import Comparator, comparator
 from ..errors import InvalidSpec
 from ..router import Router
-from ..shadow import Shadows, Watched
+from ..shadow import Shadows
 from ..spec import RolloutSpec, Shadow
 from ..store.presence import Presence
 from ..store.tallies import Tallies
+from ..terms import Terms
 from .context import isolate
 from .method import Method
 from .shadowed import mark_monitors
@@ -74,7 +75,7 @@ class BentoShadows:
         site = self._site
         mark_monitors()
         self._shadows = self._router.shadows = Shadows(
-            Watched(site.name, site.spec, site.champion, self._digests),
+            Terms(site.name, site.spec, site.champion, self._digests),
             champion=lambda: self._router.champion,
             comparators=comparators_of(site.spec),
             isolate=isolate,
@@ -95,6 +96,8 @@ class BentoShadows:
         if name == site.champion:  # the class as the user wrote it, which routes nothing
             service = copy.copy(definition.service)
             service.inner, service.apis = definition.inner, dict(site.methods)
+            own = set(dir(definition.inner))  # what a candidate brought along has joined the champion's
+            service.dependencies = {n: one for n, one in service.dependencies.items() if n in own}
             definition = dataclasses.replace(definition, service=service)
         runner = self._runner_for(site, definition)
         runner.rollout = site.name

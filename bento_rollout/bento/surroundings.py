@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bentoml.exceptions import BentoMLException
 from starlette.responses import Response
 
+from ..telemetry import log
 from ..watching import Shadowed
 from ..witness import Witness
 from .answered import Answered
@@ -46,7 +47,14 @@ class _Twin:
 
     def __init__(self, make: Callable[[], WorkerRunner]) -> None:
         self._runner = make()
-        self._starting = asyncio.ensure_future(self._runner.start())
+        self._starting = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        await self._runner.start()
+        if self._runner.state == "failed":
+            facts = {"variant": self._runner.name, "error": self._runner.error}
+            hint = "the champion cannot be made a second time, so its own noise is not measured"
+            log.event("shadow.no_twin", "error", rollout=self._runner.rollout, **facts, hint=hint)
 
     @property
     def ready(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from ..shadowing import metered_call
+from ..shadowing import metered_call, timed_call
 from ..telemetry.log import described
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
@@ -159,8 +159,7 @@ class WorkerRunner:
         """
         way: Way = functools.partial(method.func, self.instance)
         if not inspect.iscoroutinefunction(method.func):
-            run = self._threads.run
-            way = functools.partial(run, metered_call, way) if watched else functools.partial(run, way)
+            way = functools.partial(self._threads.run, metered_call if watched else timed_call, way)
         if method.ctx_param is not None:
             way = functools.partial(way, **{method.ctx_param: self._context})
         if method.batchable:

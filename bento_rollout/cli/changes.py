@@ -63,7 +63,10 @@ def weight(asked: Asked, name: str, weights: tuple[str, ...]) -> int:
 @click.argument("percents", nargs=-1, required=True, metavar="VARIANT=PERCENT...")
 @changing
 def shadow(asked: Asked, name: str, percents: tuple[str, ...]) -> int:
-    """Set which part of the champion's calls a variant is to watch, in percent."""
+    """Let a variant watch a part of the keys, in percent.
+
+    The champion's own name measures how often it differs from itself; `shadow-report` shows both.
+    """
     wanted = parse_percents(percents)
     return change(name, asked, lambda rollout: rollout.set_shadow(wanted, **asked.common))
 

@@ -93,6 +93,15 @@ def amount(number: int) -> str:
     return f"{number:,}".replace(",", THIN)
 
 
+def calls(number: int) -> str:
+    """Return a number of calls in words.
+
+    >>> calls(1)
+    '1 call'
+    """
+    return f"{amount(number)} call{'' if number == 1 else 's'}"
+
+
 def percent(share: float | None, *, unit: bool = True) -> str:
     """Return a share in percent; only what is all or nothing is said to be.
 

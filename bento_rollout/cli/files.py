@@ -100,8 +100,14 @@ def _unchecked(spec: RolloutSpec) -> dict[str, list[str]]:
     sources = {source for by in read for listed in by.values() for source in listed}
     named: dict[str, set[str]] = {
         "variants": variants,
-        "endpoints": {*(spec.endpoints or ()), *(name for by in read for name in by)} - {"*"},
+        "endpoints": {
+            *(spec.endpoints or ()),
+            *(name for by in read for name in by),
+            *(name for one in spec.shadow.values() for name in (*(one.endpoints or ()), *one.compare)),
+        }
+        - {"*"},
         "arguments": {".".join((s.name, *s.path)) for s in sources if s.kind in ("field", "rows")},
-        "functions": {f"{s.name}:{'.'.join(s.path)}" for s in sources if s.kind == "call"},
+        "functions": {f"{s.name}:{'.'.join(s.path)}" for s in sources if s.kind == "call"}
+        | {str(c.function) for one in spec.shadow.values() for c in one.compare.values() if c.function},
     }
     return {what: sorted(names) for what, names in named.items() if names}

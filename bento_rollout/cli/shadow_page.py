@@ -14,6 +14,7 @@ from .elements import (
     THIN,
     Html,
     amount,
+    calls,
     confusion_table,
     element,
     long_table,
@@ -237,18 +238,12 @@ def _headline(pair: _Pair, facts: Mapping[str, Any]) -> list[str]:
     other = "itself" if pair.own else pair.champion
     words: list[str] = [
         element("strong", pair.candidate), f" agrees with {other} in ",
-        element("strong", percent(agreement["value"])), f" of {_calls(facts['compared'])} {sure}",
+        element("strong", percent(agreement["value"])), f" of {calls(facts['compared'])} {sure}",
     ]  # fmt: skip
     if pair.own:
         return [*words, f"; {percent(1 - agreement['value'])} is noise that no candidate can be blamed for."]
     if facts["noise_floor"] is None:
-        command = f"bento-rollout shadow {pair.report['rollout']} {pair.champion}=10"
-        return [
-            *words,
-            ". The champion's own noise is not known: ",
-            element("code", command),
-            " measures it.",
-        ]
+        return [*words, ". The champion's own noise is not known", *_how_to_know(pair)]
     noise = f"; {percent(facts['noise_floor'])} is the champion's own noise; beyond it "
     return [
         *words,
@@ -258,18 +253,24 @@ def _headline(pair: _Pair, facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _how_to_know(pair: _Pair) -> list[str]:
+    """Return what measures the champion's own noise."""
+    command = f"bento-rollout shadow {pair.report['rollout']} {pair.champion}=10"
+    if not (pair.report["noise"] or {}).get("percent"):
+        return [": ", element("code", command), " measures it."]
+    if pair.report["candidates"][pair.candidate]["notes"]:
+        return [f": it is compared in another way. Give shadow.{pair.champion} the same compare."]
+    return [" of every endpoint yet."]
+
+
 def _nothing(facts: Mapping[str, Any]) -> str:
     words = []
     if missed := sum(facts["not_comparable"].values()):
-        words.append(f"{_calls(missed)} could not be compared")
+        words.append(f"{calls(missed)} could not be compared")
     if dropped := facts["dropped"]:
         reasons = ", ".join(f"{amount(number)} {short(reason)}" for reason, number in dropped.items())
-        words.append(f"{_calls(sum(dropped.values()))} {_were(dropped)} dropped ({reasons})")
+        words.append(f"{calls(sum(dropped.values()))} {_were(dropped)} dropped ({reasons})")
     return "Nothing was compared yet" + (f": {'; '.join(words)}." if words else ".")
-
-
-def _calls(number: int) -> str:
-    return f"{amount(number)} call{'' if number == 1 else 's'}"
 
 
 def _were(numbers: Mapping[str, int]) -> str:

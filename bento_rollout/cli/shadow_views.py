@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .output import Block, Cell, Grid, Line
+from .output import EMPTY, Block, Cell, Grid, Line
 
 __all__ = ["shadow_report"]
 
@@ -20,14 +20,14 @@ def shadow_report(facts: Facts) -> list[Block]:
     candidates = facts["candidates"]
     told = f"  since revision {facts['since_revision']}, champion {facts['champion']}"
     blocks: list[Block] = [Line("rollout", (Cell(facts["rollout"], "bold"), Cell(told, "cyan")))]
-    if not candidates:
+    if not candidates and facts["noise"] is None:
         hint = f"nobody shadows: bento-rollout shadow {facts['rollout']} VARIANT=100 begins"
         blocks.append(Line("", (Cell(hint, "yellow"),)))
     for name, row in candidates.items():
         blocks += _candidate(name, row, facts["champion"])
     if (noise := facts["noise"]) is not None:
-        blocks += [Line("noise", _agreement(noise, f"{facts['champion']} with itself"))]
-    if candidates:
+        blocks += [Line("noise", _agreement(noise, f"{facts['champion']} with itself")), *_missed(noise)]
+    if candidates or facts["noise"] is not None:
         blocks += [_latencies(facts)]
     for name, row in candidates.items():
         blocks += _tables(name, row)
@@ -41,16 +41,26 @@ def _candidate(name: str, row: Facts, champion: str) -> Iterator[Line]:
         floor, left = row["noise_floor"], row["beyond_noise"]
         told = f"{_percent(floor)} is the champion's own noise; beyond it {_percent(left['value'])} differ"
         yield Line(" ", (Cell(f"{told} (95 % sure: {_percent(left['low'])} to {_percent(left['high'])})"),))
-    if row["not_comparable"]:
-        yield Line(" ", (Cell(f"not comparable: {_counts(row['not_comparable'])}", "red"),))
-    if row["dropped"]:
-        yield Line(" ", (Cell(f"dropped: {_counts(row['dropped'])}", "yellow"),))
+    if len(row["endpoints"]) > 1:
+        for endpoint, part in row["endpoints"].items():
+            if part["compared"]:
+                told = f"{endpoint}: {_percent(part['agreement']['value'])} of {part['compared']} calls"
+                yield Line(" ", (Cell(told),))
+    yield from _missed(row)
     now = row["now"]
     if now["stuck"]:
         told = f"{now['stuck']} of {now['running']} running calls hang: they keep their places until they end"
         yield Line(" ", (Cell(told, "bold red"),))
     for note in row["notes"]:
         yield Line(" ", (Cell(note, "yellow"),))
+
+
+def _missed(row: Facts) -> Iterator[Line]:
+    """Yield the calls that could not be compared, and those that were not shadowed."""
+    if row["not_comparable"]:
+        yield Line(" ", (Cell(f"not comparable: {_counts(row['not_comparable'])}", "red"),))
+    if row["dropped"]:
+        yield Line(" ", (Cell(f"dropped: {_counts(row['dropped'])}", "yellow"),))
 
 
 def _agreement(row: Facts, whom: str) -> tuple[Cell, ...]:
@@ -64,7 +74,8 @@ def _agreement(row: Facts, whom: str) -> tuple[Cell, ...]:
 
 def _latencies(facts: Facts) -> Grid:
     rows = []
-    for name, row in facts["candidates"].items():
+    noise = {} if facts["noise"] is None else {f"{facts['champion']} (noise)": facts["noise"]}
+    for name, row in {**facts["candidates"], **noise}.items():
         for side, label in (("champion", facts["champion"]), ("candidate", name)):
             told = row["latency"][side]
             cells = [Cell(_seconds(told[q])) for q in ("p50", "p95", "p99")]
@@ -74,24 +85,35 @@ def _latencies(facts: Facts) -> Grid:
 
 def _tables(name: str, row: Facts) -> Iterator[Grid]:
     """Yield where answers differ, which labels, and the most telling disagreements."""
-    if row["fields"]:
-        fields = tuple(
-            (
-                Cell(name, "cyan"),
-                Cell(path),
-                Cell(str(told["differed"])),
-                Cell(str(told["noise"])),
-                Cell("yes", "red") if told["beyond_noise"] else Cell("no", "green"),
-            )
-            for path, told in list(row["fields"].items())[:FEW]
+    fields = [
+        (endpoint, path, told)
+        for endpoint, part in row["endpoints"].items()
+        for path, told in part["fields"].items()
+    ]
+    if fields:
+        most = sorted(fields, key=lambda field: -field[2]["differed"])[:FEW]
+        cells = tuple(
+            (Cell(name, "cyan"), Cell(endpoint), *_field(path, told)) for endpoint, path, told in most
         )
-        yield Grid(("shadow", "field", "differs", "noise", "beyond noise"), fields)
+        yield Grid(("shadow", "endpoint", "field", "differs", "noise", "beyond noise"), cells)
     mixed = [pair for pair in row["labels"] if pair["champion"] != pair["candidate"]][:FEW]
     if mixed:
         pairs = ((Cell(p["champion"]), Cell(p["candidate"]), Cell(str(p["count"]))) for p in mixed)
         yield Grid(("champion says", f"{name} says", "calls"), tuple(pairs))
     if row["examples"]:
-        yield Grid(("prediction", "endpoint", "where", "champion", name), _examples(row["examples"][:FEW]))
+        columns = ("prediction", "endpoint", "where", "champion", name)
+        yield Grid(columns, _examples(row["examples"][:FEW]), frozenset({"prediction"}))
+
+
+def _field(path: str, told: Facts) -> tuple[Cell, ...]:
+    """Return how often a field differs, and whether for real; what is not known is said."""
+    real = told["beyond_noise"]
+    known = Cell(EMPTY) if real is None else Cell("yes", "red") if real else Cell("no", "green")
+    return Cell(path), Cell(str(told["differed"])), Cell(_or_nothing(told["noise"])), known
+
+
+def _or_nothing(number: int | None) -> str:
+    return EMPTY if number is None else str(number)
 
 
 def _examples(examples: Sequence[Facts]) -> tuple[tuple[Cell, ...], ...]:

@@ -68,6 +68,17 @@ def report(done: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         time.sleep(0.05)
 
 
+class Slow:
+    """Takes its time."""
+
+    pause = 0.05
+
+    @bentoml.api
+    def one(self, number: float) -> float:
+        time.sleep(self.pause)
+        return number
+
+
 WATCH = {"shadow": {"two": {"percent": 100}}}
 
 
@@ -153,6 +164,44 @@ def test_a_frame_is_compared(serve: Serve) -> None:
     app = serve(made(candidate, **WATCH))
     assert app.post("/frame", {"table": [{"a": 1.0}, {"a": 2.0}]}).status_code == 200
     assert report(lambda row: row["compared"])["agreed"] == 1
+
+
+class Helper:
+    """Another service."""
+
+    @bentoml.api
+    def help(self) -> int:
+        return 1
+
+
+class Helped(Doubles):
+    """Depends on another service, which the champion does not."""
+
+    helper = bentoml.depends(bentoml.service(name="helper")(Helper))
+
+
+def test_the_champion_runs_beside_itself_without_what_a_candidate_brought_along(serve: Serve) -> None:
+    """A candidate's dependency joins the champion's service, and is none of its own."""
+    candidate = bentoml.service(name="other")(type("Other", (Helped,), {}))
+    app = serve(made(candidate, shadow={"one": {"percent": 100}}))
+    until = time.monotonic() + 20
+    while not ((noise := open_rollout("doubles").shadow_report()["noise"]) and noise["compared"]):
+        assert app.post("/one", {"number": 3}).text == "6.0"
+        assert time.monotonic() < until, noise
+        time.sleep(0.05)
+    assert noise["agreement"]["value"] == 1.0
+
+
+def test_the_latency_is_that_of_the_code_and_not_of_the_wait_for_a_thread(serve: Serve) -> None:
+    """Eight callers wait for the champion's one thread: the report tells what one call takes."""
+    service = bentoml.service(name="doubles", threads=1)(type("Slow", (Slow,), {}))
+    spec = RolloutSpec(name="doubles", shadow={"two": {"percent": 100, "max_pending": 100, "timeout": "20s"}})
+    candidates = {"two": Variant(attributes={"pause": 0.1})}
+    served = serve(rollout(champion="one", candidates=candidates, spec=spec)(service))
+    requests = [{"method": "POST", "path": "/one", "json": {"number": n}} for n in range(8)]
+    assert {answer.status_code for answer in served.together(requests)} == {200}
+    latency = report(lambda row: row["compared"] == 8)["latency"]
+    assert 0.045 <= latency["champion"]["p50"] < 0.09 <= latency["candidate"]["p50"] < 0.2
 
 
 # -- what is refused -----------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_sums_of_all_workers_are_added(tmp_path: Path) -> None:
     row = report(Tallies(tmp_path))["candidates"]["two"]
     assert (row["compared"], row["agreed"], row["disagreed"]) == (9, 6, 3)
     assert (row["not_comparable"], row["dropped"]) == ({"KeyError": 3}, {"queue_full": 15})
-    assert row["fields"] == {"$.score": {"differed": 3, "noise": 0, "beyond_noise": True}}
+    assert row["fields"] == {"$.score": {"differed": 3, "noise": None, "beyond_noise": None}}
     assert row["labels"] == [{"champion": "a", "candidate": "b", "count": 3}]
     assert row["latency"]["champion"]["calls"] == row["latency"]["candidate"]["calls"] == 9
     assert abs(row["latency"]["candidate"]["p50"] - 0.01) < 0.0002
