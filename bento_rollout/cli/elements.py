@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "NOTHING", "STYLE", "THIN", "Html", "amount", "confusion_table", "duration", "element", "long_table",
-    "percent", "scrolling", "short", "slug", "span", "table",
+    "NOTHING", "STYLE", "THIN", "Html", "amount", "calls", "confusion_table", "duration", "element",
+    "long_table", "percent", "scrolling", "short", "slug", "span", "table",
 ]  # fmt: skip
 
 THIN = "\u202f"
