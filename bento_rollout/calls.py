@@ -14,6 +14,7 @@ __all__ = [
     "END",
     "Call",
     "Cancelled",
+    "Exited",
     "Finish",
     "Isolate",
     "Late",
@@ -44,6 +45,10 @@ class Late(TimeoutError):
 
 class Cancelled(Exception):
     """A variant cancelled its own call, which nobody had asked it to do: an error like another."""
+
+
+class Exited(Exception):
+    """Code whose end nobody waits for asked the whole process to end."""
 
 
 class Runner(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from .closeness import Tolerance
 from .comparing import Comparing, parse_path
 from .differences import Rules, differences
+from .duplicates import measured_duplicate
 from .errors import InvalidValue
 from .findings import AGREE, MOST_DIFFERENCES, MOST_FIELDS, MOST_LABELS
-from .kinds import Beyond, Kind, read, step_of
+from .kinds import Beyond, Fields, Kind, class_of, read, step_of
 from .labels import compare_labels
 from .multisets import compare_sets
 from .records import Comparison, Difference, Relation
@@ -32,6 +34,9 @@ Comparator = Callable[[Any, Any], Comparison]
 _LONGEST = 200
 """Letters that a text of a user's own comparison may have."""
 
+_MOST_TELLING = 1e300
+"""How telling a difference of a user's own comparison is at most."""
+
 
 def comparator(comparing: Comparing, function: Callable[..., Any] | None = None) -> Comparator:
     """Return what compares answers as a spec says.
@@ -45,8 +50,8 @@ def comparator(comparing: Comparing, function: Callable[..., Any] | None = None)
     set       see `bento_rollout.multisets.compare_sets`
     json      as close, but another type or shape, a missing or an extra field is a difference like any other;
               ignored paths are left out
-    function  the user's: it is called with both answers and returns whether they agree (a bool), or a
-              `Comparison`; anything else is not comparable (``TypeError``)
+    function  the user's: it is called with copies of both answers and returns whether they agree (a bool),
+              or a `Comparison`; anything else is not comparable (``TypeError``)
     ========  ==========================================================================================
 
     Args:
@@ -93,12 +98,11 @@ def compare(comparator: Comparator, champion: Any, candidate: Any) -> Comparison
     """
     try:
         return comparator(champion, candidate)
-    except KeyboardInterrupt:
-        raise  # of the person at the keyboard
     except Beyond as limit:
         return _not_comparable(limit.error)
-    except BaseException as error:  # noqa: BLE001 - a comparator may exit, or panic in Rust: it harms nobody
-        return _not_comparable(type(error).__name__[:_LONGEST])
+    except BaseException as error:  # noqa: BLE001 - a comparator may exit, or panic in Rust: it harms nobody;
+        # it runs in a thread, where a KeyboardInterrupt is its own and of no person at a keyboard
+        return _not_comparable(class_of(error))
 
 
 def _not_comparable(error: str) -> Comparison:
@@ -106,10 +110,13 @@ def _not_comparable(error: str) -> Comparison:
 
 
 def _users(function: Callable[..., Any]) -> Comparator:
-    """Return a comparator of what a user's callable says: whether the answers agree, or a `Comparison`."""
+    """Return a comparator of what a user's callable says: whether the answers agree, or a `Comparison`.
+
+    It gets copies: others hold the same answers (the caller, a cache of the champion's, other shadows).
+    """
 
     def called(champion: Any, candidate: Any) -> Comparison:
-        found = function(champion, candidate)
+        found = function(*map(measured_duplicate, (champion, candidate)))
         if isinstance(found, Comparison):
             return _bounded(found)
         if isinstance(found, Coroutine):
@@ -143,13 +150,18 @@ def _bounded(found: Comparison) -> Comparison:
 
 def _bounded_difference(found: Difference) -> Difference:
     path, kind, ours, theirs = map(_text, (found.path, found.kind, found.champion, found.candidate))
-    return Difference(path, kind, ours, theirs, float(found.magnitude))
+    return Difference(path, kind, ours, theirs, _finite(float(found.magnitude)))
+
+
+def _finite(magnitude: float) -> float:
+    """Return a user's magnitude as a number that JSON has; NaN measures nothing."""
+    return 1.0 if math.isnan(magnitude) else max(-_MOST_TELLING, min(magnitude, _MOST_TELLING))
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a comparison is told in text, not in {type(value).__name__}")
-    return value[:_LONGEST]
+    return str.__str__(value)[:_LONGEST]  # a plain text, whatever its class makes of it
 
 
 # -- rows ------------------------------------------------------------------------------------------------
@@ -166,8 +178,10 @@ def compare_rows(comparator: Comparator, champion: Any, candidate: Any) -> list[
     """
     try:
         ours, theirs = _rows(champion), _rows(candidate)
-    except Exception as error:  # noqa: BLE001 - a batch that cannot be read cannot be compared
-        return [_not_comparable(type(error).__name__[:_LONGEST])]
+    except Beyond as limit:
+        return [_not_comparable(limit.error)]
+    except BaseException as error:  # noqa: BLE001 - a batch that cannot be read cannot be compared, as above
+        return [_not_comparable(class_of(error))]
     if ours is None or theirs is None or len(ours) != len(theirs):
         return [_not_comparable("shape")]
     return [compare(comparator, first, second) for first, second in zip(ours, theirs, strict=True)]
@@ -182,7 +196,7 @@ def _rows(batch: Any) -> Sequence[Any] | None:
         columns = [contents.iloc[:, at].to_numpy() for at in range(len(names))]
         if not columns:
             return [{} for _ in range(len(contents))]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [Fields(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     if kind is Kind.SERIES:
         return contents.to_numpy()  # type: ignore[no-any-return]  # pandas' own
     if kind is Kind.ARRAY:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from .duplicates import duplicate
 
 __all__ = ["UPLOADS", "copied"]
 
@@ -29,10 +28,9 @@ def _copy(value: Any) -> Any:
     try:
         if isinstance(value, Path):
             return _copied_file(value)
-        if _holds_frames(value):
-            return pickle.loads(pickle.dumps(value, 5))  # noqa: S301 - our own copy, made in the same breath
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared
+        return duplicate(value)
+    except BaseException:  # noqa: BLE001 - not everything can be copied (an open file): then it is shared;
+        # an input whose copy exits must not end the server, and no Ctrl-C is raised here
         return value
 
 
@@ -41,13 +39,3 @@ def _copied_file(path: Path) -> Path:
         return path
     folder = tempfile.mkdtemp(dir=path.parent)
     return Path(shutil.copy2(path, Path(folder, path.name)))
-
-
-def _holds_frames(value: Any) -> bool:
-    """Whether a value is or holds a pandas object, whose deep copy shares what its cells refer to."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
-        return False
-    inner = value.values() if isinstance(value, Mapping) else value
-    held = inner if isinstance(value, (Mapping, list, tuple)) else (value,)
-    return any(isinstance(item, (pandas.DataFrame, pandas.Series)) for item in held)

@@ -9,8 +9,8 @@ from typing import Any
 
 from .closeness import Tolerance, as_array, group_of, near, relative, worst
 from .comparing import Step
-from .findings import ABSENT, MOST_DIFFERENCES, Findings, Place
-from .kinds import Budget, Kind, described, has_equality, read, step_of
+from .findings import ABSENT, MOST_DIFFERENCES, Findings, Place, Shown
+from .kinds import Budget, Fields, Kind, described, has_equality, read, step_of
 from .multisets import unmatched
 from .records import Comparison
 
@@ -67,7 +67,7 @@ class _Walk:
     def __init__(self, rules: Rules) -> None:
         self.findings = Findings()
         self._rules, self._tolerance = rules, rules.tolerance
-        self._budget = Budget()
+        self._budget, self._shown = Budget(), Shown()
         self._seen: dict[tuple[int, int, Ignored], tuple[Any, Any]] = {}
 
     def pair(self, champion: Any, candidate: Any, place: Place, ignored: Ignored) -> None:
@@ -167,12 +167,11 @@ class _Walk:
         self, champion: Mapping[Any, Any], candidate: Mapping[Any, Any], place: Place, ignored: Ignored
     ) -> None:
         ours, theirs = self._named(champion), self._named(candidate)
-        for key in (*ours, *(key for key in theirs if key not in ours)):
-            step = step_of(key)
-            rest = _beyond(ignored, step)
+        for key, shown in self._shown(ours, theirs).items():
+            rest = _beyond(ignored, step_of(key))
             if rest is None:
                 continue
-            at = (*place, step)
+            at = (*place, shown)
             if key not in theirs:
                 self.findings.add(at, "missing", described(ours[key]), ABSENT)
             elif key not in ours:
@@ -184,7 +183,8 @@ class _Walk:
         """Return fields by name, as JSON has them, unless two of them have the same."""
         if not self._rules.loose or all(type(key) is str for key in fields):
             return fields
-        named = {step_of(key): value for key, value in fields.items()}
+        kind = Fields if isinstance(fields, Fields) else dict
+        named = kind((step_of(key), value) for key, value in fields.items())
         return named if len(named) == len(fields) else fields
 
     def _frames(self, champion: Any, candidate: Any, place: Place, ignored: Ignored) -> None:
@@ -311,13 +311,13 @@ def _plain(value: Any) -> Any:
     return list(value) if value.dtype.kind in "mMV" and value.ndim else value.tolist()
 
 
-def _parts(array: Any) -> dict[str, Any]:
-    return {name: array[name] for name in array.dtype.names}
+def _parts(array: Any) -> Fields:
+    return Fields((name, array[name]) for name in array.dtype.names)
 
 
-def _columns(frame: Any) -> dict[Any, Any]:
+def _columns(frame: Any) -> Fields:
     """Return a frame's columns by name; those of one name also by place."""
     names = list(frame.columns)
     if frame.columns.is_unique:
-        return {name: frame[name].to_numpy() for name in names}
-    return {f"{name}#{at}": frame.iloc[:, at].to_numpy() for at, name in enumerate(names)}
+        return Fields((name, frame[name].to_numpy()) for name in names)
+    return Fields((f"{name}#{at}", frame.iloc[:, at].to_numpy()) for at, name in enumerate(names))

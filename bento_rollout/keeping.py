@@ -23,6 +23,9 @@ class Kept:
     Args:
         args, kwargs: what the endpoint was called with.
 
+    Raises:
+        OSError: a file cannot be kept; then none is.
+
     Attributes:
         args, kwargs: the same, with the paths of files that stay; the given ones where there is no file.
     """
@@ -33,8 +36,12 @@ class Kept:
         self._folder: str | None = None
         self.args, self.kwargs = args, kwargs
         if any(map(_has_file, args)) or any(map(_has_file, kwargs.values())):
-            self.args = [self._kept(value) for value in args]
-            self.kwargs = {name: self._kept(value) for name, value in kwargs.items()}
+            try:
+                self.args = [self._kept(value) for value in args]
+                self.kwargs = {name: self._kept(value) for name, value in kwargs.items()}
+            except BaseException:  # the disk is full: nobody has what would drop the rest
+                self.drop()
+                raise
 
     def drop(self) -> None:
         """Let go of the files."""

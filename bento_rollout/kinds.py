@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from .arrays import is_array, is_scalar
 
-__all__ = ["Beyond", "Budget", "Kind", "described", "has_equality", "read", "step_of"]
+__all__ = ["Beyond", "Budget", "Fields", "Kind", "class_of", "described", "has_equality", "read", "step_of"]
 
 DEEPEST = 64
 """Levels of an answer that are looked into."""
@@ -76,6 +76,16 @@ class Budget:
             raise Beyond("size")
 
 
+class Fields(dict[Any, Any]):
+    """Contents by names that a class or a table declares; the keys of any other mapping are payload.
+
+    Attributes:
+        free: the names that are there and not declared.
+    """
+
+    free: Collection[Any] = ()
+
+
 _BY_TYPE: dict[type, Kind] = {
     type(None): Kind.NOTHING,
     bool: Kind.TRUTH,
@@ -89,6 +99,7 @@ _BY_TYPE: dict[type, Kind] = {
     set: Kind.SET,
     frozenset: Kind.SET,
     dict: Kind.MAPPING,
+    Fields: Kind.MAPPING,
 }
 
 
@@ -113,12 +124,16 @@ def read(value: Any) -> tuple[Kind, Any]:
     return _read_relative(value) if model is None else (Kind.MODEL, model)
 
 
-def _model(value: Any) -> dict[str, Any] | None:
+def _model(value: Any) -> Fields | None:
     """Return the fields of a pydantic model or of a dataclass."""
     if isinstance(value, BaseModel):
-        return {**value.__dict__, **(value.__pydantic_extra__ or {})}
+        found, more = Fields(value.__dict__), value.__pydantic_extra__
+        if more:
+            found.update(more)
+            found.free = frozenset(more)
+        return found
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name, None) for field in fields(value)}
+        return Fields((field.name, getattr(value, field.name, None)) for field in fields(value))
     return None
 
 
@@ -150,13 +165,31 @@ def _panda(value: Any) -> Kind | None:
 _PANDAS = {"DataFrame": Kind.FRAME, "Series": Kind.SERIES, "NAType": Kind.NUMBER}
 
 
+def _parts(items: Iterable[Any]) -> list[Any]:
+    """Return what somebody's own class yields, which may have no end.
+
+    Raises:
+        Beyond: it is more than is looked at.
+    """
+    found: list[Any] = []
+    for item in items:  # and no list(items): that would hold the interpreter for good
+        if len(found) == MOST_PARTS:
+            raise Beyond("size")
+        found.append(item)
+    return found
+
+
+def _pairs(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: fields[key] for key in _parts(fields)}
+
+
 _RELATIVES: tuple[tuple[type | tuple[type, ...], Kind, Any], ...] = (
     (str, Kind.TEXT, str.__str__),
     ((bytes, bytearray, memoryview), Kind.BYTES, bytes),
-    (Mapping, Kind.MAPPING, dict),
-    (tuple, Kind.TUPLE, tuple),
-    (Sequence, Kind.LIST, list),
-    (AbstractSet, Kind.SET, set),
+    (Mapping, Kind.MAPPING, _pairs),
+    (tuple, Kind.TUPLE, lambda value: tuple(_parts(value))),
+    (Sequence, Kind.LIST, _parts),
+    (AbstractSet, Kind.SET, lambda value: set(_parts(value))),
 )
 
 
@@ -199,6 +232,16 @@ def _number(value: Any) -> str:
     return repr(value) if isinstance(value, (int, float, complex)) else str(value)
 
 
+def class_of(value: object) -> str:
+    """Return the name of a value's class, cut to 100 letters, whatever its metaclass would say.
+
+    >>> class_of(KeyError("a patient's name"))
+    'KeyError'
+    """
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name[:_LONGEST]
+
+
 _TOLD: dict[Kind, Callable[[Any], str]] = {
     Kind.NUMBER: _number,
     Kind.TRUTH: lambda value: "true" if value else "false",
@@ -207,7 +250,7 @@ _TOLD: dict[Kind, Callable[[Any], str]] = {
     Kind.ARRAY: _container,
     Kind.SERIES: _container,
     Kind.FRAME: _container,
-    Kind.OBJECT: lambda value: type(value).__name__,
+    Kind.OBJECT: class_of,
 }
 """How what is not told by its size is told."""
 
@@ -233,4 +276,4 @@ def step_of(key: Any) -> str:
         return step_of(contents)
     if kind is Kind.NOTHING:
         return "null"
-    return described(contents) if kind in (Kind.NUMBER, Kind.TRUTH) else f"({type(key).__name__})"
+    return described(contents) if kind in (Kind.NUMBER, Kind.TRUTH) else f"({class_of(key)})"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from .budgets import Budget, Rate
 from .calls import END, Late, Unavailable, closed, next_of, within
+from .executor import AT_ONCE, DaemonPool, set_aside
 from .shadowing import CLOCK, SHADOW, Clock, Meter, metered
 from .spec import Shadow
 from .telemetry import log
 from .threads import DaemonThreads
+from .waiting import MOST_WAITING, Entry, Waiting, weight_of
 from .watching import Host, Outcome, Shadowed
 from .witness import MOST_BYTES, MOST_ITEMS, Witness, size_of
 
@@ -28,20 +29,6 @@ PATIENCE = 2.0
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    """What waits: one call, or the calls that the champion answered in one batch."""
-
-    since: float
-    witnesses: list[Witness]
-    whole: bool = True
-
-    @property
-    def first(self) -> Witness:
-        """The call that came first."""
-        return self.witnesses[0]
-
-
-@dataclass(slots=True, eq=False)
 class _Slot:
     """One of the calls that may run at a time; free again when nothing of it runs any more."""
 
@@ -49,6 +36,7 @@ class _Slot:
     began: float
     task: asyncio.Task[Any] | None = None
     meter: Meter | None = None
+    end: Callable[[], None] | None = None
     over: bool = False
     said: bool = False
 
@@ -77,8 +65,7 @@ class _Running:
     @property
     def seconds(self) -> float:
         """How long its own code ran, where that is known, else how long it takes by now."""
-        own = self._clock.seconds
-        return time.perf_counter() - self._began if own is None else own
+        return self._clock[0] if self._clock else time.perf_counter() - self._began
 
 
 class Lane:
@@ -94,19 +81,20 @@ class Lane:
     def __init__(self, name: str, runner: Shadowed, limits: Shadow, host: Host) -> None:
         self.name, self.runner, self.limits, self._host = name, runner, limits, host
         self._loop = asyncio.get_running_loop()
-        self._most, self._budget = limits.max_pending, Budget(limits.max_cpu)
+        self._pending, self._budget = Waiting(limits.max_pending), Budget(limits.max_cpu)
         self._rate = None if limits.max_rate is None else Rate(limits.max_rate)
-        self._pending: deque[_Entry] = deque()
         self._slots: set[_Slot] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
         self.closed: str | None = None
         self._threads = DaemonThreads(limits.max_concurrency, f"{name}-compare")
+        self._pool = DaemonPool(max(AT_ONCE, limits.max_concurrency), f"rollout-{name}-aside")
+        set_aside(self._loop)
 
     @property
     def pending(self) -> int:
         """How many calls wait."""
-        return len(self._pending)
+        return self._pending.calls
 
     @property
     def running(self) -> int:
@@ -123,47 +111,31 @@ class Lane:
     def offer(self, witness: Witness) -> None:
         """Take a call, or drop and count it; at once."""
         now = time.monotonic()
-        if (reason := self._refused(now, witness)) is not None:
+        weight = 0 if (pending := self._pending).calls >= pending.most else weight_of(witness)
+        if (reason := self._refused(now, weight)) is not None:
             self._drop(witness, reason)
             return
-        if witness.batch is None or witness.batch.size == 1:
-            self._pending.append(_Entry(now, [witness]))
-        else:
-            self._join(now, witness)
+        pending.add(now, witness, weight)
         if not self._woken:
             self._wake()
 
-    def _refused(self, now: float, witness: Witness) -> str | None:
+    def _refused(self, now: float, weight: int) -> str | None:
         if self.closed is not None:
             return self.closed
         if not self.runner.ready:
             return "unavailable"
-        if len(self._pending) >= self._most and self._batch_of(witness) is None:
+        calls = (pending := self._pending).calls
+        if calls >= pending.most or (calls and pending.weight + weight > MOST_WAITING):
             return "queue_full"
         if not self._budget.has(now):
             return "budget"
         return None if self._rate is None or self._rate.take(now) else "rate"
 
-    def _batch_of(self, witness: Witness) -> _Entry | None:
-        """Return what waits for the other requests of this one's batch."""
-        if witness.batch is None:
-            return None
-        waiting = (entry for entry in self._pending if entry.first.batch is witness.batch)
-        return next(waiting, None)
-
-    def _join(self, now: float, witness: Witness) -> None:
-        entry = self._batch_of(witness)
-        if entry is None:
-            entry = _Entry(now, [], whole=False)
-            self._pending.append(entry)
-        entry.witnesses.append(witness)
-        entry.whole = witness.batch is None or len(entry.witnesses) >= witness.batch.size
-
     def _drop(self, witness: Witness, reason: str) -> None:
         self._host.dropped(self.name, witness, reason)
         witness.done()
 
-    def _drop_entry(self, entry: _Entry, reason: str) -> None:
+    def _drop_entry(self, entry: Entry, reason: str) -> None:
         for witness in entry.witnesses:
             self._drop(witness, reason)
 
@@ -180,11 +152,11 @@ class Lane:
         self._woken = False
         now = time.monotonic()
         while self._pending and len(self._slots) < self.limits.max_concurrency:
-            entry = self._pending[0]
+            entry = self._pending.first
             if not entry.whole and now - entry.since < LINGER:
                 self._wake(LINGER)
                 return
-            self._pending.popleft()
+            self._pending.take()
             if (reason := self._outdated(entry, now)) is not None:
                 self._drop_entry(entry, reason)
                 continue
@@ -194,7 +166,7 @@ class Lane:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _outdated(self, entry: _Entry, now: float) -> str | None:
+    def _outdated(self, entry: Entry, now: float) -> str | None:
         if self.closed is not None:
             return self.closed
         if now - entry.since > self.limits.timeout:
@@ -206,8 +178,8 @@ class Lane:
     def sweep(self) -> None:
         """Drop what has waited too long behind calls that hang, and say that they do."""
         now = time.monotonic()
-        while self._pending and now - self._pending[0].since > self.limits.timeout:
-            self._drop_entry(self._pending.popleft(), "timeout")
+        while self._pending and now - self._pending.first.since > self.limits.timeout:
+            self._drop_entry(self._pending.take(), "timeout")
         for slot in self._slots:
             if slot.over and not slot.said and now - slot.began > self.limits.timeout + 1.0:
                 slot.said = True
@@ -218,7 +190,7 @@ class Lane:
                 facts = {"endpoint": slot.endpoint, "seconds": round(now - slot.began, 1)}
                 log.event("shadow.stuck", "warning", variant=self.name, **facts, hint=hint)
 
-    async def _run(self, slot: _Slot, entry: _Entry) -> None:
+    async def _run(self, slot: _Slot, entry: Entry) -> None:
         """Run one entry, compare, count; whatever goes wrong is this shadow's own."""
         try:
             for outcome in await self._outcomes(slot, entry):
@@ -235,7 +207,7 @@ class Lane:
             entry.witnesses.clear()
             self._leave(slot)
 
-    def _failed(self, entry: _Entry, error: BaseException) -> None:
+    def _failed(self, entry: Entry, error: BaseException) -> None:
         if isinstance(error, Unavailable):
             self._drop_entry(entry, "unavailable")
             return
@@ -251,6 +223,8 @@ class Lane:
                 slot.task.add_done_callback(lambda _: self._leave(slot))
             return
         self._slots.discard(slot)
+        if slot.end is not None:
+            slot.end()
         self._wake()
 
     def _left(self, slot: _Slot) -> None:
@@ -266,11 +240,11 @@ class Lane:
 
     # -- one call --------------------------------------------------------------------------------------
 
-    async def _outcomes(self, slot: _Slot, entry: _Entry) -> list[Outcome]:
+    async def _outcomes(self, slot: _Slot, entry: Entry) -> list[Outcome]:
         """Return what the shadow makes of each call of an entry."""
         first, limit = entry.first, self.limits.timeout
         meter = slot.meter = Meter(
-            self._budget.spend, lambda: self._left(slot), monitored=self.limits.monitor
+            self._budget.spend, lambda: self._left(slot), monitored=self.limits.monitor, pool=self._pool
         )
         if first.stream:
             limit += PATIENCE * first.total
@@ -285,7 +259,7 @@ class Lane:
     async def _waited(self, slot: _Slot, first: Witness, work: Coroutine[Any, Any, Any], limit: float) -> Any:
         """Wait for work in the context of the request, its effects on the response going nowhere."""
         assert slot.meter is not None  # set by the only caller
-        slot.task, _ = first.context.copy().run(self._host.isolate, metered(work, slot.meter))
+        slot.task, slot.end = first.context.copy().run(self._host.isolate, metered(work, slot.meter))
         return await within(slot.task, limit)
 
     async def _answered(self, witness: Witness, meter: Meter) -> Outcome:
@@ -303,7 +277,7 @@ class Lane:
             raise error
         return Outcome(refused=words, seconds=ran.seconds)
 
-    async def _answered_batch(self, entry: _Entry, meter: Meter) -> list[Outcome]:
+    async def _answered_batch(self, entry: Entry, meter: Meter) -> list[Outcome]:
         ran = _Running(meter)
         endpoint = entry.first.endpoint
         args, kwargs, cuts = self._host.merged(endpoint, entry.witnesses, copy=self.limits.copies)
@@ -329,6 +303,7 @@ class Lane:
                 if len(outcome.answer) >= MOST_ITEMS or size >= MOST_BYTES:
                     outcome.cut = True
                     break
+                await asyncio.sleep(0)  # one that never suspends would keep the loop, whatever its time is
         except Exception as error:
             if outcome.answer:
                 raise
@@ -340,10 +315,9 @@ class Lane:
     async def _compared(self, slot: _Slot, witness: Witness, outcome: Outcome) -> None:
         """Compare in a thread: a large answer, or a user's comparator, holds up nobody."""
         assert slot.meter is not None  # set before anything ran
-        comparator = self._host.comparator(self.name, witness)
-        work = self._threads.run(slot.meter.timed, self._host.compare, comparator, witness, outcome)
-        comparisons = await within(asyncio.ensure_future(work), self.limits.timeout)
-        self._host.compared(self.name, witness, comparisons, outcome.seconds)
+        work = self._threads.run(slot.meter.timed, self._host.compare, self.name, witness, outcome)
+        sums = await within(asyncio.ensure_future(work), self.limits.timeout)
+        self._host.compared(sums)
 
     # -- its end ---------------------------------------------------------------------------------------
 
@@ -358,7 +332,8 @@ class Lane:
         """Take no more, and drop what waits."""
         self.closed = reason
         while self._pending:
-            self._drop_entry(self._pending.popleft(), reason)
+            self._drop_entry(self._pending.take(), reason)
         for task in self._tasks:
             task.cancel()
         self._threads.close()
+        self._pool.close()

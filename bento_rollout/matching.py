@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .comparison import Comparator, compare, compare_errors, compare_items, compare_rows, one_refused
+from .kinds import class_of
 from .records import Comparison, Relation
 from .watching import Outcome
 from .witness import Witness
@@ -25,8 +26,9 @@ def matched(comparator: Comparator, witness: Witness, outcome: Outcome, plain: P
         return [_refusals(witness.refused, outcome.refused)] * witness.count
     try:
         ours, theirs = _plain_pair(witness, outcome, plain)
-    except Exception as error:  # noqa: BLE001 - an answer that cannot be read cannot be compared
-        return [Comparison(Relation.NOT_COMPARABLE, type(error).__name__)] * witness.count
+    except BaseException as error:  # noqa: BLE001 - an answer that cannot be read cannot be compared, even if
+        # reading it exits; this is a thread, where nobody's Ctrl-C is raised
+        return [Comparison(Relation.NOT_COMPARABLE, class_of(error))] * witness.count
     if witness.stream:
         whole = {"champion_whole": not witness.cut, "candidate_whole": not outcome.cut}
         return [compare_items(comparator, ours, theirs, **whole)]

@@ -8,8 +8,8 @@ from typing import Any
 
 from .arrays import is_array
 from .closeness import as_array
-from .findings import ABSENT, MOST_DIFFERENCES, Findings, Place
-from .kinds import Beyond, Budget, Kind, described, has_equality, read, step_of
+from .findings import ABSENT, MOST_DIFFERENCES, Findings, Place, shown_steps
+from .kinds import Beyond, Budget, Fields, Kind, described, has_equality, read
 from .records import Comparison
 
 __all__ = ["compare_sets", "unmatched"]
@@ -49,8 +49,8 @@ def _walk(champion: Any, candidate: Any, place: Place, findings: Findings, budge
 def _walk_fields(
     ours: Mapping[Any, Any], theirs: Mapping[Any, Any], place: Place, findings: Findings, budget: Budget
 ) -> None:
-    for key in (*ours, *(key for key in theirs if key not in ours)):
-        at = (*place, step_of(key))
+    for key, shown in shown_steps(ours, theirs).items():
+        at = (*place, shown)
         if key not in theirs:
             findings.add(at, "missing", described(ours[key]), ABSENT)
         elif key not in ours:
@@ -65,7 +65,7 @@ def _read(value: Any) -> tuple[Kind, Any]:
     if kind is Kind.ENUM:
         return _read(contents)
     if kind is Kind.FRAME:
-        return Kind.MAPPING, {name: contents[name] for name in contents.columns}
+        return Kind.MAPPING, Fields((name, contents[name]) for name in contents.columns)
     if kind is Kind.SERIES:
         return Kind.ARRAY, contents.to_numpy()
     if kind is Kind.ARRAY and contents.ndim == 0:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from .calls import Call, Finish, Isolate
@@ -17,7 +17,7 @@ from .matching import matched
 from .records import Comparison, Plan, Reason, Relation
 from .shadowing import CLOCK
 from .store.tallies import Tallies
-from .tally import Load, Tally
+from .tally import Load, Seen, Sums, Tally, summed
 from .telemetry import log
 from .terms import Terms
 from .threads import DaemonThreads
@@ -238,22 +238,23 @@ class Shadows:
         """Whether a candidate has become the champion since a call came: it has other things to do."""
         return name == self._champion() != witness.champion
 
-    def comparator(self, name: str, witness: Witness) -> Comparator:
-        """Return what decides whether two answers agree."""
-        return self._comparators[self._terms.comparing(name, witness.champion, witness.endpoint).key]
+    def compare(self, name: str, witness: Witness, outcome: Outcome) -> Sums:
+        """Compare what a shadow made of a call with what the champion did, and add up; called in a thread."""
+        comparator = self._comparators[self._terms.comparing(name, witness.champion, witness.endpoint).key]
+        comparisons = matched(comparator, witness, outcome, self._surroundings.plain)
+        return self._summed(name, witness, comparisons, outcome.seconds)
 
-    def compare(self, comparator: Comparator, witness: Witness, outcome: Outcome) -> Sequence[Comparison]:
-        """Compare what a shadow made of a call with what the champion did; called in a thread."""
-        return matched(comparator, witness, outcome, self._surroundings.plain)
-
-    def compared(
-        self, name: str, witness: Witness, comparisons: Iterable[Comparison], seconds: float | None
-    ) -> None:
-        """Count comparisons."""
+    def _summed(
+        self, name: str, witness: Witness, comparisons: Sequence[Comparison], seconds: float | None
+    ) -> Sums:
         series = self._terms.series(name, witness.champion, witness.revision, witness.endpoint)
-        for row, comparison in zip(witness.rows or (None,) * witness.count, comparisons, strict=False):
-            prediction = witness.prediction_id if row is None else f"{witness.prediction_id}.{row}"
-            self._tally.compared(series, comparison, witness.seconds, seconds, prediction, time.time())
+        call, rows = witness.prediction_id, witness.rows
+        predictions = [call] if rows is None else [f"{call}.{row}" for row in rows]
+        return summed(series, comparisons, Seen(predictions, witness.seconds, seconds, time.time()))
+
+    def compared(self, sums: Sums) -> None:
+        """Count what comparisons came to."""
+        self._tally.add(sums)
         self._tick()
 
     def failed(self, name: str, witness: Witness, error: BaseException) -> None:
@@ -263,7 +264,7 @@ class Shadows:
         """
         kind = type(error).__name__
         failure = Comparison(Relation.NOT_COMPARABLE, kind)
-        self.compared(name, witness, [failure] * witness.count, None)
+        self.compared(self._summed(name, witness, [failure] * witness.count, None))
         self._once.say(
             f"{witness.revision} {name} {witness.endpoint} {kind}",
             "shadow.failed",
@@ -329,7 +330,7 @@ class Shadows:
                 await self._writer.run(self._tallies.leave, self._whoami()[0])
             self._once.over("unwritten")
         except (RolloutError, OSError) as error:
-            self._tally.give_back(sums)
+            self._tally.add(sums)
             self._once.say(
                 "unwritten", "shadow.unwritten", "warning", rollout=self._terms.rollout, problem=str(error)
             )

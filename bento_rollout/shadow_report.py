@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ MOST_FIELDS = 50
 MOST_PAIRS = 400
 """Pairs of labels that one report names: the most frequent ones."""
 
+_LARGEST = 1e300
+"""What stands for a magnitude that JSON lacks."""
+
 MORE_CONFIDENT = (1 + CONFIDENCE) / 2
 """How sure the bounds of two shares must be, for those of their difference to be `CONFIDENCE` sure."""
 
@@ -38,23 +42,28 @@ class _Sum:
     settings: set[str] = field(default_factory=set)
 
     def add(self, series: Series, things: Things, examples: Iterable[Example]) -> None:
-        for key, number in things.items():
-            self.things[key] = self.things.get(key, 0) + number
+        self.join(things)
         self.examples += [(series.endpoint, example) for example in examples]
         self.settings.add(series.era.settings)
 
+    def join(self, things: Things) -> None:
+        for kind, names in things.items():
+            known = self.things.setdefault(kind, {})
+            for name, number in names.items():
+                known[name] = known.get(name, 0) + number
+
     def of(self, kind: Kind) -> dict[str, int]:
         """Return one kind's names and numbers, the most frequent first."""
-        found = {name: number for (k, name), number in self.things.items() if k is kind}
+        found = self.things.get(kind, {})
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def agreed(self) -> int:
-        return self.things.get((Kind.AGREED, ""), 0)
+        return self.things.get(Kind.AGREED, {}).get("", 0)
 
     @property
     def differed(self) -> int:
-        return self.things.get((Kind.DIFFERED, ""), 0)
+        return self.things.get(Kind.DIFFERED, {}).get("", 0)
 
     @property
     def compared(self) -> int:
@@ -79,7 +88,7 @@ def shadow_report(
         now: seconds since 1970.
         since_revision: leave out what was planned at an earlier revision.
     """
-    chosen = _chosen(state.champion, counted, since_revision)
+    chosen = _chosen(state, counted, since_revision)
     noise = _by_endpoint(chosen.get(state.champion, ()), counted)
     names = [*(name for name, milli in state.shadow.items() if milli), *chosen]
     sections = {
@@ -99,21 +108,47 @@ def shadow_report(
     }
 
 
-def _chosen(champion: str, counted: Counted, since: int) -> dict[str, list[Series]]:
-    """Return by variant the series that belong to the pair of digests that was counted last."""
-    newest: dict[str, Era] = {}
-    for series in sorted(counted.updated, key=lambda one: (one.revision, counted.updated[one])):
-        if series.era.champion == champion:
-            newest[series.era.candidate] = series.era
-    found: dict[str, list[Series]] = {name: [] for name in newest}
+def _chosen(state: RolloutState, counted: Counted, since: int) -> dict[str, list[Series]]:
+    """Return by variant the series that belong to its present pair of digests."""
+    eras: dict[str, dict[_Pair, list[Series]]] = {}
     for series in counted.updated:
-        era = newest.get(series.era.candidate)
-        if era is not None and _pair(series.era) == _pair(era) and series.revision >= since:
-            found[era.candidate].append(series)
+        if series.era.champion == state.champion:
+            pairs = eras.setdefault(series.era.candidate, {})
+            pairs.setdefault(_pair(series.era), []).append(series)
+    found = {name: _present(pairs, state.granted, counted, since) for name, pairs in eras.items()}
     return {name: _as_now(all_of, counted) for name, all_of in found.items() if all_of}
 
 
-def _pair(era: Era) -> tuple[str, str, str, str]:
+def _present(
+    pairs: Mapping[_Pair, list[Series]], granted: Mapping[str, str], counted: Counted, since: int
+) -> list[Series]:
+    """Return the series of the pair that was counted last, but none of code that is known to be old.
+
+    The champion's code is what its traffic is granted to. A candidate may be watched before any is granted
+    to its code: what is granted wins only against what was counted at lower revisions, so that a clock that
+    was set back makes nothing old new. A store that is made anew counts its revisions from 1, and so these
+    alone decide nothing.
+    """
+
+    def age(pair: _Pair) -> tuple[float, int]:
+        return max((counted.updated[one], one.revision) for one in pairs[pair])
+
+    def revision(pair: _Pair) -> int:
+        return max(one.revision for one in pairs[pair])
+
+    ours = [pair for pair in pairs if granted.get(pair[0], pair[1]) == pair[1]]
+    chosen = max(ours or pairs, key=age)
+    rightful = max((pair for pair in ours if granted.get(pair[2]) == pair[3]), key=age, default=chosen)
+    if revision(chosen) < revision(rightful):
+        chosen = rightful
+    return [series for series in pairs[chosen] if series.revision >= since]
+
+
+_Pair = tuple[str, str, str, str]
+"""A champion and its digest, a candidate and its digest."""
+
+
+def _pair(era: Era) -> _Pair:
     return era.champion, era.champion_digest, era.candidate, era.candidate_digest
 
 
@@ -136,8 +171,7 @@ def _by_endpoint(found: Iterable[Series], counted: Counted) -> dict[str, _Sum]:
 def _whole(sums: Iterable[_Sum]) -> _Sum:
     whole = _Sum()
     for one in sums:
-        for key, number in one.things.items():
-            whole.things[key] = whole.things.get(key, 0) + number
+        whole.join(one.things)
         whole.examples += one.examples
         whole.settings |= one.settings
     return whole
@@ -211,7 +245,7 @@ def _facts(sums: _Sum, noise: _Sum, *, own: bool) -> dict[str, Any]:
         },
         "fields": dict(_fields(sums, noise, own=own)),
         "labels": list(_labels(sums)),
-        "labels_not_told_apart": sums.things.get((Kind.LABELS, OTHER), 0),
+        "labels_not_told_apart": sums.of(Kind.LABELS).get(OTHER, 0),
         "examples": _examples(sums.examples),
         "compared_by": sorted(sums.settings),
     }
@@ -257,14 +291,24 @@ def _labels(sums: _Sum) -> Iterator[dict[str, Any]]:
 
 def _examples(examples: Sequence[tuple[str, Example]]) -> list[dict[str, Any]]:
     """Return the most telling disagreements; of equally telling ones the newest."""
-    most = sorted(examples, key=lambda item: item[1][:2], reverse=True)[:EXAMPLES]
+    most = sorted(examples, key=lambda item: (_finite(item[1].magnitude), item[1].time), reverse=True)[
+        :EXAMPLES
+    ]
     return [
         {
             "endpoint": endpoint,
             "prediction_id": example.prediction_id,
             "time": utc(example.time),
-            "magnitude": example.magnitude,
-            "differences": [asdict(difference) for difference in example.differences],
+            "magnitude": _finite(example.magnitude),
+            "differences": [
+                {**asdict(difference), "magnitude": _finite(difference.magnitude)}
+                for difference in example.differences
+            ],
         }
         for endpoint, example in most
     ]
+
+
+def _finite(magnitude: float) -> float:
+    """Return what JSON can say; an older version's file may hold what it cannot."""
+    return magnitude if math.isfinite(magnitude) else _LARGEST

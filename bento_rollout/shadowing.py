@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from .calls import Exited
 
 __all__ = [
     "CLOCK",
@@ -24,6 +28,13 @@ __all__ = [
 T = TypeVar("T")
 
 
+class Pool(Protocol):
+    """Threads of one shadow."""
+
+    def submit(self, func: Callable[[], T]) -> Future[T]:
+        """Let a thread call a function."""
+
+
 class Meter:
     """Measures one shadow call: the CPU time that it takes here, and whether it has left its threads.
 
@@ -31,54 +42,61 @@ class Meter:
         spend: told the CPU seconds of each piece of work, from whatever thread did it.
         left: called when the last thread is left, from that thread.
         monitored: whether what the code gives to `bentoml.monitor` goes to its sink.
+        pool: where what the code gives to the loop's default executor runs; None: in that.
     """
 
-    __slots__ = ("_inside", "_left", "_lock", "_spend", "monitored")
+    __slots__ = ("_inside", "_left", "_lock", "_spend", "monitored", "pool")
 
     def __init__(
-        self, spend: Callable[[float], None], left: Callable[[], None], *, monitored: bool = False
+        self,
+        spend: Callable[[float], None],
+        left: Callable[[], None],
+        *,
+        monitored: bool = False,
+        pool: Pool | None = None,
     ) -> None:
-        self.monitored = monitored
+        self.monitored, self.pool = monitored, pool
         self._spend, self._left = spend, left
         self._inside, self._lock = 0, threading.Lock()
 
     @property
     def inside(self) -> bool:
-        """Whether a thread still runs code of this call."""
+        """Whether a thread, or another process, still runs code of this call."""
         return self._inside > 0
 
     def timed(self, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call a function in this thread, and note that it runs and what it costs."""
-        with self._lock:
-            self._inside += 1
+        self.enter()
         began = time.thread_time()
         try:
             return func(*args, **kwargs)
         finally:
             self._spend(time.thread_time() - began)
-            with self._lock:
-                self._inside -= 1
-                last = self._inside == 0
-            if last:
-                self._left()
+            self.leave()
+
+    def enter(self) -> None:
+        """Note that something of this call begins to run where nobody can end it."""
+        with self._lock:
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Note that what was entered has ended."""
+        with self._lock:
+            self._inside -= 1
+            last = self._inside == 0
+        if last:
+            self._left()
 
     def spend(self, seconds: float) -> None:
         """Note what a piece of work on the loop has cost."""
         self._spend(seconds)
 
 
-class Clock:
-    """How long a variant's own code ran for one call: without waiting for a thread, or for a batch.
+Clock = list[float]
+"""Gets how long a variant's own code ran for one call, in seconds, without the wait for a thread or a batch.
 
-    Attributes:
-        seconds: of a stream, to its first item; None: that is not known.
-    """
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-
+Of a stream, to its first item. Empty: that is not known. A plain list, since each watched call makes one.
+"""
 
 CLOCK: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("bento_rollout_clock", default=None)
 """The clock of the call whose code is running; None: nobody wants to know. Small: it may live for a while."""
@@ -87,9 +105,18 @@ SHADOW: contextvars.ContextVar[Meter | None] = contextvars.ContextVar("bento_rol
 """The meter of the shadow call whose code is running; None where somebody waits for the answer."""
 
 
-def enter_shadow(monitored: bool | None) -> None:
-    """Let this context be that of a shadow call whose meter is elsewhere; None: of a call that is none."""
-    SHADOW.set(None if monitored is None else Meter(_nothing, _nothing, monitored=monitored))
+def enter_shadow(
+    monitored: bool | None, left: Callable[[], None] | None = None, pool: Pool | None = None
+) -> None:
+    """Let this context be that of a shadow call whose budget is elsewhere.
+
+    Args:
+        monitored: whether its monitoring records are wanted; None: the call is no shadow's.
+        left: called when the last thread is left, from that thread.
+        pool: where what the code gives to the loop's default executor runs; None: in that.
+    """
+    meter = None if monitored is None else Meter(_nothing, left or _nothing, monitored=monitored, pool=pool)
+    SHADOW.set(meter)
 
 
 def _nothing(*_: object) -> None:
@@ -110,13 +137,13 @@ def is_shadow() -> bool:
 def timed_call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function in this thread; where somebody wants to know, how long it runs is noted."""
     clock = CLOCK.get()
-    if clock is None or clock.seconds is not None:
+    if clock is None or clock:
         return func(*args, **kwargs)
     began = time.perf_counter()
     try:
         return func(*args, **kwargs)
     finally:
-        clock.seconds = time.perf_counter() - began
+        clock.append(time.perf_counter() - began)
 
 
 def metered_call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -134,16 +161,24 @@ async def metered(work: Coroutine[Any, Any, T], meter: Meter) -> T:
 
 @types.coroutine
 def _steps(work: Coroutine[Any, Any, T], meter: Meter) -> Generator[Any, Any, T]:
-    """Step through work as ``await`` does, with the clock of this thread around each step."""
+    """Step through work as ``await`` does, with a clock around each step.
+
+    A step has the loop to itself: it costs its whole time, though it may sleep or wait for a disk.
+    """
     resume: Callable[[], Any] = lambda: work.send(None)  # noqa: E731 - replaced for each step
     while True:
-        began = time.thread_time()
+        began, began_here = time.perf_counter(), time.thread_time()
         try:
             awaited = resume()
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what a coroutine returns is its T
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            # A task whose work raises it would end the loop by it.
+            raise Exited(f"a shadow raised {type(error).__name__}") from error
         finally:
-            meter.spend(time.thread_time() - began)
+            meter.spend(max(time.perf_counter() - began, time.thread_time() - began_here))
         try:
             sent = yield awaited
         except GeneratorExit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -20,10 +20,13 @@ __all__ = [
     "Example",
     "Kind",
     "Load",
+    "Seen",
     "Sums",
     "Tally",
     "Things",
     "label_pair",
+    "safe",
+    "summed",
 ]
 
 MOST_NAMES = 200
@@ -35,6 +38,9 @@ OTHER = "(other)"
 EXAMPLES = 20
 """Disagreements of one series that are kept: the most telling ones."""
 
+
+LONGEST = 200
+"""Letters of a name."""
 
 LARGEST = 1e300
 """How telling a difference is at most: JSON knows no infinity."""
@@ -52,15 +58,12 @@ class Kind(str, Enum):
     CHAMPION_SECONDS = "champion_seconds"
     CANDIDATE_SECONDS = "candidate_seconds"
 
-    def bounded(self, name: str, known: Collection[tuple[Kind, str]]) -> tuple[Kind, str]:
-        """Return where a thing is counted among those that are known; one name too many: as `OTHER`.
+    def bounded(self, name: str, known: Collection[str]) -> str:
+        """Return the name under which a thing is counted, given those of its kind; one too many: `OTHER`.
 
         Names of errors, fields and labels come from what variants answer, and may be any number.
         """
-        key = (self, name)
-        if self in _OPEN and key not in known and sum(kind is self for kind, _ in known) >= MOST_NAMES:
-            return self, OTHER
-        return key
+        return OTHER if self in _OPEN and name not in known and len(known) >= MOST_NAMES else name
 
 
 _OPEN = (Kind.ERROR, Kind.FIELD, Kind.LABELS)
@@ -90,7 +93,7 @@ class Load(NamedTuple):
     stuck: int = 0
 
 
-Things = dict[tuple[Kind, str], int]
+Things = dict[Kind, dict[str, int]]
 """How often each thing was counted, by its kind and name."""
 
 
@@ -110,9 +113,9 @@ class Sums:
 
     def count(self, series: Series, kind: Kind, name: str = "", number: int = 1) -> None:
         """Add to one count; a name that is one too many is added to `OTHER`."""
-        things = self.counts.setdefault(series, {})
-        key = kind.bounded(name, things)
-        things[key] = things.get(key, 0) + number
+        things = self.counts.setdefault(series, {}).setdefault(kind, {})
+        name = kind.bounded(name, things)
+        things[name] = things.get(name, 0) + number
 
     def show(self, series: Series, examples: Iterable[Example]) -> None:
         """Keep the most telling disagreements; of equally telling ones the newest."""
@@ -124,55 +127,81 @@ class Sums:
     def add(self, other: Sums) -> None:
         """Add what was counted elsewhere, or earlier; the loads of this one are the newer ones."""
         for series, things in other.counts.items():
-            for (kind, name), number in things.items():
-                self.count(series, kind, name, number)
+            for kind, names in things.items():
+                for name, number in names.items():
+                    self.count(series, kind, name, number)
         for series, examples in other.examples.items():
             self.show(series, examples)
         self.loads = {**other.loads, **self.loads}
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One call of a shadow, or several rows of one, and when they were.
+
+    Attributes:
+        predictions: the ids, one for each comparison.
+        champion_seconds, candidate_seconds: how long the answers took; None: there was none.
+        time: seconds since 1970.
+    """
+
+    predictions: Sequence[str]
+    champion_seconds: float
+    candidate_seconds: float | None
+    time: float
+
+
+def summed(series: Series, comparisons: Sequence[Comparison], seen: Seen) -> Sums:
+    """Return the sums of some comparisons; called in a thread: there may be very many."""
+    sums, agreed, examples = Sums(), 0, list[Example]()
+    for prediction, comparison in zip(seen.predictions, comparisons, strict=False):
+        if comparison.relation is Relation.AGREE:
+            agreed += 1
+        elif comparison.relation is Relation.DIFFER:
+            sums.count(series, Kind.DIFFERED)
+            examples.append(_example(comparison, prediction, seen.time))
+        else:
+            sums.count(series, Kind.ERROR, safe(comparison.error or OTHER))
+        for path in comparison.fields:
+            sums.count(series, Kind.FIELD, safe(path))
+        for champion, candidate in comparison.labels:
+            sums.count(series, Kind.LABELS, label_pair(champion, candidate))
+        if len(examples) > _MANY:
+            sums.show(series, examples)
+            examples.clear()
+    if agreed:
+        sums.count(series, Kind.AGREED, number=agreed)
+    if examples:
+        sums.show(series, examples)
+    if seen.candidate_seconds is not None:
+        calls = min(len(seen.predictions), len(comparisons))
+        sums.count(series, Kind.CHAMPION_SECONDS, str(bin_of(seen.champion_seconds)), calls)
+        sums.count(series, Kind.CANDIDATE_SECONDS, str(bin_of(seen.candidate_seconds)), calls)
+    return sums
+
+
+def _example(comparison: Comparison, prediction: str, time: float) -> Example:
+    told = tuple(
+        Difference(safe(one.path), one.kind, safe(one.champion), safe(one.candidate), _finite(one.magnitude))
+        for one in comparison.differences
+    )
+    return Example(_finite(comparison.magnitude), time, prediction, told)
+
+
+def _finite(magnitude: float) -> float:
+    return magnitude if math.isfinite(magnitude) else LARGEST
+
+
 class Tally:
-    """Counts in one worker, on its event loop, until somebody takes the sums."""
+    """Adds up in one worker, on its event loop, until somebody takes the sums."""
 
     def __init__(self) -> None:
         self._sums = Sums()
         self._told: dict[str, Load] = {}
 
-    def compared(
-        self,
-        series: Series,
-        comparison: Comparison,
-        champion_seconds: float,
-        candidate_seconds: float | None,
-        prediction_id: str,
-        now: float,
-    ) -> None:
-        """Count one comparison.
-
-        Args:
-            series: what it belongs to.
-            comparison: how the two answers relate.
-            champion_seconds, candidate_seconds: how long they took; None: there was no answer.
-            prediction_id: of which prediction.
-            now: seconds since 1970.
-        """
-        count = self._sums.count
-        if comparison.relation is Relation.NOT_COMPARABLE:
-            count(series, Kind.ERROR, comparison.error or OTHER)
-        else:
-            agrees = comparison.relation is Relation.AGREE
-            count(series, Kind.AGREED if agrees else Kind.DIFFERED)
-            if not agrees:
-                shown = comparison.differences
-                telling = comparison.magnitude if math.isfinite(comparison.magnitude) else LARGEST
-                self._sums.show(series, [Example(telling, now, prediction_id, shown)])
-        for path in comparison.fields:
-            count(series, Kind.FIELD, path)
-        for champion, candidate in comparison.labels:
-            count(series, Kind.LABELS, label_pair(champion, candidate))
-        if candidate_seconds is not None:
-            count(series, Kind.CHAMPION_SECONDS, str(bin_of(champion_seconds)))
-            count(series, Kind.CANDIDATE_SECONDS, str(bin_of(candidate_seconds)))
+    def add(self, sums: Sums) -> None:
+        """Add what comparisons came to; or take back sums that could not be written."""
+        self._sums.add(sums)
 
     def dropped(self, series: Series, reason: str, number: int) -> None:
         """Count calls that were not shadowed."""
@@ -188,11 +217,16 @@ class Tally:
         sums, self._sums = self._sums, Sums()
         return sums if sums.counts or sums.loads else None
 
-    def give_back(self, sums: Sums) -> None:
-        """Take back sums that could not be written."""
-        self._sums.add(sums)
-
 
 def label_pair(champion: str, candidate: str) -> str:
     """Return the name under which a pair of labels is counted."""
-    return json.dumps([champion, candidate], ensure_ascii=False)
+    return json.dumps([safe(champion), safe(candidate)], ensure_ascii=False)
+
+
+def safe(text: str) -> str:
+    """Return text that every store and page can hold, not too long; what is no Unicode is written out."""
+    return text[:LONGEST].encode("utf-8", "backslashreplace").decode()
+
+
+_MANY = 1000
+"""Examples among which the most telling ones are chosen at once."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .calls import Isolate
-from .comparison import Comparator
-from .records import Comparison
+from .tally import Sums
 from .witness import Witness
 
 __all__ = ["Host", "Outcome", "Shadowed", "Surroundings"]
@@ -76,9 +75,6 @@ class Host(Protocol):
     def has_become_champion(self, name: str, witness: Witness) -> bool:
         """Whether a candidate has become the champion since a call came: it has other things to do."""
 
-    def comparator(self, name: str, witness: Witness) -> Comparator:
-        """Return what decides whether two answers agree."""
-
     def refusal(self, error: BaseException) -> str | None:
         """Return in words what the caller did wrong, when that is what an error says."""
 
@@ -90,13 +86,11 @@ class Host(Protocol):
     def parted(self, endpoint: str, answer: Any, cuts: Any) -> Sequence[Any]:
         """Return the answers of a batch's requests."""
 
-    def compare(self, comparator: Comparator, witness: Witness, outcome: Outcome) -> Sequence[Comparison]:
-        """Compare what a shadow made of a call with what the champion did; in a thread."""
+    def compare(self, name: str, witness: Witness, outcome: Outcome) -> Sums:
+        """Compare what a shadow made of a call with what the champion did, and add up; in a thread."""
 
-    def compared(
-        self, name: str, witness: Witness, comparisons: Iterable[Comparison], seconds: float | None
-    ) -> None:
-        """Count comparisons."""
+    def compared(self, sums: Sums) -> None:
+        """Count what comparisons came to."""
 
     def failed(self, name: str, witness: Witness, error: BaseException) -> None:
         """Count a call whose shadow raised."""

@@ -50,9 +50,9 @@ class Witness:
     """
 
     __slots__ = (
-        "_began", "_finish", "_kept", "_users", "answer", "args", "batch", "champion", "clock", "context",
-        "cut", "endpoint", "kwargs", "names", "prediction_id", "refused", "revision", "rows", "seconds",
-        "spare", "stream", "total", "whole",
+        "_began", "_finish", "_kept", "_size", "_users", "answer", "args", "batch",
+        "champion", "clock", "context", "cut", "endpoint", "kwargs", "names", "prediction_id", "refused",
+        "revision", "rows", "seconds", "spare", "stream", "total", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +69,7 @@ class Witness:
         self.endpoint, self.prediction_id = call.endpoint, call.prediction_id
         self.names, self.champion, self.revision = tuple(names), champion, revision
         self.args, self.kwargs = args, kwargs
-        self._kept: Kept | None = None
+        self._kept: tuple[Kept, ...] = ()
         for value in (*args, *kwargs.values()):
             if isinstance(value, _HOLDERS):
                 self._keep()
@@ -82,14 +82,14 @@ class Witness:
         self.whole = self.cut = self.stream = False
         self.seconds = self.total = 0.0
         self.context = contextvars.copy_context()
-        self.clock = Clock()
+        self.clock: Clock = []
         self._users = len(self.names)
         self._began = time.perf_counter()
 
     def _keep(self) -> None:
         """Keep the files of the input, if there are any."""
-        self._kept = Kept(self.args, self.kwargs)
-        self.args, self.kwargs = self._kept.args, self._kept.kwargs
+        kept = Kept(self.args, self.kwargs)
+        self._kept, self.args, self.kwargs = (kept,), kept.args, kept.kwargs
 
     # -- what the champion does ------------------------------------------------------------------------
 
@@ -100,14 +100,23 @@ class Witness:
 
     def _noted(self, value: Any, variant: str) -> Awaitable[Any]:
         if variant == self.champion:
-            self.note(value)
+            try:
+                self.note(value)
+            except Exception:  # noqa: BLE001 - there is then nothing to compare with, and still an answer
+                self.whole = False
         finish, self._finish = self._finish, _as_it_is  # it may hold the request, which need not wait
         return finish(value, variant)
 
     def note(self, answer: Any) -> None:
         """Note the champion's answer."""
-        self.answer, self.whole = answer, True
+        self.answer, self.whole = self._lasting(answer) if isinstance(answer, Path) else answer, True
         self.seconds = self.total = time.perf_counter() - self._began
+
+    def _lasting(self, answer: Path) -> Path:
+        """Return an answer that lasts: a file in the request's folder gets a second name."""
+        kept = Kept((answer,), {})
+        self._kept = (*self._kept, kept)
+        return Path(kept.args[0])
 
     def note_refusal(self, words: str) -> None:
         """Note that the champion told the caller what the caller did wrong: that is an answer, too."""
@@ -117,27 +126,31 @@ class Witness:
     def ran(self, batch: Together | None) -> None:
         """Note in which batch the champion answered, and how long its own code ran."""
         self.batch = batch
-        own = self.clock.seconds if batch is None or batch.seconds is None else batch.seconds
-        if own is not None:
-            self.seconds = own
+        if batch is not None and batch.seconds is not None:
+            self.seconds = batch.seconds
+        elif self.clock:
+            self.seconds = self.clock[0]
 
     async def noting_items(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """Yield a stream's items, and note as many as are compared; only a whole stream is an answer."""
-        self.stream, self.answer, size = True, [], 0
+        self.stream, self.answer, self._size = True, [], 0
         CLOCK.set(self.clock)
         try:
             async for item in items:
                 if not self.answer:
-                    self.seconds = self.clock.seconds or time.perf_counter() - self._began
-                if len(self.answer) < MOST_ITEMS and size < MOST_BYTES:
-                    self.answer.append(item)
-                    size += size_of(item)
-                else:
-                    self.cut = True
+                    self.seconds = self.clock[0] if self.clock else time.perf_counter() - self._began
+                if not self.cut:
+                    self._note_item(item)
                 yield item
             self.whole, self.total = True, time.perf_counter() - self._began
         finally:
             await items.aclose()
+
+    def _note_item(self, item: Any) -> None:
+        self._size += size_of(item)
+        self.cut = len(self.answer) >= MOST_ITEMS or (bool(self.answer) and self._size > MOST_BYTES)
+        if not self.cut:
+            self.answer.append(item)
 
     @property
     def count(self) -> int:
@@ -155,8 +168,9 @@ class Witness:
     def done(self) -> None:
         """One of the shadows needs it no more; after the last one its files go."""
         self._users -= 1
-        if self._users <= 0 and self._kept is not None:
-            self._kept.drop()
+        if self._users <= 0:
+            for kept in self._kept:
+                kept.drop()
 
 
 async def _as_it_is(value: Any, _: str) -> Any:
@@ -164,6 +178,27 @@ async def _as_it_is(value: Any, _: str) -> Any:
 
 
 def size_of(item: Any) -> int:
-    """Return about how many bytes an item of a stream takes."""
-    size = getattr(item, "nbytes", None)
-    return size if isinstance(size, int) else sys.getsizeof(item, 64)
+    """Return about how many bytes an item takes; too many where that cannot be told, or it has many parts.
+
+    Nothing that it does reaches the caller.
+    """
+    try:
+        size, parts = 0, [item]
+        for _ in range(_MOST_PARTS):
+            if not parts:
+                return size
+            part = parts.pop()
+            size += sys.getsizeof(part, 64) if not hasattr(type(part), "nbytes") else int(part.nbytes)
+            if isinstance(part, dict):
+                parts += part.values()
+            elif isinstance(part, (list, tuple, set, frozenset)):
+                parts += part
+            elif isinstance(inner := getattr(part, "__dict__", None), dict):
+                parts += inner.values()
+    except BaseException:  # noqa: BLE001 - whatever an answer does when it is looked at
+        return MOST_BYTES + 1
+    return MOST_BYTES + 1
+
+
+_MOST_PARTS = 1000
+"""Parts of an item that are looked at."""

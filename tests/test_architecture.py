@@ -23,6 +23,7 @@ LAYERS: dict[str, float] = {
     "comparing": 1.1,
     "kinds": 1.1,
     "closeness": 1.1,
+    "duplicates": 1.12,
     "findings": 1.12,
     "multisets": 1.13,
     "differences": 1.15,
@@ -63,11 +64,13 @@ LAYERS: dict[str, float] = {
     "calls": 3.9,
     "budgets": 3.9,
     "copying": 3.9,
-    "shadowing": 3.9,
+    "shadowing": 3.92,
+    "executor": 3.95,
     "gates": 3.95,
     "keeping": 3.95,
     "readiness": 3.95,
     "witness": 3.96,
+    "waiting": 3.97,
     "watching": 3.97,
     "matching": 3.98,
     "lane": 3.98,
@@ -103,8 +106,11 @@ PURE_IMPORTS = frozenset(
     }
     | {"mmh3", "numpy", "pydantic"}
 )
-MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}}
-"""They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame."""
+MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}, "duplicates": {"copy", "pickle", "sys"}}
+"""They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame.
+
+A copy in memory is neither input nor output.
+"""
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 

@@ -38,7 +38,7 @@ class Batcher:
         self._run = run
         self._observe = observe
         self._dispatcher = _dispatcher(method)
-        self._awaited: dict[int, Call] = {}
+        self._awaited: dict[int, list[Call]] = {}  # by the input's id: callers may have sent the same object
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Wait in the batch; the batch runs in the context of one of its requests, as in BentoML."""
@@ -49,11 +49,14 @@ class Batcher:
         call = watched_call()
         if call is None:
             return await self._dispatcher(infer)(values[0])
-        self._awaited[id(values[0])] = call
+        same = self._awaited.setdefault(id(values[0]), [])
+        same.append(call)
         try:
             return await self._dispatcher(infer)(values[0])
         finally:
-            del self._awaited[id(values[0])]
+            same.remove(call)
+            if not same:
+                self._awaited.pop(id(values[0]), None)
 
     def close(self) -> None:
         """Stop collecting; who still waits is answered that the service is overloaded."""
@@ -74,7 +77,8 @@ class Batcher:
 
     def _note(self, batches: Sequence[Any]) -> Together:
         """Note on the calls that are shadowed which batch they are answered in, and return that."""
-        calls = [call for batch in batches if (call := self._awaited.get(id(batch))) is not None]
+        inputs = dict.fromkeys(map(id, batches))
+        calls = [call for one in inputs for call in self._awaited.get(one, ())]
         together = Together(len(calls))
         for call in calls:
             call.batch = together
@@ -114,7 +118,7 @@ async def _timed(work: Awaitable[Any], together: Together) -> Any:
         return await work
     finally:
         elapsed = time.perf_counter() - began
-        together.seconds = elapsed if clock.seconds is None else clock.seconds
+        together.seconds = clock[0] if clock else elapsed
 
 
 async def _in_context(context: contextvars.Context, work: Awaitable[Any]) -> Any:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from typing import Any
 
+from ..shadowing import SHADOW
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
 from .context import ACTIVE
@@ -66,7 +67,7 @@ class VariantCalls:
             return call
         if method.is_stream:
             return functools.wraps(method.func)(lambda *args, **kwargs: self._stepped(call(*args, **kwargs)))
-        return functools.partial(self._threads.run, call)
+        return functools.partial(self._threads.run, _counted, call)
 
     def to_sync(self, name: str) -> Callable[..., Any]:
         """Return an endpoint as a plain function (a stream as a generator)."""
@@ -77,7 +78,7 @@ class VariantCalls:
         return functools.wraps(method.func)(lambda *args, **kwargs: wait(call(*args, **kwargs)))
 
     async def _stepped(self, items: Generator[Any, None, None]) -> AsyncGenerator[Any, None]:
-        while (item := await self._threads.run(next, items, _END)) is not _END:
+        while (item := await self._threads.run(_counted, next, items, _END)) is not _END:
             yield item
 
     def _drained(self, items: AsyncGenerator[Any, None]) -> Generator[Any, None, None]:
@@ -146,6 +147,12 @@ def _instance(current: CurrentService) -> Any:
 
 
 _END = object()
+
+
+def _counted(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function in this thread; a shadow call's meter knows of it, and keeps its slot meanwhile."""
+    meter = SHADOW.get()
+    return func(*args, **kwargs) if meter is None else meter.timed(func, *args, **kwargs)
 
 
 async def _next(items: AsyncGenerator[Any, None]) -> Any:

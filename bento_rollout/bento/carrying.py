@@ -52,7 +52,9 @@ def head() -> dict[str, Any] | None:
     found = {name: scope[name] for name in CARRIED if name in scope}
     found["headers"] = [(bytes(name), bytes(value)) for name, value in scope.get("headers", ())]
     found["state"] = {
-        name: value for name, value in dict(scope.get("state") or {}).items() if _crosses(value)
+        name: value
+        for name, value in dict(scope.get("state") or {}).items()
+        if name != "temp_dir" and _crosses(value)  # it is the worker's, who clears it when the answer is out
     }
     return found
 

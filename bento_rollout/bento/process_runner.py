@@ -11,7 +11,7 @@ import psutil
 
 from ..calls import Unavailable
 from ..pipe import Garbled, Kind
-from ..shadowing import SHADOW
+from ..shadowing import SHADOW, Meter
 from ..telemetry import log
 from .carrying import RemoteError, apply_effects, error_from, head, packed
 from .child import FAREWELL, Child, ended, order_for, spawn
@@ -20,6 +20,9 @@ from .standing import Standing
 from .variants import Definition
 
 __all__ = ["ProcessRunner"]
+
+Told = Callable[[Kind, Any], None]
+"""Takes what a process says of one call."""
 
 FIRST_WAIT, LAST_WAIT = 0.5, 30.0
 """Seconds before a process that died is started again; doubled from first to last."""
@@ -61,7 +64,7 @@ class ProcessRunner:
         self._service, self._digest, self._changed = service, digest, changed
         self._child: Child | None = None
         self._last = 0
-        self._waiting: dict[int, Callable[[Kind, Any], None]] = {}
+        self._waiting: dict[int, Told] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
 
@@ -224,7 +227,7 @@ class ProcessRunner:
             self._cancel(number)
             raise
         finally:
-            self._waiting.pop(number, None)
+            self._forget(number, SHADOW.get())
         apply_effects(effects)
         return value
 
@@ -236,7 +239,7 @@ class ProcessRunner:
         await self._room()
         order = self._written(endpoint, args, kwargs)
         number = self._send(Kind.STREAM, lambda kind, value: items.put_nowait((kind, value)), order)
-        over, first = False, True
+        over, first, meter = False, True, SHADOW.get()
         try:
             while True:
                 kind, value = await items.get()
@@ -252,7 +255,7 @@ class ProcessRunner:
                 yield item
                 self._tell(Kind.MORE, number)
         finally:
-            self._waiting.pop(number, None)
+            self._forget(number, meter)
             if not over:
                 self._cancel(number)
 
@@ -266,7 +269,7 @@ class ProcessRunner:
         meter = SHADOW.get()
         return endpoint, packed(args, spec), dict(kwargs), head(), None if meter is None else meter.monitored
 
-    def _send(self, kind: Kind, told: Callable[[Kind, Any], None], order: Any) -> int:
+    def _send(self, kind: Kind, told: Told, order: Any) -> int:
         child = self._child
         if child is None or not self.ready:
             raise Unavailable(f"the process of variant {self.name!r} is {self.state}")
@@ -275,8 +278,26 @@ class ProcessRunner:
             child.pipe.send(kind, number, order)
         except ConnectionError:
             raise Unavailable(f"the process of variant {self.name!r} has just ended") from None
-        self._waiting[number] = told
+        meter = SHADOW.get()
+        self._waiting[number] = told if meter is None else self._held(number, meter, told)
         return number
+
+    def _held(self, number: int, meter: Meter, told: Told) -> Told:
+        """Hold a shadow's slot until the process says that its call is over, though nobody waits any more."""
+        meter.enter()
+
+        def heard(kind: Kind, value: Any) -> None:
+            if kind is not Kind.ITEM:
+                self._waiting.pop(number, None)
+                meter.leave()
+            told(kind, value)
+
+        return heard
+
+    def _forget(self, number: int, meter: Meter | None) -> None:
+        """Note that nobody waits for a call any more; a shadow's is heard of until it is over."""
+        if meter is None:
+            self._waiting.pop(number, None)
 
     def _cancel(self, number: int) -> None:
         self._tell(Kind.CANCEL, number)

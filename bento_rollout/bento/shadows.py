@@ -22,7 +22,7 @@ from ..spec import RolloutSpec, Shadow
 from ..store.presence import Presence
 from ..store.tallies import Tallies
 from ..terms import Terms
-from .context import isolate
+from .context import isolate_shadow
 from .method import Method
 from .shadowed import mark_monitors
 from .surroundings import BentoSurroundings
@@ -78,7 +78,7 @@ class BentoShadows:
             Terms(site.name, site.spec, site.champion, self._digests),
             champion=lambda: self._router.champion,
             comparators=comparators_of(site.spec),
-            isolate=isolate,
+            isolate=isolate_shadow,
             surroundings=self._surroundings,
             tallies=Tallies(place),
             whoami=lambda: (presence.token, os.getpid()),

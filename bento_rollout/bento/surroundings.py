@@ -99,23 +99,36 @@ class BentoSurroundings:
         self._methods, self._runners = methods, runners
         self._make_twin, self._champion, self._is_client_error = twin, champion, is_client_error
         self._twins: dict[str, _Twin] = {}
+        self._once = log.Once()
 
     def runner(self, name: str) -> Shadowed | None:
         """Return where a shadow runs.
 
         The champion's own runs in an instance of its own when the champion is in the worker: its threads are
-        for callers.
+        for callers. Elsewhere there is one place for both, and then it does not run.
         """
         runner = self._runners.get(name)
         if runner is None:
             return None
         if not isinstance(runner, WorkerRunner):
-            return _Apart(runner)
+            if name != self._champion():
+                return _Apart(runner)
+            self._say_no_place(runner)
+            return None
         if name != self._champion():
             return runner
         if name not in self._twins:
             self._twins[name] = _Twin(lambda: self._make_twin(name))
         return self._twins[name]
+
+    def _say_no_place(self, runner: Any) -> None:
+        """Say that the champion has no place for its own shadow: there it would take its callers'."""
+        facts = {"rollout": runner.rollout, "variant": runner.name, "runs": runner.kind}
+        hint = (
+            "the champion's own noise is measured where it runs in the worker: elsewhere a call that hangs "
+            "would take what its callers need; the calls are counted as unavailable"
+        )
+        self._once.say(runner.name, "shadow.no_place", "warning", **facts, hint=hint)
 
     def refusal(self, error: BaseException) -> str | None:
         """Return in words what the caller did wrong, when that is what an error says."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from ..shadowing import metered_call, timed_call
+from ..calls import Exited
+from ..shadowing import SHADOW, metered_call, timed_call
 from ..telemetry.log import described
 from ..threads import DaemonThreads
 from .anyio_threads import anyio_worker
@@ -33,10 +34,6 @@ Way = Callable[..., Awaitable[Any]]
 
 FAREWELL = 10.0
 """Seconds that a candidate's shutdown hooks may take."""
-
-
-class Exited(Exception):
-    """A candidate's code asked the whole process to end."""
 
 
 class WorkerRunner:
@@ -75,6 +72,8 @@ class WorkerRunner:
         self._observe = observe
         self._converters = converters
         self._threads: DaemonThreads | AdoptedThreads = AdoptedThreads(threads)
+        # Shadow calls have threads apart: one that hangs keeps its thread for ever, and takes no caller's.
+        self._aside = DaemonThreads(threads, f"{definition.name}-shadow", anyio_worker())
         self._methods: Mapping[str, Method] = {}
         self._batchers: dict[str, Batcher] = {}
         self._ways: dict[str, Way] = {}
@@ -135,6 +134,7 @@ class WorkerRunner:
                 await asyncio.wait_for(hooks, FAREWELL)
         finally:
             self._threads.close()
+            self._aside.close()
             self.calls.close()
 
     @property
@@ -159,7 +159,8 @@ class WorkerRunner:
         """
         way: Way = functools.partial(method.func, self.instance)
         if not inspect.iscoroutinefunction(method.func):
-            way = functools.partial(self._threads.run, metered_call if watched else timed_call, way)
+            run = self._aside.run if watched else self._threads.run
+            way = functools.partial(run, metered_call if watched else timed_call, way)
         if method.ctx_param is not None:
             way = functools.partial(way, **{method.ctx_param: self._context})
         if method.batchable:
@@ -236,7 +237,7 @@ class WorkerRunner:
         except (Exception, asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
-            raise self._exit(error) from error
+            raise self._exit(error, watched=watched) from error
         finally:
             left(token)
 
@@ -246,15 +247,18 @@ class WorkerRunner:
         """Run an endpoint for a shadow."""
         return self.call(endpoint, args, kwargs, watched=True)
 
-    def begin(self, endpoint: str, work: Callable[[Callable[..., Any]], None]) -> bool:
+    def begin(
+        self, endpoint: str, work: Callable[[Callable[..., Any]], None], *, watched: bool = False
+    ) -> bool:
         """Let a thread do work around a sync endpoint, if one is free now; return whether one was.
 
         Args:
             endpoint: the endpoint; one that needs the loop (async, batched, a stream) never begins here.
             work: what the thread does, in a context of its own. It is given what runs the endpoint with a
                 call's arguments in that thread, and raises nothing.
+            watched: whether it is a shadow's call.
         """
-        run, threads = self._plain.get(endpoint), self._threads
+        run, threads = self._plain.get(endpoint), self._aside if watched else self._threads
         if run is None or not isinstance(threads, DaemonThreads):
             return False
         return threads.begin(functools.partial(work, run))
@@ -274,13 +278,14 @@ class WorkerRunner:
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Run a streaming endpoint; a sync generator is stepped in this variant's threads."""
-        method = self._methods[endpoint]
+        method, watched = self._methods[endpoint], SHADOW.get() is not None
+        threads = self._aside if watched else self._threads
         args, given = self._converted(endpoint, args, kwargs)
         items = method.func(self.instance, *args, **self._with_context(method, given))
         step = (
             items.__anext__
             if inspect.isasyncgen(items)
-            else functools.partial(self._threads.run, metered_call, _step, items)
+            else functools.partial(threads.run, metered_call, _step, items)
         )
         try:
             while True:
@@ -292,29 +297,33 @@ class WorkerRunner:
                 except (Exception, asyncio.CancelledError, GeneratorExit):
                     raise
                 except BaseException as error:
-                    raise self._exit(error) from error
+                    raise self._exit(error, watched=watched) from error
                 finally:
                     left(token)
                 if item is _END:
                     return
                 yield item
         finally:
-            await self._close_stream(items)
+            await self._close_stream(items, watched=watched)
 
-    async def _close_stream(self, items: Any) -> None:
-        """Let a stream clean up: a candidate's sync one where its code runs, and not on the loop."""
+    async def _close_stream(self, items: Any, *, watched: bool) -> None:
+        """Let a stream clean up: a candidate's, or a shadow's, where its code runs, and not on the loop."""
         if inspect.isasyncgen(items):
             await items.aclose()
+        elif inspect.isgenerator(items) and watched:
+            await self._aside.run(metered_call, _close_quietly, items)
         elif inspect.isgenerator(items) and self._adopted:
             _close(items)
         elif inspect.isgenerator(items):
-            closing = asyncio.ensure_future(self._threads.run(_close, items))
+            closing = asyncio.ensure_future(self._threads.run(_close_quietly, items))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    def _exit(self, error: BaseException) -> BaseException:
-        """Return what a call that asks the process to end has failed with; a candidate only fails."""
-        return error if self._adopted else Exited(f"variant {self.name!r} raised {type(error).__name__}")
+    def _exit(self, error: BaseException, *, watched: bool = False) -> BaseException:
+        """Return what a call that asks the process to end has failed with; who is no champion only fails."""
+        if self._adopted and not watched:
+            return error
+        return Exited(f"variant {self.name!r} raised {type(error).__name__}")
 
     def _converted(
         self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -383,4 +392,9 @@ def _step(items: Any) -> Any:
 
 def _close(items: Any) -> None:
     with suppress(ValueError):  # it is running in a thread right now; it ends there
+        items.close()
+
+
+def _close_quietly(items: Any) -> None:
+    with suppress(BaseException):  # nobody waits for it, and an exit in a task would end the loop
         items.close()

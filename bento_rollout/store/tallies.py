@@ -121,19 +121,10 @@ class Tallies:
             return Counted()
         with self._open(write=False) as db:
             db.execute("BEGIN")  # all of it at one moment
-            found = Counted()
-            numbers = {}
-            for number, updated, *key in db.execute(f"SELECT id, updated, {_KEY} FROM series"):  # noqa: S608 - constants
-                series = numbers[number] = Series(Era(*key[:5]), *key[5:])
-                found.updated[series] = updated
-                found.counts[series] = {}
-            for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
-                found.counts[numbers[number]][Kind(kind), name] = count
-            for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
-                found.examples.setdefault(numbers[number], []).append(_example_of(*example))
-            for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
-                found.loads[token, candidate] = Load(*load)
-        return found
+            try:
+                return _all_of(db)
+            except (ValueError, TypeError, KeyError) as error:
+                raise self._damaged(error) from error
 
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
@@ -143,12 +134,14 @@ class Tallies:
         except sqlite3.OperationalError as error:
             problem = f"the numbers of shadow calls in {self.path} cannot be used: {error}"
             raise StoreUnreachable(problem) from error
-        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-            problem = f"{self.path} is damaged: {type(error).__name__}: {error}; {_REMEDY}"
-            raise StoreCorrupt(problem) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         except OSError as error:
             problem = f"the numbers of shadow calls in {self.path} cannot be used: {error.strerror}"
             raise StoreUnreachable(problem) from None
+
+    def _damaged(self, error: Exception) -> StoreCorrupt:
+        return StoreCorrupt(f"{self.path} is damaged: {type(error).__name__}: {error}; {_REMEDY}")
 
     def _connect(self, *, write: bool) -> sqlite3.Connection:
         if write and not self.path.exists():
@@ -163,6 +156,21 @@ class Tallies:
             db.close()
             raise
         return db
+
+
+def _all_of(db: sqlite3.Connection) -> Counted:
+    found, numbers = Counted(), dict[int, Series]()
+    for number, updated, *key in db.execute(f"SELECT id, updated, {_KEY} FROM series"):  # noqa: S608 - constants
+        series = numbers[number] = Series(Era(*key[:5]), *key[5:])
+        found.updated[series] = updated
+        found.counts[series] = {}
+    for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
+        found.counts[numbers[number]].setdefault(Kind(kind), {})[name] = count
+    for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
+        found.examples.setdefault(numbers[number], []).append(_example_of(*example))
+    for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
+        found.loads[token, candidate] = Load(*load)
+    return found
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
@@ -207,16 +215,19 @@ def _forget_oldest(db: sqlite3.Connection) -> None:
 
 
 def _add_things(db: sqlite3.Connection, number: int, things: Things) -> None:
-    query = "SELECT kind, name FROM counts WHERE series = ?"
-    known = {(Kind(kind), name) for kind, name in db.execute(query, (number,))}
+    known: dict[Kind, set[str]] = {}
+    for kind, name in db.execute("SELECT kind, name FROM counts WHERE series = ?", (number,)):
+        known.setdefault(Kind(kind), set()).add(name)
     add = (
         "INSERT INTO counts VALUES (?, ?, ?, ?) "
         "ON CONFLICT (series, kind, name) DO UPDATE SET number = number + excluded.number"
     )
-    for (kind, name), count in things.items():
-        key = kind.bounded(name, known)
-        known.add(key)
-        db.execute(add, (number, kind.value, key[1], count))
+    for thing, names in things.items():
+        there = known.setdefault(thing, set())
+        for name, count in names.items():
+            bounded = thing.bounded(name, there)
+            there.add(bounded)
+            db.execute(add, (number, thing.value, bounded, count))
 
 
 def _add_examples(db: sqlite3.Connection, number: int, examples: tuple[Example, ...] | list[Example]) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
+import json
 import math
+import threading
 import time
 import uuid
 import warnings
-from collections import UserDict, deque
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +39,10 @@ from bento_rollout.comparison import (
     one_refused,
 )
 from bento_rollout.errors import InvalidValue
+from bento_rollout.kinds import MOST_PARTS, read
+from bento_rollout.matching import matched
 from bento_rollout.records import Comparison, Difference, Relation
+from bento_rollout.watching import Outcome
 
 AGREE, DIFFER, NOT = Relation.AGREE, Relation.DIFFER, Relation.NOT_COMPARABLE
 NAN = math.nan
@@ -85,6 +92,30 @@ class Colour(Enum):
 
 class Opaque:
     """Equal only to itself."""
+
+
+class Endless(UserList):  # type: ignore[type-arg]
+    """A list whose iterator, which is no Python code, has no end."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(0)
+
+
+class EndlessMapping(UserDict):  # type: ignore[type-arg]
+    """A mapping whose keys have no end."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat("a")
+
+    def __getitem__(self, key: Any) -> Any:
+        return 1
+
+
+class EndlessPair(tuple):  # type: ignore[type-arg]  # noqa: SLOT001 - a user's own
+    """A tuple whose iterator has no end."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(0)
 
 
 class Explosive:
@@ -486,7 +517,16 @@ def test_a_long_text_is_no_label_to_show() -> None:
         (pd.Series(["a", "b"]), np.array(["b", "a"]), []),
         ({"t": ["a", "b"], "n": 1}, {"n": 1.0, "t": ["b", "a"]}, []),
         ({"t": ["a"]}, {"t": ["a", "b"]}, [("$.t[*]", "extra", "absent", "text of 1")]),
-        ({"t": 1}, {"u": 1}, [("$.t", "missing", "1", "absent"), ("$.u", "extra", "absent", "1")]),
+        (
+            {"s": 0, "t": 1},
+            {"s": 0, "u": 1, "v": 2},
+            [
+                ("$.*", "missing", "1", "absent"),
+                ("$.*", "extra", "absent", "1"),
+                ("$.*", "extra", "absent", "2"),
+            ],
+        ),
+        ({"s": 0, "t": 1}, {"s": 0}, [("$.t", "missing", "1", "absent")]),
         (Scores(score=1), {"score": 1, "name": "n"}, []),
         (Point([1, 2]), Point([2, 1]), []),
         (FRAME, FRAME.iloc[::-1], []),
@@ -533,9 +573,9 @@ def test_what_is_no_collection_beside_one(champion: Any, candidate: Any, error: 
         ([{"b": 1}, {"b": 2}], [{"b": 1}, {"b": 4}], [("$[1].b", "value", "2", "4")]),
         ({"a": NAN}, {"a": 1.5}, [("$.a", "value", "nan", "1.5")]),
         ({"a": NAN}, {"a": NAN}, []),
-        ({"x y": True}, {"x y": False}, [('$["x y"]', "value", "true", "false")]),
-        ({1: "a"}, {"1": "b"}, [("$.1", "value", "text of 1", "text of 1")]),
-        ({(1, 2): 3}, {(1, 2): 4}, [("$.(tuple)", "value", "3", "4")]),
+        ({"x y": True}, {"x y": False}, [("$.*", "value", "true", "false")]),
+        ({1: "a"}, {"1": "b"}, [("$.*", "value", "text of 1", "text of 1")]),
+        ({(1, 2): 3}, {(1, 2): 4}, [("$.*", "value", "3", "4")]),
         (Scores(score=1), {"score": 1}, [("$.name", "missing", "text of 1", "absent")]),
         (np.zeros((2, 2)), [[0, 0], [0, 1]], [("$[1][1]", "value", "0.0", "1")]),
         (np.zeros((2, 2)), np.zeros(2), [("$", "length", "array of 2 x 2", "array of 2")]),
@@ -633,6 +673,43 @@ def test_a_users_comparison_is_bounded() -> None:
     assert len(repr(found)) < 100_000
 
 
+@pytest.mark.parametrize(
+    ("magnitude", "expected"), [(NAN, 1.0), (math.inf, 1e300), (-math.inf, -1e300), (np.float32(0.5), 0.5)]
+)
+def test_a_users_magnitude_is_a_number_that_json_has(magnitude: float, expected: float) -> None:
+    """The report is JSON."""
+    one = dataclasses.replace(OWN.differences[0], magnitude=magnitude)
+    users = comparator(Comparing("function", function="m:f"), lambda a, b: broken(differences=(one,)))
+    found = compare(users, 1, 2)
+    assert found.differences[0].magnitude == found.magnitude == expected
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
+
+
+def test_a_users_callable_gets_copies() -> None:
+    """What it does to the answers is seen by nobody: a champion may answer with what it keeps."""
+
+    def users(champion: Any, candidate: Any) -> bool:
+        for answer in (champion, candidate):
+            answer.pop("time")
+            answer["scores"][:] = 0
+            answer["deep"][0].clear()
+        return bool(champion["scores"].shape == candidate["scores"].shape)
+
+    kept: dict[str, Any] = {"time": 1, "scores": np.ones(3), "deep": [{"a": 1}]}
+    other = {"time": 2, "scores": np.ones(3), "deep": [{}]}
+    assert compare(comparator(Comparing("function", function=users)), kept, other).relation is AGREE
+    assert (kept["time"], kept["scores"].sum(), kept["deep"]) == (1, 3, [{"a": 1}])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(threading.Lock(), "TypeError"), (Endless(), "size"), ([[Endless()]], "size")]
+)
+def test_what_cannot_be_copied_is_not_comparable_by_a_callable(answer: Any, error: str) -> None:
+    """It is not handed over as it is."""
+    users = comparator(Comparing("function", function="m:f"), lambda champion, candidate: True)
+    assert compare(users, answer, 1) == Comparison(NOT, error)
+
+
 def test_an_async_callable_is_no_comparator() -> None:
     """Its coroutine is closed, so that nothing warns that nobody awaited it."""
 
@@ -655,7 +732,10 @@ class Panic(BaseException):
     """What Rust's panics are in Python."""
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), RecursionError(), SystemExit(1), Panic()])
+ERRORS = [ValueError("x"), MemoryError(), SystemExit(1), KeyboardInterrupt(), Panic()]
+
+
+@pytest.mark.parametrize("error", [*ERRORS, RecursionError()])
 def test_what_a_comparator_raises_is_a_result(error: BaseException) -> None:
     """Its class is the error, and its text is not told."""
 
@@ -666,6 +746,42 @@ def test_what_a_comparator_raises_is_a_result(error: BaseException) -> None:
     assert compare(comparator(Comparing("function", function=users)), "secret", "secret") == expected
     for kind in ("exact", "close", "json", "set"):
         assert compared(kind, [Explosive(error)], [Explosive(error)]) == expected
+
+
+class Rows(UserList):  # type: ignore[type-arg]
+    """A batch that cannot be read."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def __iter__(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_what_reading_raises_is_a_result(error: BaseException) -> None:
+    """Of a batch as a whole, too, and of what makes an answer plain; of the error its class is told."""
+    expected = [Comparison(NOT, type(error).__name__)]
+    assert compare_rows(comparator(Comparing()), Rows(error), [1]) == expected
+    witness: Any = SimpleNamespace(refused=None, stream=False, rows=None, answer=Rows(error), count=1)
+    assert matched(comparator(Comparing()), witness, Outcome([1]), list) == expected
+
+
+def test_the_name_of_an_error_is_bounded_and_not_asked_of_its_class() -> None:
+    """A metaclass may raise, too, and a name be as long as a payload."""
+
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:  # type: ignore[override]  # as nobody should
+            raise SystemExit
+
+    def users(champion: Any, candidate: Any) -> bool:
+        made: Any = Meta("e" * 5000, (Exception,), {})
+        raise made
+
+    found = compare(comparator(Comparing("function", function=users)), 1, 1)
+    assert found == Comparison(NOT, "e" * 100)
 
 
 def test_endless_recursion_of_a_comparator() -> None:
@@ -716,6 +832,55 @@ def test_answers_without_end(kind: str) -> None:
     assert time.perf_counter() - began < 60
 
 
+@pytest.mark.parametrize("kind", ["exact", "close", "json", "set", "label"])
+@pytest.mark.parametrize(
+    "answer", [Endless(), EndlessMapping(), EndlessPair()], ids=["list", "mapping", "tuple"]
+)
+def test_iterators_without_end(kind: str, answer: Any) -> None:
+    """An iterator that is no Python code never lets go of the interpreter: it is not asked for all."""
+    assert compared(kind, [0], answer) == compared(kind, answer, [0]) == Comparison(NOT, "size")
+
+
+def test_what_is_only_akin_to_a_list_may_be_as_large_as_what_is_looked_at() -> None:
+    """Its parts are looked at one by one."""
+    assert len(read(deque(range(MOST_PARTS)))[1]) == MOST_PARTS
+
+
+NAMES = [f"name_{letter}" for letter in "abcdefghijklmnopqrstuvwxyzABCDEFG"]
+
+
+@pytest.mark.parametrize(
+    ("champion", "candidate", "fields"),
+    [
+        ({"by": {"ann": 1}}, {"by": {"bob": 1}}, ["$.by.*"]),
+        ({"by": {"Mary Ann": 1}}, {"by": {"Mary Ann": 2}}, ["$.by.*"]),
+        ({"by": {"Mary Ann": 1, "ann": 1}}, {"by": {"Mary Ann": 1, "ann": 2}}, ["$.by.*"]),
+        ({"by": {"P123456": 1}}, {"by": {"P123456": 2}}, ["$.by.*"]),
+        ({"by": {"n" * 41: 1}}, {"by": {"n" * 41: 2}}, ["$.by.*"]),
+        ({"by": {7: {"score": 1}}}, {"by": {7: {"score": 2}}}, ["$.by.*.score"]),
+        ({"by": dict.fromkeys(NAMES, 1)}, {"by": dict.fromkeys(NAMES, 2)}, ["$.by.*"]),
+        (dict.fromkeys(NAMES[1:], 1), dict.fromkeys(NAMES[1:], 2), [f"$.{name}" for name in NAMES[1:]]),
+        ({"a": 1, "n" * 40: 1, "x-y": 1}, {"a": 2, "n" * 40: 2, "x-y": 2}, ["$.a", f"$.{'n' * 40}", "$.*"]),
+        (pd.DataFrame({"mean radius": [1]}), pd.DataFrame({"mean radius": [2]}), ['$["mean radius"][]']),
+        (Scores(score=1, **{"a b": 1}), Scores(score=2, **{"a b": 2}), ["$.score", "$.*"]),
+    ],
+)
+def test_only_keys_that_name_fields_are_shown(champion: Any, candidate: Any, fields: list[str]) -> None:
+    """A key of a table may be a patient's name; names that a class or a frame declares are shown."""
+    for kind in ("json", "close", "exact"):
+        found = compared(kind, champion, candidate)
+        assert list(found.fields) == fields
+        assert all("Mary" not in one.path and "ann" not in one.path for one in found.differences)
+
+
+def test_keys_that_are_not_shown_are_ignored_by_name() -> None:
+    """A path to be ignored names the key that is there."""
+    ours, theirs = ({"by": {"Mary Ann": more, "x-y": more}} for more in (1, 2))
+    for ignore, expected in ([['$.by["Mary Ann"]', '$.by["x-y"]'], AGREE], [['$.by["x-y"]'], DIFFER]):
+        assert compared("json", ours, theirs, ignore=tuple(ignore)).relation is expected
+    assert compared("json", ours, theirs, ignore=("$.by.*",)).relation is AGREE
+
+
 def test_depth_is_bounded() -> None:
     """Beyond 64 levels nothing is said."""
     for kind in ("exact", "close", "json", "set"):
@@ -737,6 +902,9 @@ def test_the_sample_is_bounded() -> None:
     found = compared("json", {"deep": nested(50, ours)}, {"deep": nested(50, theirs)})
     assert (len(found.differences), len(found.fields)) == (10, 1)
     found = compared("json", {str(n): n for n in range(1000)}, {str(n): n + 1 for n in range(1000)})
+    assert (len(found.differences), found.fields) == (10, ("$.*",))
+    pair = [{f"a{n}": {f"b{m}": n + m + more for m in range(9)} for n in range(9)} for more in (0, 1)]
+    found = compared("json", *pair)
     assert (len(found.differences), len(found.fields)) == (10, 32)
     deep = compared("json", {f"{n}{'k' * 5000}": {"a": 1} for n in range(99)}, {})
     assert len(repr(deep)) < 20_000
@@ -830,7 +998,7 @@ def test_who_is_the_champion_does_not_matter(one: Any, other: Any) -> None:
 WORDS = st.text("pqrstuvwxyzPQRSTUVWXYZ", min_size=12, max_size=30).map("qzk".__add__)
 
 
-@given(WORDS, WORDS, st.integers(0, 5))
+@given(WORDS, WORDS, st.integers(0, 9))
 def test_no_text_of_an_answer_is_told(ours: str, theirs: str, shape: int) -> None:
     """Neither the champion's words nor the candidate's are in what is kept and shown to people."""
     shapes: list[Callable[[str], Any]] = [
@@ -840,6 +1008,10 @@ def test_no_text_of_an_answer_is_told(ours: str, theirs: str, shape: int) -> Non
         lambda text: np.array([text, "x"]),
         lambda text: pd.DataFrame({"t": [text]}),
         lambda text: Point(text.encode(), {text}),
+        lambda text: {"by": {text: 1}},
+        lambda text: {"by": {f"{text}{index}": index for index in range(40)}},
+        lambda text: {"by": {"of": 1, f"{text} {text}": text}},
+        lambda text: Scores.model_validate({"score": 1, f"{text} {text}": text}),
     ]
     pair = shapes[shape](ours), shapes[shape](theirs)
     for kind in ("exact", "close", "set", "json"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 import threading
 from pathlib import Path
@@ -13,8 +15,18 @@ from bento_rollout.errors import StoreCorrupt, StoreUnreachable
 from bento_rollout.records import Comparison, Difference, Era, Relation, Series
 from bento_rollout.shadow_report import shadow_report
 from bento_rollout.state import RolloutState
-from bento_rollout.store.tallies import MOST_SERIES, SCHEMA, Tallies
-from bento_rollout.tally import EXAMPLES, MOST_NAMES, OTHER, Kind, Load, Tally
+from bento_rollout.store.tallies import MOST_SERIES, SCHEMA, Counted, Tallies
+from bento_rollout.tally import (
+    EXAMPLES,
+    MOST_NAMES,
+    OTHER,
+    Example,
+    Kind,
+    Load,
+    Seen,
+    Tally,
+    summed,
+)
 
 AGREE = Comparison(Relation.AGREE)
 DIFFER = Comparison(
@@ -33,7 +45,7 @@ def counted(tally: Tally, *comparisons: Comparison, of: Series | None = None, no
     """Count comparisons."""
     for number, comparison in enumerate(comparisons):
         answered = None if comparison.error else 0.01
-        tally.compared(of or series(), comparison, 0.02, answered, f"id-{number}", now)
+        tally.add(summed(of or series(), [comparison], Seen([f"id-{number}"], 0.02, answered, now)))
 
 
 def written(folder: Path, tally: Tally, token: str = "w1", now: float = 1.0) -> Tallies:
@@ -105,6 +117,62 @@ def test_new_code_begins_anew(tmp_path: Path) -> None:
     assert (found["candidates"]["two"]["agreed"], found["candidates"]["two"]["disagreed"]) == (1, 0)
 
 
+def era(
+    tmp_path: Path, now: float, revision: int, *answers: Comparison, ours: str = "d1", digest: str
+) -> None:
+    """Count comparisons of one pair of digests."""
+    tally = Tally()
+    counted(tally, *answers, of=Series(Era("one", ours, "two", digest, "close"), revision, "predict"))
+    written(tmp_path, tally, now=now)
+
+
+def granting(**granted: str) -> RolloutState:
+    """Return a state that grants traffic to digests."""
+    return STATE.model_copy(update={"granted": granted})
+
+
+def test_a_store_that_is_made_anew_does_not_bring_old_code_back(tmp_path: Path) -> None:
+    """Its revisions begin at 1 again, so what was counted at higher ones is older all the same."""
+    era(tmp_path, 1000.0, 40, AGREE, AGREE, digest="old")
+    era(tmp_path, 2000.0, 3, DIFFER, digest="new")
+    for state in (STATE, granting(one="d1"), granting(one="d1", two="new")):
+        assert report(Tallies(tmp_path), state=state)["candidates"]["two"]["disagreed"] == 1
+
+
+def test_a_clock_that_is_set_back_does_not_bring_old_code_back(tmp_path: Path) -> None:
+    """What traffic is granted to is newer than what was counted before that was so."""
+    era(tmp_path, 5000.0, 3, AGREE, AGREE, digest="old")
+    era(tmp_path, 1000.0, 4, DIFFER, digest="new")
+    found = report(Tallies(tmp_path), state=granting(one="d1", two="new"))
+    assert found["candidates"]["two"]["disagreed"] == 1
+    era(tmp_path, 6000.0, 9, AGREE, ours="d0", digest="new")
+    found = report(Tallies(tmp_path), state=granting(one="d1", two="new"))
+    assert found["candidates"]["two"]["disagreed"] == 1, "the champion's old code still answers somewhere"
+
+
+def test_a_candidate_is_watched_before_traffic_is_granted_to_its_code(tmp_path: Path) -> None:
+    """The report is of the code that runs, whatever had traffic once."""
+    era(tmp_path, 1000.0, 4, AGREE, AGREE, digest="granted")
+    era(tmp_path, 2000.0, 4, DIFFER, digest="new")
+    found = report(Tallies(tmp_path), state=granting(one="d1", two="granted"))
+    assert found["candidates"]["two"]["disagreed"] == 1
+
+
+@pytest.mark.parametrize("magnitude", [math.nan, math.inf])
+def test_the_report_is_json(tmp_path: Path, magnitude: float) -> None:
+    """An older version's file may hold numbers that JSON lacks."""
+    found = Comparison(Relation.DIFFER, None, (Difference("$", "value", "1", "2", magnitude),), ("$",))
+    one = Example(magnitude, 1.0, "id", found.differences)
+    row = report_of({series(): [one]})["candidates"]["two"]
+    json.dumps(row, allow_nan=False)
+    assert row["examples"][0]["magnitude"] == row["examples"][0]["differences"][0]["magnitude"] == 1e300
+
+
+def report_of(examples: dict[Series, list[Example]]) -> dict[str, Any]:
+    """Return the report on some examples."""
+    return shadow_report(STATE, Counted({}, examples, dict.fromkeys(examples, 1.0)), (), 0.0)
+
+
 def test_since_a_revision(tmp_path: Path) -> None:
     """What was planned before a revision may be left out."""
     tally = Tally()
@@ -162,7 +230,7 @@ def test_everything_is_bounded(tmp_path: Path) -> None:
     sums = tally.take()
     assert sums is not None
     (things,) = sums.counts.values()
-    errors = {name: count for (kind, name), count in things.items() if kind is Kind.ERROR}
+    errors = things[Kind.ERROR]
     assert len(errors) == MOST_NAMES + 1
     assert (sum(errors.values()), errors[OTHER]) == (1000, 800)
     tallies = Tallies(tmp_path)
@@ -212,7 +280,7 @@ def test_what_cannot_be_written_is_kept(tmp_path: Path) -> None:
     assert sums is not None
     with pytest.raises((StoreUnreachable, OSError)):
         Tallies(tmp_path / "blocked" / "deeper").add("w1", 1, sums, 1.0)
-    tally.give_back(sums)
+    tally.add(sums)
     counted(tally, AGREE)
     assert report(written(tmp_path, tally))["candidates"]["two"]["agreed"] == 2
 
@@ -253,3 +321,25 @@ def test_the_champion_beside_itself_has_no_noise_to_compare_with(tmp_path: Path)
     assert found["noise"]["fields"]["$.score"] == {"differed": 1, "noise": None, "beyond_noise": None}
     row = found["candidates"]["two"]
     assert (len(row["labels"]), row["labels_not_told_apart"]) == (MOST_NAMES, 300 - MOST_NAMES)
+
+
+def test_text_that_is_no_unicode_poisons_nothing(tmp_path: Path) -> None:
+    """A lone surrogate in a label, path or error is written out; magnitudes are finite: all of it is JSON."""
+    tally = Tally()
+    odd = Difference("$.\udcff", "value", "\udcfe", "1", float("inf"))
+    counted(tally, Comparison(Relation.DIFFER, None, (odd,), ("$.\udcff",), (("\udcff", "b"),)))
+    counted(tally, Comparison(Relation.NOT_COMPARABLE, "Error\udcff" + "x" * 1000))
+    row = report(written(tmp_path, tally))["candidates"]["two"]
+    assert json.dumps(row, allow_nan=False, ensure_ascii=False).encode()
+    assert row["labels"][0]["champion"] == "\\udcff"
+    assert max(map(len, row["not_comparable"])) < 300
+
+
+def test_many_rows_are_added_up_at_once() -> None:
+    """A request of many rows is one sum, with as many calls as rows, and only the most telling examples."""
+    rows = [DIFFER, AGREE] * 5000
+    sums = summed(series(), rows, Seen([f"id.{n}" for n in range(10_000)], 0.02, 0.01, 1.0))
+    (things,) = sums.counts.values()
+    assert (things[Kind.AGREED][""], things[Kind.DIFFERED][""]) == (5000, 5000)
+    assert sum(things[Kind.CHAMPION_SECONDS].values()) == 10_000
+    assert len(sums.examples[series()]) == EXAMPLES
