@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ __all__ = ["CASES", "Service", "compare", "settled", "started"]
 Service = Callable[[str], Served]
 """Gives a service by its name; ``bare-`` before it: without a rollout."""
 
-CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)]
+EVERY = int(os.environ.get("TESTS_EVERY", "1"))
+"""Where places and kinds are crossed each n-th case is run: all of them, unless a run is to be short."""
+
+CASES = [*(("plain", case) for case in kinds.PLAIN), *(("context", case) for case in kinds.CONTEXT)][::EVERY]
 """Every kind of endpoint, without and with the context."""
 
 BARE = {"bare-plain": kinds.Kinds, "bare-context": kinds.KindsInContext}
