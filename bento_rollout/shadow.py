@@ -110,7 +110,8 @@ class Shadows:
                 witness.note_refusal(words)
             raise
         finally:
-            witness.ran(call.batch)
+            if witness.clock or call.batch is not None:
+                witness.ran(call.batch)
 
     def watched_stream(
         self,
@@ -180,7 +181,8 @@ class Shadows:
             witness.done()
         else:
             lane.offer(witness)
-            self._tick()
+            if self._ticking is None:
+                self._tick()
 
     def _begin(self, name: str, champion: str, endpoint: str) -> Lane | None:
         """Return a shadow's lane when its first call of an endpoint comes, and say that it begins."""
@@ -283,7 +285,8 @@ class Shadows:
         """Count a call that was not shadowed; of a request whose rows were split, its rows."""
         key = (name, witness.champion, witness.revision, witness.endpoint, reason)
         self._drops[key] += witness.count  # under overload nearly every call comes here: it is kept short
-        self._tick()
+        if self._ticking is None:
+            self._tick()
 
     def _count(self, name: str, champion: str, revision: int, endpoint: str, reason: str, count: int) -> None:
         if count:

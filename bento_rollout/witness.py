@@ -58,7 +58,7 @@ class Witness:
     def __init__(
         self,
         call: Call,
-        names: Sequence[str],
+        names: tuple[str, ...],
         champion: str,
         revision: int,
         args: Sequence[Any],
@@ -67,7 +67,7 @@ class Witness:
         copy: bool = False,
     ) -> None:
         self.endpoint, self.prediction_id = call.endpoint, call.prediction_id
-        self.names, self.champion, self.revision = tuple(names), champion, revision
+        self.names, self.champion, self.revision = names, champion, revision
         self.args, self.kwargs = args, kwargs
         self._kept: tuple[Kept, ...] = ()
         for value in (*args, *kwargs.values()):
@@ -83,7 +83,7 @@ class Witness:
         self.seconds = self.total = 0.0
         self.context = contextvars.copy_context()
         self.clock: Clock = []
-        self._users = len(self.names)
+        self._users = len(names)
         self._began = time.perf_counter()
 
     def _keep(self) -> None:
