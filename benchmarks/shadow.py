@@ -462,8 +462,13 @@ class Here:
 
 
 def isolate(work: Any) -> tuple[asyncio.Task[Any], Callable[[], None]]:
-    """Start work that has no response to hold back."""
+    """Start a shadow's work, which has no response to hold back."""
     return asyncio.ensure_future(work), lambda: None
+
+
+def isolate_candidate(work: Any, *, apart: bool = False) -> tuple[asyncio.Task[Any], Callable[[bool], None]]:
+    """Start a candidate's work: there is none here."""
+    raise NotImplementedError(work, apart)
 
 
 async def as_it_is(value: Any, _: str) -> Any:
@@ -493,14 +498,14 @@ class Turns:
             spec,
             None,
             lambda _: False,
-            isolate,
+            isolate_candidate,
             digests,
         )
         comparing = Shadow().comparing("predict")
         self.shadows = self.router.shadows = Shadows(
             Terms(name, spec, "champion", digests),
             champion=lambda: self.router.champion,
-            comparators={str(comparing): _comparator(comparing)},
+            comparators={comparing.key: _comparator(comparing)},
             isolate=isolate,
             surroundings=here,
             tallies=Tallies(folder),

@@ -196,6 +196,7 @@ class Table:
     _owners: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _prefix: str = field(init=False, repr=False, compare=False)
     _watch: tuple[tuple[str, str, int], ...] = field(init=False, repr=False, compare=False)
+    _everyone: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         edges, owners = [0], [self.champion]
@@ -207,6 +208,8 @@ class Table:
         object.__setattr__(self, "_prefix", f"{self.salt}:")
         watch = tuple((name, f"{self.shadow_salt(name)}:", limit) for name, limit in self.shadows if limit)
         object.__setattr__(self, "_watch", watch)
+        everyone = tuple(name for name, *_ in watch) if all(limit >= FULL for *_, limit in watch) else None
+        object.__setattr__(self, "_everyone", everyone)
 
     def shadow_salt(self, name: str) -> str:
         """Return what a shadow's buckets are salted with; the champion's own shadow is the noise floor."""
@@ -222,6 +225,8 @@ class Table:
         >>> Table(1, "logistic", "screening-1", shadows=(("boosted", 50_000),)).watchers("p-17", lambda: 0)
         ('boosted',)
         """
+        if self._everyone is not None:  # each watches all calls: there is nothing to find out
+            return self._everyone
         if key is None:
             return tuple([name for name, _, limit in self._watch if draw() < limit])
         return tuple(

@@ -23,6 +23,7 @@ __all__ = [
     "Sink",
     "Together",
     "Unavailable",
+    "answered",
     "closed",
     "header_of",
     "next_of",
@@ -74,8 +75,18 @@ class Runner(Protocol):
         """Run a streaming endpoint; the items as they come."""
 
 
-Isolate = Callable[[Coroutine[Any, Any, Any]], tuple["asyncio.Task[Any]", Callable[[], None]]]
-"""Starts work whose effects on the response are held back; the second value lets them through."""
+class Isolate(Protocol):
+    """Starts work whose effects on the response are held back.
+
+    The second value ends that: with True they are let through, with False nobody waits for the work any more.
+    With ``apart`` others answer parts of the same request meanwhile, and nothing is let through.
+    """
+
+    def __call__(
+        self, work: Coroutine[Any, Any, Any], *, apart: bool = False
+    ) -> tuple[asyncio.Task[Any], Callable[[bool], None]]:
+        """Start it."""
+
 
 Finish = Callable[[Any, str], Awaitable[Any]]
 """Turns a variant's answer, and the variant's name, into what goes out."""
@@ -204,6 +215,21 @@ async def within(task: asyncio.Future[T], timeout: float | None) -> T:
     task.add_done_callback(lambda late: late.cancelled() or late.exception())
     task.cancel()
     raise Late(f"no answer within {timeout:g} s")
+
+
+async def answered(
+    task: asyncio.Future[T],
+    end: Callable[[bool], None],
+    timeout: float | None,
+) -> T:
+    """Wait for a task that an `Isolate` started, as `within` does, and end it with what came of it."""
+    try:
+        value = await within(task, timeout)
+    except BaseException:
+        end(False)
+        raise
+    end(True)
+    return value
 
 
 async def closed(items: AsyncGenerator[Any, None]) -> None:

@@ -20,6 +20,7 @@ from .calls import (
     Runner,
     Sink,
     Unavailable,
+    answered,
     closed,
     next_of,
     within,
@@ -199,10 +200,9 @@ class Router:
             if timeout is None and not isolated:
                 value = await runner.call(call.endpoint, args, kwargs)
                 return value if finish is None else await finish(value, plan.variant)
-            task, keep = self._isolate(_run(runner, call.endpoint, args, kwargs, finish, plan.variant))
-            value = await within(task, timeout)
-            if not rows or plan.variant == self.champion:
-                keep()
+            apart = bool(rows) and plan.variant != self.champion
+            work = _run(runner, call.endpoint, args, kwargs, finish, plan.variant)
+            value = await answered(*self._isolate(work, apart=apart), timeout)
         except BaseException as error:
             outcome, failure = self._outcome(error), type(error).__name__
             raise
@@ -324,9 +324,7 @@ class Router:
             if timeout is None and not isolated:
                 first = await next_of(items)
             else:
-                task, keep = self._isolate(next_of(items))
-                first = await within(task, timeout)
-                keep()
+                first = await answered(*self._isolate(next_of(items)), timeout)
         except BaseException as error:
             self._tell(call, plan, self._outcome(error), time.perf_counter() - began, type(error).__name__)
             if items is not None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from .calls import Call, Finish, Isolate
+from .calls import Call, Finish
 from .comparison import Comparator
 from .errors import RolloutError
 from .lane import Lane
@@ -21,7 +21,7 @@ from .tally import Load, Seen, Sums, Tally, summed
 from .telemetry import log
 from .terms import Terms
 from .threads import DaemonThreads
-from .watching import Outcome, Surroundings
+from .watching import Aside, Outcome, Surroundings
 from .witness import Witness
 
 __all__ = ["Shadows"]
@@ -63,7 +63,7 @@ class Shadows:
         *,
         champion: Callable[[], str],
         comparators: Mapping[Hashable, Comparator],
-        isolate: Isolate,
+        isolate: Aside,
         surroundings: Surroundings,
         tallies: Tallies,
         whoami: Callable[[], tuple[str, int]],

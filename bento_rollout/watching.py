@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .calls import Isolate
 from .tally import Sums
 from .witness import Witness
 
-__all__ = ["Host", "Outcome", "Shadowed", "Surroundings"]
+__all__ = ["Aside", "Host", "Outcome", "Shadowed", "Surroundings"]
+
+Aside = Callable[[Coroutine[Any, Any, Any]], tuple["asyncio.Task[Any]", Callable[[], None]]]
+"""Starts work whose effects on the request and the response go nowhere; the second value ends these."""
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ class Surroundings(Protocol):
 class Host(Protocol):
     """What a lane needs of the worker that it is in."""
 
-    isolate: Isolate
+    isolate: Aside
 
     def has_become_champion(self, name: str, witness: Witness) -> bool:
         """Whether a candidate has become the champion since a call came: it has other things to do."""

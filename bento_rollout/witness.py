@@ -70,7 +70,7 @@ class Witness:
         self.names, self.champion, self.revision = names, champion, revision
         self.args, self.kwargs = args, kwargs
         self._kept: tuple[Kept, ...] = ()
-        for value in (*args, *kwargs.values()):
+        for value in (*args, *kwargs.values()) if args else kwargs.values():
             if isinstance(value, _HOLDERS):
                 self._keep()
                 break

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
@@ -16,6 +13,7 @@ from starlette.requests import Request
 
 from ..calls import Call
 from ..shadowing import SHADOW
+from .apart import CandidateState, ShadowState
 
 __all__ = [
     "ACTIVE",
@@ -69,26 +67,6 @@ def watched_call() -> Call | None:
     return call if call is not None and call.witnesses and SHADOW.get() is None else None
 
 
-class _OwnState(State):
-    """The state of a shadow's request: what the request's was, and a folder of its own when it is asked for.
-
-    The request's own folder is another request's by then.
-    """
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        super().__init__({name: value for name, value in state.items() if name != "temp_dir"})
-
-    def __getattr__(self, name: Any) -> Any:
-        if name == "temp_dir" and "temp_dir" not in self._state:
-            self._state["temp_dir"] = tempfile.mkdtemp(prefix="bento-rollout-shadow-")
-        return super().__getattr__(name)
-
-    def end(self) -> None:
-        """Take the folder away, in a thread of its own: it may be large."""
-        if (folder := self._state.pop("temp_dir", None)) is not None:
-            threading.Thread(target=shutil.rmtree, args=(folder, True), daemon=True).start()
-
-
 def isolate_shadow(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
     """Start a shadow's work with a request and a response of its own; the second value ends them.
 
@@ -97,33 +75,57 @@ def isolate_shadow(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], C
     """
     context = contextvars.copy_context()
     context.run(_response_var.set, ServiceContext.ResponseContext())
-    state = _OwnState({})
+    state = ShadowState({})
     if (request := _request_var.get(None)) is not None:
-        state = _OwnState(request.scope.get("state") or {})
+        state = ShadowState(request.scope.get("state") or {})
         own = Request(dict(request.scope))
         own._state = state  # noqa: SLF001 - starlette makes one from the scope when there is none
         own.metadata = request.headers  # type: ignore[attr-defined]  # as BentoML does it
+        if (body := request.__dict__.get("_body")) is not None:
+            own._body = body  # noqa: SLF001 - it was read, and is not sent again
         context.run(_request_var.set, own)
     return context.run(asyncio.get_running_loop().create_task, work), state.end
 
 
-def isolate(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
-    """Start work with a response context of its own; the second value copies that one into the request's.
+def isolate(
+    work: Coroutine[Any, Any, Any], *, apart: bool = False
+) -> tuple[asyncio.Task[Any], Callable[[bool], None]]:
+    """Start work with a response of its own; the second value ends that, and tells whether it answers.
 
     Headers, cookies, status and background tasks that a candidate set before it failed, or sets long after
-    the champion has answered, never reach the caller.
+    the champion has answered, never reach the caller. A candidate that goes on when nobody waits for it any
+    more keeps the folder for files that it had; the request gets another when it asks.
+
+    Args:
+        work: what a candidate does for this request.
+        apart: whether others answer parts of the same request meanwhile: its files and its response are
+            then its own.
     """
     context = contextvars.copy_context()
     own = ServiceContext.ResponseContext()
     context.run(_response_var.set, own)
-    real = _response_var.get(None)
+    real, request = _response_var.get(None), _request_var.get(None)
+    state: CandidateState | None = None
+    if request is not None:
+        state = CandidateState(request.scope.setdefault("state", {}), apart=apart)
+        context.run(_request_var.set, _with_state(request, state))
     task = context.run(asyncio.get_running_loop().create_task, work)
 
-    def keep() -> None:
-        if real is not None:
+    def end(answers: bool) -> None:
+        if answers and real is not None and not apart:
             real.metadata.update(own.metadata)
             real.cookies.extend(own.cookies)
             real.status_code = own.status_code
             real.background.tasks.extend(own.background.tasks)
+        elif not answers and state is not None and request is not None and not apart:
+            # The request refers to it, too: its input may be files in there, which the champion reads.
+            request.__dict__.setdefault("_bento_rollout_folders", []).append(state.part())
 
-    return task, keep
+    return task, end
+
+
+def _with_state(request: Request, state: State) -> Request:
+    """Return the same request with another state."""
+    own = type(request).__new__(type(request))
+    own.__dict__.update(request.__dict__, _state=state)
+    return own

@@ -68,9 +68,12 @@ class ClientError(Exception):
     """The caller's fault."""
 
 
-def plainly(work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], Callable[[], None]]:
+def plainly(
+    work: Coroutine[Any, Any, Any], *, apart: bool = False
+) -> tuple[asyncio.Task[Any], Callable[[bool], None]]:
     """Start work that has no response to hold back."""
-    return asyncio.ensure_future(work), lambda: None
+    assert not apart
+    return asyncio.ensure_future(work), lambda _: None
 
 
 async def as_it_is(value: Any, variant: str) -> Any:
