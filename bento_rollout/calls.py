@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from .records import Fact, Observation, Plan
+from .records import Fact, Observation, Plan, Reply
 
 __all__ = [
     "END",
@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_NO_REPLY = Reply()
 
 END = object()
 """What `next_of` returns at the end of a stream."""
@@ -133,6 +135,14 @@ class Call:
         row_watch: with a key for each row, the rows that each shadow watches.
         batch: names the batch in which the champion answered it, with how many requests it had.
         witnesses: what the shadows will be given when the answer is out.
+        began: when it came, in seconds since 1970.
+        keys: the routing keys as text, one for each plan.
+        inference_ids: the caller's own ids, one for each plan.
+        inputs: the endpoint's arguments by name, where somebody wants them.
+        runs: what was observed of it so far.
+        reply: what went out.
+        span: the request's span, where it is recorded.
+        trace: trace id and span id of the request.
     """
 
     endpoint: str
@@ -149,6 +159,14 @@ class Call:
     row_watch: Mapping[str, tuple[int, ...]] | None = None
     batch: Together | None = None
     witnesses: tuple[Any, ...] = ()
+    began: float = 0.0
+    keys: tuple[str | None, ...] = ()
+    inference_ids: tuple[str | None, ...] = ()
+    inputs: Mapping[str, Any] | None = None
+    runs: list[Observation] = field(default_factory=list)
+    reply: Reply = _NO_REPLY
+    span: Any = None
+    trace: tuple[str, str] = ("", "")
 
     def header(self, name: str) -> str | None:
         """Return a request header, or None when it is absent or not UTF-8."""

@@ -10,7 +10,7 @@ from .arrays import is_array, is_scalar
 from .errors import InvalidKey, InvalidValue
 from .values import shown
 
-__all__ = ["MAX_KEY_BYTES", "KeySource", "follow", "normal_key", "normal_keys"]
+__all__ = ["MAX_KEY_BYTES", "KeySource", "follow", "normal_key", "normal_keys", "quiet_key"]
 
 MAX_KEY_BYTES = 8192
 """A longer key is refused: it is a payload, and no name of somebody."""
@@ -128,6 +128,16 @@ def _digits(key: object) -> str:
 
 def _kind(key: object) -> str:
     return "nothing (null)" if key is None else type(key).__name__
+
+
+def quiet_key(key: object) -> str | None:
+    """Return a key as text, or None when it cannot be hashed: a caller's odd key costs no answer."""
+    if key is None:
+        return None
+    try:
+        return normal_key(key)
+    except InvalidKey:
+        return None
 
 
 def normal_keys(keys: Any) -> list[str]:

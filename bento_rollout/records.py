@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 __all__ = [
+    "Compared",
     "Comparison",
     "Difference",
+    "Dropped",
     "Era",
     "Fact",
     "Flip",
@@ -16,9 +19,11 @@ __all__ = [
     "Observation",
     "Outcome",
     "Plan",
+    "Prediction",
     "Readiness",
     "Reason",
     "Relation",
+    "Reply",
     "Series",
     "uuid7",
 ]
@@ -114,10 +119,6 @@ class Readiness:
     restarts: int = 0
 
 
-Fact = Observation | Readiness
-"""What a sink is given."""
-
-
 class Relation(str, Enum):
     """How a shadow's answer relates to the champion's."""
 
@@ -166,6 +167,131 @@ class Comparison:
     def magnitude(self) -> float:
         """How telling the most telling difference is."""
         return max((difference.magnitude for difference in self.differences), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What went out to a caller.
+
+    Attributes:
+        status: the HTTP status; 0: nothing was sent yet, as of a task.
+        media_type: of the body.
+        body: what was sent; only its beginning when it was long.
+        size: how many bytes were sent.
+        value: of a task, what the endpoint returned; its body is not made before somebody asks for it.
+    """
+
+    status: int = 0
+    media_type: str = ""
+    body: bytes = field(default=b"", repr=False)
+    size: int = 0
+    value: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction as its caller saw it; told once, when its answer is out or its task is done. Immutable.
+
+    Attributes:
+        rollout, endpoint: what was asked.
+        prediction_id: UUIDv7; row i of a request with a key for each row is ``ID.i``, from 0.
+        time: when the request came, in seconds since 1970.
+        plans: who answered, at which revision, and why: one, or one for each row.
+        runs: each run of a variant that it took, in their order; one that failed before a fallback is there.
+        outcome: how it ended for the caller.
+        seconds: how long whoever answered ran; of rows the longest; of a stream to its first item.
+        keys: the routing keys as text, one for each plan; None where there was none. Personal data: never
+            written as they are.
+        inference_ids: the caller's own ids, one for each plan; None where there was none.
+        trace_id, span_id: of the request's span, 32 and 16 hexadecimal digits; empty where there is none.
+        sampled: whether that span is recorded.
+        shadows: who shadowed it.
+        reply: what went out.
+        inputs: the endpoint's arguments by name, where somebody wants them; else None.
+        task_id: of a task.
+    """
+
+    rollout: str
+    endpoint: str
+    prediction_id: str
+    time: float
+    plans: tuple[Plan, ...]
+    runs: tuple[Observation, ...]
+    outcome: Outcome
+    seconds: float
+    keys: tuple[str | None, ...] = field(default=(), repr=False)
+    inference_ids: tuple[str | None, ...] = ()
+    trace_id: str = ""
+    span_id: str = ""
+    sampled: bool = False
+    shadows: tuple[str, ...] = ()
+    reply: Reply = Reply()
+    inputs: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    task_id: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """The class name of what the last run raised."""
+        return self.runs[-1].error if self.runs else None
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether each row was routed by itself."""
+        return bool(self.runs) and bool(self.runs[0].rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What one shadow made of one prediction, compared with the champion's answer. Immutable.
+
+    Attributes:
+        rollout, endpoint, variant, champion, revision: whose.
+        prediction_id: the prediction's.
+        time: when it was compared, in seconds since 1970.
+        comparisons: the result; of rows one for each.
+        rows: which rows of the request were compared; None: its answer as a whole.
+        seconds, champion_seconds: how long each ran; None: it failed, or that is not known.
+        answer: what the shadow answered, where somebody wants it.
+        trace_id, span_id: of the shadow's own span; empty where there is none.
+    """
+
+    rollout: str
+    endpoint: str
+    variant: str
+    champion: str
+    revision: int
+    prediction_id: str
+    time: float
+    comparisons: tuple[Comparison, ...]
+    rows: tuple[int, ...] | None = None
+    seconds: float | None = None
+    champion_seconds: float | None = None
+    answer: Any = field(default=None, repr=False, compare=False)
+    trace_id: str = ""
+    span_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Calls that a shadow was not given, since it was told last: counted, not one by one. Immutable.
+
+    Attributes:
+        rollout, endpoint, variant, champion, revision: whose.
+        reason: ``queue_full``, ``rate``, ``budget``, ``timeout``, ``shutdown``, ``not_champion``, …
+        count: how many.
+    """
+
+    rollout: str
+    endpoint: str
+    variant: str
+    champion: str
+    revision: int
+    reason: str
+    count: int
+
+
+Fact = Observation | Prediction | Readiness | Compared | Dropped
+"""What a sink is given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Map
 from dataclasses import dataclass
 from typing import Any
 
-from .assignment import Table, normal_key
+from .assignment import Table
 from .calls import (
     END,
     Call,
@@ -26,9 +26,9 @@ from .calls import (
     within,
 )
 from .copying import copied
-from .errors import InvalidKey
 from .feed import Feed
 from .gates import Gated
+from .keys import quiet_key
 from .readiness import Ready
 from .records import Observation, Outcome, Plan, Reason
 from .shadow import Shadows
@@ -73,7 +73,7 @@ class Router:
         self._feed = feed
         self._runners = runners
         self._gated = {name: gated for name in runners if (gated := _gated(name, runners[name], spec))}
-        self._offer: Offer | None = None if sink is None else sink.offer
+        self._sink = sink
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._seen = feed.commit
         self._ready = Ready(runners, frozenset())
@@ -102,6 +102,7 @@ class Router:
         if self._routed is not None and call.endpoint not in self._routed:
             return self._unrouted(call.endpoint, table)
         ready, text = self.ready(), quiet_key(key)
+        call.keys = (text,)
         if table.shadows:
             call.watch = (table.champion, table.watchers(text, _draw))
         return table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
@@ -110,6 +111,7 @@ class Router:
         """Return who serves each row, all at one revision."""
         table, ready = self._feed.table(), self.ready()
         texts = [quiet_key(key) for key in keys]
+        call.keys = tuple(texts)
         if table.shadows:
             call.watch, call.row_watch = (table.champion, ()), table.row_watchers(texts, _draw)
         return [
@@ -209,11 +211,15 @@ class Router:
         else:
             return value
         finally:
-            if (take := offer or self._offer) is not None:
+            if self._sink is not None or offer is not None:
                 seconds = time.perf_counter() - began
                 if outcome is Outcome.OK and seconds > GONE_AFTER and await call.has_gone():
                     outcome = Outcome.DISCONNECTED
-                take(self._observation(call, plan, outcome, seconds, rows, failure))
+                fact = self._observation(call, plan, outcome, seconds, rows, failure)
+                if offer is None:
+                    self.tell(call, fact)
+                else:
+                    offer(fact)
 
     def _falls(self, plan: Plan) -> bool:
         """Whether the champion answers when this plan's variant fails."""
@@ -262,9 +268,15 @@ class Router:
             return Outcome.UNAVAILABLE
         return Outcome.CLIENT_ERROR if self.is_client_error(error) else Outcome.ERROR
 
+    def tell(self, call: Call, fact: Observation) -> None:
+        """Note what one run of a call came to, and tell whoever wants to know."""
+        call.runs.append(fact)
+        if self._sink is not None:
+            self._sink.offer(fact)
+
     def _tell(self, call: Call, plan: Plan, outcome: Outcome, seconds: float, error: str | None) -> None:
-        if self._offer is not None:
-            self._offer(self._observation(call, plan, outcome, seconds, error=error))
+        if self._sink is not None:
+            self.tell(call, self._observation(call, plan, outcome, seconds, error=error))
 
     def _observation(
         self,
@@ -369,16 +381,6 @@ def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
 
 GONE_AFTER = 0.02
 """Seconds from which on it is worth asking whether the caller has gone."""
-
-
-def quiet_key(key: object) -> str | None:
-    """Return a key as text, or None when it cannot be hashed: a caller's odd key costs no answer."""
-    if key is None:
-        return None
-    try:
-        return normal_key(key)
-    except InvalidKey:
-        return None
 
 
 def _draw() -> int:

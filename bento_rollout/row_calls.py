@@ -72,7 +72,6 @@ class RowCall:
         plans: who serves each row; at least one.
         batch: what the endpoint was called with.
         valid: raises when a candidate's answer is not what the endpoint promises.
-        offer: takes the observations; None: nobody wants to know.
     """
 
     router: Router
@@ -80,7 +79,6 @@ class RowCall:
     plans: list[Plan]
     batch: Batch
     valid: Callable[[Any], Any]
-    offer: Callable[[Observation], None] | None
     _champion: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,8 +105,8 @@ class RowCall:
             return await self._together(parts)
         finally:
             for part in parts:
-                if part.fact is not None and self.offer is not None:
-                    self.offer(part.fact)
+                if part.fact is not None:
+                    self.router.tell(self.call, part.fact)
 
     def _watch(self, parts: Sequence[_Part]) -> None:
         """Let those who shadow rows see what the champion made of them."""

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from .calls import Call, Finish
+from .calls import Call, Finish, Sink
 from .comparison import Comparator
 from .errors import RolloutError
 from .lane import Lane
 from .matching import matched
-from .records import Comparison, Plan, Reason, Relation
+from .records import Compared, Comparison, Dropped, Plan, Reason, Relation
 from .shadowing import CLOCK
 from .store.tallies import Tallies
 from .tally import Load, Seen, Sums, Tally, summed
@@ -55,6 +55,7 @@ class Shadows:
         surroundings: what knows BentoML.
         tallies: where what was counted is written.
         whoami: returns this worker's token.
+        sink: is told of each comparison, and of what was dropped.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Shadows:
         surroundings: Surroundings,
         tallies: Tallies,
         whoami: Callable[[], tuple[str, int]],
+        sink: Sink | None = None,
     ) -> None:
         self.isolate = isolate
         self.refusal, self.merged, self.parted = (
@@ -77,7 +79,7 @@ class Shadows:
         self._surroundings = surroundings
         self._terms = terms
         self._champion, self._comparators = champion, comparators
-        self._tallies, self._whoami = tallies, whoami
+        self._tallies, self._whoami, self._sink = tallies, whoami, sink
         self._tally = Tally()
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._meant: dict[tuple[tuple[str, ...], str, str], tuple[tuple[str, ...], bool]] = {}
@@ -244,15 +246,24 @@ class Shadows:
         """Compare what a shadow made of a call with what the champion did, and add up; called in a thread."""
         comparator = self._comparators[self._terms.comparing(name, witness.champion, witness.endpoint).key]
         comparisons = matched(comparator, witness, outcome, self._surroundings.plain)
-        return self._summed(name, witness, comparisons, outcome.seconds)
+        return self._summed(name, witness, comparisons, outcome)
 
     def _summed(
-        self, name: str, witness: Witness, comparisons: Sequence[Comparison], seconds: float | None
+        self, name: str, witness: Witness, comparisons: Sequence[Comparison], outcome: Outcome | None
     ) -> Sums:
+        now, seconds = time.time(), None if outcome is None else outcome.seconds
+        if self._sink is not None:
+            answer = None if outcome is None else outcome.answer
+            told = Compared(
+                self._terms.rollout, witness.endpoint, name, witness.champion, witness.revision,
+                witness.prediction_id, now, tuple(comparisons), witness.rows, seconds, witness.seconds,
+                answer,
+            )  # fmt: skip
+            self._sink.offer(told)
         series = self._terms.series(name, witness.champion, witness.revision, witness.endpoint)
         call, rows = witness.prediction_id, witness.rows
         predictions = [call] if rows is None else [f"{call}.{row}" for row in rows]
-        return summed(series, comparisons, Seen(predictions, witness.seconds, seconds, time.time()))
+        return summed(series, comparisons, Seen(predictions, witness.seconds, seconds, now))
 
     def compared(self, sums: Sums) -> None:
         """Count what comparisons came to."""
@@ -324,6 +335,9 @@ class Shadows:
         drops, self._drops = self._drops, defaultdict(int)
         for (name, champion, revision, endpoint, reason), count in drops.items():
             self._tally.dropped(self._terms.series(name, champion, revision, endpoint), reason, count)
+            if self._sink is not None:
+                rollout = self._terms.rollout
+                self._sink.offer(Dropped(rollout, endpoint, name, champion, revision, reason, count))
         sums = self._tally.take()
         if sums is None:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,10 +14,12 @@ from .keys import KeySource
 from .targets import Target, check_apart
 from .values import (
     FULL,
+    Fraction,
     Milli,
     PerSecond,
     Seconds,
     Share,
+    Size,
     Strict,
     VariantName,
     check_name,
@@ -32,7 +35,9 @@ __all__ = [
     "RESPONSE_HEADERS",
     "BlueGreen",
     "KeySource",
+    "Ledger",
     "Limits",
+    "Logging",
     "RolloutSpec",
     "Routing",
     "Shadow",
@@ -49,6 +54,14 @@ RESPONSE_HEADERS = (
     "X-Rollout-Reason",
 )
 """What the answers of routed endpoints carry."""
+
+INFERENCE_ID = KeySource("header", "x-rollout-inference-id")
+"""Where the caller's own id is when no source that the spec names has one."""
+
+SAMPLED = ("prediction.served", "shadow.compared", "shadow.dropped")
+"""The events of which a part of the lines may be written; of the others, and of failures, all are."""
+
+_PATH = re.compile(r"[^\W\d]\w*(?:\[\]|\.(?:\*|[^.\[\]*]+))*")
 
 Where = str | Callable[[Sequence[object]], str]
 Sources = tuple[KeySource, ...]
@@ -103,6 +116,29 @@ Count = Annotated[int, Field(strict=True, gt=0)]
 EndpointName = Annotated[str, BeforeValidator(_endpoint)]
 
 
+def _parse_ledger(value: object) -> object:
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+def _event(value: object) -> str:
+    if value not in SAMPLED:
+        raise InvalidValue(f"{shown(value)} is no event that is sampled; those are: {', '.join(SAMPLED)}")
+    return str(value)
+
+
+def _input_path(value: object) -> str:
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        raise InvalidValue(
+            f"path {shown(value)} is not valid: write argument.field, rows[].name or patient.* "
+            "([] stands for each item, * for each field)"
+        )
+    return value
+
+
+EventName = Annotated[str, BeforeValidator(_event)]
+InputPath = Annotated[str, BeforeValidator(_input_path)]
+
+
 class Routing(Strict):
     """How a request finds its variant.
 
@@ -123,6 +159,10 @@ class Routing(Strict):
     def sources(self, endpoint: str) -> Sources:
         """Return the key sources of an endpoint, in the order in which they are tried."""
         return self.key.get(endpoint, self.key.get(_ALL, ()))
+
+    def id_sources(self, endpoint: str) -> Sources:
+        """Return where the caller's own id of a prediction is, in the order in which they are tried."""
+        return (*self.inference_id.get(endpoint, self.inference_id.get(_ALL, ())), INFERENCE_ID)
 
 
 class Limits(Strict):
@@ -177,6 +217,41 @@ class Shadow(Strict):
         return self.compare.get(endpoint) or self.compare.get(_ALL) or _CLOSE
 
 
+class Logging(Strict):
+    """Which lines are written, and what they tell of a prediction beside who answered it.
+
+    Attributes:
+        sample: by event, the fraction of its lines that is written; all lines of failures are.
+        inputs: whether lines of predictions hold the endpoint's arguments.
+        drop, hash, mask: paths in the arguments (``rows[].name``, ``patient.*``) that are left out, replaced
+            by a keyed hash, or replaced by ``***``.
+    """
+
+    sample: dict[EventName, Fraction] = Field(default_factory=dict)
+    inputs: Flag = False
+    drop: tuple[InputPath, ...] = ()
+    hash: tuple[InputPath, ...] = ()
+    mask: tuple[InputPath, ...] = ()
+
+
+class Ledger(Strict):
+    """What is kept of each prediction, and for how long.
+
+    Attributes:
+        enabled: whether predictions are kept at all.
+        outputs: whether answers are kept, as far as they are not long.
+        inputs: whether the endpoint's arguments are.
+        keep: seconds until a prediction is forgotten, its labels with it.
+        max_size: bytes of the file; the oldest predictions go.
+    """
+
+    enabled: Flag = True
+    outputs: Flag = True
+    inputs: Flag = False
+    keep: Seconds = 30 * 86400.0
+    max_size: Size = 1_000_000_000
+
+
 class BlueGreen(Strict):
     """The variant that waits to take over at the next flip."""
 
@@ -205,6 +280,8 @@ class RolloutSpec(Strict):
     variants: dict[VariantName, Limits] = Field(default_factory=dict)
     shadow: dict[VariantName, Shadow] = Field(default_factory=dict)
     blue_green: BlueGreen = Field(default_factory=BlueGreen)
+    log: Logging = Field(default_factory=Logging)
+    ledger: Annotated[Ledger, BeforeValidator(_parse_ledger)] = Field(default_factory=Ledger)
 
     if not TYPE_CHECKING:  # a type checker knows the fields
 
@@ -265,6 +342,8 @@ _NO_LIMITS = Limits()
 _MODELS: dict[str, type[BaseModel]] = {
     "routing": Routing,
     "blue_green": BlueGreen,
+    "log": Logging,
+    "ledger": Ledger,
     "variants": Limits,
     "shadow": Shadow,
     "targets": Target,

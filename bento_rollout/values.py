@@ -19,10 +19,12 @@ __all__ = [
     "MAX_REASON",
     "MOST_PERCENT",
     "RESERVED",
+    "Fraction",
     "Milli",
     "PerSecond",
     "Seconds",
     "Share",
+    "Size",
     "Strict",
     "VariantName",
     "check_name",
@@ -33,10 +35,12 @@ __all__ = [
     "in_words",
     "is_plain",
     "parse_duration",
+    "parse_fraction",
     "parse_milli",
     "parse_millis",
     "parse_rate",
     "parse_share",
+    "parse_size",
     "shown",
 ]
 
@@ -57,6 +61,13 @@ MOST_PERCENT = 100_000.0
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]i?B|B)", re.IGNORECASE)
+_BYTES = {"b": 1} | {
+    f"{letter}{middle}b": base ** (power + 1)
+    for power, letter in enumerate("kmgt")
+    for middle, base in (("", 1000), ("i", 1024))
+}
+_MOST_BYTES = 10**15
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ROUNDING = 1e-9
 """How far from a whole thousandth a percentage may be: what adding decimals in binary costs, and no more."""
@@ -250,6 +261,35 @@ def parse_rate(value: object) -> float:
     return calls / _UNITS[unit]
 
 
+def parse_fraction(value: object) -> float:
+    """Return a part of all, from a number from 0 to 1 or text like ``10%``.
+
+    >>> parse_fraction("10%"), parse_fraction(0.1)
+    (0.1, 0.1)
+    """
+    percent = isinstance(value, str) and value.strip().endswith("%")
+    number = _number(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    if number is None or not 0 <= number <= (100 if percent else 1):
+        raise InvalidValue(f"fraction {shown(value)} is not valid: write a number from 0 to 1, or like 10%")
+    return number / 100 if percent else number
+
+
+def parse_size(value: object) -> int:
+    """Return bytes: from a whole number of them, or text like ``64KB``, ``100MB``, ``1GB`` or ``1GiB``.
+
+    >>> parse_size("1.5MB"), parse_size("1KiB")
+    (1500000, 1024)
+    """
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    number = _number(match[1]) if match else None if isinstance(value, str) else _number(value)
+    unit = _BYTES[match[2].lower()] if match else 1
+    if number is None or not 1 <= number * unit <= _MOST_BYTES:
+        raise InvalidValue(
+            f"size {shown(value)} is not valid: write bytes with a unit, like 64KB, 100MB, 1GB or 1GiB"
+        )
+    return int(number * unit)
+
+
 def _number(value: object) -> float | None:
     """Return a number, or text that is one, as a float; None for anything else, NaN included."""
     if isinstance(value, bool) or not isinstance(value, (str, Real)):
@@ -305,3 +345,9 @@ Share = Annotated[float, BeforeValidator(parse_share)]
 
 PerSecond = Annotated[float, BeforeValidator(parse_rate)]
 """A rate in a spec, kept in calls a second."""
+
+Fraction = Annotated[float, BeforeValidator(parse_fraction)]
+"""A part of all in a spec, from 0 to 1."""
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""A number of bytes in a spec."""

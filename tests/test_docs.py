@@ -19,7 +19,16 @@ from pydantic import BaseModel
 from bento_rollout.cli.commands import commands as cli
 from bento_rollout.errors import RolloutError
 from bento_rollout.records import Reason
-from bento_rollout.spec import RESPONSE_HEADERS, BlueGreen, Limits, RolloutSpec, Routing, Shadow
+from bento_rollout.spec import (
+    RESPONSE_HEADERS,
+    BlueGreen,
+    Ledger,
+    Limits,
+    Logging,
+    RolloutSpec,
+    Routing,
+    Shadow,
+)
 from bento_rollout.specfile import parse_spec
 from bento_rollout.targets import Target
 from tests.integration.running import Server
@@ -219,6 +228,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "shadow.NAME.": Shadow,
     "targets.NAME.": Target,
     "blue_green.": BlueGreen,
+    "log.": Logging,
+    "ledger.": Ledger,
 }
 
 

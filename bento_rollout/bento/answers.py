@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import json
 import time
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
 from ..calls import Call
-from ..records import Plan
+from ..records import Plan, Reply
 from ..spec import RESPONSE_HEADERS
 from .middleware import Message, Send
 
@@ -34,6 +34,7 @@ class Answer:
         call: the request.
         names: the headers that callers may see.
         send: towards the caller.
+        keep: how many bytes of the answer are kept for those who tell of it.
 
     Attributes:
         apology: what tells the caller that time is up, once it is.
@@ -41,16 +42,28 @@ class Answer:
     """
 
     __slots__ = (
-        "_call", "_cancelled", "_context", "_names", "_send", "_started", "_task", "apology", "deadline",
+        "_body", "_call", "_cancelled", "_context", "_headers", "_keep", "_names", "_send", "_size",
+        "_started", "_status", "_task", "apology", "deadline",
     )  # fmt: skip
 
-    def __init__(self, call: Call, names: frozenset[bytes], send: Send) -> None:
+    def __init__(self, call: Call, names: frozenset[bytes], send: Send, *, keep: int = 0) -> None:
         self.apology: asyncio.Task[None] | None = None
         self.deadline = 0.0
         self._call, self._names, self._send = call, names, send
         self._task = asyncio.current_task()
         self._context = contextvars.copy_context()
         self._started = self._cancelled = False
+        self._status, self._size, self._keep = 0, 0, keep
+        self._headers: Sequence[Pair] = ()
+        self._body: list[bytes] = []
+
+    def reply(self) -> Reply:
+        """Return what went out."""
+        if self.apology is not None:
+            return Reply(HTTPStatus.GATEWAY_TIMEOUT.value)
+        media_type = next((value for name, value in self._headers if name == b"content-type"), b"")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        return Reply(self._status, media_type.decode("latin-1"), body, self._size)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the service, unless the caller has been answered already."""
@@ -60,7 +73,12 @@ class Answer:
             self._started = True
             if self._call.response is not None:
                 _apply(self._call.response, message)
+            self._status, self._headers = message["status"], message.get("headers", ())
             self._mark(message)
+        elif chunk := message.get("body"):
+            if self._size < self._keep:
+                self._body.append(bytes(chunk[: self._keep - self._size]))
+            self._size += len(chunk)
         return self._send(message)
 
     def expire(self, limit: float) -> None:

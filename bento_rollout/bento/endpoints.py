@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,9 @@ from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from starlette.responses import Response
 
 from ..calls import Call, Late, Unavailable, header_of
-from ..records import Plan
+from ..copying import copied
+from ..keys import quiet_key
+from ..records import Plan, Reply
 from ..router import Router
 from ..spec import KeySource
 from .answered import Answered
@@ -24,10 +27,27 @@ from .presetting import preset
 from .sendable import check_sendable
 from .worker_runner import WorkerRunner
 
-__all__ = ["Facade", "Record"]
+__all__ = ["Facade", "Noting", "Record"]
 
 Record = Callable[[Call], Awaitable[None]]
 """Writes down who answered a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noting:
+    """What is noted of the calls of an endpoint.
+
+    Attributes:
+        ids: where the caller's own id of a prediction is.
+        inputs: whether somebody wants to know what the endpoint was called with.
+        record: writes down who answered a task.
+        tell: tells of a task that is done.
+    """
+
+    ids: Sequence[KeySource]
+    inputs: bool
+    record: Record
+    tell: Callable[[Call], None]
 
 
 class Facade:
@@ -43,7 +63,7 @@ class Facade:
         champion: the decorated service's own runner.
         outside: returns what BentoML calls this endpoint with from Python: a request.
         sources: where the key is; empty for an endpoint that is not routed.
-        record: writes down who answered a task.
+        noting: what is noted of a call beside who answers it.
 
     Attributes:
         output_spec: makes responses of answers.
@@ -60,14 +80,15 @@ class Facade:
         outside: Callable[[], Callable[..., Any]],
         *,
         sources: Sequence[KeySource],
-        record: Record,
+        noting: Noting,
     ) -> None:
         self.method = method
         self._router, self._runners, self._champion = router, runners, champion
         self._outside = outside
         self._names = parameters_of(method)
         self._keys = KeyReader(sources, self._names)
-        self._record = record
+        self._ids = KeyReader([one for one in noting.ids if one.kind != "rows"], self._names)
+        self._noting = noting
         self.output_spec = preset(method.output_spec)
         functools.update_wrapper(self, method.func)
         self.local = Local(self)
@@ -100,7 +121,7 @@ class Facade:
     async def serve(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Answer one request."""
         try:
-            return await self._answer(call, args, kwargs)
+            answer = await self._answer(call, args, kwargs)
         except Late as late:
             raise BentoMLException(str(late), error_code=HTTPStatus.GATEWAY_TIMEOUT) from late
         except Unavailable as error:
@@ -111,14 +132,20 @@ class Facade:
             if self.method.ctx_param is not None:
                 self._champion.service_context.response.status_code = error.response.status_code
             return error.response
+        else:
+            if call.task_id is not None:
+                call.reply = Reply(value=answer)
+            return answer
         finally:
             if call.task_id is not None:
-                await self._record(call)
+                await self._noting.record(call)
                 self._router.hand_over(call)
+                self._noting.tell(call)
 
     def _answer(self, call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         ctx = self._pop_context(kwargs)
         plan = self.plan(call, args, kwargs, ctx)
+        self._note(call, args, kwargs, ctx)
         finish = None if plan.variant == self._champion.name else self._finish
         return self._router.call(call, plan, args, kwargs, finish)
 
@@ -127,6 +154,7 @@ class Facade:
     ) -> AsyncGenerator[Any, None]:
         """Answer one request item by item."""
         ctx = self._pop_context(kwargs)
+        self._note(call, args, kwargs, ctx)
         items = self._router.stream(call, self.plan(call, args, kwargs, ctx), args, kwargs)
         try:
             async for item in items:
@@ -146,6 +174,16 @@ class Facade:
         if call.early is not None:
             return call.early
         return self._router.plan(call, self._keys.read(call.scope, args, kwargs, ctx))
+
+    def _note(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any], ctx: Any) -> None:
+        """Note what is told of a call beside who answered it; never raises."""
+        call.inference_ids = (quiet_key(self._ids.read(call.scope, args, kwargs, ctx)),)
+        if self._noting.inputs:
+            self._note_inputs(call, args, kwargs)
+
+    def _note_inputs(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        args, kwargs = copied(args, kwargs)  # as they were sent, whatever the endpoint makes of them
+        call.inputs = {**dict(zip(self._names, args, strict=False)), **kwargs}
 
     def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
         """Return who serves a call, and its key, when the request's head is enough to know; else None."""

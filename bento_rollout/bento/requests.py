@@ -18,6 +18,7 @@ from ..records import uuid7
 from .answers import Answer, Deadlines, headers_of, shown, start_of
 from .context import ACTIVE, CALL
 from .middleware import App, Message, Receive, Scope, Send
+from .tracing import mark_trace
 
 if TYPE_CHECKING:
     from .serving import Serving
@@ -30,6 +31,9 @@ os.register_at_fork(after_in_child=lambda: _entropy.seed(os.urandom(32)))
 
 EARLY = 0.05
 """Seconds before the server's own time limit at which the caller is told of it, with our headers."""
+
+MOST_KEPT = 1 << 16
+"""Bytes of an answer that are kept for the ledger."""
 
 Way = Callable[[str, Scope, Receive, Send], Awaitable[None]]
 
@@ -47,6 +51,7 @@ class Requests:
         self._app, self._site, self._serving = app, site, serving
         self._tasks, self._prefix = serving.tasks, site.prefix
         self._names = shown(site.spec.expose_headers)
+        self._keep = MOST_KEPT if site.spec.ledger.enabled and site.spec.ledger.outputs else 0
         self._pins = site.spec.routing.override_header
         # The server's own answer when time is up could not carry the headers: ours comes a moment before.
         self._deadlines = Deadlines(site.time_limit(), EARLY)
@@ -80,23 +85,23 @@ class Requests:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is none of our routes; a middleware within may still lead it to an endpoint."""
-        call = Call("", _new_id(), scope, receive)
+        call = _begun("", scope, receive)
         if self._pins and (pin := _pin_of(call)) in self._site.pinnable():
             call.pinned = pin
         scope[CALL] = call
+        answer = Answer(call, self._names, send, keep=self._keep)
         try:
-            await self._app(scope, receive, Answer(call, self._names, send).send)
+            await self._app(scope, receive, answer.send)
         finally:
             call.scope, call.receive = {}, None
-            if call.witnesses:
-                self._serving.hand_over(call)
+            self._is_out(call, answer)
 
     async def _call(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(endpoint, _new_id(), scope, receive)
+        call = _begun(endpoint, scope, receive)
         if self._pins and not await self._pinned(call, send):
             return
         scope[CALL] = call
-        answer = Answer(call, self._names, send)
+        answer = Answer(call, self._names, send, keep=self._keep)
         self._deadlines.begin(answer)
         try:
             await self._app(scope, receive, answer.send)
@@ -106,11 +111,18 @@ class Requests:
         finally:
             self._deadlines.end(answer)
             call.scope, call.receive = {}, None  # the scope holds the call: a circle would keep both
-            if call.witnesses:
-                self._serving.hand_over(call)
+            self._is_out(call, answer)
         if answer.apology is not None:
             answer.forget_cancelling()
             await answer.apology
+
+    def _is_out(self, call: Call, answer: Answer) -> None:
+        """Let those know who shadow a call, or tell of it, that its answer is out; never raises."""
+        if call.witnesses:
+            self._serving.hand_over(call)
+        if call.plans and call.task_id is None:
+            call.reply = answer.reply()
+            self._serving.tell(call)
 
     async def _pinned(self, call: Call, send: Send) -> bool:
         """Note the variant that the caller asks for; false when there is none of that name: that was said."""
@@ -134,14 +146,14 @@ class Requests:
     # -- tasks -----------------------------------------------------------------------------------------
 
     async def _submit(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(endpoint, _new_id(), scope)  # nobody waits for a task: no caller can leave it
+        call = _begun(endpoint, scope, None)  # nobody waits for a task: no caller can leave it
         if self._pins and not await self._pinned(call, send):
             return
         call.early, key = self._serving.plan_from_head(call, scope)
         await self._begin(call, key, scope, receive, send)
 
     async def _retry(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(endpoint, _new_id(), scope)
+        call = _begun(endpoint, scope, None)
         if self._pins and not await self._pinned(call, send):
             return
         key = await self._tasks.retried(call, scope)
@@ -187,5 +199,10 @@ def _pin_of(call: Call) -> str | None:
     return None if found is None else bytes(found).decode("utf-8", "replace").strip()
 
 
-def _new_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, _entropy.randbytes(10))
+def _begun(endpoint: str, scope: Scope, receive: Receive | None) -> Call:
+    """Return a call that begins now."""
+    now = time.time_ns()
+    call = Call(endpoint, uuid7(now // 1_000_000, _entropy.randbytes(10)), scope, receive)
+    call.began = now / 1e9
+    mark_trace(call)
+    return call

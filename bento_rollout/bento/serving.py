@@ -33,8 +33,9 @@ from .calling import CurrentService, Inside
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
-from .endpoints import Facade
+from .endpoints import Facade, Noting
 from .method import RUNTIME
+from .recording import Recording
 from .shadows import BentoShadows
 from .tasks import Tasks
 from .variants import Definition
@@ -73,6 +74,7 @@ class Serving:
         self._feed: Feed | None = None
         self._worker: Worker | None = None
         self._shadows: BentoShadows | None = None
+        self._recording: Recording | None = None
         self._admin: Any = None
         self._starting: set[asyncio.Future[None]] = set()
         self._told: dict[str, Readiness] = {}
@@ -106,18 +108,24 @@ class Serving:
         self._check_champion(commit.state)
         await self._start_runners(commit.state.champion)
         feed = self._feed = Feed(store, commit)
+        recording = self._recording = Recording(site, feed, store.place(site.name))
         self._router = Router(
-            feed, self._runners, site.spec, site.sink, is_client_error, isolate, self._digests
+            feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
         self._serve(self._router)
         self._tell()
         loop = asyncio.get_running_loop()
         self._worker = Worker(store, feed, site.before, site.after, self._card, self._lend, loop)
         self._shadows = BentoShadows(
-            site, self._runners, self._router, self._digests, is_client_error, runner_for
+            site, self._runners, self._router, self._digests, is_client_error, runner_for, recording.sink
         )
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
+
+    def tell(self, call: Call) -> None:
+        """Tell of a call whose answer is out, or whose task is done; never raises."""
+        if self._recording is not None:
+            self._recording.tell(call)
 
     def hand_over(self, call: Call) -> None:
         """Give a call to those who shadow it, when its answer is out; never raises."""
@@ -138,6 +146,8 @@ class Serving:
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it must not cost the champion's
                 facts = {"rollout": self._site.name, "variant": name, "error": log.described(error)}
                 log.event("variant.shutdown_failed", "error", **facts)
+        if self._recording is not None:
+            await asyncio.to_thread(self._recording.close)
 
     def _check_champion(self, state: RolloutState) -> None:
         """Refuse to start with an unknown champion, unless this worker only takes another one's place."""
@@ -201,14 +211,13 @@ class Serving:
 
     def _tell(self) -> None:
         """Give the sink what is new about the variants' states."""
-        if (sink := self._site.sink) is None:
+        if self._recording is None:
             return
         for name, runner in self._runners.items():
             fact = Readiness(self._site.name, name, runner.kind, runner.state, runner.restarts)
             if self._told.get(name) != fact:
                 self._told[name] = fact
-                with contextlib.suppress(Exception):  # a runner's life does not end with a sink's mistake
-                    sink.offer(fact)
+                self._recording.sink.offer(fact)
 
     def _changed(self) -> None:
         """Tell what a variant has become, and write it on this worker's card."""
@@ -237,21 +246,22 @@ class Serving:
             sources = spec.routing.sources(endpoint) if routed else ()
             outside = functools.partial(getattr, proxy, endpoint)
             parts = method, router, self._runners, champion, outside
-            facade = self._facades[endpoint] = self._facade(sources, *parts)
+            ids = spec.routing.id_sources(endpoint)
+            facade = self._facades[endpoint] = self._facade(sources, ids, *parts)
             site.service.apis[endpoint].output_spec = facade.output_spec
         instance.to_async = Inside("to_async", champion.calls, instance.to_async)
         instance.to_sync = Inside("to_sync", champion.calls, instance.to_sync)
         instance.__dict__[RUNTIME] = self._facades
         set_current_service(CurrentService(instance))
 
-    def _facade(self, sources: Sequence[KeySource], *parts: Any) -> Facade:
+    def _facade(self, sources: Sequence[KeySource], ids: Sequence[KeySource], *parts: Any) -> Facade:
+        spec = self._site.spec
+        noting = Noting(ids, spec.log.inputs or spec.ledger.inputs, self.tasks.record, self.tell)
         if not any(source.kind == "rows" for source in sources):
-            return Facade(*parts, sources=sources, record=self.tasks.record)
+            return Facade(*parts, sources=sources, noting=noting)
         from .row_endpoints import RowsFacade  # rows bring numpy, and code that most services never run
 
-        sink, atomic = self._site.sink, self._site.spec.routing.rows_atomic
-        offer = None if sink is None else sink.offer
-        return RowsFacade(*parts, source=sources[0], record=self.tasks.record, atomic=atomic, offer=offer)
+        return RowsFacade(*parts, source=sources[0], atomic=spec.routing.rows_atomic, noting=noting)
 
     @property
     def _own(self) -> WorkerRunner:

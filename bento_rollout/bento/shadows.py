@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..calls import Sink
 from ..comparing import Comparing
 from ..comparison import Comparator, comparator
 from ..errors import InvalidSpec
@@ -47,6 +48,7 @@ class BentoShadows:
         digests: what each variant is here.
         is_client_error: whether an exception is the caller's fault.
         runner_for: makes what runs a variant in this worker.
+        sink: is told of comparisons, and of what was dropped.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class BentoShadows:
         digests: Mapping[str, str],
         is_client_error: Callable[[BaseException], bool],
         runner_for: Callable[[Any, Any], WorkerRunner],
+        sink: Sink,
     ) -> None:
+        self._sink = sink
         self._site, self._router, self._digests = site, router, digests
         self._runner_for = runner_for
         self._surroundings = BentoSurroundings(
@@ -82,6 +86,7 @@ class BentoShadows:
             surroundings=self._surroundings,
             tallies=Tallies(place),
             whoami=lambda: (presence.token, os.getpid()),
+            sink=self._sink,
         )
 
     async def close(self) -> None:

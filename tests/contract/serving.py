@@ -18,7 +18,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout.bento import batch_metric
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Fact, Observation, Readiness
+from bento_rollout.records import Compared, Dropped, Fact, Observation, Prediction, Readiness
 
 OURS = ("x-rollout-variant", "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason")
 DEADLINE = 60.0
@@ -30,13 +30,19 @@ class Recorder:
     def __init__(self) -> None:
         self.facts: list[Observation] = []
         self.changes: list[Readiness] = []
+        self.predictions: list[Prediction] = []
+        self.shadows: list[Compared | Dropped] = []
 
     def offer(self, fact: Fact) -> None:
         """Keep a fact."""
         if isinstance(fact, Readiness):
             self.changes.append(fact)
-        else:
+        elif isinstance(fact, Prediction):
+            self.predictions.append(fact)
+        elif isinstance(fact, Observation):
             self.facts.append(fact)
+        else:
+            self.shadows.append(fact)
 
 
 class Served:
@@ -62,6 +68,11 @@ class Served:
     def facts(self) -> list[Observation]:
         """What the sink has been given of calls."""
         return self.recorder.facts
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """What the sink has been told of calls that are over."""
+        return self.recorder.predictions
 
     @property
     def changes(self) -> list[Readiness]:
