@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .errors import InvalidValue, Veto
@@ -18,6 +19,8 @@ from .spec import parse_duration
 __all__ = ["Hook", "as_hooks", "run_hooks"]
 
 DEFAULT_TIMEOUT = 10.0
+
+Around = Callable[[str], AbstractContextManager[Any]]
 
 _LATE = (TimeoutError, FutureTimeoutError, asyncio.TimeoutError)
 """One class since Python 3.11, three before."""
@@ -108,9 +111,23 @@ def as_hooks(
     return tuple(hook if isinstance(hook, Hook) else Hook(hook) for hook in items)
 
 
-def run_hooks(hooks: Sequence[Hook], flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
-    """Run hooks one after the other; return the first failure in words, or None."""
+def run_hooks(
+    hooks: Sequence[Hook],
+    flip: Flip,
+    loop: asyncio.AbstractEventLoop | None,
+    around: Around = nullcontext,
+) -> str | None:
+    """Run hooks one after the other; return the first failure in words, or None.
+
+    Args:
+        hooks: what to run.
+        flip: what each is given.
+        loop: what async hooks run on.
+        around: returns what each runs in, by its name.
+    """
     for hook in hooks:
-        if (failure := hook.run(flip, loop)) is not None:
+        with around(hook.name):
+            failure = hook.run(flip, loop)
+        if failure is not None:
             return failure
     return None

@@ -39,6 +39,7 @@ class _Slot:
     end: Callable[[], None] | None = None
     over: bool = False
     said: bool = False
+    trace: tuple[str, str] | None = None
 
     @property
     def held(self) -> bool:
@@ -194,6 +195,7 @@ class Lane:
         """Run one entry, compare, count; whatever goes wrong is this shadow's own."""
         try:
             for outcome in await self._outcomes(slot, entry):
+                outcome.trace = slot.trace
                 await self._compared(slot, entry.first, outcome)
                 entry.witnesses.pop(0).done()
         except Late:
@@ -259,8 +261,20 @@ class Lane:
     async def _waited(self, slot: _Slot, first: Witness, work: Coroutine[Any, Any, Any], limit: float) -> Any:
         """Wait for work in the context of the request, its effects on the response going nowhere."""
         assert slot.meter is not None  # set by the only caller
-        slot.task, slot.end = first.context.copy().run(self._host.isolate, metered(work, slot.meter))
-        return await within(slot.task, limit)
+        context, running = first.context.copy(), None
+        if first.trace[0]:
+            running = context.run(self._host.begin_span, self.name, first)
+        slot.trace = None if running is None else running.ids
+        slot.task, slot.end = context.run(self._host.isolate, metered(work, slot.meter))
+        if running is None:
+            return await within(slot.task, limit)
+        try:
+            answer = await within(slot.task, limit)
+        except BaseException as error:
+            running.end("timeout" if isinstance(error, Late) else "error", type(error).__name__, failed=True)
+            raise
+        running.end("ok", None, failed=False)
+        return answer
 
     async def _answered(self, witness: Witness, meter: Meter) -> Outcome:
         ran = _Running(meter)

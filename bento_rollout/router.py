@@ -1,36 +1,27 @@
-"""Plans, runs and observes one call at a time; the champion's answer stays possible."""
+"""Plans one call at a time and lets variants run it; the champion's answer stays possible."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .assignment import Table
 from .calls import (
-    END,
     Call,
     Finish,
     Isolate,
     Late,
-    Offer,
     Runner,
     Sink,
     Unavailable,
-    answered,
-    closed,
-    next_of,
-    within,
 )
 from .copying import copied
 from .feed import Feed
-from .gates import Gated
 from .keys import quiet_key
 from .readiness import Ready
-from .records import Observation, Outcome, Plan, Reason
+from .records import Plan, Reason
+from .runs import Runs
 from .shadow import Shadows
 from .spec import FULL, RolloutSpec
 from .state import Commit
@@ -54,6 +45,7 @@ class Router:
         digests: what each variant is, here.
 
     Attributes:
+        runs: runs one variant at a time.
         shadows: who watches calls; None: nobody can.
     """
 
@@ -72,12 +64,10 @@ class Router:
         self.is_client_error = is_client_error
         self._feed = feed
         self._runners = runners
-        self._gated = {name: gated for name in runners if (gated := _gated(name, runners[name], spec))}
-        self._sink = sink
+        self.runs = Runs(runners, spec, sink, is_client_error, isolate, lambda: self.champion, feed.name)
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._seen = feed.commit
         self._ready = Ready(runners, frozenset())
-        self._isolate = isolate
         self._once = log.Once()
         self._digests = digests
         self._look(self._seen)
@@ -157,7 +147,7 @@ class Router:
                 None: the answer goes out as it is.
         """
         call.plans = (plan,)
-        serve = self._guarded if self._falls(plan) else self.run
+        serve = self._guarded if self._falls(plan) else self.runs.run
         if call.watch is None or self.shadows is None:
             return serve(call, plan, args, kwargs, finish)
         return self.shadows.watched(serve, call, plan, args, kwargs, finish)
@@ -173,62 +163,18 @@ class Router:
         """Run a variant; should it fail, let the champion answer the same input."""
         spare = copied(args, kwargs)
         try:
-            return await self.run(call, plan, args, kwargs, finish, isolated=True)
+            return await self.runs.run(call, plan, args, kwargs, finish, isolated=True)
         except Exception as error:
             if self.is_client_error(error):
                 raise
             self.say_fallback(call, plan, error)
         plan = self.stand_in(Reason.FALLBACK)
         call.plans = (plan,)
-        return await self.run(call, plan, *spare, finish)
-
-    async def run(
-        self,
-        call: Call,
-        plan: Plan,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        finish: Finish | None,
-        *,
-        isolated: bool = False,
-        rows: tuple[int, ...] = (),
-        offer: Offer | None = None,
-    ) -> Any:
-        """Run one variant once, within its time limit, and observe it."""
-        began, outcome, failure = time.perf_counter(), Outcome.OK, None
-        try:
-            runner = self._runner(plan.variant)
-            timeout = self._timeout(plan.variant)
-            if timeout is None and not isolated:
-                value = await runner.call(call.endpoint, args, kwargs)
-                return value if finish is None else await finish(value, plan.variant)
-            apart = bool(rows) and plan.variant != self.champion
-            work = _run(runner, call.endpoint, args, kwargs, finish, plan.variant)
-            value = await answered(*self._isolate(work, apart=apart), timeout)
-        except BaseException as error:
-            outcome, failure = self._outcome(error), type(error).__name__
-            raise
-        else:
-            return value
-        finally:
-            if self._sink is not None or offer is not None:
-                seconds = time.perf_counter() - began
-                if outcome is Outcome.OK and seconds > GONE_AFTER and await call.has_gone():
-                    outcome = Outcome.DISCONNECTED
-                fact = self._observation(call, plan, outcome, seconds, rows, failure)
-                if offer is None:
-                    self.tell(call, fact)
-                else:
-                    offer(fact)
+        return await self.runs.run(call, plan, *spare, finish)
 
     def _falls(self, plan: Plan) -> bool:
         """Whether the champion answers when this plan's variant fails."""
         return self.spec.limits(plan.variant).fallback == "champion" and plan.variant != self.champion
-
-    def _timeout(self, variant: str) -> float | None:
-        """Return how long a variant has; a champion that would fall back to itself: as it takes."""
-        limits = self.spec.limits(variant)
-        return None if limits.fallback == "champion" and variant == self.champion else limits.timeout
 
     def say_fallback(self, call: Call, plan: Plan, error: Exception) -> None:
         """Say once for each kind of failure and revision that the champion answers for a variant.
@@ -251,47 +197,6 @@ class Router:
             hint="the champion answered; further ones of this kind are not logged at this revision",
         )
 
-    def _runner(self, variant: str) -> Runner:
-        runner = self._runners.get(variant)
-        if runner is None or not runner.ready:
-            raise Unavailable(f"variant {variant!r} cannot answer in this worker")
-        if variant in self._gated and variant != self.champion:
-            return self._gated[variant]
-        return runner
-
-    def _outcome(self, error: BaseException) -> Outcome:
-        if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncio.CancelledError)):
-            return Outcome.TIMEOUT
-        if isinstance(error, GeneratorExit):
-            return Outcome.DISCONNECTED
-        if isinstance(error, Unavailable):
-            return Outcome.UNAVAILABLE
-        return Outcome.CLIENT_ERROR if self.is_client_error(error) else Outcome.ERROR
-
-    def tell(self, call: Call, fact: Observation) -> None:
-        """Note what one run of a call came to, and tell whoever wants to know."""
-        call.runs.append(fact)
-        if self._sink is not None:
-            self._sink.offer(fact)
-
-    def _tell(self, call: Call, plan: Plan, outcome: Outcome, seconds: float, error: str | None) -> None:
-        if self._sink is not None:
-            self.tell(call, self._observation(call, plan, outcome, seconds, error=error))
-
-    def _observation(
-        self,
-        call: Call,
-        plan: Plan,
-        outcome: Outcome,
-        seconds: float,
-        rows: tuple[int, ...] = (),
-        error: str | None = None,
-    ) -> Observation:
-        # fmt: off
-        return Observation(self._feed.name, call.endpoint, plan.variant, plan.revision, plan.reason,
-                           call.prediction_id, outcome, seconds, rows, error)
-        # fmt: on
-
     # -- a stream --------------------------------------------------------------------------------------
 
     def stream(
@@ -310,90 +215,21 @@ class Router:
         falls = self._falls(plan)
         spare = copied(args, kwargs) if falls else (args, kwargs)
         try:
-            opened = await self._opened(call, plan, args, kwargs, isolated=falls)
+            opened = await self.runs.open(call, plan, args, kwargs, isolated=falls)
         except Exception as error:
             if not falls or self.is_client_error(error):
                 raise
             self.say_fallback(call, plan, error)
             plan = self.stand_in(Reason.FALLBACK)
             call.plans = (plan,)
-            opened = await self._opened(call, plan, *spare, isolated=False)
-        items = self._rest(call, plan, opened)
+            opened = await self.runs.open(call, plan, *spare, isolated=False)
+        items = self.runs.rest(call, plan, opened)
         try:
             async for item in items:
                 yield item
         finally:
             await items.aclose()
 
-    async def _opened(
-        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], *, isolated: bool
-    ) -> _Opened:
-        """Take the first item; a failure here is observed here, everything later in `_rest`."""
-        began, items = time.perf_counter(), None
-        try:
-            items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
-            timeout = self._timeout(plan.variant)
-            if timeout is None and not isolated:
-                first = await next_of(items)
-            else:
-                first = await answered(*self._isolate(next_of(items)), timeout)
-        except BaseException as error:
-            self._tell(call, plan, self._outcome(error), time.perf_counter() - began, type(error).__name__)
-            if items is not None:
-                await closed(items)
-            raise
-        return _Opened(items, first, time.perf_counter() - began)
-
-    async def _rest(self, call: Call, plan: Plan, opened: _Opened) -> AsyncGenerator[Any, None]:
-        """Yield the items from the first on, and observe how the stream ended."""
-        item, outcome, failure = opened.first, Outcome.OK, None
-        idle = self.spec.limits(plan.variant).idle_timeout
-        try:
-            while item is not END:
-                yield item
-                step = next_of(opened.items)
-                item = await (step if idle is None else within(asyncio.ensure_future(step), idle))
-        except (GeneratorExit, asyncio.CancelledError):
-            outcome = Outcome.DISCONNECTED
-            raise
-        except BaseException as error:
-            outcome, failure = self._outcome(error), type(error).__name__
-            raise
-        finally:
-            self._tell(call, plan, outcome, opened.seconds, failure)
-            await closed(opened.items)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A stream whose first item has come, and how long that took."""
-
-    items: AsyncGenerator[Any, None]
-    first: Any
-    seconds: float
-
-
-def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
-    limits = spec.limits(name)
-    running = limits.max_concurrency or runner.limit
-    return None if running is None else Gated(name, runner, running, limits.max_pending)
-
-
-GONE_AFTER = 0.02
-"""Seconds from which on it is worth asking whether the caller has gone."""
-
 
 def _draw() -> int:
     return _random_bucket(FULL)
-
-
-async def _run(
-    runner: Runner,
-    endpoint: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    finish: Finish | None,
-    variant: str,
-) -> Any:
-    value = await runner.call(endpoint, args, kwargs)
-    return value if finish is None else await finish(value, variant)

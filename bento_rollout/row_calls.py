@@ -106,7 +106,7 @@ class RowCall:
         finally:
             for part in parts:
                 if part.fact is not None:
-                    self.router.tell(self.call, part.fact)
+                    self.router.runs.tell(self.call, part.fact)
 
     def _watch(self, parts: Sequence[_Part]) -> None:
         """Let those who shadow rows see what the champion made of them."""
@@ -134,7 +134,7 @@ class RowCall:
         if candidate:  # what it does to the rows (or to what all groups share) is its own affair
             args, kwargs = copied(args, kwargs)
         try:
-            part.answer = await self.router.run(
+            part.answer = await self.router.runs.run(
                 self.call, part.plan, args, kwargs, finish, isolated=candidate, rows=part.rows, offer=held
             )
         except Exception as error:  # noqa: BLE001 - `answer` decides whether it is the caller's
@@ -204,5 +204,5 @@ class RowCall:
                 self.plans[row] = plan
         self.call.plans = tuple(self.plans)
         args, kwargs = self.batch.of(rows)
-        answer = await self.router.run(self.call, plan, args, kwargs, None, rows=rows)
+        answer = await self.router.runs.run(self.call, plan, args, kwargs, None, rows=rows)
         return _Part(plan, rows, answer)

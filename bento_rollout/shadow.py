@@ -19,6 +19,7 @@ from .shadowing import CLOCK
 from .store.tallies import Tallies
 from .tally import Load, Seen, Sums, Tally, summed
 from .telemetry import log
+from .telemetry.spans import Running, Spans
 from .terms import Terms
 from .threads import DaemonThreads
 from .watching import Aside, Outcome, Surroundings
@@ -56,6 +57,9 @@ class Shadows:
         tallies: where what was counted is written.
         whoami: returns this worker's token.
         sink: is told of each comparison, and of what was dropped.
+
+    Attributes:
+        spans: makes the spans of shadow calls; None: nobody traces.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Shadows:
         sink: Sink | None = None,
     ) -> None:
         self.isolate = isolate
+        self.spans: Spans | None = None
         self.refusal, self.merged, self.parted = (
             surroundings.refusal,
             surroundings.merged,
@@ -238,6 +243,19 @@ class Shadows:
 
     # -- what a lane asks ------------------------------------------------------------------------------
 
+    def begin_span(self, name: str, witness: Witness) -> Running | None:
+        """Begin the span of a shadow's call in its own context; None when the request was not recorded."""
+        if self.spans is None:
+            return None
+        told = {
+            "feature_flag.result.variant": name,
+            "feature_flag.version": str(witness.revision),
+            "bento_rollout.champion": witness.champion,
+            "bento_rollout.endpoint": witness.endpoint,
+            "bento_rollout.prediction_id": witness.prediction_id,
+        }
+        return self.spans.shadow(told)
+
     def has_become_champion(self, name: str, witness: Witness) -> bool:
         """Whether a candidate has become the champion since a call came: it has other things to do."""
         return name == self._champion() != witness.champion
@@ -257,7 +275,7 @@ class Shadows:
             told = Compared(
                 self._terms.rollout, witness.endpoint, name, witness.champion, witness.revision,
                 witness.prediction_id, now, tuple(comparisons), witness.rows, seconds, witness.seconds,
-                answer,
+                answer, *((outcome and outcome.trace) or witness.trace),
             )  # fmt: skip
             self._sink.offer(told)
         series = self._terms.series(name, witness.champion, witness.revision, witness.endpoint)

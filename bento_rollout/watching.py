@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .tally import Sums
+from .telemetry.spans import Running
 from .witness import Witness
 
 __all__ = ["Aside", "Host", "Outcome", "Shadowed", "Surroundings"]
@@ -25,12 +26,14 @@ class Outcome:
         refused: what it told the caller that the caller did wrong, if so.
         cut: whether a stream's items are not all of them.
         seconds: how long it took; of a stream, to its first item.
+        trace: trace id and span id of its own span, in hexadecimal, if there is one.
     """
 
     answer: Any = None
     refused: str | None = None
     cut: bool = False
     seconds: float = 0.0
+    trace: tuple[str, str] | None = None
 
 
 class Shadowed(Protocol):
@@ -74,6 +77,9 @@ class Host(Protocol):
     """What a lane needs of the worker that it is in."""
 
     isolate: Aside
+
+    def begin_span(self, name: str, witness: Witness) -> Running | None:
+        """Begin the span of a shadow's call in this context; None when nobody traces it."""
 
     def has_become_champion(self, name: str, witness: Witness) -> bool:
         """Whether a candidate has become the champion since a call came: it has other things to do."""

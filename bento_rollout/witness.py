@@ -47,12 +47,13 @@ class Witness:
         total: how long all of a stream took; else the same.
         rows: the rows of the request that are compared one by one; None: the answer is one.
         stream: whether it is a stream.
+        trace: trace id and span id of the request.
     """
 
     __slots__ = (
         "_began", "_finish", "_kept", "_size", "_users", "answer", "args", "batch",
         "champion", "clock", "context", "cut", "endpoint", "kwargs", "names", "prediction_id", "refused",
-        "revision", "rows", "seconds", "spare", "stream", "total", "whole",
+        "revision", "rows", "seconds", "spare", "stream", "total", "trace", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Witness:
         copy: bool = False,
     ) -> None:
         self.endpoint, self.prediction_id = call.endpoint, call.prediction_id
+        self.trace = call.trace
         self.names, self.champion, self.revision = names, champion, revision
         self.args, self.kwargs = args, kwargs
         self._kept: tuple[Kept, ...] = ()

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from .store.ballot import After, Ballot, Proposal, Vote
 from .store.presence import Card, Presence
 from .store.sqlite import SQLiteStore
 from .telemetry import log
+from .telemetry.spans import Running, Spans
 
 __all__ = ["Worker"]
 
@@ -39,6 +40,9 @@ class Worker:
         describe: returns this worker's card as it is now (its token and revision are filled in here).
         lend: gives hooks a variant's instance, as the one whose code is running; None: it is not ready.
         loop: the event loop that async hooks run on.
+
+    Attributes:
+        spans: makes the spans of flips; None: nobody traces.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Worker:
     ) -> None:
         place = store.place(feed.name)
         self.presence = Presence(place)
+        self.spans: Spans | None = None
         self._store, self._feed = store, feed
         self._ballot = Ballot(place)
         self._before, self._after = before, after
@@ -170,8 +175,22 @@ class Worker:
             reason=now.reason,
         )
         self._write_card()
+        if now.state.champion == before.state.champion and not self._after:
+            return
+        flips = self._flips(before, now)
+        for flip, source in flips:
+            log.event(
+                "flip.committed",
+                rollout=now.state.name,
+                variant=flip.state.champion,
+                source=source,
+                revision=flip.revision,
+                action=flip.action,
+                author=flip.author,
+                reason=flip.reason,
+            )
         if self._after:
-            self._owed.update({flip.revision: (flip, source) for flip, source in self._flips(before, now)})
+            self._owed.update({flip.revision: (flip, source) for flip, source in flips})
             self._follow_up()
 
     def _write_card(self) -> None:
@@ -200,7 +219,10 @@ class Worker:
     def _prepare(self, proposal: Proposal) -> None:
         """Run the ``before_flip`` hooks against this worker's own instance of the target, and vote."""
         began = time.monotonic()
-        veto = self._objection(proposal)
+        with self._traced("flip.prepare", proposal.source, proposal.target) as span:
+            veto = self._objection(proposal)
+            if span is not None:
+                span.tell("vetoed" if veto else "prepared", failed=veto is not None)
         seconds = time.monotonic() - began
         self._ballot.vote(proposal, Vote(self.presence.token, os.getpid(), veto, seconds))
         name, level = ("flip.prepared", "info") if veto is None else ("flip.vetoed", "warning")
@@ -213,12 +235,21 @@ class Worker:
             seconds=round(seconds, 6),
         )
 
+    def _traced(self, name: str, source: str, target: str) -> AbstractContextManager[Running | None]:
+        told = {"bento_rollout.source": source, "feature_flag.result.variant": target}
+        return nullcontext() if self.spans is None else self.spans.operation(name, told)
+
+    def _around_hook(self, name: str) -> AbstractContextManager[Running | None]:
+        told = {"bento_rollout.hook": name}
+        return nullcontext() if self.spans is None else self.spans.operation(f"hook {name}", told)
+
     def _objection(self, proposal: Proposal) -> str | None:
         try:
             with self._lend(proposal.target) as instance:
                 if instance is None:
                     return f"{proposal.target!r} is not ready here"
-                return run_hooks(self._before, self._flip(proposal.source, proposal, instance), self._loop)
+                flip = self._flip(proposal.source, proposal, instance)
+                return run_hooks(self._before, flip, self._loop, self._around_hook)
         except Exception as error:  # noqa: BLE001 - a worker that says nothing holds the flip up until its timeout
             return f"the hooks could not be run: {type(error).__name__}: {error}"
 
@@ -270,7 +301,10 @@ class Worker:
         except RolloutError as error:  # it stays owed, and is tried again
             self._report_error(error)
             return
-        failure = self._after_failure(commit, source)
+        with self._traced("flip.after", source, commit.state.champion) as span:
+            failure = self._after_failure(commit, source)
+            if span is not None:
+                span.tell("done" if failure is None else "failed", failed=failure is not None)
         state = "done" if failure is None else "failed"
         self._ballot.report_after(After(commit.revision, self.presence.token, os.getpid(), state, failure))
         if failure is not None:
@@ -285,6 +319,7 @@ class Worker:
     def _after_failure(self, commit: Commit, source: str) -> str | None:
         try:
             with self._lend(commit.state.champion) as instance:
-                return run_hooks(self._after, self._flip(source, commit, instance), self._loop)
+                flip = self._flip(source, commit, instance)
+                return run_hooks(self._after, flip, self._loop, self._around_hook)
         except Exception as error:  # noqa: BLE001 - reported like what a hook itself raises
             return f"the hooks could not be run: {type(error).__name__}: {error}"

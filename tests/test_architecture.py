@@ -76,6 +76,7 @@ LAYERS: dict[str, float] = {
     "lane": 3.98,
     "shadow": 3.99,
     "predictions": 3.95,
+    "runs": 3.99,
     "router": 4.0,
     "row_calls": 4.1,
     # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML

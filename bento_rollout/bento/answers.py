@@ -18,6 +18,7 @@ from starlette.responses import Response
 from ..calls import Call
 from ..records import Plan, Reply
 from ..spec import RESPONSE_HEADERS
+from ..telemetry.spans import annotate
 from .middleware import Message, Send
 
 __all__ = ["Answer", "Deadlines", "headers_of", "shown", "start_of"]
@@ -35,6 +36,7 @@ class Answer:
         names: the headers that callers may see.
         send: towards the caller.
         keep: how many bytes of the answer are kept for those who tell of it.
+        rollout: the rollout's name, for the request's span.
 
     Attributes:
         apology: what tells the caller that time is up, once it is.
@@ -42,18 +44,20 @@ class Answer:
     """
 
     __slots__ = (
-        "_body", "_call", "_cancelled", "_context", "_headers", "_keep", "_names", "_send", "_size",
-        "_started", "_status", "_task", "apology", "deadline",
+        "_body", "_call", "_cancelled", "_context", "_headers", "_keep", "_names", "_rollout", "_send",
+        "_size", "_started", "_status", "_task", "apology", "deadline",
     )  # fmt: skip
 
-    def __init__(self, call: Call, names: frozenset[bytes], send: Send, *, keep: int = 0) -> None:
+    def __init__(
+        self, call: Call, names: frozenset[bytes], send: Send, *, keep: int = 0, rollout: str = ""
+    ) -> None:
         self.apology: asyncio.Task[None] | None = None
         self.deadline = 0.0
         self._call, self._names, self._send = call, names, send
         self._task = asyncio.current_task()
         self._context = contextvars.copy_context()
         self._started = self._cancelled = False
-        self._status, self._size, self._keep = 0, 0, keep
+        self._status, self._size, self._keep, self._rollout = 0, 0, keep, rollout
         self._headers: Sequence[Pair] = ()
         self._body: list[bytes] = []
 
@@ -101,6 +105,9 @@ class Answer:
         await self._send({"type": "http.response.body", "body": text})
 
     def _mark(self, start: Message) -> None:
+        call = self._call
+        if call.span is not None and call.plans:  # now: the span ends with the last byte
+            annotate(call.span, self._rollout, call.endpoint, call.prediction_id, call.plans)
         if self._call.plans and self._names:
             ours = headers_of(self._call.plans, self._call.prediction_id, self._names)
             start["headers"] = [*start.get("headers", ()), *ours]

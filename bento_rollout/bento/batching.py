@@ -7,6 +7,7 @@ import contextvars
 import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
@@ -15,8 +16,10 @@ from bentoml.exceptions import ServiceUnavailable
 
 from ..calls import Call, Together
 from ..shadowing import CLOCK, Clock
-from .context import watched_call
+from ..telemetry.spans import Running
+from .context import ACTIVE, watched_call
 from .method import Method
+from .tracing import batch_span, recorded_span
 
 __all__ = ["Batcher", "merge", "part", "parts_of", "put_together"]
 
@@ -38,7 +41,8 @@ class Batcher:
         self._run = run
         self._observe = observe
         self._dispatcher = _dispatcher(method)
-        self._awaited: dict[int, list[Call]] = {}  # by the input's id: callers may have sent the same object
+        # By the input's id (callers may have sent the same object): who waits with it.
+        self._awaited: dict[int, list[_Waiter]] = {}
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Wait in the batch; the batch runs in the context of one of its requests, as in BentoML."""
@@ -46,15 +50,15 @@ class Batcher:
         if len(values) != 1:
             raise TypeError("Batch inference function only accept one argument")
         infer = functools.partial(self._infer, contextvars.copy_context())
-        call = watched_call()
-        if call is None:
+        waiter = _Waiter(watched_call(), recorded_span())
+        if waiter.call is None and waiter.span is None:
             return await self._dispatcher(infer)(values[0])
         same = self._awaited.setdefault(id(values[0]), [])
-        same.append(call)
+        same.append(waiter)
         try:
             return await self._dispatcher(infer)(values[0])
         finally:
-            same.remove(call)
+            same.remove(waiter)
             if not same:
                 self._awaited.pop(id(values[0]), None)
 
@@ -66,23 +70,46 @@ class Batcher:
         self._observe(len(batches))
         if len(batches) == 0:
             return []
-        together = self._note(batches) if self._awaited else None
+        waiters = self._waiters(batches) if self._awaited else []
+        together = _noted([waiter.call for waiter in waiters if waiter.call is not None])
+        spans = [waiter.span for waiter in waiters if waiter.span is not None]
+        running = None
+        if spans:
+            runner = context.get(ACTIVE)
+            variant = "" if runner is None else runner.name
+            running = batch_span(self._method.name, variant, len(batches), spans)
         dim = self._method.batch_dim
         batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
-        if together is None:
-            result = await _in_context(context, self._run(batch))
-        else:
-            result = await _in_context(context, _timed(self._run(batch), together))
+        work = self._run(batch)
+        if together is not None:
+            work = _timed(work, together)
+        if running is not None:
+            work = _traced(work, running)
+        result = await _in_context(context, work)
         return AutoContainer.batch_to_batches(result, indices, dim[1])
 
-    def _note(self, batches: Sequence[Any]) -> Together:
-        """Note on the calls that are shadowed which batch they are answered in, and return that."""
+    def _waiters(self, batches: Sequence[Any]) -> list[_Waiter]:
+        """Return the calls and the spans that wait for a batch."""
         inputs = dict.fromkeys(map(id, batches))
-        calls = [call for one in inputs for call in self._awaited.get(one, ())]
-        together = Together(len(calls))
-        for call in calls:
-            call.batch = together
-        return together
+        return [waiter for one in inputs for waiter in self._awaited.get(one, ())]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """A request that waits in a batch: its call, when it is shadowed; its span, when that is recorded."""
+
+    call: Call | None
+    span: Any
+
+
+def _noted(calls: Sequence[Call]) -> Together | None:
+    """Note on the calls that are shadowed which batch they are answered in, and return that."""
+    if not calls:
+        return None
+    together = Together(len(calls))
+    for call in calls:
+        call.batch = together
+    return together
 
 
 def merge(method: Method, inputs: Sequence[Any]) -> tuple[Any, Sequence[int]]:
@@ -108,6 +135,19 @@ def parts_of(method: Method, batch: Any) -> Sequence[Any]:
 def put_together(method: Method, answers: Sequence[Any]) -> Any:
     """Return the answers to the parts of a batch as one."""
     return AutoContainer.batches_to_batch(answers, method.batch_dim[1])[0]
+
+
+async def _traced(work: Awaitable[Any], running: Running) -> Any:
+    """Await a batch's work within its span."""
+    running.enter()
+    error: str | None = None
+    try:
+        return await work
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
+    finally:
+        running.end("ok" if error is None else "error", error, failed=error is not None)
 
 
 async def _timed(work: Awaitable[Any], together: Together) -> Any:

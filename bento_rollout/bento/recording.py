@@ -11,6 +11,7 @@ from ..predictions import prediction_of
 from ..records import Compared, Dropped, Observation, Prediction, Readiness
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
+from ..telemetry.spans import Spans
 
 if TYPE_CHECKING:
     from .site import Site
@@ -31,9 +32,11 @@ class Recording:
 
     Attributes:
         sink: takes what happens, at once.
+        spans: makes the worker's spans.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
+        self.spans: Spans | None = None
         self._name, self._feed, self._place = site.name, feed, place
         subscriptions: list[Subscription] = []
         if site.sink is not None:
@@ -51,6 +54,8 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        if self.spans is not None:
+            self.spans.flush(FAREWELL)
 
 
 _once = log.Once()

@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from ..calls import Call
 from ..records import uuid7
+from ..telemetry.spans import Running, annotate
 from .answers import Answer, Deadlines, headers_of, shown, start_of
 from .context import ACTIVE, CALL
 from .middleware import App, Message, Receive, Scope, Send
@@ -89,7 +90,7 @@ class Requests:
         if self._pins and (pin := _pin_of(call)) in self._site.pinnable():
             call.pinned = pin
         scope[CALL] = call
-        answer = Answer(call, self._names, send, keep=self._keep)
+        answer = Answer(call, self._names, send, keep=self._keep, rollout=self._site.name)
         try:
             await self._app(scope, receive, answer.send)
         finally:
@@ -101,8 +102,9 @@ class Requests:
         if self._pins and not await self._pinned(call, send):
             return
         scope[CALL] = call
-        answer = Answer(call, self._names, send, keep=self._keep)
+        answer = Answer(call, self._names, send, keep=self._keep, rollout=self._site.name)
         self._deadlines.begin(answer)
+        running = None if call.span is not None else self._begin_span(call, scope)
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -112,9 +114,24 @@ class Requests:
             self._deadlines.end(answer)
             call.scope, call.receive = {}, None  # the scope holds the call: a circle would keep both
             self._is_out(call, answer)
+            if running is not None:
+                self._end_span(call, running)
         if answer.apology is not None:
             answer.forget_cancelling()
             await answer.apology
+
+    def _begin_span(self, call: Call, scope: Scope) -> Running | None:
+        """Begin a span of the user's own provider where BentoML records none; never raises."""
+        running = self._serving.spans.request(call.endpoint, scope["headers"])
+        if running is not None:
+            mark_trace(call)
+        return running
+
+    @staticmethod
+    def _end_span(call: Call, running: Running) -> None:
+        last = call.runs[-1] if call.runs else None
+        failed = call.reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        running.end(last.outcome.value if last else "refused", last.error if last else None, failed=failed)
 
     def _is_out(self, call: Call, answer: Answer) -> None:
         """Let those know who shadow a call, or tell of it, that its answer is out; never raises."""
@@ -168,8 +185,10 @@ class Requests:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                plans = () if call.early is None else (call.early,)
+                if call.span is not None:
+                    annotate(call.span, self._site.name, call.endpoint, call.prediction_id, plans)
                 if names and status < HTTPStatus.BAD_REQUEST:
-                    plans = () if call.early is None else (call.early,)
                     ours = headers_of(plans, call.prediction_id, names)
                     message["headers"] = [*message.get("headers", ()), *ours]
             elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:

@@ -26,6 +26,7 @@ from ..state import RolloutState
 from ..store.location import locate
 from ..store.presence import Card, VariantCard
 from ..telemetry import log
+from ..telemetry.spans import Spans
 from ..worker import Worker
 from . import batch_metric
 from .answered import Answered
@@ -38,6 +39,7 @@ from .method import RUNTIME
 from .recording import Recording
 from .shadows import BentoShadows
 from .tasks import Tasks
+from .tracing import spans_of
 from .variants import Definition
 from .worker_runner import WorkerRunner
 
@@ -62,10 +64,12 @@ class Serving:
 
     Attributes:
         tasks: what is known of tasks beside their results.
+        spans: makes this worker's spans, once it has begun.
     """
 
     def __init__(self, site: Site) -> None:
         self.tasks = Tasks(BentoMLContainer.result_store_file.get, self._replan)
+        self.spans: Spans
         self._site = site
         self._digests, self._models = site.digests(), site.models()
         self._runners: dict[str, AnyRunner] = {}
@@ -109,9 +113,11 @@ class Serving:
         await self._start_runners(commit.state.champion)
         feed = self._feed = Feed(store, commit)
         recording = self._recording = Recording(site, feed, store.place(site.name))
+        self.spans = spans_of(site.name)
         self._router = Router(
             feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
+        self._router.runs.spans = recording.spans = self.spans
         self._serve(self._router)
         self._tell()
         loop = asyncio.get_running_loop()
@@ -119,6 +125,7 @@ class Serving:
         self._shadows = BentoShadows(
             site, self._runners, self._router, self._digests, is_client_error, runner_for, recording.sink
         )
+        self._worker.spans = self.spans
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
 

@@ -88,6 +88,7 @@ class BentoShadows:
             whoami=lambda: (presence.token, os.getpid()),
             sink=self._sink,
         )
+        self._shadows.spans = self._router.runs.spans
 
     async def close(self) -> None:
         """Finish what can be finished soon, count the rest as dropped."""

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from bentoml._internal.configuration.containers import BentoMLContainer
 from opentelemetry import trace
 
 from ..calls import Call
+from ..telemetry.spans import Running, Spans, ids_of
 
-__all__ = ["mark_trace"]
+__all__ = ["batch_span", "mark_trace", "recorded_span", "spans_of"]
 
 
 def mark_trace(call: Call) -> None:
     """Note the span of the request that is being served, and its ids."""
     span = trace.get_current_span()
-    context = span.get_span_context()
-    if context.is_valid:
-        call.trace = f"{context.trace_id:032x}", f"{context.span_id:016x}"
-        if span.is_recording():
-            call.span = span
+    call.trace = ids_of(span)
+    if span.is_recording():
+        call.span = span
+
+
+def spans_of(rollout: str) -> Spans:
+    """Return what makes the spans of this worker; the last one made makes those of batches, too."""
+    exporter = BentoMLContainer.tracing.exporter_type.get()
+    spans = Spans(rollout, BentoMLContainer.tracer_provider.get(), exported=bool(exporter))
+    _made[:] = [spans]
+    return spans
+
+
+_made: list[Spans] = []
+"""This worker's; a worker serves one rollout."""
+
+
+def recorded_span() -> Any:
+    """Return the current span when it is recorded, else None."""
+    span = trace.get_current_span()
+    return span if span.is_recording() else None
+
+
+def batch_span(endpoint: str, variant: str, size: int, requests: list[Any]) -> Running | None:
+    """Begin the span of a batch for which recorded requests wait."""
+    return _made[0].batch(endpoint, variant, size, requests) if _made and requests else None

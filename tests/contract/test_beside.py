@@ -198,7 +198,7 @@ def test_one_that_takes_nothing_piles_nothing_up(serve: Serve) -> None:
     """It blocks its loop, and calls with arrays come and are given up: what it does not take stays small."""
     app = serve(kinds_beside.ENVED)
     settled(app)
-    runner, gated = app.site.serving._runners["two"], app.site.serving._router._gated["two"]
+    runner, gated = app.site.serving._runners["two"], app.site.serving._router.runs._gated["two"]
     here, array = psutil.Process(), np.ones(500_000)
 
     async def one(seconds: float) -> str:

@@ -1,0 +1,249 @@
+"""`Runs`: runs one variant for one call, within its time limit, and observes what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .calls import (
+    END,
+    Call,
+    Finish,
+    Isolate,
+    Offer,
+    Runner,
+    Sink,
+    Unavailable,
+    answered,
+    closed,
+    next_of,
+    within,
+)
+from .gates import Gated
+from .records import Observation, Outcome, Plan
+from .spec import RolloutSpec
+
+if TYPE_CHECKING:
+    from .telemetry.spans import Running, Spans
+
+__all__ = ["Opened", "Runs"]
+
+GONE_AFTER = 0.02
+"""Seconds from which on it is worth asking whether the caller has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream whose first item has come, how long that took, and the span that ends with it."""
+
+    items: AsyncGenerator[Any, None]
+    first: Any
+    seconds: float
+    span: Running | None
+
+
+class Runs:
+    """Runs variants.
+
+    Args:
+        runners: by variant; the champion's too.
+        spec: its time limits.
+        sink: takes an observation for each run; None: nobody wants to know, and nothing is observed.
+        is_client_error: whether an exception is the caller's fault, and so an answer.
+        isolate: runs a candidate so that what it did to the response is lost when the champion answers.
+        champion: returns who that is at this moment.
+        rollout: the rollout's name.
+
+    Attributes:
+        spans: makes the spans of runs; None: nobody traces.
+    """
+
+    def __init__(
+        self,
+        runners: Mapping[str, Runner],
+        spec: RolloutSpec,
+        sink: Sink | None,
+        is_client_error: Callable[[BaseException], bool],
+        isolate: Isolate,
+        champion: Callable[[], str],
+        rollout: str,
+    ) -> None:
+        self.spans: Spans | None = None
+        self._runners, self._spec, self._sink = runners, spec, sink
+        self._is_client_error, self._isolate = is_client_error, isolate
+        self._champion, self._rollout = champion, rollout
+        self._gated = {name: gated for name in runners if (gated := _gated(name, runners[name], spec))}
+
+    async def run(
+        self,
+        call: Call,
+        plan: Plan,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        finish: Finish | None,
+        *,
+        isolated: bool = False,
+        rows: tuple[int, ...] = (),
+        offer: Offer | None = None,
+    ) -> Any:
+        """Run one variant once, and observe it.
+
+        Args:
+            call: the request.
+            plan: who runs.
+            args, kwargs: what the endpoint is called with.
+            finish: makes what goes out; when it fails the answer was not valid: the variant's failure.
+            isolated: whether what it does to the response is held back until it has answered.
+            rows: which of the request's rows these are.
+            offer: takes the observation instead of whoever is told as a rule.
+        """
+        began, outcome, failure = time.perf_counter(), Outcome.OK, None
+        span = None if call.span is None else self._begin_span(call, plan, len(rows))
+        try:
+            runner = self._runner(plan.variant)
+            timeout = self._timeout(plan.variant)
+            if timeout is None and not isolated:
+                value = await runner.call(call.endpoint, args, kwargs)
+                return value if finish is None else await finish(value, plan.variant)
+            apart = bool(rows) and plan.variant != self._champion()
+            work = _run(runner, call.endpoint, args, kwargs, finish, plan.variant)
+            value = await answered(*self._isolate(work, apart=apart), timeout)
+        except BaseException as error:
+            outcome, failure = self._outcome(error), type(error).__name__
+            raise
+        else:
+            return value
+        finally:
+            seconds = time.perf_counter() - began
+            if span is not None:
+                span.end(outcome.value, failure, failed=outcome.failed)
+            if self._sink is not None or offer is not None:
+                if outcome is Outcome.OK and seconds > GONE_AFTER and await call.has_gone():
+                    outcome = Outcome.DISCONNECTED
+                fact = self._observation(call, plan, outcome, seconds, rows, failure)
+                if offer is None:
+                    self.tell(call, fact)
+                else:
+                    offer(fact)
+
+    def tell(self, call: Call, fact: Observation) -> None:
+        """Note what one run of a call came to, and tell whoever wants to know."""
+        call.runs.append(fact)
+        if self._sink is not None:
+            self._sink.offer(fact)
+
+    # -- a stream --------------------------------------------------------------------------------------
+
+    async def open(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], *, isolated: bool
+    ) -> Opened:
+        """Take the first item; a failure here is observed here, everything later in `rest`."""
+        began, items = time.perf_counter(), None
+        span = None if call.span is None else self._begin_span(call, plan, 0)
+        try:
+            items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
+            timeout = self._timeout(plan.variant)
+            if timeout is None and not isolated:
+                first = await next_of(items)
+            else:
+                first = await answered(*self._isolate(next_of(items)), timeout)
+        except BaseException as error:
+            outcome = self._outcome(error)
+            if span is not None:
+                span.end(outcome.value, type(error).__name__, failed=outcome.failed)
+            self._tell(call, plan, outcome, time.perf_counter() - began, type(error).__name__)
+            if items is not None:
+                await closed(items)
+            raise
+        if span is not None:
+            span.leave()  # the items that follow are taken in whatever context takes them
+        return Opened(items, first, time.perf_counter() - began, span)
+
+    async def rest(self, call: Call, plan: Plan, opened: Opened) -> AsyncGenerator[Any, None]:
+        """Yield the items from the first on, and observe how the stream ended."""
+        item, outcome, failure = opened.first, Outcome.OK, None
+        idle = self._spec.limits(plan.variant).idle_timeout
+        try:
+            while item is not END:
+                yield item
+                step = next_of(opened.items)
+                item = await (step if idle is None else within(asyncio.ensure_future(step), idle))
+        except (GeneratorExit, asyncio.CancelledError):
+            outcome = Outcome.DISCONNECTED
+            raise
+        except BaseException as error:
+            outcome, failure = self._outcome(error), type(error).__name__
+            raise
+        finally:
+            if opened.span is not None:
+                opened.span.end(outcome.value, failure, failed=outcome.failed)
+            self._tell(call, plan, outcome, opened.seconds, failure)
+            await closed(opened.items)
+
+    # -- what they have in common ----------------------------------------------------------------------
+
+    def _begin_span(self, call: Call, plan: Plan, rows: int) -> Running | None:
+        if self.spans is None:
+            return None
+        return self.spans.run(call.span, (call.endpoint, call.prediction_id), plan, rows)
+
+    def _timeout(self, variant: str) -> float | None:
+        """Return how long a variant has; a champion that would fall back to itself: as it takes."""
+        limits = self._spec.limits(variant)
+        return None if limits.fallback == "champion" and variant == self._champion() else limits.timeout
+
+    def _runner(self, variant: str) -> Runner:
+        runner = self._runners.get(variant)
+        if runner is None or not runner.ready:
+            raise Unavailable(f"variant {variant!r} cannot answer in this worker")
+        if variant in self._gated and variant != self._champion():
+            return self._gated[variant]
+        return runner
+
+    def _outcome(self, error: BaseException) -> Outcome:
+        if isinstance(error, (TimeoutError, asyncio.TimeoutError, asyncio.CancelledError)):
+            return Outcome.TIMEOUT
+        if isinstance(error, GeneratorExit):
+            return Outcome.DISCONNECTED
+        if isinstance(error, Unavailable):
+            return Outcome.UNAVAILABLE
+        return Outcome.CLIENT_ERROR if self._is_client_error(error) else Outcome.ERROR
+
+    def _tell(self, call: Call, plan: Plan, outcome: Outcome, seconds: float, error: str | None) -> None:
+        if self._sink is not None:
+            self.tell(call, self._observation(call, plan, outcome, seconds, (), error))
+
+    def _observation(
+        self,
+        call: Call,
+        plan: Plan,
+        outcome: Outcome,
+        seconds: float,
+        rows: tuple[int, ...],
+        error: str | None,
+    ) -> Observation:
+        # fmt: off
+        return Observation(self._rollout, call.endpoint, plan.variant, plan.revision, plan.reason,
+                           call.prediction_id, outcome, seconds, rows, error)
+        # fmt: on
+
+
+def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
+    limits = spec.limits(name)
+    running = limits.max_concurrency or runner.limit
+    return None if running is None else Gated(name, runner, running, limits.max_pending)
+
+
+async def _run(
+    runner: Runner,
+    endpoint: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    finish: Finish | None,
+    variant: str,
+) -> Any:
+    value = await runner.call(endpoint, args, kwargs)
+    return value if finish is None else await finish(value, variant)
