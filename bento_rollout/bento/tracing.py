@@ -17,14 +17,13 @@ def mark_trace(call: Call) -> None:
     """Note the span of the request that is being served, and its ids."""
     span = trace.get_current_span()
     call.trace = ids_of(span)
-    if span.is_recording():
+    if span.is_recording() and _made and _made[0].records(span):
         call.span = span
 
 
 def spans_of(rollout: str) -> Spans:
     """Return what makes the spans of this worker; the last one made makes those of batches, too."""
-    exporter = BentoMLContainer.tracing.exporter_type.get()
-    spans = Spans(rollout, BentoMLContainer.tracer_provider.get(), exported=bool(exporter))
+    spans = Spans(rollout, BentoMLContainer.tracer_provider.get())
     _made[:] = [spans]
     return spans
 
@@ -36,7 +35,7 @@ _made: list[Spans] = []
 def recorded_span() -> Any:
     """Return the current span when it is recorded, else None."""
     span = trace.get_current_span()
-    return span if span.is_recording() else None
+    return span if span.is_recording() and _made and _made[0].records(span) else None
 
 
 def batch_span(endpoint: str, variant: str, size: int, requests: list[Any]) -> Running | None:

@@ -120,31 +120,50 @@ class Running:
             self.span.end()
 
 
+def _goes_on(provider: trace.TracerProvider) -> bool:
+    """Whether somebody takes what a provider records: an SDK provider without processors keeps nothing."""
+    processor = getattr(provider, "_active_span_processor", None)
+    return bool(getattr(processor, "_span_processors", True))
+
+
 class Spans:
     """Makes spans with the provider that recorded the request's, BentoML's or the user's own.
 
     Args:
         rollout: the rollout's name.
         own: BentoML's provider.
-        exported: whether BentoML exports what it records.
     """
 
-    def __init__(self, rollout: str, own: trace.TracerProvider, *, exported: bool) -> None:
-        self._rollout, self._own, self._exported = rollout, own, exported
+    def __init__(self, rollout: str, own: trace.TracerProvider) -> None:
+        self._rollout, self._own = rollout, own
         self._made: dict[int, tuple[trace.TracerProvider, trace.Tracer, trace.Tracer]] = {}
 
     # -- a request's -----------------------------------------------------------------------------------
 
+    def records(self, span: Span) -> bool:
+        """Whether a span is recorded, and by a provider that does something with it.
+
+        BentoML's provider records whatever the caller's trace says is sampled, though nothing may export it.
+        """
+        if not span.is_recording():
+            return False
+        users = self._users
+        return (users is not None and getattr(span, "resource", None) is users.resource) or _goes_on(
+            self._own
+        )
+
     def request(self, endpoint: str, headers: Iterable[tuple[bytes, bytes]]) -> Running | None:
-        """Begin a request's span with the user's own provider, when nobody else records it."""
-        if self._users is None or trace.get_current_span().is_recording():
+        """Begin a request's span with the user's own provider, when nobody else records it; never raises."""
+        try:
+            if self._users is None or self.records(trace.get_current_span()):
+                return None
+            carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+            parent = propagate.extract(carrier, context=otel.Context())
+            tracer = self._tracers(self._users)[0]
+            running = Running(tracer.start_span(f"POST /{endpoint}", context=parent, kind=SpanKind.SERVER))
+            running.enter()
+        except Exception:  # noqa: BLE001 - a trace costs no answer
             return None
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        parent = propagate.extract(carrier, context=otel.Context())
-        tracer = self._tracers(self._users)[0]
-        span = tracer.start_span(f"POST /{endpoint}", context=parent, kind=SpanKind.SERVER)
-        running = Running(span)
-        running.enter()
         return running
 
     def run(self, parent: Span, call: tuple[str, str], plan: Plan, rows: int = 0) -> Running | None:
@@ -226,8 +245,8 @@ class Spans:
         running: Running | None = None
         with contextlib.suppress(Exception):
             current = trace.get_current_span()
-            inside = current.get_span_context().is_valid and current.is_recording()
-            provider = self._own if self._exported or self._users is None else self._users
+            inside = self.records(current)
+            provider = self._own if _goes_on(self._own) or self._users is None else self._users
             tracer = self._tracer_of(current)[0] if inside else self._tracers(provider)[1]
             attributes = {**PROVIDER, "feature_flag.key": self._rollout, **told}
             where = None if inside else otel.Context()
