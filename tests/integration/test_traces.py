@@ -6,6 +6,7 @@ import http.client
 import json
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration.collector import Collector, Span, collecting
-from tests.integration.running import Server, fresh, serving, until
+from tests.integration.running import STOP, Server, free_port, fresh, serving, until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -225,3 +226,16 @@ def test_no_span_is_lost_at_the_end(tmp_path_factory: pytest.TempPathFactory) ->
     variants = {one.attributes.get(ID) for one in spans if one.name == "variant calm"}
     assert set(answered) - requests == set()
     assert set(answered) - variants == set()
+
+
+def test_a_collector_that_is_gone_costs_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Answers go out as ever while nobody takes the spans, and the end does not wait long for anybody."""
+    folder = fresh(tmp_path_factory.mktemp("gone"))
+    nobody = Collector(folder, free_port())
+    options: dict[str, Any] = {"rollout": "traced", "workers": 2, "environment": nobody.options()}
+    with serving(TARGET, folder, **options) as server:
+        server.ready()
+        assert {ask(server, "who", "near")[0] for _ in range(300)} == {"near"}
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < STOP
