@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -118,6 +120,11 @@ class Running:
             if failed:
                 self.span.set_status(Status(StatusCode.ERROR, error))
             self.span.end()
+
+
+def _flush(provider: SdkProvider, seconds: float) -> None:
+    with contextlib.suppress(Exception):
+        provider.force_flush(int(seconds * 1000))
 
 
 def _goes_on(provider: trace.TracerProvider) -> bool:
@@ -260,11 +267,20 @@ class Spans:
                 running.span.end()
 
     def flush(self, seconds: float) -> None:
-        """Send what was recorded and not yet sent; from a thread, since it waits."""
-        for provider in (self._own, self._users):
-            if isinstance(provider, SdkProvider):
-                with contextlib.suppress(Exception):
-                    provider.force_flush(int(seconds * 1000))
+        """Send what was recorded and not yet sent; called in a thread, since it waits as long as that.
+
+        An SDK's own limit does not hold while its exporter tries again and again.
+        """
+        threads = [
+            threading.Thread(target=_flush, args=(provider, seconds), daemon=True)
+            for provider in (self._own, self._users)
+            if isinstance(provider, SdkProvider)
+        ]
+        until = time.monotonic() + seconds
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     # -- whose -----------------------------------------------------------------------------------------
 

@@ -51,16 +51,15 @@ def test_the_walk_through(tmp_path: Path) -> None:
             started.append(subprocess.Popen(["bash", "-c", command], cwd=tmp_path, env=environ, **options))
 
     def run(command: str) -> str:
-        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "check": False}
-        return str(subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environ, **options).stdout)
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60}
+        shell = ["bash", "-c", command]
+        return str(subprocess.run(shell, cwd=tmp_path, env=environ, check=False, **options).stdout)
 
     ready = f"curl -s http://127.0.0.1:{ports['3000']}/readyz && echo ready"
     try:
         start(collect)
         start(serve)
-        until(
-            lambda: run(f"curl -s http://127.0.0.1:{ports['3000']}/readyz && echo ready"), "it is served", 90
-        )
+        until(lambda: run(ready), "it is served", 90)
         assert "discount" in run(shadow)
         assert run(call) == "95.0"
 
