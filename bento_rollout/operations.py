@@ -9,36 +9,34 @@ worker acknowledged it (`preparation.py`).
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .advising import after_flip, after_retirement, after_rollback, after_undo
-from .applying import apply_spec, differences, weighted
+from .applying import apply_spec, weighted
 from .committing import PERSISTENT, Change, Desk, Prepare, default_author
-from .errors import InvalidValue, Refused, StoreUnreachable
+from .errors import InvalidValue, Refused
 from .preparation import prepared
-from .reports import assignments, describe, history_row, list_rollouts, status_of
+from .reader import Reader
+from .reports import describe, list_rollouts
 from .spec import RolloutSpec, check_name, check_variant, parse_duration
-from .state import Commit, RolloutState
+from .state import RolloutState
 from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
-from .store.tallies import Tallies
 from .telling import taken_back
 from .values import parse_millis
 from .view import View, undone_rollback
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["Change", "Rollout", "default_author", "describe", "list_rollouts", "open_rollout"]
 
 
-class Rollout:
+class Rollout(Reader):
     """One rollout of a store, for reading and changing.
 
     Every changing verb takes ``reason`` (kept in the history) and ``if_revision`` (refuse with `Conflict`
@@ -52,10 +50,9 @@ class Rollout:
     """
 
     def __init__(self, name: str, store: SQLiteStore, location: Location, author: str) -> None:
-        self.name = check_name(name, "rollout name")
+        check_name(name, "rollout name")
+        super().__init__(Desk(name, store, location, author), Ballot(store.place(name)))
         self.author = author
-        self._desk = Desk(name, store, location, author)
-        self._ballot = Ballot(store.place(name))
 
     def acting_as(self, author: str) -> Rollout:
         """Return the same rollout, with changes recorded as another author's."""
@@ -63,83 +60,6 @@ class Rollout:
 
     def __repr__(self) -> str:
         return f"<Rollout {self.name!r} in {self._desk.location}, for {self.author}>"
-
-    # -- reading --------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> RolloutState:
-        """The newest committed state."""
-        return self._desk.read().state
-
-    def history(self, limit: int | None = None) -> list[Commit]:
-        """Return the commits, newest first."""
-        self._desk.read()
-        return list(self._desk.history(limit))
-
-    def status(self) -> dict[str, Any]:
-        """Return state, live workers and store as plain data: the JSON of ``status --json``."""
-        problem = None
-        try:
-            commit = self._desk.read()
-        except StoreUnreachable as error:
-            copy = self._desk.store.beacon(self.name).load()
-            if copy is None:
-                raise
-            problem, commit = str(error), copy
-        return status_of(commit, self._desk.view(commit.state), describe(self._desk.location, problem))
-
-    def history_rows(self, limit: int | None = None, *, before: int | None = None) -> list[dict[str, Any]]:
-        """Return the history as plain data: the JSON of ``history --json``.
-
-        Args:
-            limit: at most so many rows.
-            before: only revisions below this one.
-        """
-        self._desk.read()
-        afters, living = self._ballot.afters(), {card.token for card in self._desk.presence.living()}
-        steps = self._desk.steps(limit, before)
-        return [history_row(*step, afters.get(step[0].revision), living, self._desk.step) for step in steps]
-
-    def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
-        """Return who answers these keys now: an array of variant names, about 4 million keys a second.
-
-        Raises:
-            InvalidKey: when a key cannot be hashed.
-        """
-        state = self.state
-        return state.compile().assign(keys, ready=self._desk.view(state).ready())
-
-    def explain(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
-        """Return for each key its bucket, variant, revision and reason: what ``assign --json`` prints."""
-        state = self.state
-        return assignments(state.compile(), keys, self._desk.view(state).ready())
-
-    def shadow_report(self, *, since_revision: int = 0) -> dict[str, Any]:
-        """Return what shadow calls showed: the JSON of ``shadow-report --json``.
-
-        The numbers are those of all workers of this host, at most a second old, for the code of champion and
-        candidate that was seen last; ``since_revision`` leaves out calls that were planned before it.
-        """
-        from .shadow_report import shadow_report  # late: not every verb needs it
-
-        counted = Tallies(self._desk.store.place(self.name)).read()
-        living = [card.token for card in self._desk.presence.living()]
-        return shadow_report(self.state, counted, living, time.time(), since_revision)
-
-    def differences(self, spec: RolloutSpec) -> list[str]:
-        """Return in words what `apply` of this spec would change.
-
-        Raises:
-            InvalidValue: when `apply` would find something in it that cannot be, like an unknown variant.
-        """
-        state = self.state
-        view = self._desk.view(state)
-        apply_spec(state, spec, view.known)
-        held = view.held(weighted(spec))
-        return [
-            *differences(state, spec),
-            *(f"weights: {name} has a new digest, which apply grants" for name in held),
-        ]
 
     # -- changing -------------------------------------------------------------------------------------------
 

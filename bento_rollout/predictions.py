@@ -40,10 +40,14 @@ def prediction_of(rollout: str, call: Call) -> Prediction | None:
 def _outcome(call: Call, last: Outcome) -> Outcome:
     """Return how a call ended for its caller: what was sent tells more than what the variant did."""
     status = call.reply.status
-    if last is not Outcome.OK and (len(call.plans) == 1 or status >= HTTPStatus.BAD_REQUEST):
+    if last is not Outcome.OK and (len(call.plans) == 1 or status >= _WRONG):
         return last
-    if status == HTTPStatus.GATEWAY_TIMEOUT:
+    if status < _WRONG:
+        return Outcome.OK
+    if status == _LATE:
         return Outcome.TIMEOUT
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Outcome.ERROR
-    return Outcome.CLIENT_ERROR if status >= HTTPStatus.BAD_REQUEST else Outcome.OK
+    return Outcome.CLIENT_ERROR if status < _BROKEN else Outcome.ERROR
+
+
+_WRONG, _BROKEN = HTTPStatus.BAD_REQUEST.value, HTTPStatus.INTERNAL_SERVER_ERROR.value
+_LATE = HTTPStatus.GATEWAY_TIMEOUT.value

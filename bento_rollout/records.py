@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Compared",
@@ -75,8 +75,7 @@ class Group:
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What happened when one variant ran: how it ended and how long it took. Immutable.
 
     Attributes:
@@ -169,8 +168,7 @@ class Comparison:
         return max((difference.magnitude for difference in self.differences), default=0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What went out to a caller.
 
     Attributes:
@@ -183,13 +181,15 @@ class Reply:
 
     status: int = 0
     media_type: str = ""
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     size: int = 0
-    value: Any = field(default=None, repr=False, compare=False)
+    value: Any = None
+
+    def __repr__(self) -> str:
+        return f"Reply(status={self.status}, media_type={self.media_type!r}, size={self.size})"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """One prediction as its caller saw it; told once, when its answer is out or its task is done. Immutable.
 
     Attributes:
@@ -219,15 +219,20 @@ class Prediction:
     runs: tuple[Observation, ...]
     outcome: Outcome
     seconds: float
-    keys: tuple[str | None, ...] = field(default=(), repr=False)
+    keys: tuple[str | None, ...] = ()
     inference_ids: tuple[str | None, ...] = ()
     trace_id: str = ""
     span_id: str = ""
     sampled: bool = False
     shadows: tuple[str, ...] = ()
     reply: Reply = Reply()
-    inputs: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    inputs: Mapping[str, Any] | None = None
     task_id: str | None = None
+
+    def __repr__(self) -> str:
+        """Return who answered what, and nothing of what was asked: keys and inputs are personal data."""
+        who = ",".join(sorted({plan.variant for plan in self.plans}))
+        return f"<Prediction {self.prediction_id} of {self.endpoint} by {who}: {self.outcome.value}>"
 
     @property
     def error(self) -> str | None:

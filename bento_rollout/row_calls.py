@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import Call
@@ -192,7 +192,7 @@ class RowCall:
 
     def _misfit(self, part: _Part) -> None:
         if part.fact is not None and part.plan.variant != self._champion:
-            part.fact = replace(part.fact, outcome=Outcome.ERROR, error=Misfit.__name__)
+            part.fact = part.fact._replace(outcome=Outcome.ERROR, error=Misfit.__name__)
             if self.router.spec.limits(part.plan.variant).fallback == "none":
                 raise Misfit(f"the rows of variant {part.plan.variant!r} do not fit beside the champion's")
 

@@ -21,12 +21,25 @@ from ..operations import Rollout
 from ..telemetry.log import event
 from .answers import answer_to
 from .bodies import VERBS, Body, parse_body
+from .gate import NO_STORE, Gate, respond, said
+from .labels import labels_endpoint
 from .openapi import openapi
 from .problems import problem, problem_of
 from .reading import MAX_BODY, BodyTooLarge, parse_query, read_body
 from .tokens import Tokens
 
 __all__ = ["admin_app"]
+
+LABELS = "BENTO_ROLLOUT_LABEL_TOKEN"
+
+CLOSED = (
+    "the operators' routes are closed: no usable token is configured "
+    "(BENTO_ROLLOUT_ADMIN_TOKEN, or BENTO_ROLLOUT_ADMIN_TOKEN_FILE)"
+)
+UNLABELLED = (
+    "labels are not taken: no usable token is configured (BENTO_ROLLOUT_LABEL_TOKEN, "
+    "BENTO_ROLLOUT_LABEL_TOKEN_FILE, or an operator's)"
+)
 
 ROWS, MOST_ROWS = 100, 1000
 """How many revisions one answer has, when nothing is said and at most."""
@@ -44,6 +57,7 @@ def admin_app(
     opened: Callable[[], Rollout],
     *,
     tokens: Tokens | None = None,
+    labellers: Tokens | None = None,
     prefix: str = "/rollout",
     refuse: Callable[[str], None] | None = None,
 ) -> Starlette:
@@ -52,44 +66,25 @@ def admin_app(
     Args:
         opened: opens the rollout; called once, in a worker thread, when the first operator comes.
         tokens: who may come in; None: those of the environment (``BENTO_ROLLOUT_ADMIN_TOKEN``, ``…_FILE``).
+        labellers: who may tell labels, and nothing else; None: those of the environment
+            (``BENTO_ROLLOUT_LABEL_TOKEN``, ``…_FILE``). Operators may, too.
         prefix: what the paths begin with; an empty text when the app is mounted there.
         refuse: is told in words, in a worker thread, of each change that the store did not take.
     """
     if tokens is None:
         tokens = Tokens.from_environment(os.environ)
-    operators = _Operators(_Opened(opened), _Gate(tokens), prefix, refuse)
+    if labellers is None:
+        labellers = Tokens.from_environment(os.environ, LABELS, name="labels")
+    operators = _Operators(
+        _Opened(opened),
+        Gate(tokens, closed=CLOSED),
+        Gate(tokens, labellers, closed=UNLABELLED),
+        prefix,
+        refuse,
+    )
     app = Starlette(routes=operators.routes(), exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
-
-
-class _Gate:
-    """Lets operators in by their token, or says in a problem document why not."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-        self._said: str | None = None
-
-    def admit(self, request: Request) -> str | Response:
-        """Return the name of the token that the request shows, or the refusal."""
-        trouble = self._tokens.problem
-        if trouble is not None and trouble != self._said:
-            event("admin.closed", "error", problem=trouble)
-        self._said = trouble
-        if not self._tokens.names:
-            return _problem(
-                403,
-                "the operators' routes are closed: no usable token is configured "
-                "(BENTO_ROLLOUT_ADMIN_TOKEN, or BENTO_ROLLOUT_ADMIN_TOKEN_FILE)",
-            )
-        shown = [value for name, value in request.scope["headers"] if name.lower() == b"authorization"]
-        scheme, _, token = shown[0].strip().partition(b" ") if len(shown) == 1 else (b"", b"", b"")
-        if scheme.lower() != b"bearer":
-            return _unauthorized("show a token: Authorization: Bearer TOKEN", "")
-        name = self._tokens.name_of(token.strip())
-        return (
-            _unauthorized("the token is not known here", ', error="invalid_token"') if name is None else name
-        )
 
 
 class _Opened:
@@ -112,10 +107,15 @@ class _Operators:
     """The routes of one rollout; blocking work runs in threads, a few at a time."""
 
     def __init__(
-        self, opened: _Opened, gate: _Gate, prefix: str, refuse: Callable[[str], None] | None
+        self,
+        opened: _Opened,
+        gate: Gate,
+        label_gate: Gate,
+        prefix: str,
+        refuse: Callable[[str], None] | None,
     ) -> None:
         self._opened = opened
-        self._gate = gate
+        self._gate, self._label_gate = gate, label_gate
         self._prefix = prefix
         self._refuse = refuse
 
@@ -133,6 +133,8 @@ class _Operators:
         ]
         found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
         found += [Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
+        labels = labels_endpoint(self._label_gate, self._opened.acting_as, _Lane(), _guarded)
+        found.append(Route(f"{self._prefix}/labels", labels, methods=["POST"]))
         return found
 
     def _reading(self, read: Callable[[Rollout, bytes], Any]) -> Endpoint:
@@ -167,9 +169,9 @@ class _Operators:
             try:
                 raw = await read_body(request.headers.get("content-length"), request.stream())
             except BodyTooLarge:
-                return _problem(413, f"the body has over {MAX_BODY} bytes", headers={"Connection": "close"})
+                return said(413, f"the body has over {MAX_BODY} bytes", headers={"Connection": "close"})
             except ClientDisconnect:
-                return _problem(400, "the body ended early")
+                return said(400, "the body ended early")
             return await _guarded(run(lambda: change(admitted, raw)))
 
         return endpoint
@@ -197,7 +199,7 @@ def _history(rollout: Rollout, query: bytes) -> Response:
     values = parse_query(query, ("limit", "before"))
     limit = _number("limit", values["limit"], MOST_ROWS) or ROWS
     rows = rollout.history_rows(limit, before=_number("before", values["before"]))
-    headers = dict(_NO_STORE)
+    headers = dict(NO_STORE)
     if len(rows) == limit and rows[-1]["parent"]:
         headers["Link"] = f'<?limit={limit}&before={rows[-1]["revision"]}>; rel="next"'
     return JSONResponse(rows, headers=headers)
@@ -227,30 +229,13 @@ def _shadow_report(rollout: Rollout, query: bytes) -> Any:
 async def _guarded(work: Awaitable[Any]) -> Response:
     try:
         found = await work
-        return found if isinstance(found, Response) else JSONResponse(found, headers=_NO_STORE)
+        return found if isinstance(found, Response) else JSONResponse(found, headers=NO_STORE)
     except RolloutError as error:
         document = problem_of(error)
     except Exception as error:  # noqa: BLE001 - an operator's mistake or ours must not end the worker
         event("admin.failed", "error", error=type(error).__name__, traceback=traceback.format_exc())
         document = problem(500, "the service failed to do this; its log says more")
-    return _respond(document)
-
-
-_NO_STORE = {"Cache-Control": "no-store"}
-
-
-def _respond(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(
-        document, document["status"], {**_NO_STORE, **(headers or {})}, "application/problem+json"
-    )
-
-
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return _respond(problem(status, detail), headers)
-
-
-def _unauthorized(detail: str, more: str) -> Response:
-    return _problem(401, detail, {"WWW-Authenticate": f'Bearer realm="bento-rollout"{more}'})
+    return respond(document)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:
@@ -258,4 +243,4 @@ async def _http_problem(_: Request, error: Exception) -> Response:
     detail = {404: "there is no such route", 405: "this route has another method"}.get(
         status, "the request failed"
     )
-    return _problem(status, detail, dict(headers or {}))
+    return said(status, detail, dict(headers or {}))

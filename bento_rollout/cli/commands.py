@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import changes, files, looks, shadows
+from . import changes, files, ledgers, looks, shadows
 
 __all__ = ["commands"]
 
@@ -65,6 +65,8 @@ for _command in (
     changes.pause,
     changes.resume,
     shadows.shadow_report,
+    ledgers.ledger,
+    ledgers.label,
     looks.history,
     looks.assign,
     files.apply,

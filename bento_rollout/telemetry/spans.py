@@ -143,6 +143,8 @@ class Spans:
 
     def __init__(self, rollout: str, own: trace.TracerProvider) -> None:
         self._rollout, self._own = rollout, own
+        self._found: SdkProvider | None = None
+        self._look_again = 0.0
         self._made: dict[int, tuple[trace.TracerProvider, trace.Tracer, trace.Tracer]] = {}
 
     # -- a request's -----------------------------------------------------------------------------------
@@ -286,9 +288,16 @@ class Spans:
 
     @property
     def _users(self) -> SdkProvider | None:
-        """The provider that the user's own code has set for the process, if it records at all."""
-        found = trace.get_tracer_provider()
-        return found if isinstance(found, SdkProvider) and found is not self._own else None
+        """The provider that the user's own code has set for the process, if it records at all.
+
+        It is looked for once a second: finding none takes longer than all else that a request costs here.
+        """
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._look_again = now + 1.0
+            found = trace.get_tracer_provider()
+            self._found = found if isinstance(found, SdkProvider) and found is not self._own else None
+        return self._found
 
     def _tracer_of(self, span: Span) -> tuple[trace.Tracer, trace.Tracer]:
         """Return the tracers of the provider that a span is from: it is told by the resource."""

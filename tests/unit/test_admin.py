@@ -314,7 +314,7 @@ def test_bad_query(door: Door, path: str, named: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/rollout/labels"),
+        ("GET", "/rollout/labelled"),
         ("GET", "/rollout/admin"),
         ("GET", "/rollout/admin/"),
         ("GET", "/rollout/admin/state/"),

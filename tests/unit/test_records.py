@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 
 import pytest
@@ -49,7 +48,7 @@ def test_facts_are_frozen() -> None:
     readiness = Readiness("r", "boosted", "process", "ready", 2)
     facts = (plan, "variant"), (observation, "outcome"), (readiness, "state"), (flip, "target")
     for fact, name in facts:
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(fact, name, "changed")
 
 

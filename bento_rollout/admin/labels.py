@@ -1,0 +1,66 @@
+"""``POST /rollout/labels``: what the truth of predictions turned out to be, one or many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from ..operations import Rollout
+from .gate import NO_STORE, Gate, respond, said
+from .problems import problem
+from .reading import BodyTooLarge, parse_json, read_body
+
+__all__ = ["MOST_BYTES", "labels_endpoint"]
+
+MOST_BYTES = 1 << 24
+"""Bytes of one batch of labels."""
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+def labels_endpoint(
+    gate: Gate,
+    opened: Callable[[str], Rollout],
+    run: Run,
+    guarded: Callable[[Awaitable[Any]], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint.
+
+    Args:
+        gate: who may tell labels.
+        opened: returns the rollout for an author.
+        run: runs blocking work.
+        guarded: turns what work returns or raises into an answer.
+    """
+
+    def keep(author: str, raw: bytes) -> Response:
+        document = parse_json(raw)
+        items = document if isinstance(document, list) else [document]
+        found = opened(author).label(*items)
+        facts = {
+            "accepted": found.accepted,
+            "orphaned": found.orphaned,
+            "refused": [{"index": one.index, "error": one.error} for one in found.refused],
+        }
+        if items and not found.accepted:
+            document = problem(400, "none of the labels could be taken: `refused` says why")
+            return respond({**document, **facts})
+        return JSONResponse(facts, headers=NO_STORE)
+
+    async def endpoint(request: Request) -> Response:
+        admitted = gate.admit(request)
+        if isinstance(admitted, Response):
+            return admitted
+        try:
+            raw = await read_body(request.headers.get("content-length"), request.stream(), MOST_BYTES)
+        except BodyTooLarge:
+            detail = f"the body has over {MOST_BYTES} bytes: send fewer labels at a time"
+            return said(413, detail, {"Connection": "close"})
+        except ClientDisconnect:
+            return said(400, "the body ended early")
+        return await guarded(run(lambda: keep(admitted, raw)))
+
+    return endpoint

@@ -1,0 +1,275 @@
+"""``ledger`` and ``label``: what was predicted, what shadows said, and what the truth turned out to be."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import InvalidValue
+from .options import Whole, parse_time, printing, rollout_name
+from .output import emit, emit_json, show
+
+if TYPE_CHECKING:
+    from ..store.ledger import Ledger
+    from ..store.ledger_labels import Accepted
+
+__all__ = ["label", "ledger"]
+
+REFUSED = 1
+LOOK = 0.5
+"""Seconds between two looks for new predictions."""
+
+MOST_SHOWN = 20
+"""Refused labels that are told one by one."""
+
+
+@click.group("ledger", no_args_is_help=True)
+@rollout_name
+@click.pass_context
+def ledger(ctx: click.Context, name: str) -> None:
+    """Look at predictions, export, prune or forget them."""
+    from ..operations import open_rollout
+
+    ctx.obj = lambda: open_rollout(name).ledger
+
+
+def _ledger(ctx: click.Context) -> Ledger:
+    found: Ledger = ctx.obj()
+    return found
+
+
+@ledger.command("tail")
+@click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
+@printing
+@click.pass_context
+def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
+    """Show the newest predictions; with --json or --follow in a pipe a line of JSON for each."""
+    from . import ledger_views as views
+
+    found = _ledger(ctx)
+    entries = found.tail(count)
+    if not follow:
+        if as_json:
+            emit_json([asdict(entry) for entry in entries])
+        else:
+            show(views.tail(entries))
+        return 0
+    last = 0
+    while True:
+        for entry in entries:
+            last = entry.seq
+            told = json.dumps(asdict(entry), ensure_ascii=False) if as_json else views.line(entry)
+            if not emit(told):
+                return 0
+        time.sleep(LOOK)
+        entries = found.tail(1000, after=last)
+
+
+@ledger.command("show")
+@click.argument("prediction", metavar="ID")
+@printing
+@click.pass_context
+def show_one(ctx: click.Context, prediction: str, as_json: bool) -> int:
+    """Tell the whole story of one prediction; ID is its id, ID.i of row i, or the caller's own id."""
+    from . import ledger_views as views
+
+    story = _ledger(ctx).story(prediction)
+    if as_json:
+        emit_json(asdict(story))
+    else:
+        show(views.story(story))
+    return 0
+
+
+@ledger.command("export")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "parquet", "cloudevents"]),
+    default="jsonl",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("--output", metavar="FILE", help="Where to; without it to standard output (not Parquet).")
+@click.option("--since", metavar="TIME", help="From when on: ISO 8601, or so long ago, like 24h.")
+@click.option("--until", metavar="TIME", help="Up to when, in the same forms.")
+@click.option("--variant", metavar="VARIANT", help="Only what it answered.")
+@click.option("--endpoint", metavar="ENDPOINT", help="Only of this endpoint.")
+@click.pass_context
+def export(ctx: click.Context, /, form: str, output: str | None, **wanted: str | None) -> int:
+    """Write predictions with their labels, oldest first."""
+    from ..store.ledger_export import export_file, lines
+
+    found = _ledger(ctx)
+    since, until = (_moment(f"--{name}", wanted.pop(name)) for name in ("since", "until"))
+    rows = found.export(since=since, until=until, **wanted)
+    if output is not None:
+        count = export_file(Path(output), _counted(rows), form, found.rollout)
+        click.echo(f"{output} has {count} predictions", err=True)
+        return 0
+    if form == "parquet":
+        raise click.UsageError("Parquet needs --output FILE")
+    for line in lines(rows, form, found.rollout):
+        if not emit(line):
+            break
+    return 0
+
+
+@ledger.command("prune")
+@click.option("--keep", metavar="TIME", help="How long predictions are kept, like 30d; default: the spec's.")
+@click.option("--max-size", metavar="SIZE", help="How large the file may be, like 1GB; default: the spec's.")
+@printing
+@click.pass_context
+def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: bool) -> int:
+    """Delete what is too old or too much, now; workers do it by themselves in time."""
+    from ..values import parse_size
+
+    seconds = None if keep is None else parse_time("--keep", keep)
+    try:
+        size = None if max_size is None else parse_size(int(max_size) if max_size.isdecimal() else max_size)
+    except InvalidValue as error:
+        raise InvalidValue(f"--max-size: {error}") from None
+    return _gone(asdict(_ledger(ctx).prune(keep=seconds, max_size=size)), as_json=as_json)
+
+
+@ledger.command("forget")
+@click.option("--key", required=True, metavar="K", help="The routing key, as it was sent.")
+@printing
+@click.pass_context
+def forget(ctx: click.Context, key: str, as_json: bool) -> int:
+    """Delete everything that belongs to a routing key, so that no byte of it is left in the file."""
+    forgotten = _ledger(ctx).forget(key)
+    if forgotten.other_keys:
+        hint = "hashes under an older secret are in there, too: what of this key lies under those stays"
+        click.echo(f"Warning: {hint}", err=True)
+    return _gone(asdict(forgotten.gone), as_json=as_json)
+
+
+@click.command("label")
+@rollout_name
+@click.argument("file", required=False)
+@click.option("--prediction", metavar="ID", help="The prediction's id, or ID.i of row i.")
+@click.option("--inference", metavar="ID", help="The caller's own id, instead.")
+@click.option("--label", "value", metavar="VALUE", help="The truth: JSON, or text.")
+@click.option("--name", "what", default="label", show_default=True, help="What it is the truth about.")
+@click.option("--source", default="cli", show_default=True, help="Who says so.")
+@click.option("--time", "when", metavar="TIME", help="When it was found out: ISO 8601; default: now.")
+@click.option("--reason", default="", metavar="TEXT", help="Why.")
+@printing
+def label(
+    name: str, file: str | None, value: str | None, source: str, as_json: bool, **one: str | None
+) -> int:
+    """Tell what the truth of predictions turned out to be.
+
+    Of one: --prediction or --inference, and --label. Of many: a FILE of JSON lines or one JSON array ('-' is
+    standard input), each {"prediction_id" or "inference_id", "label"}, and if need be with name, source, time
+    and reason.
+    """
+    from ..operations import open_rollout
+
+    if (file is None) == (value is None):
+        raise click.UsageError("say either FILE, or --prediction or --inference with --label")
+    rollout = open_rollout(name)
+    if file is None:
+        kept = rollout.label(_label(str(value), one), source=source)
+    else:
+        kept = rollout.label(*_labels(file), source=source)
+    return _taken(kept, as_json=as_json)
+
+
+def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
+    """Return the one label that options tell of."""
+    try:
+        plain: Any = json.loads(value)
+    except ValueError:
+        plain = value
+    found = {
+        "prediction_id": one["prediction"],
+        "inference_id": one["inference"],
+        "label": plain,
+        "name": one["what"],
+        "time": one["when"],
+        "reason": one["reason"] or None,
+    }
+    return {field: told for field, told in found.items() if told is not None}
+
+
+def _labels(file: str) -> list[Any]:
+    """Return the labels of a file: a JSON array, or JSON lines; a line that is none is a refused label."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InvalidValue(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise InvalidValue(f"{file} is no JSON: {error}") from None
+        return list(found)
+    return [_parsed(line) for line in text.splitlines() if line.strip()]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line  # refused with its number, as no label
+
+
+def _taken(kept: Accepted, *, as_json: bool) -> int:
+    facts = asdict(kept)
+    if as_json:
+        emit_json({**facts, "refused": list(facts["refused"])})
+    else:
+        waiting = f", {kept.orphaned} of them wait for their prediction" if kept.orphaned else ""
+        emit(f"{kept.accepted} accepted{waiting}; {len(kept.refused)} refused")
+        for one in kept.refused[:MOST_SHOWN]:
+            click.echo(f"{one.index}: {one.error}", err=True)
+        if (more := len(kept.refused) - MOST_SHOWN) > 0:
+            click.echo(f"and {more} more", err=True)
+    return 0 if kept.accepted or not kept.refused else REFUSED
+
+
+def _gone(facts: dict[str, int], *, as_json: bool) -> int:
+    if as_json:
+        emit_json(facts)
+    else:
+        emit(", ".join(f"{count} {what}" for what, count in facts.items()) + " deleted")
+    return 0
+
+
+def _moment(option: str, text: str | None) -> float | None:
+    """Return a moment in seconds since 1970, from ISO 8601 or a duration that lies behind us."""
+    if text is None:
+        return None
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - parse_time(option, text)
+    except InvalidValue:
+        hint = "write a time like 2026-11-30T12:00:00Z, or how long ago, like 24h"
+        raise InvalidValue(f"{option}: {text!r} is neither: {hint}") from None
+
+
+def _counted(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield rows, and show in a terminal how many."""
+    live = sys.stderr is not None and sys.stderr.isatty()
+    count = 0
+    for count, row in enumerate(rows, 1):
+        if live and count % 1000 == 0:
+            click.echo(f"\r{count} predictions", err=True, nl=False)
+        yield row
+    if live and count >= 1000:  # noqa: PLR2004 - as above
+        click.echo("\r\033[K", err=True, nl=False)

@@ -1,0 +1,149 @@
+"""`Reader`: what one rollout's operators may look at, and the truth that they may add to its ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .applying import apply_spec, differences, weighted
+from .committing import Desk
+from .errors import StoreUnreachable
+from .reports import assignments, describe, history_row, status_of
+from .spec import RolloutSpec
+from .state import Commit, RolloutState
+from .store.ballot import Ballot
+from .store.tallies import Tallies
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .store.ledger import Ledger
+    from .store.ledger_labels import Accepted
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """One rollout of a store, for looking.
+
+    Args:
+        desk: its revisions and its service.
+        ballot: what became of its flips.
+    """
+
+    def __init__(self, desk: Desk, ballot: Ballot) -> None:
+        self._desk, self._ballot = desk, ballot
+        self.name = desk.name
+
+    @property
+    def state(self) -> RolloutState:
+        """The newest committed state."""
+        return self._desk.read().state
+
+    def history(self, limit: int | None = None) -> list[Commit]:
+        """Return the commits, newest first."""
+        self._desk.read()
+        return list(self._desk.history(limit))
+
+    def status(self) -> dict[str, Any]:
+        """Return state, live workers and store as plain data: the JSON of ``status --json``."""
+        problem = None
+        try:
+            commit = self._desk.read()
+        except StoreUnreachable as error:
+            copy = self._desk.store.beacon(self.name).load()
+            if copy is None:
+                raise
+            problem, commit = str(error), copy
+        return status_of(commit, self._desk.view(commit.state), describe(self._desk.location, problem))
+
+    def history_rows(self, limit: int | None = None, *, before: int | None = None) -> list[dict[str, Any]]:
+        """Return the history as plain data: the JSON of ``history --json``.
+
+        Args:
+            limit: at most so many rows.
+            before: only revisions below this one.
+        """
+        self._desk.read()
+        afters, living = self._ballot.afters(), {card.token for card in self._desk.presence.living()}
+        steps = self._desk.steps(limit, before)
+        return [history_row(*step, afters.get(step[0].revision), living, self._desk.step) for step in steps]
+
+    def assign(self, keys: Sequence[Any]) -> NDArray[np.str_]:
+        """Return who answers these keys now: an array of variant names, about 4 million keys a second.
+
+        Raises:
+            InvalidKey: when a key cannot be hashed.
+        """
+        state = self.state
+        return state.compile().assign(keys, ready=self._desk.view(state).ready())
+
+    def explain(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return for each key its bucket, variant, revision and reason: what ``assign --json`` prints."""
+        state = self.state
+        return assignments(state.compile(), keys, self._desk.view(state).ready())
+
+    def shadow_report(self, *, since_revision: int = 0) -> dict[str, Any]:
+        """Return what shadow calls showed: the JSON of ``shadow-report --json``.
+
+        The numbers are those of all workers of this host, at most a second old, for the code of champion and
+        candidate that was seen last; ``since_revision`` leaves out calls that were planned before it.
+        """
+        from .shadow_report import shadow_report  # late: not every verb needs it
+
+        counted = Tallies(self._desk.store.place(self.name)).read()
+        living = [card.token for card in self._desk.presence.living()]
+        return shadow_report(self.state, counted, living, time.time(), since_revision)
+
+    def differences(self, spec: RolloutSpec) -> list[str]:
+        """Return in words what `apply` of this spec would change.
+
+        Raises:
+            InvalidValue: when `apply` would find something in it that cannot be, like an unknown variant.
+        """
+        state = self.state
+        view = self._desk.view(state)
+        apply_spec(state, spec, view.known)
+        held = view.held(weighted(spec))
+        return [
+            *differences(state, spec),
+            *(f"weights: {name} has a new digest, which apply grants" for name in held),
+        ]
+
+    # -- the ledger -----------------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its predictions, what shadows said to them, and their labels.
+
+        Example::
+
+            for row in open_rollout("screening").ledger.export(variant="boosted"):
+                print(row["prediction_id"], row["output"], row["label"])
+        """
+        from .store.ledger import Ledger  # late: not every verb needs it
+
+        return Ledger(self._desk.store.place(self.name))
+
+    def label(self, *labels: object, source: str = "api") -> Accepted:
+        """Tell what the truth of predictions turned out to be; each label by itself.
+
+        Args:
+            labels: each ``{"prediction_id" or "inference_id": …, "label": …}``, and if need be ``name``,
+                ``source``, ``time`` (seconds since 1970, or ISO 8601) and ``reason``.
+            source: who says so, where a label does not.
+
+        Raises:
+            NotFound: the store has no such rollout.
+            NotDurable: what is written here would be lost, or seen by one pod of many.
+            StoreUnreachable: some may be kept; telling all of them again changes nothing for these.
+
+        Example::
+
+            open_rollout("screening").label({"prediction_id": id_, "label": 1, "source": "lab"})
+        """
+        self._desk.admit("")
+        self._desk.read()
+        return self.ledger.label(labels, source=source)
