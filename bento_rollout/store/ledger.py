@@ -15,7 +15,7 @@ from ..keys import normal_key
 from .hashing import VARIABLE, KeyHash
 from .ledger_file import WHOLE, LedgerFile, id_at, id_of, split_id
 from .ledger_joins import Bound, Story, exported, stories_of
-from .ledger_labels import MOST_IN_BATCH, Accepted, Refusal, add_label, parse_label
+from .ledger_labels import MOST_IN_BATCH, Accepted, Label, Refusal, add_label, parse_label
 from .ledger_pruning import Gone, add_count, delete_key, prune, settle, transaction
 from .ledger_rows import PREDICTION, Entry, entry_of
 
@@ -126,17 +126,17 @@ class Ledger:
         """
         if len(items) > MOST_IN_BATCH:
             raise InvalidValue(f"{len(items)} labels are too many at once: send at most {MOST_IN_BATCH}")
-        now = self._clock()
-        total = Accepted()
-        if not items:
-            return total
-        with self._file.writing() as db:
-            for start in range(0, len(items), _LABELS):
-                if start:
-                    time.sleep(_BREATH)
-                with transaction(db):
-                    part = _keep_labels(db, items[start : start + _LABELS], start, now, source)
-                total = _sum(total, part)
+        now, total = self._clock(), Accepted()
+        for start in range(0, len(items), _LABELS):
+            good, refused = _parsed(items[start : start + _LABELS], start, now, source)
+            total = _sum(total, Accepted(refused=refused))
+            if good:
+                time.sleep(_BREATH if start else 0)
+                with self._file.writing() as db, transaction(db):
+                    total = _sum(total, _added(db, good))
+        if total.orphaned:
+            with self._file.writing() as db:
+                settle(db, now - ORPHANS_KEPT, only_if_many=True)
         return total
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -285,6 +285,8 @@ class Ledger:
             return Forgotten(Gone())
         with self._file.writing() as db:
             known = {row[0] for row in db.execute("SELECT value FROM meta WHERE key LIKE 'hash_key:%'")}
+            if hashed is None and not known:
+                return Forgotten(Gone())  # no key was ever hashed
             if hashed is None or (known and hashed.fingerprint not in known):
                 raise Refused(
                     f"the keys in {self.path} are hashed under another secret: set {VARIABLE} to the one "
@@ -342,14 +344,24 @@ _FOUND = (
 )
 
 
-def _keep_labels(
-    db: sqlite3.Connection, items: Sequence[object], start: int, now: float, source: str
-) -> Accepted:
-    accepted = orphaned = 0
-    refused = []
+def _parsed(
+    items: Sequence[object], start: int, now: float, source: str
+) -> tuple[list[tuple[int, Label]], tuple[Refusal, ...]]:
+    good, refused = [], []
     for index, item in enumerate(items, start):
         try:
-            known = add_label(db, parse_label(item, now, source=source))
+            good.append((index, parse_label(item, now, source=source)))
+        except InvalidValue as error:
+            refused.append(Refusal(index, str(error)))
+    return good, tuple(refused)
+
+
+def _added(db: sqlite3.Connection, labels: Sequence[tuple[int, Label]]) -> Accepted:
+    accepted = orphaned = 0
+    refused = []
+    for index, label in labels:
+        try:
+            known = add_label(db, label)
         except InvalidValue as error:
             refused.append(Refusal(index, str(error)))
         else:
@@ -358,7 +370,7 @@ def _keep_labels(
 
 
 def _sum(one: Accepted, other: Accepted) -> Accepted:
-    refused = (*one.refused, *other.refused)
+    refused = tuple(sorted((*one.refused, *other.refused), key=lambda refusal: refusal.index))
     return Accepted(one.accepted + other.accepted, one.orphaned + other.orphaned, refused)
 
 

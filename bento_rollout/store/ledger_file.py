@@ -88,6 +88,7 @@ class LedgerFile:
             if not self.exists():
                 raise StoreUnreachable(f"there is no ledger at {self.path}: nothing was ever kept")
             with closing(self._connect("rw")) as db:
+                db.execute("BEGIN")  # all of it at one moment
                 yield db
 
     @contextmanager

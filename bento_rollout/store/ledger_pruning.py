@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from .ledger_file import id_at
-from .ledger_labels import settle_orphans
+from .ledger_labels import MOST_ORPHANS, settle_orphans
 
 __all__ = ["Gone", "add_count", "delete_key", "prune", "settle", "size_of", "transaction"]
 
@@ -38,11 +38,11 @@ class Gone:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Hold the right to write, and commit at the end."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        yield db
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:  # a full disk has ended it
@@ -81,9 +81,10 @@ def prune(db: sqlite3.Connection, *, before: float, max_size: int, seconds: floa
     return gone
 
 
-def settle(db: sqlite3.Connection, before: float) -> Gone:
+def settle(db: sqlite3.Connection, before: float, *, only_if_many: bool = False) -> Gone:
     """Look after the labels that wait for their prediction: those told before then, or of too many, go."""
-    if db.execute("SELECT 1 FROM labels WHERE orphan LIMIT 1").fetchone() is None:
+    least = MOST_ORPHANS if only_if_many else 0
+    if db.execute("SELECT 1 FROM labels WHERE orphan LIMIT 1 OFFSET ?", (least,)).fetchone() is None:
         return Gone()
     with transaction(db):
         count = sum(settle_orphans(db, before))

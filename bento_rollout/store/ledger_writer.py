@@ -38,6 +38,9 @@ PAUSE = 0.25
 BUSY = 1.0
 """Seconds that SQLite waits for another connection's lock in one try."""
 
+AT_ONCE = 2000
+"""Rows that are written in one transaction."""
+
 TEND, TEND_ORPHANS = 5.0, 60.0
 """Seconds between two looks at what is too old or too much; and at labels without a prediction."""
 
@@ -111,31 +114,35 @@ class LedgerWriter:
         done = self._channel.close(timeout)
         self._ending.set()
         timer.cancel()
-        left = 0 if done else self._channel.waiting
-        if (lost := self.lost + left - self._since) and (left or not self._once.over("lost")):
-            self._say_lost(lost, "the worker ends" if left else "it could not be written")
+        if done:
+            self._disconnect()  # its thread has nothing more to do
+        if lost := self.lost + (0 if done else self._channel.waiting) - self._since:
+            reason = "the worker ends, and these could not be written"
+            log.event("ledger.unwritten", "error", rollout=self._rollout, lost=lost, reason=reason)
         return done
 
     # -- in the channel's thread -----------------------------------------------------------------------
 
     def _write(self, batch: Sequence[Fact]) -> None:
         rows, verdicts = self._rows_of(batch)
-        until = time.monotonic() + self._patience
+        until, tries = time.monotonic() + self._patience, 0
         while True:
+            tries += 1
             try:
                 with self._file.in_words():
                     self._insert(rows, verdicts)
                 break
             except RolloutError as error:
                 self._disconnect()
-                hopeless = isinstance(error, StoreCorrupt) or self._ending.is_set()
-                self._say_lost(self.lost + len(batch) - self._since, str(error))
-                if hopeless or time.monotonic() > until:
+                if isinstance(error, StoreCorrupt) or self._ending.is_set() or time.monotonic() > until:
                     self._lost_at = time.monotonic()
+                    self._say_lost(self.lost + len(batch) - self._since, str(error))
                     raise
+                if tries > 1:
+                    self._say_lost(self.lost - self._since, str(error))
             self._ending.wait(PAUSE)
         self._note_losses()
-        if time.monotonic() - self._tended > TEND:
+        if time.monotonic() - self._tended > (TEND if self._fits() else TEND / 10):
             self._tended = time.monotonic()
             with suppress(RolloutError):  # it is tried again soon; a batch that cannot be written says why
                 self._tend()
@@ -157,12 +164,12 @@ class LedgerWriter:
         return rows, verdicts
 
     def _insert(self, rows: Sequence[Values], verdicts: Sequence[Values]) -> None:
+        """Write rows, some at a time: what was written before an error may be written again."""
         db = self._connected()
-        with transaction(db):
-            if rows:
-                db.executemany(INSERT_PREDICTION, rows)
-            if verdicts:
-                db.executemany(INSERT_SHADOW, verdicts)
+        for query, values in ((INSERT_PREDICTION, rows), (INSERT_SHADOW, verdicts)):
+            for start in range(0, len(values), AT_ONCE):
+                with transaction(db):
+                    db.executemany(query, values[start : start + AT_ONCE])
 
     def _connected(self) -> sqlite3.Connection:
         """Return the connection to the file that lies there now; one that was replaced is left."""
@@ -214,12 +221,11 @@ class LedgerWriter:
         """After a batch that was written: count in the file what was lost, and say when that is over."""
         lost, now = self.lost, time.monotonic()
         if lost > self._noted:
-            with suppress(RolloutError), self._file.in_words(), transaction(self._connected()):
-                add_count(self._connected(), "unwritten", lost - self._noted)
-                self._noted = lost
-            if self._channel.dropped:
-                self._say_lost(lost - self._since, "more came than could be written")
+            self._say_lost(lost - self._since, "more came than could be written")
             self._lost_at = now
+            with suppress(RolloutError), self._file.in_words(), transaction(self._connected()) as db:
+                add_count(db, "unwritten", lost - self._noted)
+                self._noted = lost
         elif now - self._lost_at > CALM:
             self._end_of_losses()
 
@@ -234,6 +240,13 @@ class LedgerWriter:
         self._once.say("lost", "ledger.unwritten", "error", **facts)
 
     # -- what is forgotten -----------------------------------------------------------------------------
+
+    def _fits(self) -> bool:
+        """Whether the file is not larger than it may be."""
+        try:
+            return self._file.path.stat().st_size <= self._settings.max_size
+        except OSError:
+            return True
 
     def _tend(self) -> None:
         """Delete what is too old or too much; one worker of the host at a time."""
