@@ -14,7 +14,7 @@ from .ledger_labels import MOST_ORPHANS, settle_orphans
 
 __all__ = ["Gone", "add_count", "delete_key", "prune", "settle", "size_of", "transaction"]
 
-_STEP = 500
+_STEP = 100
 """Predictions that are deleted in one transaction."""
 
 _SLACK = 0.95
@@ -96,7 +96,7 @@ def delete_key(db: sqlite3.Connection, key_hash: str) -> Gone:
     """Delete the predictions of a key, what shadows said to them, and their labels."""
     gone = Gone()
     wanted = "SELECT seq, id, row, inference_id FROM predictions WHERE key_hash = ? LIMIT ?"
-    while rows := db.execute(wanted, (key_hash, 20 * _STEP)).fetchall():
+    while rows := db.execute(wanted, (key_hash, 100 * _STEP)).fetchall():
         for start in range(0, len(rows), _STEP):
             with transaction(db):
                 gone += _delete(db, rows[start : start + _STEP])

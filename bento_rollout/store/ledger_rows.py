@@ -223,8 +223,9 @@ class Keeping:
                 last[row] = run
         outputs = self._row_outputs(fact, count) if self._outputs else (None,) * count
         inputs = self._row_inputs(fact.inputs, count) if self._inputs and fact.inputs else (None,) * count
-        keys = fact.keys or (None,) * count
-        names = fact.inference_ids or (None,) * count
+        keys, names = (
+            values if len(values) == count else (None,) * count for values in (fact.keys, fact.inference_ids)
+        )
         return [
             self._row(
                 fact, row, plan, keys[row], names[row], _ended(fact, last.get(row)),
@@ -331,6 +332,6 @@ def _rough(value: Any, depth: int = 3) -> int:
     if isinstance(value, dict):
         return 64 + sum(64 + _rough(item, depth - 1) for item in value.values())
     for measure, width in (("nbytes", 1), ("size", 8)):  # an array; a frame
-        if isinstance(size := getattr(value, measure, None), int):
+        if hasattr(type(value), measure) and isinstance(size := getattr(value, measure), int):
             return width * size
     return 64
