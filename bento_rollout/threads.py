@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-__all__ = ["DaemonThreads"]
+__all__ = ["DaemonThreads", "side_by_side"]
 
 Work = Callable[[], None]
 Around = Callable[[], AbstractContextManager[None]]
@@ -182,3 +183,23 @@ def _serve(box: Box, around: Around) -> None:
         while (work := box.get()) is not None:
             work()
             del work  # it holds the arguments of the call
+
+
+def side_by_side(works: Sequence[Callable[[float], object]], seconds: float) -> None:
+    """Run work in threads of its own, and wait for all of it for some seconds; nobody's error is another's.
+
+    Args:
+        works: each is told how long it has.
+        seconds: how long that is; what takes longer is left to itself.
+    """
+
+    def run(work: Callable[[float], object]) -> None:
+        with suppress(Exception):
+            work(seconds)
+
+    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))

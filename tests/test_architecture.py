@@ -44,7 +44,7 @@ LAYERS: dict[str, float] = {
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.0,
     "specfile": 3.0,
-    "threads": 3.0,
+    "threads": 2.9,
     "arena": 3.0,
     "pipe": 3.05,
     "hooks": 3.0,
@@ -58,6 +58,7 @@ LAYERS: dict[str, float] = {
     "feed": 3.3,
     "reports": 3.3,
     "shadow_report": 3.35,
+    "reader": 3.38,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time

@@ -251,7 +251,8 @@ def test_every_verb_is_explained() -> None:
     pages = everything()
     for name, command in cli.commands.items():
         assert re.search(rf"^\| .*`{name}[ `]", pages, re.MULTILINE), name
-        options = {option for parameter in command.params for option in parameter.opts}
+        parts = [command, *getattr(command, "commands", {}).values()]
+        options = {option for part in parts for parameter in part.params for option in parameter.opts}
         for row in re.findall(rf"^\| `{name} ([^`]*)`", pages, re.MULTILINE):
             assert set(re.findall(r"--[\w-]+", row)) <= options
     named = set(re.findall(r"bento-rollout ([a-z]+)\b", pages))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
 
 from ..calls import Call
 from ..feed import Feed
 from ..predictions import prediction_of
 from ..records import Compared, Dropped, Observation, Prediction, Readiness
+from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.spans import Spans
+from ..threads import side_by_side
 
 if TYPE_CHECKING:
     from .site import Site
@@ -42,6 +48,9 @@ class Recording:
         if site.sink is not None:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped)
             subscriptions.append((kinds, site.sink.offer))
+        self._ledger = self._open_ledger(site)
+        if self._ledger is not None:
+            subscriptions.append(((Prediction, Compared), self._ledger.offer))
         self.sink = Fanout(subscriptions)
 
     def tell(self, call: Call) -> None:
@@ -54,8 +63,29 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        ends: list[Callable[[float], object]] = []
         if self.spans is not None:
-            self.spans.flush(FAREWELL)
+            ends.append(self.spans.flush)
+        if self._ledger is not None:
+            ends.append(self._ledger.close)
+        side_by_side(ends, FAREWELL)
+
+    def _open_ledger(self, site: Site) -> LedgerWriter | None:
+        settings = site.spec.ledger
+        if not settings.enabled:
+            return None
+        return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+
+
+def _plain(answer: Any) -> Any:
+    """Return a response that an endpoint made by itself as what it says, if that is JSON."""
+    if not isinstance(answer, Response):
+        return answer
+    body = bytes(getattr(answer, "body", b""))
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return {"status": answer.status_code, "type": answer.media_type, "bytes": len(body)}
 
 
 _once = log.Once()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
-import threading
+import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from ..records import Plan
+from ..threads import side_by_side
 
 __all__ = ["Running", "Spans", "annotate", "attributes_of", "ids_of"]
 
@@ -273,16 +274,8 @@ class Spans:
 
         An SDK's own limit does not hold while its exporter tries again and again.
         """
-        threads = [
-            threading.Thread(target=_flush, args=(provider, seconds), daemon=True)
-            for provider in (self._own, self._users)
-            if isinstance(provider, SdkProvider)
-        ]
-        until = time.monotonic() + seconds
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        providers = [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
+        side_by_side([functools.partial(_flush, one) for one in providers], seconds)
 
     # -- whose -----------------------------------------------------------------------------------------
 

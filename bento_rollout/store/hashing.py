@@ -1,0 +1,119 @@
+"""Routing keys as hashes under a secret: whoever has a key finds what belongs to it, and nobody else does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import StoreUnreachable
+from .making import make_folder, open_or_make
+
+__all__ = ["FILE", "VARIABLE", "KeyHash"]
+
+VARIABLE = "BENTO_ROLLOUT_HASH_KEY"
+"""The environment variable that holds the secret, where there is no file."""
+
+FILE = "hash.key"
+"""The file beside the store that holds it otherwise."""
+
+_BYTES = 16
+_MOST = 4096
+
+
+class KeyHash:
+    """Hashes texts by BLAKE2b under a secret; the same text always has the same hash. Safe in any thread.
+
+    Args:
+        secret: any bytes; 32 random ones are good.
+
+    >>> KeyHash(b"secret").of("u1")
+    'e0db74f9e42d5b32498a1b0a0f7f7ad0'
+    """
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, secret: bytes) -> None:
+        key = hashlib.sha512(secret).digest()
+        self._keyed = hashlib.blake2b(digest_size=_BYTES, key=key, person=b"bento_rollout")
+
+    def of(self, text: str) -> str:
+        """Return the hash of a text, 32 hexadecimal digits."""
+        keyed = self._keyed.copy()
+        keyed.update(text.encode("utf-8", "surrogatepass"))
+        return keyed.hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells secrets apart, and tells nothing of them."""
+        keyed = self._keyed.copy()
+        keyed.update(b"\xff the key's own fingerprint")  # no text's UTF-8 begins so
+        return keyed.hexdigest()[:16]
+
+    @classmethod
+    def beside(
+        cls, store: Path, *, create: bool = False, environ: Mapping[str, str] | None = None
+    ) -> KeyHash | None:
+        """Return the hash of a store: its secret is ``BENTO_ROLLOUT_HASH_KEY``, or a file beside it.
+
+        Args:
+            store: the folder beside the store.
+            create: make the file when there is none.
+            environ: instead of this process's environment.
+
+        Returns:
+            None when there is no secret, and none is to be made.
+
+        Raises:
+            StoreUnreachable: the file cannot be read or made, is empty, or others may read it.
+        """
+        environ = os.environ if environ is None else environ
+        if secret := environ.get(VARIABLE):
+            return cls(secret.encode("utf-8", "surrogateescape"))
+        path = store / FILE
+        try:
+            if create and not path.exists():
+                _make(path)
+            return cls(_read(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnreachable(f"{path} cannot be used: {error.strerror}; {_ELSE}") from None
+
+
+_ELSE = f"without it keys have no hashes; mend it, or set {VARIABLE}"
+
+
+def _make(path: Path) -> None:
+    """Make the file whole, or leave the one that somebody else has just made."""
+    make_folder(path.parent)
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with open(open_or_make(draft, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _read(path: Path) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(fd)
+        shared = path.parent.stat().st_mode & stat.S_ISGID  # a folder that a group shares on purpose
+        if found.st_mode & (0o007 if shared else 0o077):
+            raise StoreUnreachable(f"others may read {path}: run `chmod 600 {path}`; {_ELSE}")
+        secret = os.read(fd, _MOST).strip()
+    finally:
+        os.close(fd)
+    if not secret:
+        raise StoreUnreachable(f"{path} is empty; {_ELSE}")
+    return secret

@@ -1,0 +1,325 @@
+"""Labels: what the truth turned out to be. One is checked by itself; the newest of a source is valid."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import InvalidKey, InvalidValue
+from ..keys import normal_key
+from ..values import shown
+from .ledger_file import WHOLE, id_of, split_id
+from .ledger_json import LONGEST, compact, read
+
+__all__ = [
+    "AHEAD",
+    "LABEL",
+    "MOST_IN_BATCH",
+    "MOST_ORPHANS",
+    "Accepted",
+    "Label",
+    "Refusal",
+    "add_label",
+    "label_of",
+    "parse_label",
+    "settle_orphans",
+    "valid_of",
+]
+
+MOST_IN_BATCH = 100_000
+"""Labels that are taken at once."""
+
+MOST_ORPHANS = 100_000
+"""Labels whose prediction is not known that are kept; of more the oldest go."""
+
+AHEAD = 300.0
+"""Seconds that a label's time may be ahead of the clock here."""
+
+LONGEST_ID = 512
+LONGEST_NAME = 64
+LONGEST_REASON = 4096
+
+LABEL = "seq, id, row, inference_id, name, source, time, received, value, reason"
+"""The columns that `label_of` reads."""
+
+_NAME = re.compile(r"[^\W\d][\w.:-]*")
+_FIELDS = frozenset({"prediction_id", "inference_id", "label", "name", "source", "time", "reason"})
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What somebody says that the truth is. Immutable.
+
+    Attributes:
+        prediction_id, inference_id: which prediction; one of them.
+        value: the truth: anything that JSON can say.
+        name: what it is the truth about.
+        source: who says so.
+        time: when it was found out, in seconds since 1970.
+        received: when it was told here.
+        reason: why, possibly empty.
+        seq: its place in the order of arrival; 0: not kept yet.
+        valid: whether it is the newest of its prediction, name and source.
+    """
+
+    prediction_id: str | None
+    inference_id: str | None
+    value: Any
+    name: str = "label"
+    source: str = "api"
+    time: float = 0.0
+    received: float = 0.0
+    reason: str = ""
+    seq: int = 0
+    valid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A label of a batch that was not taken: which one, from 0, and why."""
+
+    index: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a batch of labels.
+
+    Attributes:
+        accepted: how many are kept; one that was told before is.
+        orphaned: how many of these wait for a prediction that is not known.
+        refused: the others.
+    """
+
+    accepted: int = 0
+    orphaned: int = 0
+    refused: tuple[Refusal, ...] = ()
+
+
+# -- one label ----------------------------------------------------------------------------------------------
+
+
+def parse_label(item: object, now: float, *, source: str = "api") -> Label:
+    """Return the label that plain data (``{prediction_id | inference_id, label, …}``) describes; pure.
+
+    Args:
+        item: the data.
+        now: seconds since 1970; a label without ``time`` has this one.
+        source: of one that names none.
+
+    Raises:
+        InvalidValue: saying which field is wrong, and how.
+
+    >>> parse_label({"inference_id": "tx-7", "label": True}, 0.0).value
+    True
+    """
+    if not isinstance(item, Mapping):
+        raise InvalidValue(f"a label is an object, not {type(item).__name__}")
+    if strangers := [name for name in item if name not in _FIELDS]:
+        raise InvalidValue(f"unknown field {shown(strangers[0])}; known here: {', '.join(sorted(_FIELDS))}")
+    prediction, inference = _prediction_id(item.get("prediction_id")), _inference_id(item.get("inference_id"))
+    if (prediction is None) == (inference is None):
+        raise InvalidValue("one of prediction_id and inference_id is needed, and not both")
+    if "label" not in item or item["label"] is None:
+        raise InvalidValue(
+            "label is missing: it is the truth, as text, a number, true, false, a list or an object"
+        )
+    return Label(
+        prediction,
+        inference,
+        _value(item["label"]),
+        _name(item, "name", "label"),
+        _name(item, "source", source),
+        _time(item.get("time"), now),
+        now,
+        _reason(item.get("reason")),
+    )
+
+
+def _prediction_id(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidValue(f"prediction_id must be text, not {type(value).__name__}")
+    if not value or value != value.strip() or not value.isprintable():
+        raise InvalidValue(f"prediction_id {shown(value)} is empty, has blanks around it, or does not print")
+    if len(value.encode()) > LONGEST_ID:
+        raise InvalidValue(f"prediction_id has more than {LONGEST_ID} bytes")
+    return id_of(*split_id(value))
+
+
+def _inference_id(value: object) -> str | None:
+    """Return the caller's own id as the text that a request's becomes."""
+    if value is None:
+        return None
+    try:
+        return normal_key(value)
+    except InvalidKey as error:
+        raise InvalidValue(
+            f"inference_id: {str(error).replace('the key', 'it').replace('a key', 'it')}"
+        ) from None
+
+
+def _name(item: Mapping[Any, Any], field: str, default: str) -> str:
+    value = item.get(field)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise InvalidValue(f"{field} must be text, not {type(value).__name__}")
+    if len(value) > LONGEST_NAME or not _NAME.fullmatch(value):
+        raise InvalidValue(
+            f"{field} {shown(value)} is no name: a letter, then letters, digits, _.:-; at most {LONGEST_NAME}"
+        )
+    return value
+
+
+def _value(value: Any) -> Any:
+    try:
+        text = compact(value)
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidValue("label is not valid Unicode text (it holds a lone surrogate)") from None
+    except (ValueError, RecursionError):
+        raise InvalidValue("label holds NaN, an infinity, or more levels than can be kept") from None
+    except TypeError:
+        raise InvalidValue(f"label must be what JSON can say, not {type(value).__name__}") from None
+    if size > LONGEST:
+        raise InvalidValue(f"label has {size} bytes of JSON; at most {LONGEST} are kept")
+    return value
+
+
+def _time(value: object, now: float) -> float:
+    if value is None:
+        return now
+    if isinstance(value, str):
+        time = _parsed(value)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidValue(f"time must be seconds since 1970 or ISO 8601 text, not {type(value).__name__}")
+    else:
+        time = float(min(max(value, -1), 1e12))  # of an integer with a thousand digits, too
+    if not math.isfinite(time) or time < 0:
+        raise InvalidValue(f"time {shown(value)} is no time since 1970")
+    if time > now + AHEAD:
+        raise InvalidValue(f"time {shown(value)} is more than {AHEAD:.0f} s ahead of the clock here")
+    return time
+
+
+def _parsed(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text)
+    except ValueError:
+        raise InvalidValue(f"time {shown(text)} is not ISO 8601, like 2026-11-26T09:30:00Z") from None
+    if found.tzinfo is None:
+        raise InvalidValue(f"time {shown(text)} says no time zone: write Z or +02:00 after it")
+    return found.timestamp()
+
+
+def _reason(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidValue(f"reason must be text, not {type(value).__name__}")
+    if len(value.encode("utf-8", "replace")) > LONGEST_REASON:
+        raise InvalidValue(f"reason has more than {LONGEST_REASON} bytes")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise InvalidValue("reason is not valid Unicode text (it holds a lone surrogate)")
+    return value
+
+
+# -- which one is valid -------------------------------------------------------------------------------------
+
+
+def valid_of(labels: Iterable[Label]) -> tuple[Label, ...]:
+    """Return one prediction's labels by their time, then by arrival, the valid ones marked; pure."""
+    ordered = sorted(labels, key=lambda label: (label.time, label.seq))
+    newest = {(label.name, label.source): label.seq for label in ordered}
+    return tuple(replace(x, valid=newest[x.name, x.source] == x.seq) for x in ordered)
+
+
+# -- in the file --------------------------------------------------------------------------------------------
+
+
+def label_of(row: Sequence[Any]) -> Label:
+    """Return a stored row of `LABEL`."""
+    seq, request, number, inference, name, source, time, received, value, reason = row
+    prediction = None if request is None else id_of(request, number)
+    return Label(prediction, inference, read(value), name, source, time, received, reason, seq)
+
+
+_KNOWN = "SELECT 1 FROM predictions WHERE id = ? AND row = ?"
+_ROWS = "SELECT row FROM predictions WHERE id = ? LIMIT 1"
+_INFERRED = "SELECT 1 FROM predictions WHERE inference_id = ? LIMIT 1"
+_OF_PREDICTION = "SELECT time, value, reason FROM labels WHERE id = ? AND row = ? AND name = ? AND source = ?"
+_OF_INFERENCE = "SELECT time, value, reason FROM labels WHERE inference_id = ? AND name = ? AND source = ?"
+_INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 10})"  # noqa: S608 - constants
+
+
+def add_label(db: sqlite3.Connection, label: Label) -> bool:
+    """Keep one label, unless it was told before; return whether its prediction is known.
+
+    One that says what is valid already, and no time, was told before; so is one that says all the same.
+
+    Raises:
+        InvalidValue: its request has a prediction for each row, and it names none; or the other way round.
+    """
+    value = compact(label.value)
+    if label.inference_id is not None:
+        known = db.execute(_INFERRED, (label.inference_id,)).fetchone() is not None
+        told = db.execute(_OF_INFERENCE, (label.inference_id, label.name, label.source)).fetchall()
+        target: tuple[object, ...] = (None, WHOLE, label.inference_id)
+    else:
+        request, row = split_id(label.prediction_id or "")
+        known = db.execute(_KNOWN, (request, row)).fetchone() is not None
+        if not known:
+            _check_row(db, request, row)
+        told = db.execute(_OF_PREDICTION, (request, row, label.name, label.source)).fetchall()
+        target = (request, row, None)
+    if not _is_told(label, value, told):
+        said = (label.name, label.source, label.time, label.received, value, label.reason)
+        db.execute(_INSERT, (*target, *said, int(not known)))
+    return known
+
+
+def _check_row(db: sqlite3.Connection, request: str, row: int) -> None:
+    if (found := db.execute(_ROWS, (request,)).fetchone()) is None:
+        return
+    if row == WHOLE:
+        raise InvalidValue(
+            f"the request {request} has a prediction for each row: write {request}.0 and so on"
+        )
+    if found[0] == WHOLE:
+        raise InvalidValue(f"the request {request} is one prediction, and has no row {row}: write {request}")
+    raise InvalidValue(f"the request {request} has no row {row}")
+
+
+def _is_told(label: Label, value: str, told: Sequence[tuple[float, str, str]]) -> bool:
+    if any(one == (label.time, value, label.reason) for one in told):
+        return True
+    newest = max(told, key=lambda one: one[0], default=None)
+    return label.time == label.received and newest is not None and newest[1:] == (value, label.reason)
+
+
+def settle_orphans(db: sqlite3.Connection, before: float) -> tuple[int, int]:
+    """Note which orphans have found their prediction; forget those told before then, or too many.
+
+    Returns:
+        How many expired, and how many were too many.
+    """
+    db.execute(
+        "UPDATE labels SET orphan = 0 WHERE orphan AND (EXISTS (SELECT 1 FROM predictions AS p WHERE "
+        "p.id = labels.id AND p.row = labels.row) OR EXISTS (SELECT 1 FROM predictions AS p WHERE "
+        "p.inference_id = labels.inference_id))"
+    )
+    expired = db.execute("DELETE FROM labels WHERE orphan AND received < ?", (before,)).rowcount
+    (count,) = db.execute("SELECT count(*) FROM labels WHERE orphan").fetchone()
+    excess = max(0, count - MOST_ORPHANS)
+    if excess:
+        oldest = "SELECT seq FROM labels WHERE orphan ORDER BY seq LIMIT ?"
+        db.execute(f"DELETE FROM labels WHERE seq IN ({oldest})", (excess,))  # noqa: S608 - constants
+    return expired, excess

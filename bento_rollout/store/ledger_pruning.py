@@ -1,0 +1,160 @@
+"""What a ledger forgets: what is too old, what is too much, and what belongs to a key."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from .ledger_file import id_at
+from .ledger_labels import MOST_ORPHANS, settle_orphans
+
+__all__ = ["Gone", "add_count", "delete_key", "prune", "settle", "size_of", "transaction"]
+
+_STEP = 100
+"""Predictions that are deleted in one transaction."""
+
+_SLACK = 0.95
+"""What is too large shrinks to this part of what it may be: the next prediction makes no new work."""
+
+_PAGES = 2000
+"""Free pages that are given back at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """How much was deleted; of labels the orphans among them are counted, too."""
+
+    predictions: int = 0
+    shadows: int = 0
+    labels: int = 0
+    orphans: int = 0
+
+    def __add__(self, other: Gone) -> Gone:
+        return Gone(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Hold the right to write, and commit at the end."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk has ended it
+            db.execute("ROLLBACK")
+        raise
+
+
+def size_of(db: sqlite3.Connection) -> int:
+    """Return how many bytes of the file are in use."""
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * size)
+
+
+def prune(db: sqlite3.Connection, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
+    """Delete predictions of before a time, and the oldest of what is too much, in small steps.
+
+    Args:
+        db: a connection that holds no transaction.
+        before: seconds since 1970.
+        max_size: bytes of the file.
+        seconds: to stop after; what is left is left for another time.
+    """
+    gone, until = Gone(), time.monotonic() + seconds
+    old = id_at(before)
+    while time.monotonic() < until and (step := _delete_oldest(db, old)) != Gone():
+        gone += step
+    if size_of(db) > max_size:
+        while time.monotonic() < until and size_of(db) > max_size * _SLACK:
+            if (step := _delete_oldest(db, None)) == Gone():
+                break
+            gone += step
+    while time.monotonic() < until and _give_back(db):
+        pass
+    return gone
+
+
+def settle(db: sqlite3.Connection, before: float, *, only_if_many: bool = False) -> Gone:
+    """Look after the labels that wait for their prediction: those told before then, or of too many, go."""
+    least = MOST_ORPHANS if only_if_many else 0
+    if db.execute("SELECT 1 FROM labels WHERE orphan LIMIT 1 OFFSET ?", (least,)).fetchone() is None:
+        return Gone()
+    with transaction(db):
+        count = sum(settle_orphans(db, before))
+        _count(db, Gone(orphans=count))
+    return Gone(labels=count, orphans=count)
+
+
+def delete_key(db: sqlite3.Connection, key_hash: str) -> Gone:
+    """Delete the predictions of a key, what shadows said to them, and their labels."""
+    gone = Gone()
+    wanted = "SELECT seq, id, row, inference_id FROM predictions WHERE key_hash = ? LIMIT ?"
+    while rows := db.execute(wanted, (key_hash, 100 * _STEP)).fetchall():
+        for start in range(0, len(rows), _STEP):
+            with transaction(db):
+                gone += _delete(db, rows[start : start + _STEP])
+    return gone
+
+
+def _delete_oldest(db: sqlite3.Connection, below: str | None) -> Gone:
+    """Delete the oldest predictions, of those below an id if one is given, with all that is as old."""
+    with transaction(db):
+        bound = "" if below is None else "WHERE id < ?"
+        query = f"SELECT seq, id, row, inference_id FROM predictions {bound} ORDER BY id, row LIMIT ?"  # noqa: S608 - constants
+        rows = db.execute(query, (_STEP,) if below is None else (below, _STEP)).fetchall()
+        if not rows:
+            return Gone()
+        gone = _delete(db, rows)
+        last = rows[-1][1]  # what shadows said to predictions that were never written goes with its time
+        gone += Gone(shadows=db.execute("DELETE FROM shadows WHERE id < ?", (last,)).rowcount)
+        _count(db, gone)
+    return gone
+
+
+def _delete(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Gone:
+    """Delete predictions with what belongs to them; in a transaction."""
+    at = [(request, number) for _, request, number, _ in rows]
+    labels = db.executemany("DELETE FROM labels WHERE id = ? AND row = ?", at).rowcount
+    shadows = db.executemany("DELETE FROM shadows WHERE id = ? AND row = ?", at).rowcount
+    db.executemany("DELETE FROM predictions WHERE seq = ?", [row[:1] for row in rows])
+    named = {(row[3],) for row in rows if row[3] is not None}
+    if named:
+        labels += db.executemany(
+            "DELETE FROM labels WHERE inference_id = ? AND NOT EXISTS (SELECT 1 FROM predictions AS p WHERE "
+            "p.inference_id = labels.inference_id)",
+            named,
+        ).rowcount
+    return Gone(len(rows), max(shadows, 0), max(labels, 0))
+
+
+def _give_back(db: sqlite3.Connection) -> bool:
+    """Give free pages back to the file system; return whether there were many."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free == 0:
+        return False
+    db.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` would end after one page
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    return bool(free > _PAGES)
+
+
+def _count(db: sqlite3.Connection, gone: Gone) -> None:
+    """Add to what was ever pruned; in a transaction."""
+    for name, number in (("pruned", gone.predictions), ("orphans_expired", gone.orphans)):
+        if number:
+            add_count(db, name, number)
+
+
+def add_count(db: sqlite3.Connection, name: str, number: int) -> None:
+    """Add to a counter of the ledger; in a transaction."""
+    db.execute(
+        "INSERT INTO counters VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+        (name, number),
+    )

@@ -1,0 +1,265 @@
+"""`LedgerWriter`: takes what a worker's predictions came to, and writes it down off their path."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import RolloutError, StoreCorrupt, StoreUnreachable
+from ..records import Compared, Prediction
+from ..spec import Ledger as Settings
+from ..telemetry import log
+from ..telemetry.channel import Channel
+from .files import release, try_lock
+from .hashing import KeyHash
+from .ledger import ORPHANS_KEPT
+from .ledger_file import LedgerFile
+from .ledger_json import Plain, as_is
+from .ledger_pruning import add_count, prune, settle, transaction
+from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values, weight_of
+
+__all__ = ["LedgerWriter"]
+
+Fact = Prediction | Compared
+
+MOST_WAITING, HEAVIEST = 20_000, 1 << 26
+"""Facts that may wait, and bytes of them."""
+
+PATIENCE = 10.0
+"""Seconds for which a batch is tried again before it is given up."""
+
+PAUSE = 0.25
+"""Seconds between two tries."""
+
+BUSY = 1.0
+"""Seconds that SQLite waits for another connection's lock in one try."""
+
+AT_ONCE = 2000
+"""Rows that are written in one transaction."""
+
+TEND, TEND_ORPHANS = 5.0, 60.0
+"""Seconds between two looks at what is too old or too much; and at labels without a prediction."""
+
+SLICE = 1.0
+"""Seconds that one look may take."""
+
+CALM = 5.0
+"""Seconds without a loss after which it is over."""
+
+
+class LedgerWriter:
+    """Writes predictions, and what shadows said to them, in batches, in a thread of its own.
+
+    Whatever becomes of the file costs rows, never an answer: what is lost is counted, and said once.
+
+    Args:
+        folder: where the rollout's shared files lie.
+        settings: what is kept, and for how long.
+        rollout: the rollout's name, for log lines.
+        plain: an answer as what JSON can say.
+        environ: instead of this process's environment.
+        patience: seconds for which a batch is tried again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        rollout: str = "",
+        plain: Plain = as_is,
+        environ: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._file = LedgerFile(folder, patience=BUSY)
+        self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
+        self._patience, self._ending = patience, threading.Event()
+        self._channel: Channel[Fact] = Channel(
+            "bento-rollout-ledger", self._write, most=MOST_WAITING, weigh=weight_of, heaviest=HEAVIEST
+        )
+        self._hashed: KeyHash | None = None
+        self._keeping = Keeping(
+            outputs=settings.outputs, inputs=settings.inputs, hashed=self._key_hash, plain=plain
+        )
+        self._db: sqlite3.Connection | None = None
+        self._inode = (0, 0)
+        self._once = log.Once()
+        self._spoilt = self._noted = 0
+        self._since = 0
+        self._lost_at = float("-inf")
+        self._tended = self._settled = time.monotonic()
+
+    @property
+    def lost(self) -> int:
+        """How many facts were not written, whatever the reason."""
+        return self._channel.dropped + self._channel.failed + self._spoilt
+
+    def offer(self, fact: Fact) -> None:
+        """Take a fact; never blocks, never raises."""
+        self._channel.offer(fact)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was taken is written; return whether it was in time. Not on a loop."""
+        return self._channel.flush(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Take no more, and wait until what was taken is written; what is not is counted and said."""
+        timer = threading.Timer(timeout * 0.75, self._ending.set)
+        timer.daemon = True
+        timer.start()
+        done = self._channel.close(timeout)
+        self._ending.set()
+        timer.cancel()
+        if done:
+            self._disconnect()  # its thread has nothing more to do
+        if lost := self.lost + (0 if done else self._channel.waiting) - self._since:
+            reason = "the worker ends, and these could not be written"
+            log.event("ledger.unwritten", "error", rollout=self._rollout, lost=lost, reason=reason)
+        return done
+
+    # -- in the channel's thread -----------------------------------------------------------------------
+
+    def _write(self, batch: Sequence[Fact]) -> None:
+        rows, verdicts = self._rows_of(batch)
+        until, tries = time.monotonic() + self._patience, 0
+        while True:
+            tries += 1
+            try:
+                with self._file.in_words():
+                    self._insert(rows, verdicts)
+                break
+            except RolloutError as error:
+                self._disconnect()
+                if isinstance(error, StoreCorrupt) or self._ending.is_set() or time.monotonic() > until:
+                    self._lost_at = time.monotonic()
+                    self._say_lost(self.lost + len(batch) - self._since, str(error))
+                    raise
+                if tries > 1:
+                    self._say_lost(self.lost - self._since, str(error))
+            self._ending.wait(PAUSE)
+        self._note_losses()
+        if time.monotonic() - self._tended > (TEND if self._fits() else TEND / 10):
+            self._tended = time.monotonic()
+            with suppress(RolloutError):  # it is tried again soon; a batch that cannot be written says why
+                self._tend()
+
+    def _rows_of(self, batch: Sequence[Fact]) -> tuple[list[Values], list[Values]]:
+        rows: list[Values] = []
+        verdicts: list[Values] = []
+        if self._hashed is None:
+            self._find_key()
+        for fact in batch:
+            try:
+                if isinstance(fact, Prediction):
+                    rows += self._keeping.predictions(fact)
+                else:
+                    verdicts += self._keeping.shadows(fact)
+            except Exception as error:  # noqa: BLE001 - one odd fact costs no other
+                self._spoilt += 1
+                self._say_lost(self.lost - self._since, f"it has no row: {type(error).__name__}")
+        return rows, verdicts
+
+    def _insert(self, rows: Sequence[Values], verdicts: Sequence[Values]) -> None:
+        """Write rows, some at a time: what was written before an error may be written again."""
+        db = self._connected()
+        for query, values in ((INSERT_PREDICTION, rows), (INSERT_SHADOW, verdicts)):
+            for start in range(0, len(values), AT_ONCE):
+                with transaction(db):
+                    db.executemany(query, values[start : start + AT_ONCE])
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return the connection to the file that lies there now; one that was replaced is left."""
+        if self._db is not None and self._file.inode() != self._inode:
+            self._disconnect()
+            self._once.say("gone", "ledger.unwritten", rollout=self._rollout, reason="the ledger was deleted")
+        if self._db is None:
+            db = self._file.connect()
+            try:
+                self._introduce(db)
+            except BaseException:
+                db.close()
+                raise
+            self._db, self._inode = db, self._file.inode()
+        return self._db
+
+    def _introduce(self, db: sqlite3.Connection) -> None:
+        """Note what this worker keeps, and under which secret keys are hashed."""
+        told = {"keep": str(self._settings.keep), "max_size": str(self._settings.max_size)}
+        if self._hashed is not None:
+            told[f"hash_key:{self._hashed.fingerprint}"] = self._hashed.fingerprint
+        known = dict(db.execute("SELECT key, value FROM meta"))
+        if told.items() <= known.items():
+            return
+        with transaction(db):
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", told.items())
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+        self._db = None
+
+    def _find_key(self) -> None:
+        """Find or make the secret that keys are hashed under; without one they have no hashes, once said."""
+        try:
+            self._hashed = KeyHash.beside(self._file.folder.parent, create=True, environ=self._environ)
+        except StoreUnreachable as error:
+            self._once.say("key", "ledger.no_key_hash", "error", rollout=self._rollout, reason=str(error))
+            return
+        self._disconnect()  # so that the ledger is told of it
+
+    def _key_hash(self, key: str) -> str | None:
+        return None if self._hashed is None else self._hashed.of(key)
+
+    # -- what was lost ---------------------------------------------------------------------------------
+
+    def _note_losses(self) -> None:
+        """After a batch that was written: count in the file what was lost, and say when that is over."""
+        lost, now = self.lost, time.monotonic()
+        if lost > self._noted:
+            self._say_lost(lost - self._since, "more came than could be written")
+            self._lost_at = now
+            with suppress(RolloutError), self._file.in_words(), transaction(self._connected()) as db:
+                add_count(db, "unwritten", lost - self._noted)
+                self._noted = lost
+        elif now - self._lost_at > CALM:
+            self._end_of_losses()
+
+    def _end_of_losses(self) -> None:
+        over = [self._once.over(what) for what in ("lost", "gone")]
+        if any(over):
+            log.event("ledger.written", rollout=self._rollout, lost=self.lost - self._since)
+            self._since = self.lost
+
+    def _say_lost(self, lost: int, reason: str) -> None:
+        facts = {"rollout": self._rollout, "lost": lost, "reason": reason}
+        self._once.say("lost", "ledger.unwritten", "error", **facts)
+
+    # -- what is forgotten -----------------------------------------------------------------------------
+
+    def _fits(self) -> bool:
+        """Whether the file is not larger than it may be."""
+        try:
+            return self._file.path.stat().st_size <= self._settings.max_size
+        except OSError:
+            return True
+
+    def _tend(self) -> None:
+        """Delete what is too old or too much; one worker of the host at a time."""
+        with self._file.in_words():
+            lock = try_lock(self._file.folder / "ledger.prune.lock")
+            if lock is None:
+                return
+            try:
+                db, now = self._connected(), time.time()
+                before = now - self._settings.keep
+                prune(db, before=before, max_size=self._settings.max_size, seconds=SLICE)
+                if time.monotonic() - self._settled > TEND_ORPHANS:
+                    self._settled = time.monotonic()
+                    settle(db, max(before, now - ORPHANS_KEPT))
+            finally:
+                release(lock)
