@@ -42,9 +42,9 @@ LAYERS: dict[str, float] = {
     "telling": 2.2,
     "applying": 2.3,
     # L3, files and locks and logs, and the verbs over them
-    "telemetry": 3.0,
+    "telemetry": 3.01,
     "specfile": 3.0,
-    "threads": 2.9,
+    "threads": 3.0,
     "arena": 3.0,
     "pipe": 3.05,
     "hooks": 3.0,
