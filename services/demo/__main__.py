@@ -1,6 +1,7 @@
 """Trains two models, serves them, lets one watch, leads traffic to it (10, 50 percent), flips, rolls back.
 
-Then the same candidate runs in four places.
+The truth about every answer is told, and read beside it in the ledger. Then the same candidate runs in four
+places.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from services.demo.promises import CANDIDATE, CHAMPION, Evidence, Verdict, judge
 from services.demo.screen import Screen
 from services.demo.server import ROOT, environment, serving, tail
 from services.demo.traffic import Patient, Traffic
+from services.demo.truth import joined
 from services.demo.watching import judged, report_of
 from services.train import BOOSTED, LOGISTIC
 
@@ -165,12 +167,14 @@ def run(home: Path, console: Console) -> bool:
             else:
                 told, watched = tell(Story(operator, traffic, screen, None), keys, page)
         history = operator.history()
+        truth = joined(operator, traffic.answers, held.malignant, home, screen)
     screen.count(traffic.answers)
     if not console.is_terminal:
         console.print(screen.render())
     places = four_places(home, screen)
     steps = [step for step in screen.steps if not step.title.startswith("shadow")]
-    verdicts = [watched, *judge(Evidence(traffic.answers, steps, own, told, history)), places]
+    judged_steps = judge(Evidence(traffic.answers, steps, own, told, history))
+    verdicts = [watched, *judged_steps, truth, places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 

@@ -49,8 +49,13 @@ class Operator:
 
     def ask(self, *arguments: str, html: bool = False) -> Any:
         """Run a command with ``--json`` and return what it printed; or with ``--html``, for a page."""
+        printed = self.run(*arguments, "--html" if html else "--json")
+        return None if html else json.loads(printed)
+
+    def run(self, *arguments: str) -> str:
+        """Run a command and return what it printed."""
         done = subprocess.run(
-            [command("bento-rollout"), *arguments, "--html" if html else "--json"],
+            [command("bento-rollout"), *arguments],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -62,7 +67,7 @@ class Operator:
         if done.returncode != 0:
             told = (done.stderr or done.stdout).strip()
             raise CommandFailed(f"bento-rollout {shlex.join(arguments)}: exit {done.returncode}: {told}")
-        return None if html else json.loads(done.stdout)
+        return done.stdout
 
     def step(self, title: str, share: float, verb: str, arguments: Sequence[str], reason: str) -> Step:
         """Run a command that changes the state, and return the step that it made."""
