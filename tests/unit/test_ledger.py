@@ -368,3 +368,17 @@ def test_weights_are_rough_and_quick() -> None:
     assert weight({"a": {"b": {"c": {"d": 1}}}}) < least + 1000
     assert weight_of(said(prediction(), np.zeros(1000))) > 8000
     assert isinstance(prediction(), Prediction)
+
+
+def test_every_column_is_explained(place: Path) -> None:
+    """The guide names each table and each of its columns."""
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
+    told = text.partition("## The tables")[2]
+    written(place, prediction())
+    db = sqlite3.connect(place / "ledger.db")
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    kept = ("predictions", "shadows", "labels")
+    columns = {row[1] for table in kept for row in db.execute(f"PRAGMA table_info({table})")}
+    db.close()
+    assert tables == {*kept, "meta", "counters", "sqlite_sequence"}
+    assert {name for name in (*kept, "meta", "counters", *columns) if f"`{name}`" not in told} == set()
