@@ -116,7 +116,7 @@ class LedgerWriter:
         timer.cancel()
         if done:
             self._disconnect()  # its thread has nothing more to do
-        if lost := self.lost + (0 if done else self._channel.waiting) - self._since:
+        if lost := self.lost + self._channel.unfinished - self._since:
             reason = "the worker ends, and these could not be written"
             log.event("ledger.unwritten", "error", rollout=self._rollout, lost=lost, reason=reason)
         return done

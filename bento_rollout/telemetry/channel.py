@@ -65,6 +65,11 @@ class Channel(Generic[T]):
         """How many facts wait."""
         return len(self._facts)
 
+    @property
+    def unfinished(self) -> int:
+        """How many facts were taken and are not done: those that wait, and those that are worked on."""
+        return self._taken - self._finished
+
     def offer(self, fact: T) -> None:
         """Take a fact, or drop and count it; never blocks, never raises. From any thread."""
         weight = 0 if self._weigh is None else self._weigh(fact)

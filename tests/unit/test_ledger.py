@@ -55,7 +55,7 @@ def test_nothing_was_ever_kept(place: Path) -> None:
 
 
 def test_the_whole_story(place: Path) -> None:
-    """Who, why, how long, the run that failed before, what the shadow said, what was answered, and the truth."""
+    """Who, why, how long, the run that failed before, the shadow, the answer, and the truth."""
     name = new_id()
     failed = Observation("r", "predict", "two", 3, Reason.SPLIT, name, Outcome.ERROR, 0.5, (), "KeyError")
     answered = Observation("r", "predict", "one", 3, Reason.FALLBACK, name, Outcome.OK, 0.01)
@@ -64,9 +64,8 @@ def test_the_whole_story(place: Path) -> None:
     )
     written(place, fact, said(fact, {"score": 0.7}))
     assert ledger(place).label([{"prediction_id": name, "label": True}]).accepted == 1
-    for text in (name, name.upper(), "tx-1"):
-        story = ledger(place).story(text)
-        assert story.prediction.prediction_id == name
+    story = ledger(place).story(name)
+    assert ledger(place).story(name.upper()) == ledger(place).story("tx-1") == story
     one = story.prediction
     assert (one.variant, one.reason, one.revision, one.seconds) == ("one", "fallback", 3, 0.01)
     assert [dataclasses.astuple(run) for run in one.runs] == [("two", "error", "KeyError", 0.5)]
@@ -115,7 +114,7 @@ def test_rows_of_frames(place: Path) -> None:
 
 
 def test_rows_that_did_not_end_well(place: Path) -> None:
-    """When the request failed, a row whose own run failed says so, and the others what became of the request."""
+    """A row whose own run failed says so, and the others what became of the request."""
     name = new_id()
     runs = tuple(
         Observation("r", "predict", variant, 3, Reason.SPLIT, name, outcome, 0.1, (row,), error)
@@ -251,7 +250,7 @@ def test_an_export_locks_nobody_out(place: Path) -> None:
 
 
 def test_forgetting_a_key_leaves_no_byte(place: Path) -> None:
-    """Predictions, shadows' answers and labels of a key are gone from every file; the others are as they were."""
+    """Predictions, shadows' answers and labels of a key are gone; the others are as they were."""
     mine = [prediction("me", f"tx-{n}", reply=reply_of(b'"mine-%d"' % n)) for n in range(1500)]
     other = [prediction("you", f"ty-{n}", reply=reply_of(b'"yours"')) for n in range(1500)]
     mixed = [fact for pair in zip(mine, other, strict=True) for fact in pair]
@@ -283,7 +282,7 @@ def test_forgetting_while_somebody_reads_and_writes(place: Path) -> None:
     reader = sqlite3.connect(place / "ledger.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM predictions").fetchone()
-    with pytest.raises(StoreUnreachable, match="it is deleted, and .* run it again"):
+    with pytest.raises(StoreUnreachable, match=r"it is deleted, and .* run it again"):
         ledger(place, patience=0.1).forget("me")
     reader.close()
     written(place, prediction("you"))
@@ -309,7 +308,8 @@ def test_forgetting_under_another_secret_is_refused(place: Path) -> None:
 
 def test_what_is_too_old_goes_with_what_belongs_to_it(place: Path) -> None:
     """Predictions, shadows and labels, also those by inference id; the file shrinks."""
-    old = [prediction(inference_id=f"o{n}", at=NOW - 100, reply=reply_of(b'"' + b"x" * 900 + b'"')) for n in range(1200)]  # fmt: skip
+    body = reply_of(b'"' + b"x" * 900 + b'"')
+    old = [prediction(inference_id=f"o{n}", at=NOW - 100, reply=body) for n in range(1200)]
     new = [prediction(inference_id="n", at=NOW - 10), prediction(inference_id="o5", at=NOW - 9)]
     written(place, *old, *new, *(said(fact) for fact in old[:9]), said(new[0]))
     told = [{"inference_id": name, "label": 1} for name in ("o1", "o5", "n")]
@@ -368,3 +368,17 @@ def test_weights_are_rough_and_quick() -> None:
     assert weight({"a": {"b": {"c": {"d": 1}}}}) < least + 1000
     assert weight_of(said(prediction(), np.zeros(1000))) > 8000
     assert isinstance(prediction(), Prediction)
+
+
+def test_every_column_is_explained(place: Path) -> None:
+    """The guide names each table and each of its columns."""
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
+    told = text.partition("## The tables")[2]
+    written(place, prediction())
+    db = sqlite3.connect(place / "ledger.db")
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    kept = ("predictions", "shadows", "labels")
+    columns = {row[1] for table in kept for row in db.execute(f"PRAGMA table_info({table})")}
+    db.close()
+    assert tables == {*kept, "meta", "counters", "sqlite_sequence"}
+    assert {name for name in (*kept, "meta", "counters", *columns) if f"`{name}`" not in told} == set()
