@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -13,10 +14,42 @@ from .gate import NO_STORE, Gate, respond, said
 from .problems import problem
 from .reading import BodyTooLarge, parse_json, read_body
 
-__all__ = ["MOST_BYTES", "labels_endpoint"]
+__all__ = ["MOST_BYTES", "LabelBody", "Taken", "labels_endpoint"]
 
 MOST_BYTES = 1 << 24
 """Bytes of one batch of labels."""
+
+
+class LabelBody(BaseModel):
+    """What the truth of one prediction turned out to be, by its id or by the caller's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prediction_id: str | None = Field(None, description="X-Rollout-Prediction-Id; with `.i` of row i.")
+    inference_id: str | None = Field(None, description="The caller's own id, instead.")
+    label: Any = Field(description="The truth: anything that JSON can say, but null.")
+    name: str = Field("label", description="What it is the truth about.")
+    source: str = Field("api", description="Who says so; the newest of each source is valid.")
+    time: float | str | None = Field(
+        None, description="When it was found out: seconds since 1970, or ISO 8601."
+    )
+    reason: str = ""
+
+
+class Refused(BaseModel):
+    """A label that was not taken: its place, from 0, and why."""
+
+    index: int
+    error: str
+
+
+class Taken(BaseModel):
+    """What became of the labels; `accepted` counts those that wait for their prediction (`orphaned`), too."""
+
+    accepted: int
+    orphaned: int
+    refused: list[Refused]
+
 
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 

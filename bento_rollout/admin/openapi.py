@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from .answers import ANSWERS, Assignment, Changed, HistoryRow, Problem, ShadowReport, State
 from .bodies import VERBS, Body
+from .labels import LabelBody, Taken
 
 __all__ = ["openapi"]
 
@@ -27,7 +28,7 @@ _REFUSALS = {
 
 def openapi(prefix: str = "/rollout") -> dict[str, Any]:
     """Return the document; ``prefix`` is what the paths begin with."""
-    models = [(model, "validation") for model in (*VERBS, *ANSWERS)]
+    models = [(model, "validation") for model in (*VERBS, *ANSWERS, LabelBody, Taken)]
     _, schemas = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]  # a list is invariant
     paths: dict[str, Any] = {
         "/admin/state": _get("The state, the live workers and the store", _json(State)),
@@ -70,6 +71,7 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
         "/admin/openapi.json": _get("This document", {"type": "object"}),
     }
     paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in VERBS}
+    paths["/labels"] = {"post": _labels()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,6 +101,21 @@ def _post(model: type[Body]) -> dict[str, Any]:
         "summary": model.summary,
         "requestBody": {"required": required, "content": {"application/json": {"schema": _json(model)}}},
         "responses": _responses(_json(Changed), {**_PROBLEMS, **_REFUSALS}),
+    }
+
+
+def _labels() -> dict[str, Any]:
+    one = _json(LabelBody)
+    body = {"oneOf": [one, {"type": "array", "items": one, "maxItems": 100_000}]}
+    refusals = {
+        "409": "Labels are refused here: the store would bind one pod of unknown many.",
+        "413": "The body has over 16 MiB.",
+    }
+    return {
+        "operationId": "labels",
+        "summary": "Tell what the truth of predictions turned out to be",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": _responses(_json(Taken), {**_PROBLEMS, **refusals}),
     }
 
 
