@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from ..predictions import prediction_of
 from ..records import Compared, Dropped, Observation, Prediction, Readiness
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
+from ..telemetry.lines import LogLines
 
 if TYPE_CHECKING:
     from .site import Site
@@ -39,6 +43,8 @@ class Recording:
         if site.sink is not None:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped)
             subscriptions.append((kinds, site.sink.offer))
+        self._lines = LogLines(site.name, site.spec.log, _keyed())
+        subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self.sink = Fanout(subscriptions)
 
     def tell(self, call: Call) -> None:
@@ -51,6 +57,13 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        self._lines.close(FAREWELL)
+
+
+def _keyed() -> Callable[[str], str]:
+    """Return the keyed hash of a text; without a key of the user's one that ends with this process."""
+    key = os.environ.get("BENTO_ROLLOUT_HASH_KEY", "").encode() or os.urandom(32)
+    return lambda text: hmac.new(key, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
 
 
 _once = log.Once()
