@@ -170,8 +170,12 @@ class Worker:
             reason=now.reason,
         )
         self._write_card()
+        flips = self._flips(before, now)
+        for flip, source in flips:
+            facts = {"rollout": now.state.name, "revision": flip.revision, "variant": flip.state.champion}
+            log.event("flip.committed", **facts, source=source, author=flip.author, reason=flip.reason)
         if self._after:
-            self._owed.update({flip.revision: (flip, source) for flip, source in self._flips(before, now)})
+            self._owed.update({flip.revision: (flip, source) for flip, source in flips})
             self._follow_up()
 
     def _write_card(self) -> None:
