@@ -112,7 +112,9 @@ class Writer:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all lines that were taken are written; return whether it was in time."""
-        return self._channel.flush(timeout)
+        until = time.monotonic() + timeout
+        first = self._channel.flush(timeout)  # what the thread says of lines comes after them
+        return first and self._channel.flush(max(0.0, until - time.monotonic()))
 
     # -- in the thread ---------------------------------------------------------------------------------
 
