@@ -219,7 +219,7 @@ class Worker:
     def _prepare(self, proposal: Proposal) -> None:
         """Run the ``before_flip`` hooks against this worker's own instance of the target, and vote."""
         began = time.monotonic()
-        with self._traced("flip.prepare", proposal.source, proposal.target) as span:
+        with self._traced("flip prepare", proposal.source, proposal.target) as span:
             veto = self._objection(proposal)
             if span is not None:
                 span.tell("vetoed" if veto else "prepared", failed=veto is not None)
@@ -301,7 +301,7 @@ class Worker:
         except RolloutError as error:  # it stays owed, and is tried again
             self._report_error(error)
             return
-        with self._traced("flip.after", source, commit.state.champion) as span:
+        with self._traced("flip after", source, commit.state.champion) as span:
             failure = self._after_failure(commit, source)
             if span is not None:
                 span.tell("done" if failure is None else "failed", failed=failure is not None)

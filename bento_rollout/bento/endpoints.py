@@ -20,7 +20,7 @@ from ..records import Plan, Reply
 from ..router import Router
 from ..spec import KeySource
 from .answered import Answered
-from .context import ACTIVE, current_call, request_scope
+from .context import ACTIVE, CALL, current_call, request_scope
 from .keys import KeyReader
 from .method import Method, parameters_of
 from .presetting import preset
@@ -133,7 +133,9 @@ class Facade:
                 self._champion.service_context.response.status_code = error.response.status_code
             return error.response
         else:
-            if call.task_id is not None:
+            if call.task_id is not None and not (
+                isinstance(answer, Response) and call.reply.value is not None
+            ):
                 call.reply = Reply(value=answer)
             return answer
         finally:
@@ -201,6 +203,8 @@ class Facade:
         if scope is None or variant == self._champion.name:
             return value
         method, theirs = self.method, self._runners[variant].method(self.method.name)
+        if self.method.is_task and (call := scope.get(CALL)) is not None:
+            call.reply = Reply(value=value)  # once it is a response nobody can tell what was returned
         response: Response
         if isinstance(value, Response):
             response = value

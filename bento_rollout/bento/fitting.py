@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import InvalidSpec
@@ -38,6 +39,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
                 raise InvalidSpec(f"{field}: the service has no endpoint {endpoint!r}; it has: {has}")
     for endpoint in endpoints:
         _check_sources(endpoint, spec, methods[endpoint], candidates)
+    _check_paths(spec, methods)
     if spec.shadow:
         from .shadows import (
             check_shadows,
@@ -61,6 +63,21 @@ def _check_names(spec: RolloutSpec, variants: Sequence[str]) -> None:
             if name not in variants:
                 has = ", ".join(variants)
                 raise InvalidSpec(f"{field}: no variant is called {name!r}; this service has: {has}")
+
+
+def _check_paths(spec: RolloutSpec, methods: Mapping[str, Method]) -> None:
+    """Refuse a path into an argument that no endpoint has: what it was to hide would be told."""
+    if any(takes_any(method) for method in methods.values()):
+        return
+    arguments = {name: parameters_of(method) for name, method in methods.items()}
+    for field in ("drop", "hash", "mask"):
+        for path in getattr(spec.log, field):
+            first = re.split(r"[.\[]", path, maxsplit=1)[0]
+            if not any(first in names for names in arguments.values()):
+                has = "; ".join(
+                    f"{name} has {', '.join(names) or 'none'}" for name, names in arguments.items()
+                )
+                raise InvalidSpec(f"log.{field}: no endpoint has an argument {first!r}; {has}")
 
 
 def _check_sources(endpoint: str, spec: RolloutSpec, method: Method, candidates: Sequence[str]) -> None:

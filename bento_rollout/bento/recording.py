@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from ..calls import Call
+from ..errors import RolloutError
 from ..feed import Feed
 from ..predictions import prediction_of
 from ..records import Compared, Dropped, Observation, Prediction, Readiness
+from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
+from ..telemetry.lines import LogLines
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
 
@@ -48,6 +52,9 @@ class Recording:
         if site.sink is not None:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped)
             subscriptions.append((kinds, site.sink.offer))
+        keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
+        self._lines = LogLines(site.name, site.spec.log, keyed)
+        subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
@@ -69,12 +76,22 @@ class Recording:
         if self._ledger is not None:
             ends.append(self._ledger.close)
         side_by_side(ends, FAREWELL)
+        self._lines.close(FAREWELL)  # last: the others may have something to say
 
     def _open_ledger(self, site: Site) -> LedgerWriter | None:
         settings = site.spec.ledger
         if not settings.enabled:
             return None
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+
+
+def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
+    """Return the keyed hash of a text: the ledger's, or where that cannot be used one of this process."""
+    try:
+        hashed = KeyHash.beside(store, create=create)
+    except (RolloutError, OSError):  # the ledger says so
+        hashed = None
+    return (hashed or KeyHash(os.urandom(32))).of
 
 
 def _plain(answer: Any) -> Any:

@@ -9,60 +9,25 @@ it, and no request ever waits for an import.
 from __future__ import annotations
 
 import contextlib
-import json
+import contextvars
 import sys
 import threading
-from datetime import datetime, timezone
-from functools import lru_cache
+import time
 from typing import Any
 
-__all__ = ["Once", "described", "event", "place_of"]
+from .rendering import Line
+from .writer import Writer
 
+__all__ = ["WRITER", "Once", "described", "event", "place_of"]
 
-class _Stderr:
-    """The standard error of this moment; one that is closed or full costs log lines, never an answer."""
-
-    def msg(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(f"{text}\n")  # in one piece: other threads write too
-            sys.stderr.flush()
-
-    log = debug = info = warn = warning = error = critical = exception = msg
-
-
-def _logger() -> Any:
-    import structlog
-
-    return structlog.get_logger("bento_rollout") if structlog.is_configured() else _own_logger()
-
-
-@lru_cache(maxsize=1)
-def _own_logger() -> Any:
-    import structlog
-
-    last: Any = structlog.processors.JSONRenderer(default=str)
-    if _is_terminal():
-        last = structlog.dev.ConsoleRenderer()
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    processors = [structlog.processors.add_log_level, stamp, last]
-    return structlog.wrap_logger(_Stderr(), processors=processors)
-
-
-def _is_terminal() -> bool:
-    try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):
-        return False
-
-
-def _write_json(name: str, level: str, fields: dict[str, Any]) -> None:
-    """Write the line that our own structlog logger would write."""
-    stamp = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-    _Stderr().msg(json.dumps({**fields, "event": name, "level": level, "timestamp": stamp}, default=str))
+WRITER = Writer()
+"""Where all lines of this process go, whoever they are from."""
 
 
 def event(name: str, level: str = "info", **fields: Any) -> None:
     """Write one line with ``event``, ``level``, ``timestamp`` and the fields; never raises.
+
+    In a worker that serves it never blocks either.
 
     Args:
         name: what happened, like ``store.unreachable``.
@@ -70,10 +35,12 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
         fields: what else is known; anything that JSON cannot hold is written as text.
     """
     with contextlib.suppress(Exception):  # a log sink must not change anybody's answer
-        if "structlog" in sys.modules or _is_terminal():
-            getattr(_logger(), level)(name, **fields)
-        else:
-            _write_json(name, level, fields)
+        context = contextvars.copy_context() if "structlog" in sys.modules else None
+        WRITER.take(_as_it_is, Line(name, level, fields, time.time(), context))
+
+
+def _as_it_is(line: Line) -> Line:
+    return line
 
 
 def place_of(error: BaseException) -> str:

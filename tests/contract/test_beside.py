@@ -21,6 +21,7 @@ from bento_rollout import open_rollout
 from bento_rollout.bento import child, process_runner
 from bento_rollout.bento.child import Child
 from bento_rollout.errors import NotReady
+from bento_rollout.telemetry import log
 from tests.contract import kinds_beside, kinds_unimportable
 from tests.contract.places import CASES, Service, compare, settled, started
 from tests.contract.serving import Served, marks
@@ -179,6 +180,7 @@ def test_the_log_says_where_it_raised(service: Service, capfd: pytest.CaptureFix
     app = service("own_guarded")
     settled(app)
     assert marks(app.post("/odd", {}))["reason"] == "fallback"
+    assert log.WRITER.flush(30)
     said = capfd.readouterr()
     (line,) = [line for line in (said.out + said.err).splitlines() if '"call.fallback"' in line]
     assert "kinds_beside.py:" in json.loads(line)["where"]

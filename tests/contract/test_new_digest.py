@@ -12,6 +12,7 @@ from bentoml.models import BentoModel
 
 from bento_rollout import RolloutSpec, Variant, open_rollout, rollout
 from bento_rollout.cli import main
+from bento_rollout.telemetry import log
 from tests.contract.serving import Served, marks
 
 Serve = Callable[..., Served]
@@ -92,6 +93,7 @@ def test_a_start_says_what_is_held(
 
     def said() -> dict[str, Any]:
         app.site.deploy()
+        assert log.WRITER.flush(30)
         lines = (line for line in capsys.readouterr().err.splitlines() if line.startswith("{"))
         (found,) = [found for line in lines if (found := json.loads(line))["event"] == "rollout.held"]
         return dict(found)

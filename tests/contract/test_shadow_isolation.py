@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bento_rollout import RolloutSpec, is_shadow, open_rollout, rollout
+from bento_rollout.telemetry import log
 from tests.contract import kinds_shadowed
 from tests.contract.places import settled
 from tests.contract.serving import Served, marks
@@ -364,6 +365,7 @@ def test_the_champion_in_a_process_is_no_shadow_of_itself(
         assert (answer.status_code, marks(answer)["variant"]) == (200, "two")
     found = report(lambda row: row["dropped"], "two", rollout="hangs")
     assert (found["dropped"], found["compared"]) == ({"unavailable": 3}, 0)
+    assert log.WRITER.flush(30)
     said = capfd.readouterr()
     assert (said.out + said.err).count('"event": "shadow.no_place"') == 1
 

@@ -170,9 +170,9 @@ def test_a_flip_and_its_hooks(collector: Collector, traced: Server) -> None:
     operator = traced.operator()
     operator.flip("near")
     try:
-        prepared = collector.until("preparations", lambda one: one.name == "flip.prepare", 2)
+        prepared = collector.until("preparations", lambda one: one.name == "flip prepare", 2)
         hooks = collector.until("hooks", lambda one: one.name == "hook warm_up", 2)
-        (after,) = collector.until("what follows", lambda one: one.name == "flip.after")
+        (after,) = collector.until("what follows", lambda one: one.name == "flip after")
         assert {hook.parent for hook in hooks} == {flip.id for flip in prepared}
         for flip in prepared:
             assert (flip.parent, flip.attributes["bento_rollout.source"], flip.attributes[VARIANT]) == (

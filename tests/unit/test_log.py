@@ -17,12 +17,10 @@ from bento_rollout.telemetry import log
 
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:
-    """Nobody has configured structlog, and our own logger is made anew."""
+    """Nobody has configured structlog."""
     structlog.reset_defaults()
-    log._own_logger.cache_clear()
     yield
     structlog.reset_defaults()
-    log._own_logger.cache_clear()
 
 
 def test_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
