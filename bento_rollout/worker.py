@@ -172,8 +172,15 @@ class Worker:
         self._write_card()
         flips = self._flips(before, now)
         for flip, source in flips:
-            facts = {"rollout": now.state.name, "revision": flip.revision, "variant": flip.state.champion}
-            log.event("flip.committed", **facts, source=source, author=flip.author, reason=flip.reason)
+            log.event(
+                "flip.committed",
+                rollout=now.state.name,
+                revision=flip.revision,
+                variant=flip.state.champion,
+                source=source,
+                author=flip.author,
+                reason=flip.reason,
+            )
         if self._after:
             self._owed.update({flip.revision: (flip, source) for flip, source in flips})
             self._follow_up()
