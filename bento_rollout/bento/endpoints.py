@@ -133,9 +133,8 @@ class Facade:
                 self._champion.service_context.response.status_code = error.response.status_code
             return error.response
         else:
-            if call.task_id is not None and not (
-                isinstance(answer, Response) and call.reply.value is not None
-            ):
+            made = isinstance(answer, Response) and call.reply.value is not None  # of what is noted already
+            if call.task_id is not None and not made:
                 call.reply = Reply(value=answer)
             return answer
         finally:

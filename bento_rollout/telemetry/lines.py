@@ -8,14 +8,16 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..records import Compared, Dropped, Observation, Outcome, Prediction
 from ..spec import Logging
 from .log import WRITER
-from .masking import Masking
 from .rendering import Line, as_text, stamp_of
 from .writer import LIGHT, Writer
+
+if TYPE_CHECKING:
+    from .masking import Masking
 
 __all__ = ["LogLines", "is_sampled", "weight_of"]
 
@@ -54,11 +56,14 @@ class LogLines:
         self._rollout, self._sample, self._writer = rollout, settings.sample, writer
         self._masking: Masking | None = None
         if settings.inputs:
+            from .masking import Masking
+
             paths = {"drop": settings.drop, "mask": settings.mask, "hashes": settings.hash}
             self._masking = Masking(**paths, hashed=hashed)
         self._matched: set[str] = set()
         self._said: set[str] = set()
         self._credit = 1.0
+        self._closed = False
         self._make: dict[type, Callable[[Any], Line | None]] = {
             Prediction: self._prediction,
             Compared: self._compared,
@@ -78,8 +83,11 @@ class LogLines:
         self._writer.take(self._make[type(fact)], fact, weight)
 
     def close(self, timeout: float) -> bool:
-        """Wait until all lines are written; return whether it was in time. Not on a loop."""
-        return self._writer.end(timeout)
+        """Wait until all lines are written; return whether it was in time. Not on a loop; idempotent."""
+        if self._closed:
+            return self._writer.flush(timeout)
+        self._closed = self._writer.end(timeout)
+        return self._closed
 
     # -- in the writer's thread ------------------------------------------------------------------------
 

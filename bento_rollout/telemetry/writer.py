@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import sys
@@ -106,8 +105,7 @@ class Writer:
         """
         done = self.flush(timeout)
         with self._lock:
-            if done or self._serving > 1:
-                self._serving -= 1
+            self._serving -= done
         return done
 
     def flush(self, timeout: float) -> bool:
@@ -198,22 +196,21 @@ def _users_logger() -> Any:
     logger = structlog.get_logger("bento_rollout")
     if not issubclass(structlog.get_config()["wrapper_class"], structlog.stdlib.AsyncBoundLogger):
         return logger.bind()
-    awaited = (
-        logger.bind() if _has_loop() else asyncio.run(_bound(logger))
-    )  # it asks for a loop when it is made
-    return awaited.sync_bl
+    return _awaited(logger).sync_bl
 
 
-async def _bound(logger: Any) -> Any:
-    return logger.bind()
+def _awaited(logger: Any) -> Any:
+    """Return a logger that asks for a loop when it is made."""
+    import asyncio
 
+    async def bound() -> Any:
+        return logger.bind()
 
-def _has_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return asyncio.run(bound())
+    return logger.bind()
 
 
 def _hand_over(line: Line, logger: Any) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,6 +371,28 @@ def test_a_full_disk(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told[1]["count"] == 3
 
 
+def test_a_line_that_was_written_in_part_tears_no_other(tmp_path: Path) -> None:
+    """A disk that becomes full within a line: the next one begins on a line of its own."""
+    code = """
+import resource
+from bento_rollout.telemetry.log import WRITER, event
+WRITER.serve()
+before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+for number in range(100): event("test.line", number=number, filling="x" * 100)
+assert WRITER.flush(30)
+resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+event("test.last")
+"""
+    file = tmp_path / "stderr"
+    with file.open("wb") as stream:
+        subprocess.run([sys.executable, "-c", code], stderr=stream, check=True)
+    *_, torn, last, lost = file.read_text().splitlines()
+    assert not torn.endswith("}")
+    assert json.loads(last)["event"] == "test.last"
+    assert (json.loads(lost)["event"], json.loads(lost)["count"]) == ("log.lost", 100)
+
+
 @pytest.mark.parametrize("gone", [None, "closed", "broken"])
 def test_a_standard_error_that_is_gone(
     writer: Writer, monkeypatch: pytest.MonkeyPatch, gone: str | None
@@ -402,7 +425,11 @@ def test_events_never_wait_while_somebody_serves(monkeypatch: pytest.MonkeyPatch
     log.event("test.line")  # whoever waited for the pipe now would wait for good
     found = pipe.read(lambda text: text.count(b"\n") == 1001)
     assert {line["event"] for line in found} == {"test.line"}
+    other = LogLines("r", Logging(), str, writer)
     assert lines.close(30)
+    assert lines.close(30)  # a second time ends nobody else's
+    assert writer._serving == 1
+    assert other.close(30)
     log.event("test.last")
     assert [line["event"] for line in pipe.read(lambda text: text.endswith(b"\n"))] == ["test.last"]
 
