@@ -12,12 +12,14 @@ from starlette.responses import Response
 from ..calls import Call
 from ..feed import Feed
 from ..predictions import prediction_of
-from ..records import Compared, Dropped, Observation, Prediction, Readiness
+from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
+from ..telemetry.measures import FACTS
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
+from .metrics import Lossy, Metrics, metrics_are_on
 
 if TYPE_CHECKING:
     from .site import Site
@@ -39,6 +41,7 @@ class Recording:
     Attributes:
         sink: takes what happens, at once.
         spans: makes the worker's spans.
+        metrics: the worker's metrics; None: BentoML serves none.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
@@ -46,11 +49,14 @@ class Recording:
         self._name, self._feed, self._place = site.name, feed, place
         subscriptions: list[Subscription] = []
         if site.sink is not None:
-            kinds = (Observation, Prediction, Readiness, Compared, Dropped)
+            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
             subscriptions.append((kinds, site.sink.offer))
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
+        self.metrics = self._open_metrics(site)
+        if self.metrics is not None:
+            subscriptions.append((FACTS, self.metrics.offer))
         self.sink = Fanout(subscriptions)
 
     def tell(self, call: Call) -> None:
@@ -68,6 +74,8 @@ class Recording:
             ends.append(self.spans.flush)
         if self._ledger is not None:
             ends.append(self._ledger.close)
+        if self.metrics is not None:
+            ends.append(self.metrics.close)
         side_by_side(ends, FAREWELL)
 
     def _open_ledger(self, site: Site) -> LedgerWriter | None:
@@ -75,6 +83,17 @@ class Recording:
         if not settings.enabled:
             return None
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+
+    def _open_metrics(self, site: Site) -> Metrics | None:
+        if not metrics_are_on():
+            return None
+        channels: dict[str, Lossy] = {}
+        metrics = channels["metrics"] = Metrics(
+            self._feed, tuple(site.methods), tuple(site.definitions), channels
+        )
+        if self._ledger is not None:
+            channels["ledger"] = self._ledger
+        return metrics
 
 
 def _plain(answer: Any) -> Any:
