@@ -174,9 +174,9 @@ class Ballot:
             (self._told / event).touch(0o600, exist_ok=False)
         except OSError:
             return False
-        told = sorted(self._told.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in told[:-KEEP]:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # others may be tidying up, too
+            for path in sorted(self._told.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEEP]:
+                path.unlink()
         return True
 
     def _show(self, proposal: Proposal, fds: list[int]) -> None:
