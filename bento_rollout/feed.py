@@ -45,6 +45,7 @@ class Feed:
         self._token: bytes | None = None
         self._sought: bytes | None = None
         self._retry_at, self._retry = 0.0, FIRST_RETRY
+        self._read_at = time.monotonic()
         self._commit = first
         self._table = first.state.compile()
 
@@ -52,6 +53,11 @@ class Feed:
     def commit(self) -> Commit:
         """The newest commit that this worker serves by."""
         return self._commit
+
+    @property
+    def age(self) -> float:
+        """Seconds since the store was last looked at with success; it is looked at each second."""
+        return time.monotonic() - self._read_at
 
     def table(self) -> Table:
         """Return the look-up table of the newest state. Never raises, never waits long for a lock."""
@@ -71,7 +77,7 @@ class Feed:
             self._complain(_told(error))
             self._keep()
             return
-        self.trouble = None
+        self.trouble, self._read_at = None, time.monotonic()
         if self._once.over("store"):
             self._once.over("change")
             log.event("store.reachable", rollout=self.name, revision=newest.revision)

@@ -15,6 +15,8 @@ __all__ = [
     "Era",
     "Fact",
     "Flip",
+    "FlipEnd",
+    "Flipped",
     "Group",
     "Observation",
     "Outcome",
@@ -295,7 +297,31 @@ class Dropped:
     count: int
 
 
-Fact = Observation | Prediction | Readiness | Compared | Dropped
+class FlipEnd(str, Enum):
+    """How a change of the champion ended."""
+
+    COMMITTED = "committed"
+    VETOED = "vetoed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Flipped:
+    """How a change of the champion ended; told once on a host, by one of its workers. Immutable.
+
+    Attributes:
+        rollout, source, target: whose, and which variant was to be replaced by which.
+        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: it was prepared, and came to
+            nothing because a worker did not answer in time, another change came first, or the command ended.
+    """
+
+    rollout: str
+    source: str
+    target: str
+    outcome: FlipEnd
+
+
+Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped
 """What a sink is given."""
 
 

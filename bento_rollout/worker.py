@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import RolloutError
 from .feed import Feed
+from .flips import Flips
 from .hooks import Hook, run_hooks
 from .records import Flip
 from .state import Commit
@@ -43,6 +44,8 @@ class Worker:
 
     Attributes:
         spans: makes the spans of flips; None: nobody traces.
+        flips: tells how flips end.
+        each_second: what else there is to do each second, away from requests; None: nothing.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Worker:
         place = store.place(feed.name)
         self.presence = Presence(place)
         self.spans: Spans | None = None
+        self.each_second: Callable[[], None] | None = None
         self._store, self._feed = store, feed
         self._ballot = Ballot(place)
+        self.flips = Flips(self._ballot, feed.name)
         self._before, self._after = before, after
         self._describe, self._lend, self._loop = describe, lend, loop
         self._seen = feed.commit
@@ -132,6 +137,9 @@ class Worker:
                     self._stay()
                     self._write_card()
                     self._follow_up()
+                    self.flips.settle()
+                    if self.each_second is not None:
+                        self.each_second()
                 if (found := self._store.token(self._feed.name)) != token:
                     token = found
                     self._look()
@@ -154,6 +162,7 @@ class Worker:
         proposal = self._ballot.pending()
         if proposal is not None and proposal.id != self._voted:
             self._voted = proposal.id
+            self.flips.proposed(proposal)
             threading.Thread(
                 target=self._prepare, args=(proposal,), name="rollout-prepare", daemon=True
             ).start()
@@ -175,10 +184,11 @@ class Worker:
             reason=now.reason,
         )
         self._write_card()
-        if now.state.champion == before.state.champion and not self._after:
+        if now.state.champion == before.state.champion and now.revision == before.revision + 1:
             return
         flips = self._flips(before, now)
         for flip, source in flips:
+            self.flips.committed(flip, source)
             log.event(
                 "flip.committed",
                 rollout=now.state.name,
@@ -224,6 +234,8 @@ class Worker:
             if span is not None:
                 span.tell("vetoed" if veto else "prepared", failed=veto is not None)
         seconds = time.monotonic() - began
+        if veto is not None:
+            self.flips.vetoed(proposal)
         self._ballot.vote(proposal, Vote(self.presence.token, os.getpid(), veto, seconds))
         name, level = ("flip.prepared", "info") if veto is None else ("flip.vetoed", "warning")
         log.event(

@@ -57,6 +57,7 @@ LAYERS: dict[str, float] = {
     "committing": 3.3,
     "preparation": 3.35,
     "feed": 3.3,
+    "flips": 3.3,
     "reports": 3.3,
     "shadow_report": 3.35,
     "reader": 3.38,

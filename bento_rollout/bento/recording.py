@@ -14,14 +14,16 @@ from ..calls import Call
 from ..errors import RolloutError
 from ..feed import Feed
 from ..predictions import prediction_of
-from ..records import Compared, Dropped, Observation, Prediction, Readiness
+from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
+from ..telemetry.measures import FACTS
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
+from .metrics import Lossy, Metrics, metrics_are_on
 
 if TYPE_CHECKING:
     from .site import Site
@@ -43,6 +45,7 @@ class Recording:
     Attributes:
         sink: takes what happens, at once.
         spans: makes the worker's spans.
+        metrics: the worker's metrics; None: BentoML serves none.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
@@ -50,7 +53,7 @@ class Recording:
         self._name, self._feed, self._place = site.name, feed, place
         subscriptions: list[Subscription] = []
         if site.sink is not None:
-            kinds = (Observation, Prediction, Readiness, Compared, Dropped)
+            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed)
@@ -58,6 +61,9 @@ class Recording:
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
+        self.metrics = self._open_metrics(site)
+        if self.metrics is not None:
+            subscriptions.append((FACTS, self.metrics.offer))
         self.sink = Fanout(subscriptions)
 
     def tell(self, call: Call) -> None:
@@ -75,6 +81,8 @@ class Recording:
             ends.append(self.spans.flush)
         if self._ledger is not None:
             ends.append(self._ledger.close)
+        if self.metrics is not None:
+            ends.append(self.metrics.close)
         side_by_side(ends, FAREWELL)
         self._lines.close(FAREWELL)  # last: the others may have something to say
 
@@ -83,6 +91,18 @@ class Recording:
         if not settings.enabled:
             return None
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+
+    def _open_metrics(self, site: Site) -> Metrics | None:
+        if not metrics_are_on():
+            return None
+        channels: dict[str, Lossy] = {}
+        metrics = channels["metrics"] = Metrics(
+            self._feed, tuple(site.methods), tuple(site.definitions), channels
+        )
+        if self._ledger is not None:
+            channels["ledger"] = self._ledger
+        channels["log"] = self._lines
+        return metrics
 
 
 def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:

@@ -50,7 +50,7 @@ class Requests:
 
     def __init__(self, app: App, site: Site, serving: Serving) -> None:
         self._app, self._site, self._serving = app, site, serving
-        self._tasks, self._prefix = serving.tasks, site.prefix
+        self._tasks, self._prefix, self._metrics = serving.tasks, site.prefix, f"{site.base}/metrics"
         self._names = shown(site.spec.expose_headers)
         self._keep = MOST_KEPT if site.spec.ledger.enabled and site.spec.ledger.outputs else 0
         self._pins = site.spec.routing.override_header
@@ -86,6 +86,8 @@ class Requests:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is none of our routes; a middleware within may still lead it to an endpoint."""
+        if scope["path"] == self._metrics:
+            await self._serving.scraped()
         call = _begun("", scope, receive)
         if self._pins and (pin := _pin_of(call)) in self._site.pinnable():
             call.pinned = pin

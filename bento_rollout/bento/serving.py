@@ -19,7 +19,7 @@ from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion, open_state, open_store
-from ..records import Plan, Readiness
+from ..records import Flipped, Plan, Readiness
 from ..router import Router
 from ..spec import KeySource, RolloutSpec
 from ..state import RolloutState
@@ -54,6 +54,9 @@ AnyRunner = Union[WorkerRunner, "ProcessRunner", "Remote"]
 
 PATIENCE = 10.0
 """Seconds that a worker waits for its candidates before it serves without those that are still starting."""
+
+SCRAPE = 1.0
+"""Seconds that a scrape waits for the newest numbers before it takes those that are there."""
 
 
 class Serving:
@@ -126,6 +129,10 @@ class Serving:
             site, self._runners, self._router, self._digests, is_client_error, runner_for, recording.sink
         )
         self._worker.spans = self.spans
+        if recording.sink.wants(Flipped):
+            self._worker.flips.tell = recording.sink.offer
+        if recording.metrics is not None:
+            self._worker.each_second = recording.metrics.refresh
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
 
@@ -133,6 +140,11 @@ class Serving:
         """Tell of a call whose answer is out, or whose task is done; never raises."""
         if self._recording is not None:
             self._recording.tell(call)
+
+    async def scraped(self) -> None:
+        """Bring the metrics up to now, because somebody is about to read them; takes a second at most."""
+        if self._recording is not None and (metrics := self._recording.metrics) is not None:
+            await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(metrics.scraped))}, timeout=SCRAPE)
 
     def hand_over(self, call: Call) -> None:
         """Give a call to those who shadow it, when its answer is out; never raises."""

@@ -67,6 +67,7 @@ class Ballot:
         self._lock = folder / "flip.lock"
         self._flip = folder / "flip.json"
         self._after = folder / "after"
+        self._told = folder / "told"
 
     @contextmanager
     def propose(self, source: str, target: str, after: int, author: str, reason: str) -> Iterator[Proposal]:
@@ -162,6 +163,21 @@ class Ballot:
                 after = After(**(read_json(path) or {}))
                 found[after.revision] = after
         return found
+
+    def is_first(self, event: str) -> bool:
+        """Whether nobody on this host has asked this of an event before: one worker is to count it.
+
+        False, too, when that cannot be written down: better to miss an event than to count it in each worker.
+        """
+        try:
+            make_folder(self._told)
+            (self._told / event).touch(0o600, exist_ok=False)
+        except OSError:
+            return False
+        with suppress(OSError):  # others may be tidying up, too
+            for path in sorted(self._told.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEEP]:
+                path.unlink()
+        return True
 
     def _show(self, proposal: Proposal, fds: list[int]) -> None:
         try:

@@ -96,7 +96,12 @@ class LedgerWriter:
     @property
     def lost(self) -> int:
         """How many facts were not written, whatever the reason."""
-        return self._channel.dropped + self._channel.failed + self._spoilt
+        return self._channel.lost + self._spoilt
+
+    @property
+    def waiting(self) -> int:
+        """How many facts wait."""
+        return self._channel.waiting
 
     def offer(self, fact: Fact) -> None:
         """Take a fact; never blocks, never raises."""

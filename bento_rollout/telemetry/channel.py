@@ -66,6 +66,11 @@ class Channel(Generic[T]):
         return len(self._facts)
 
     @property
+    def lost(self) -> int:
+        """How many facts found no room, or the work raised for."""
+        return self.dropped + self.failed
+
+    @property
     def unfinished(self) -> int:
         """How many facts were taken and are not done: those that wait, and those that are worked on."""
         return self._taken - self._finished

@@ -82,6 +82,16 @@ class LogLines:
             weight += weight_of(fact.answer)
         self._writer.take(self._make[type(fact)], fact, weight)
 
+    @property
+    def lost(self) -> int:
+        """How many lines of this process were not written, whatever the reason."""
+        return self._writer.lost + self._writer.failed
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._writer.waiting
+
     def close(self, timeout: float) -> bool:
         """Wait until all lines are written; return whether it was in time. Not on a loop; idempotent."""
         if self._closed:

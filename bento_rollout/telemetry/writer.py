@@ -61,6 +61,11 @@ class Writer:
         self._said: set[str] = set()
 
     @property
+    def waiting(self) -> int:
+        """How many lines wait."""
+        return self._channel.waiting
+
+    @property
     def lost(self) -> int:
         """How many lines found no room, or could not be written, since somebody served first."""
         return self._channel.dropped + self._unwritten

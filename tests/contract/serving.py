@@ -11,14 +11,16 @@ from typing import Any
 # BentoML reads its home once, when it is imported: this comes before everything that imports it.
 os.environ.setdefault("BENTOML_HOME", tempfile.mkdtemp(prefix="bento-rollout-tests-"))
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+# `bentoml serve` sets this; prometheus_client looks once, when it is imported.
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="bento-rollout-metrics-"))
 
 import httpx
 from _bentoml_impl.tasks import Sqlite3Store
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from bento_rollout.bento import batch_metric
+from bento_rollout.bento import batch_metric, metrics
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Compared, Dropped, Fact, Observation, Prediction, Readiness
+from bento_rollout.records import Compared, Dropped, Fact, Flipped, Observation, Prediction, Readiness
 
 OURS = ("x-rollout-variant", "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason")
 DEADLINE = 60.0
@@ -32,6 +34,7 @@ class Recorder:
         self.changes: list[Readiness] = []
         self.predictions: list[Prediction] = []
         self.shadows: list[Compared | Dropped] = []
+        self.flips: list[Flipped] = []
 
     def offer(self, fact: Fact) -> None:
         """Keep a fact."""
@@ -41,6 +44,8 @@ class Recorder:
             self.predictions.append(fact)
         elif isinstance(fact, Observation):
             self.facts.append(fact)
+        elif isinstance(fact, Flipped):
+            self.flips.append(fact)
         else:
             self.shadows.append(fact)
 
@@ -158,6 +163,7 @@ def forget_metrics() -> None:
     for collector in list(registry._collector_to_names):
         registry.unregister(collector)
     batch_metric._made.clear()
+    metrics.forget()
 
 
 def marks(response: httpx.Response) -> dict[str, str]:

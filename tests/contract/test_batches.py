@@ -178,18 +178,25 @@ def test_an_error_in_a_batch_goes_to_its_requests_only(serve: Serve) -> None:
 def test_the_size_of_batches_is_still_measured(serve: Serve) -> None:
     """`adaptive_batch_size` is observed, although each variant has a batcher of its own."""
     app = serve(service())
+    before = sizes_of_batches()
     for _ in range(4):
         app.together(requests())
-    text = BentoMLContainer.metrics_client.get().prometheus_client.generate_latest().decode()
-    found = re.findall(
-        r"^bentoml_service_adaptive_batch_size_(sum|count)\{([^}]*)\} (\S+)$", text, re.MULTILINE
-    )
-    values = {name: float(value) for name, _, value in found}
-    assert values["sum"] == 4 * CALLERS
-    assert values["count"] < values["sum"]
-    labels = found[0][1]
-    assert 'method_name="predict"' in labels
-    assert 'runner_name="merging"' in labels
+    after = sizes_of_batches()
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert grown["sum"] == 4 * CALLERS
+    assert 0 < grown["count"] < grown["sum"]
+
+
+def sizes_of_batches() -> dict[str, float]:
+    """Return how many batches were measured in this process, and how large they were together."""
+    client: Any = BentoMLContainer.metrics_client.get()
+    text = client.generate_latest().decode()
+    name = r"^bentoml_service_adaptive_batch_size_(sum|count)\{([^}]*)\} (\S+)$"
+    return {
+        kind: float(value)
+        for kind, labels, value in re.findall(name, text, re.MULTILINE)
+        if 'method_name="predict"' in labels and 'runner_name="merging"' in labels
+    }
 
 
 def test_a_batch_of_the_candidate_that_is_late_falls_back_request_by_request(serve: Serve) -> None:

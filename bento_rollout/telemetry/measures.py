@@ -1,0 +1,297 @@
+"""What of a fact becomes which sample of which metric: one table, from which all about metrics is made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..records import Compared, Dropped, Fact, FlipEnd, Flipped, Observation, Outcome, Prediction, Readiness
+from ..state import RolloutState
+
+__all__ = [
+    "BUCKETS",
+    "FACTS",
+    "LOST",
+    "MEASURES",
+    "STORE_AGE",
+    "WAITING",
+    "WORKERS",
+    "Gathered",
+    "Measure",
+    "Sample",
+    "Series",
+    "gathered",
+    "known",
+    "state_samples",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """One metric.
+
+    Attributes:
+        name: as it is scraped.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+        help: what one sample says.
+        labels: their names; their values come from definitions and from closed lists, never from a caller.
+        merge: of gauges, how the values of several workers become one, as prometheus_client calls it.
+    """
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+    merge: str = ""
+
+
+class Series(NamedTuple):
+    """One metric with a value for each of its labels; a member of an enum stands for its value."""
+
+    measure: Measure
+    labels: tuple[str, ...]
+
+
+Sample = tuple[Series, float]
+"""What is added to a counter, observed in a histogram, or the value that a gauge has now."""
+
+_CALL = ("rollout", "endpoint", "variant")
+_RECENT, _LIVE_SUM = "mostrecent", "livesum"
+
+PREDICTIONS = Measure(
+    "bento_rollout_predictions_total",
+    "counter",
+    "Predictions as their callers saw them; of requests with a key for each row, one for each row",
+    (*_CALL, "reason", "outcome"),
+)
+RUNS = Measure(
+    "bento_rollout_runs_total",
+    "counter",
+    "Runs of a variant; one that failed before the champion answered for it is counted, too",
+    (*_CALL, "outcome"),
+)
+RUN_SECONDS = Measure(
+    "bento_rollout_run_seconds",
+    "histogram",
+    "How long a run of a variant took; of a stream to its first item",
+    _CALL,
+)
+COMPARED = Measure(
+    "bento_rollout_shadow_compared_total",
+    "counter",
+    "Answers of a shadow, by how they relate to the champion's; of requests with a key for each row, rows",
+    (*_CALL, "relation"),
+)
+DROPPED = Measure(
+    "bento_rollout_shadow_dropped_total",
+    "counter",
+    "Calls that a shadow was not given, or did not finish",
+    (*_CALL, "reason"),
+)
+SHADOW_SECONDS = Measure(
+    "bento_rollout_shadow_run_seconds", "histogram", "How long a shadow's run took, if it answered", _CALL
+)
+FLIPS = Measure(
+    "bento_rollout_flips_total",
+    "counter",
+    "Changes of the champion, by how they ended; each is counted once on a host",
+    ("rollout", "outcome"),
+)
+LOST = Measure(
+    "bento_rollout_telemetry_lost_total",
+    "counter",
+    "Facts that found no room in a channel, or could not be written",
+    ("rollout", "channel"),
+)
+WAITING = Measure(
+    "bento_rollout_telemetry_waiting",
+    "gauge",
+    "Facts that wait in a channel, in all living workers",
+    ("rollout", "channel"),
+    _LIVE_SUM,
+)
+CHAMPION = Measure(
+    "bento_rollout_champion",
+    "gauge",
+    "1 for the champion, 0 for each other variant",
+    ("rollout", "variant"),
+    _RECENT,
+)
+REVISION = Measure(
+    "bento_rollout_revision", "gauge", "The newest revision that is served", ("rollout",), "max"
+)
+WEIGHT = Measure(
+    "bento_rollout_weight_ratio",
+    "gauge",
+    "The share of keys that a variant has, from 0 to 1; the champion has what is left",
+    ("rollout", "variant"),
+    _RECENT,
+)
+SHADOW = Measure(
+    "bento_rollout_shadow_ratio",
+    "gauge",
+    "The share of keys that a variant shadows, from 0 to 1",
+    ("rollout", "variant"),
+    _RECENT,
+)
+READY = Measure(
+    "bento_rollout_variant_ready",
+    "gauge",
+    "1 when a variant is ready in every living worker, else 0",
+    ("rollout", "variant", "runner"),
+    "livemin",
+)
+RESTARTS = Measure(
+    "bento_rollout_variant_restarts",
+    "gauge",
+    "How often a variant's processes were started again, in all living workers",
+    ("rollout", "variant", "runner"),
+    _LIVE_SUM,
+)
+WORKERS = Measure("bento_rollout_workers", "gauge", "Living workers", ("rollout",), _LIVE_SUM)
+STORE_AGE = Measure(
+    "bento_rollout_store_age_seconds",
+    "gauge",
+    "Since when no look at the store has succeeded, in the living worker that is worst off",
+    ("rollout",),
+    "livemax",
+)
+
+MEASURES = (
+    PREDICTIONS,
+    RUNS,
+    RUN_SECONDS,
+    COMPARED,
+    DROPPED,
+    SHADOW_SECONDS,
+    FLIPS,
+    CHAMPION,
+    REVISION,
+    WEIGHT,
+    SHADOW,
+    READY,
+    RESTARTS,
+    WORKERS,
+    STORE_AGE,
+    LOST,
+    WAITING,
+)
+"""Every metric."""
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of the histograms, in seconds."""
+
+WHOLE = 100_000
+"""Weights and shadows are whole thousandths of a percent."""
+
+
+# -- facts ------------------------------------------------------------------------------------------------
+
+
+def _of_prediction(fact: Prediction) -> Iterator[Sample]:
+    for plan in fact.plans:
+        labels = (fact.rollout, fact.endpoint, plan.variant, plan.reason, fact.outcome)
+        yield Series(PREDICTIONS, labels), 1
+
+
+def _of_observation(fact: Observation) -> Iterator[Sample]:
+    call = (fact.rollout, fact.endpoint, fact.variant)
+    yield Series(RUNS, (*call, fact.outcome)), 1
+    yield Series(RUN_SECONDS, call), fact.seconds
+
+
+def _of_compared(fact: Compared) -> Iterator[Sample]:
+    call = (fact.rollout, fact.endpoint, fact.variant)
+    for comparison in fact.comparisons:
+        yield Series(COMPARED, (*call, comparison.relation)), 1
+    if fact.seconds is not None:
+        yield Series(SHADOW_SECONDS, call), fact.seconds
+
+
+def _of_dropped(fact: Dropped) -> Iterator[Sample]:
+    yield Series(DROPPED, (fact.rollout, fact.endpoint, fact.variant, fact.reason)), fact.count
+
+
+def _of_readiness(fact: Readiness) -> Iterator[Sample]:
+    labels = (fact.rollout, fact.variant, fact.runner)
+    yield Series(READY, labels), float(fact.state == "ready")
+    yield Series(RESTARTS, labels), fact.restarts
+
+
+def _of_flipped(fact: Flipped) -> Iterator[Sample]:
+    yield Series(FLIPS, (fact.rollout, fact.outcome)), 1
+
+
+_SAMPLES: dict[type[Any], Callable[[Any], Iterator[Sample]]] = {
+    Prediction: _of_prediction,
+    Observation: _of_observation,
+    Compared: _of_compared,
+    Dropped: _of_dropped,
+    Readiness: _of_readiness,
+    Flipped: _of_flipped,
+}
+
+FACTS = tuple(_SAMPLES)
+"""The kinds of facts that are measured."""
+
+
+@dataclass
+class Gathered:
+    """What many facts come to.
+
+    Attributes:
+        added: by series of a counter, how much.
+        observed: by series of a histogram, each value.
+        now: by series of a gauge, the newest value.
+    """
+
+    added: dict[Series, float] = field(default_factory=lambda: defaultdict(float))
+    observed: dict[Series, list[float]] = field(default_factory=lambda: defaultdict(list))
+    now: dict[Series, float] = field(default_factory=dict)
+
+    def take(self, samples: Iterable[Sample]) -> None:
+        """Add samples, in their order."""
+        for series, value in samples:
+            kind = series.measure.kind
+            if kind == "counter":
+                self.added[series] += value
+            elif kind == "histogram":
+                self.observed[series].append(value)
+            else:
+                self.now[series] = value
+
+
+def gathered(facts: Iterable[Fact]) -> Gathered:
+    """Return what facts come to; a kind that nobody measures comes to nothing."""
+    whole = Gathered()
+    for fact in facts:
+        if (samples := _SAMPLES.get(type(fact))) is not None:
+            whole.take(samples(fact))
+    return whole
+
+
+# -- state ------------------------------------------------------------------------------------------------
+
+
+def state_samples(state: RolloutState, variants: Iterable[str]) -> Iterator[Sample]:
+    """Return what a state says of the variants that this service has."""
+    rollout, left = state.name, WHOLE - sum(state.weights.values())
+    yield Series(REVISION, (rollout,)), state.revision
+    for variant in variants:
+        labels = (rollout, variant)
+        is_champion = variant == state.champion
+        yield Series(CHAMPION, labels), float(is_champion)
+        yield Series(WEIGHT, labels), (left if is_champion else state.weights.get(variant, 0)) / WHOLE
+        yield Series(SHADOW, labels), state.shadow.get(variant, 0) / WHOLE
+
+
+def known(
+    rollout: str, endpoints: Sequence[str], variants: Sequence[str], channels: Iterable[str]
+) -> Iterator[Series]:
+    """Return the counters that begin at 0 before anything happens: a rate sees their first step, too."""
+    yield from (Series(FLIPS, (rollout, end)) for end in FlipEnd)
+    yield from (Series(LOST, (rollout, channel)) for channel in channels)
+    for outcome in (Outcome.OK, Outcome.ERROR):
+        yield from (Series(RUNS, (rollout, one, name, outcome)) for one in endpoints for name in variants)
