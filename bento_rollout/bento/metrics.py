@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -181,6 +182,7 @@ def _bound(series: Series) -> Any:
                 parent = _parents.get(series.measure) or _parents.setdefault(
                     series.measure, _made(series.measure)
                 )
+                _make_room(series.measure)
                 child = parent.labels(*(getattr(label, "value", label) for label in series.labels))
                 _children[series] = child
     return child
@@ -196,6 +198,41 @@ def _made(measure: Measure) -> Any:
     if measure.kind == "histogram":
         more["buckets"] = BUCKETS
     return make(name=measure.name, documentation=measure.help, labelnames=measure.labels, **more)
+
+
+FIRST, ROOM = 1 << 16, 1 << 14
+"""Bytes of a process's file at first, and how much of it one more child may need."""
+
+
+def _make_room(measure: Measure) -> None:
+    """Give the file that a metric is kept in the blocks that it is about to need, or raise `OSError`.
+
+    prometheus_client maps files with holes: a write to one on a full disk would end the worker (SIGBUS).
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    if not folder or not hasattr(os, "posix_fallocate"):
+        return
+    kind = f"{measure.kind}_{measure.merge}" if measure.merge else measure.kind
+    path = Path(folder, f"{kind}_{os.getpid()}.db")
+    if not path.exists():  # whoever scrapes now must not find an empty one
+        draft = path.with_suffix(".draft")
+        _allocate(draft, FIRST)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    with path.open("rb") as file:
+        used, size = int.from_bytes(file.read(4), sys.byteorder), FIRST
+    while size < used + ROOM:  # it grows like this, too
+        size *= 2
+    _allocate(path, size)
+
+
+def _allocate(path: Path, size: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    finally:
+        os.close(fd)
 
 
 def forget() -> None:
