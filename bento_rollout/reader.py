@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .applying import apply_spec, differences, weighted
+from .arrays import is_array, is_scalar
 from .committing import Desk
 from .errors import StoreUnreachable
 from .reports import assignments, describe, history_row, status_of
@@ -131,8 +132,8 @@ class Reader:
         """Tell what the truth of predictions turned out to be; each label by itself.
 
         Args:
-            labels: each ``{"prediction_id" or "inference_id": …, "label": …}``, and if need be ``name``,
-                ``source``, ``time`` (seconds since 1970, or ISO 8601) and ``reason``.
+            labels: each, or one list of them: ``{"prediction_id" or "inference_id": …, "label": …}``, and
+                if need be ``name``, ``source``, ``time`` (seconds since 1970, or ISO 8601) and ``reason``.
             source: who says so, where a label does not.
 
         Raises:
@@ -146,4 +147,17 @@ class Reader:
         """
         self._desk.admit("")
         self._desk.read()
-        return self.ledger.label(labels, source=source)
+        items = labels[0] if len(labels) == 1 and isinstance(labels[0], (list, tuple)) else labels
+        return self.ledger.label([_plain(item) for item in items], source=source)
+
+
+def _plain(item: object) -> object:
+    """Return a label whose truth is numpy's as one that JSON can say."""
+    if not isinstance(item, dict) or "label" not in item:
+        return item
+    value = item["label"]
+    if is_scalar(value):
+        value = value.item()
+    elif is_array(value):
+        value = value.tolist()
+    return {**item, "label": value}

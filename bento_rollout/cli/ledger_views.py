@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from .output import EMPTY, Block, Cell, Grid, Line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..store.ledger import Counts
     from ..store.ledger_joins import Story
     from ..store.ledger_labels import Label
     from ..store.ledger_rows import Entry, Verdict
 
-__all__ = ["line", "story", "tail"]
+__all__ = ["counts", "line", "story", "tail"]
 
 LONGEST = 200
 """Characters of an output that one screen shows; the JSON has all of it."""
@@ -36,7 +39,7 @@ def tail(entries: Sequence[Entry]) -> list[Block]:
             Cell(one.variant, "bold"),
             Cell(one.reason),
             Cell(one.outcome, _STYLES.get(one.outcome, "red")),
-            Cell(f"{one.seconds:.4f}"),
+            Cell(_took(one.seconds)),
             Cell(_short(one.output, 40)),
         )
         for one in entries
@@ -47,7 +50,7 @@ def tail(entries: Sequence[Entry]) -> list[Block]:
 def line(entry: Entry) -> str:
     """Return one prediction on one line."""
     parts = (_clock(entry.time), entry.prediction_id, entry.endpoint, entry.variant, entry.reason)
-    return "  ".join((*parts, entry.outcome, f"{entry.seconds:.4f}", _short(entry.output, 40)))
+    return "  ".join((*parts, entry.outcome, _took(entry.seconds), _short(entry.output, 40)))
 
 
 def story(told: Story) -> list[Block]:
@@ -60,16 +63,15 @@ def story(told: Story) -> list[Block]:
             "answered",
             (
                 Cell(f"by {one.variant}", "bold"),
-                Cell(f"  because {one.reason}, revision {one.revision}, in {one.seconds:.4f} s  "),
+                Cell(f"  because {one.reason}, revision {one.revision}, in {_took(one.seconds)}  "),
                 Cell(one.outcome, _STYLES.get(one.outcome, "red")),
                 *_known("", one.error),
             ),
         ),
     ]
-    blocks += [
-        Line("before it", (Cell(f"{run.variant}: {run.outcome}", "red"), *_known("", run.error)))
-        for run in one.runs
-    ]
+    for run in one.runs:
+        how = Cell(f"{run.variant}: {run.outcome} in {_took(run.seconds)}", "red")
+        blocks.append(Line("before it", (how, *_known("", run.error))))
     blocks.append(Line("key", (Cell(one.key_hash or "no key"),)))
     if one.task_id:
         blocks.append(Line("task", (Cell(one.task_id),)))
@@ -95,7 +97,7 @@ def _shadows(verdicts: Sequence[Verdict]) -> Iterator[Block]:
         (
             Cell(one.variant, "bold"),
             Cell(one.relation.replace("_", " "), _RELATIONS.get(one.relation, "")),
-            Cell(EMPTY if one.seconds is None else f"{one.seconds:.4f}"),
+            Cell(EMPTY if one.seconds is None else _took(one.seconds)),
             Cell(one.error or ", ".join(str(found.get("path")) for found in one.differences) or EMPTY),
             Cell(EMPTY if one.output is None else _short(one.output, 60)),
         )
@@ -123,7 +125,32 @@ def _labels(labels: Sequence[Label]) -> Iterator[Block]:
 
 
 def _known(what: str, text: str | None) -> tuple[Cell, ...]:
-    return () if text is None else (Cell(f"  {what} {text}".rstrip(), "dim"),)
+    return () if text is None else (Cell(f"  {f'{what} {text}'.strip()}", "dim"),)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
+
+
+def counts(path: Path, found: Counts) -> list[Block]:
+    """Return what a ledger holds, and what was lost."""
+    if found.oldest is None or found.newest is None:
+        since = "nothing is kept yet"
+    else:
+        since = f"{found.predictions} predictions, from {_clock(found.oldest)} to {_clock(found.newest)}"
+    blocks: list[Block] = [
+        Line("ledger", (Cell(str(path), "bold"), Cell(f"  {found.size / 1e6:.1f} MB"))),
+        Line("kept", (Cell(since),)),
+        Line("beside them", (Cell(f"{found.shadows} answers of shadows, {found.labels} labels"),)),
+    ]
+    if found.orphans:
+        told = f"{found.orphans} labels wait for a prediction that is not known"
+        blocks.append(Line("waiting", (Cell(told, "yellow"),)))
+    blocks += [
+        Line(name.replace("_", " "), (Cell(str(number), "red" if name == "unwritten" else ""),))
+        for name, number in found.events.items()
+    ]
+    return blocks
 
 
 def _clock(seconds: float) -> str:

@@ -6,15 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, StoreUnreachable
 from .options import Whole, parse_time, printing, rollout_name
-from .output import emit, emit_json, show
+from .output import emit, emit_json, show, visible
 
 if TYPE_CHECKING:
     from ..store.ledger import Ledger
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["label", "ledger"]
 
-REFUSED = 1
+REFUSED, WRONG = 1, 2
 LOOK = 0.5
 """Seconds between two looks for new predictions."""
+
+LEAST = 1_000_000
+"""Bytes below which nobody wants a ledger to be cut."""
 
 MOST_SHOWN = 20
 """Refused labels that are told one by one."""
@@ -35,9 +39,16 @@ MOST_SHOWN = 20
 @click.pass_context
 def ledger(ctx: click.Context, name: str) -> None:
     """Look at predictions, export, prune or forget them."""
-    from ..operations import open_rollout
 
-    ctx.obj = lambda: open_rollout(name).ledger
+    def opened() -> Ledger:
+        from ..operations import open_rollout
+
+        rollout = open_rollout(name)
+        with suppress(StoreUnreachable):  # the ledger is a file of its own
+            _ = rollout.state  # a name that nobody knows is no empty ledger
+        return rollout.ledger
+
+    ctx.obj = opened
 
 
 def _ledger(ctx: click.Context) -> Ledger:
@@ -51,7 +62,7 @@ def _ledger(ctx: click.Context) -> Ledger:
 @printing
 @click.pass_context
 def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
-    """Show the newest predictions; with --json or --follow in a pipe a line of JSON for each."""
+    """Show the newest predictions; with --follow one on each line, with --json as well as JSON."""
     from . import ledger_views as views
 
     found = _ledger(ctx)
@@ -71,6 +82,22 @@ def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
                 return 0
         time.sleep(LOOK)
         entries = found.tail(1000, after=last)
+
+
+@ledger.command("status")
+@printing
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> int:
+    """Show how much is kept, since when, what was lost, and how many labels wait for their prediction."""
+    from . import ledger_views as views
+
+    found = _ledger(ctx)
+    counts = found.counts()
+    if as_json:
+        emit_json({"path": str(found.path), **asdict(counts)})
+    else:
+        show(views.counts(found.path, counts))
+    return 0
 
 
 @ledger.command("show")
@@ -134,9 +161,11 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
 
     seconds = None if keep is None else parse_time("--keep", keep)
     try:
-        size = None if max_size is None else parse_size(int(max_size) if max_size.isdecimal() else max_size)
+        size = None if max_size is None else parse_size(max_size)
     except InvalidValue as error:
         raise InvalidValue(f"--max-size: {error}") from None
+    if size is not None and size < LEAST:
+        raise InvalidValue(f"--max-size {max_size}: at least {LEAST} bytes; this would delete everything")
     return _gone(asdict(_ledger(ctx).prune(keep=seconds, max_size=size)), as_json=as_json)
 
 
@@ -147,6 +176,8 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
 def forget(ctx: click.Context, key: str, as_json: bool) -> int:
     """Delete everything that belongs to a routing key, so that no byte of it is left in the file."""
     forgotten = _ledger(ctx).forget(key)
+    if not forgotten.gone.predictions and not as_json:
+        click.echo("nothing belongs to this key: is it the routing key, as it was sent?", err=True)
     if forgotten.other_keys:
         hint = "hashes under an older secret are in there, too: what of this key lies under those stays"
         click.echo(f"Warning: {hint}", err=True)
@@ -160,8 +191,13 @@ def forget(ctx: click.Context, key: str, as_json: bool) -> int:
 @click.option("--inference", metavar="ID", help="The caller's own id, instead.")
 @click.option("--label", "value", metavar="VALUE", help="The truth: JSON, or text.")
 @click.option("--name", "what", default="label", show_default=True, help="What it is the truth about.")
-@click.option("--source", default="cli", show_default=True, help="Who says so.")
-@click.option("--time", "when", metavar="TIME", help="When it was found out: ISO 8601; default: now.")
+@click.option("--source", default="api", show_default=True, help="Who says so.")
+@click.option(
+    "--time",
+    "when",
+    metavar="TIME",
+    help="When it was found out: ISO 8601, or seconds; default: now.",
+)
 @click.option("--reason", default="", metavar="TEXT", help="Why.")
 @printing
 def label(
@@ -179,10 +215,11 @@ def label(
         raise click.UsageError("say either FILE, or --prediction or --inference with --label")
     rollout = open_rollout(name)
     if file is None:
-        kept = rollout.label(_label(str(value), one), source=source)
-    else:
-        kept = rollout.label(*_labels(file), source=source)
-    return _taken(kept, as_json=as_json)
+        return _taken(rollout.label(_label(str(value), one), source=source), as_json=as_json)
+    items, lines, broken = _labels(file)
+    kept = rollout.label(items, source=source)
+    refused = [(lines[one.index], one.error) for one in kept.refused]
+    return _taken(kept, sorted(refused + broken), as_json=as_json)
 
 
 def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
@@ -196,46 +233,65 @@ def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
         "inference_id": one["inference"],
         "label": plain,
         "name": one["what"],
-        "time": one["when"],
+        "time": _time(one["when"]),
         "reason": one["reason"] or None,
     }
     return {field: told for field, told in found.items() if told is not None}
 
 
-def _labels(file: str) -> list[Any]:
-    """Return the labels of a file: a JSON array, or JSON lines; a line that is none is a refused label."""
+def _time(text: str | None) -> str | float | None:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+Told = list[tuple[int, str]]
+"""What is wrong, by line; in an array by place, from 1."""
+
+
+def _labels(file: str) -> tuple[list[Any], list[int], Told]:
+    """Return the labels of a file, the line of each, and the lines that are none."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise InvalidValue(f"{file}: {getattr(error, 'strerror', None) or error}") from None
     if text.lstrip().startswith("["):
         try:
-            found = json.loads(text)
-        except ValueError as error:
+            found = list(json.loads(text))
+        except (ValueError, RecursionError) as error:
             raise InvalidValue(f"{file} is no JSON: {error}") from None
-        return list(found)
-    return [_parsed(line) for line in text.splitlines() if line.strip()]
+        return found, list(range(1, len(found) + 1)), []
+    items, lines, broken = list[Any](), list[int](), Told()
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            items.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            hint = "" if line.lstrip().startswith("{") else '; write {"prediction_id": "...", "label": ...}'
+            broken.append((number, f"this line is no JSON: {error}{hint}"))
+        else:
+            lines.append(number)
+    return items, lines, broken
 
 
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return line  # refused with its number, as no label
-
-
-def _taken(kept: Accepted, *, as_json: bool) -> int:
-    facts = asdict(kept)
+def _taken(kept: Accepted, refused: Told | None = None, *, as_json: bool) -> int:
+    """Tell what became of labels; a bad one among good ones is exit code 2, and the good are kept."""
+    told = [(one.index + 1, one.error) for one in kept.refused] if refused is None else refused
     if as_json:
-        emit_json({**facts, "refused": list(facts["refused"])})
+        places = [{"line": line, "error": error} for line, error in told]
+        emit_json({"accepted": kept.accepted, "orphaned": kept.orphaned, "refused": places})
     else:
         waiting = f", {kept.orphaned} of them wait for their prediction" if kept.orphaned else ""
-        emit(f"{kept.accepted} accepted{waiting}; {len(kept.refused)} refused")
-        for one in kept.refused[:MOST_SHOWN]:
-            click.echo(f"{one.index}: {one.error}", err=True)
-        if (more := len(kept.refused) - MOST_SHOWN) > 0:
+        emit(f"{kept.accepted} accepted{waiting}; {len(told)} refused")
+        for line, error in told[:MOST_SHOWN]:
+            click.echo(f"line {line}: {visible(error)}" if refused is not None else visible(error), err=True)
+        if (more := len(told) - MOST_SHOWN) > 0:
             click.echo(f"and {more} more", err=True)
-    return 0 if kept.accepted or not kept.refused else REFUSED
+    if not told:
+        return 0
+    return WRONG if kept.accepted else REFUSED
 
 
 def _gone(facts: dict[str, int], *, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records import Compared, Observation, Outcome, Plan, Prediction
+from ..records import Compared, Observation, Outcome, Plan, Prediction, Reply
 from ..rows import row_count, take
 from .ledger_file import WHOLE, id_of
 from .ledger_json import Plain, as_is, compact, json_of, kept_text, read, rows_of_text
@@ -238,7 +238,9 @@ class Keeping:
         reply = fact.reply
         if fact.task_id is not None:
             return None if reply.value is None else json_of(reply.value, self._plain)
-        return kept_text(reply.body) if _is_json(fact) else None
+        if _is_json(fact):
+            return kept_text(reply.body)
+        return _said(reply) if reply.media_type.startswith("text/") else None
 
     def _row_outputs(self, fact: Prediction, count: int) -> Sequence[str | None]:
         if fact.task_id is not None:
@@ -271,6 +273,16 @@ class Keeping:
             ]
         except Exception:  # noqa: BLE001 - arguments that cannot be looked at are not kept
             return (None,) * count
+
+
+def _said(reply: Reply) -> str | None:
+    """Return an answer in plain words as JSON text; None when it was long, or is no text."""
+    if reply.size != len(reply.body):
+        return None
+    try:
+        return json_of(reply.body.decode("utf-8"))
+    except UnicodeError:
+        return None
 
 
 def _is_json(fact: Prediction) -> bool:

@@ -138,7 +138,9 @@ class Model(BaseModel):
     ("reply", "kept"),
     [
         (reply_of(b'{"a":[1,2]}', "application/problem+json; charset=utf-8"), {"a": [1, 2]}),
-        (reply_of(b"{}", "text/plain"), None),
+        (reply_of(b"{}", "text/plain; charset=utf-8"), "{}"),
+        (reply_of(b"\xff\xfe", "text/plain"), None),
+        (reply_of(b"{}", "application/octet-stream"), None),
         (reply_of(b'{"a":', "application/json"), None),
         (reply_of(b'"\xff"', "application/json"), None),
         (reply_of(b"[NaN,1]", "application/json"), [None, 1]),

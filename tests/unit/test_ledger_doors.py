@@ -163,8 +163,8 @@ def test_labels_at_the_terminal(say: Say, ask: Callable[..., Any], kept: list[st
     good = {"inference_id": "tx-1", "label": "benign"}, {"prediction_id": kept[2], "label": 1}
     file.write_text("\nnonsense\n".join(map(json.dumps, good)))
     code, out, err = say("label", "screening", str(file))
-    assert (code, out.strip()) == (0, "2 accepted; 1 refused")
-    assert err.startswith("1: ")
+    assert (code, out.strip()) == (2, "2 accepted; 1 refused")
+    assert err.startswith("line 2: this line is no JSON")
     file.write_text("[]")
     assert say("label", "screening", str(file))[0] == 0
     file.write_text("[{]")
@@ -179,7 +179,7 @@ def test_tail(say: Say, ask: Callable[..., Any], kept: list[str]) -> None:
     """The newest, in the order in which they came."""
     assert [one["prediction_id"] for one in ask("ledger", "screening", "tail", "-n", "2")] == kept[1:]
     _, out, _ = say("ledger", "screening", "tail")
-    assert [line for line in out.splitlines() if all(w in line for w in ("logistic", "fallback", "0.0125"))]
+    assert [line for line in out.splitlines() if all(w in line for w in ("logistic", "fallback", "12.50 ms"))]
 
 
 def test_the_whole_story(say: Say, ask: Callable[..., Any], kept: list[str], screening: Rollout) -> None:
