@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,10 @@ def test_a_ledger_tends_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ledger_writer, "TEND", 0.0)
     monkeypatch.setattr(ledger_writer, "TEND_ORPHANS", 0.0)
     Ledger(place, clock=lambda: NOW - 9 * 86400).label([{"inference_id": "never", "label": 1}])
-    old = [prediction(at=NOW - 100) for _ in range(250)]
-    written(place, *old, *(said(fact) for fact in old), prediction(), settings=Settings(keep="50s"))
+    old = [prediction(at=NOW - 100) for _ in range(250)]  # NOW is when the tests began
+    written(
+        place, *old, *(said(fact) for fact in old), prediction(at=time.time()), settings=Settings(keep="50s")
+    )
     counts = Ledger(place).counts()
     assert (counts.predictions, counts.shadows, counts.labels) == (1, 0, 0)
     assert counts.events == {"pruned": 250, "orphans_expired": 1}
