@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -43,6 +44,9 @@ AT_ONCE = 2000
 
 TEND, TEND_ORPHANS = 5.0, 60.0
 """Seconds between two looks at what is too old or too much; and at labels without a prediction."""
+
+RESERVE = 1 << 26
+"""Bytes of the disk that are left to the store, or an eighth of it if that is less."""
 
 SLICE = 1.0
 """Seconds that one look may take."""
@@ -170,11 +174,24 @@ class LedgerWriter:
 
     def _insert(self, rows: Sequence[Values], verdicts: Sequence[Values]) -> None:
         """Write rows, some at a time: what was written before an error may be written again."""
+        self._leave_room()
         db = self._connected()
         for query, values in ((INSERT_PREDICTION, rows), (INSERT_SHADOW, verdicts)):
             for start in range(0, len(values), AT_ONCE):
                 with transaction(db):
                     db.executemany(query, values[start : start + AT_ONCE])
+
+    def _leave_room(self) -> None:
+        """Raise when the disk is nearly full: what is left is for the store, in which a rollback must fit."""
+        try:
+            found = os.statvfs(self._file.folder)
+        except OSError:
+            return  # the folder is made with the file
+        free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        if free < min(RESERVE, total // 8):
+            raise StoreUnreachable(
+                f"the disk of {self._file.path} is nearly full ({free} bytes free): the rest is the store's"
+            )
 
     def _connected(self) -> sqlite3.Connection:
         """Return the connection to the file that lies there now; one that was replaced is left."""

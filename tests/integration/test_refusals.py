@@ -46,7 +46,7 @@ def pair(humble: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> I
     environment = {"BENTO_ROLLOUT_ADMIN_TOKEN": TOKEN, "PAIR_WORKERS": str(WORKERS)}
     more: dict[str, Any] = {"environment": environment, "store": small / "rollouts.db", "prefix": humble}
     target = "tests.integration.apps.pair:Pair"
-    with mounted(small), serving(target, home, rollout="pair", workers=WORKERS, **more) as server:
+    with mounted(small, "8m"), serving(target, home, rollout="pair", workers=WORKERS, **more) as server:
         yield server.ready()
 
 
