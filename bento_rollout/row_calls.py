@@ -80,6 +80,7 @@ class RowCall:
     batch: Batch
     valid: Callable[[Any], Any]
     _champion: str = field(init=False)
+    _later: list[Observation] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._champion = self.router.champion
@@ -107,6 +108,8 @@ class RowCall:
             for part in parts:
                 if part.fact is not None:
                     self.router.runs.tell(self.call, part.fact)
+            for fact in self._later:  # what was answered again comes after what had failed
+                self.router.runs.tell(self.call, fact)
 
     def _watch(self, parts: Sequence[_Part]) -> None:
         """Let those who shadow rows see what the champion made of them."""
@@ -204,5 +207,7 @@ class RowCall:
                 self.plans[row] = plan
         self.call.plans = tuple(self.plans)
         args, kwargs = self.batch.of(rows)
-        answer = await self.router.runs.run(self.call, plan, args, kwargs, None, rows=rows)
+        answer = await self.router.runs.run(
+            self.call, plan, args, kwargs, None, rows=rows, offer=self._later.append
+        )
         return _Part(plan, rows, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from ..errors import InvalidValue
 from ..operations import Rollout
 from .gate import NO_STORE, Gate, respond, said
 from .problems import problem
@@ -54,6 +56,24 @@ class Taken(BaseModel):
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
+def _parsed(raw: bytes) -> Any:
+    """Return what JSON says: strictly; or, of several labels, so that each bad one is refused by itself.
+
+    Raises:
+        InvalidValue: it is no JSON at all.
+    """
+    try:
+        return parse_json(raw)
+    except InvalidValue:
+        try:
+            found = json.loads(raw)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list):
+            raise
+        return found
+
+
 def labels_endpoint(
     gate: Gate,
     opened: Callable[[str], Rollout],
@@ -70,7 +90,7 @@ def labels_endpoint(
     """
 
     def keep(author: str, raw: bytes) -> Response:
-        document = parse_json(raw)
+        document = _parsed(raw)
         items = document if isinstance(document, list) else [document]
         found = opened(author).label(*items)
         facts = {

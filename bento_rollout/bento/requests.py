@@ -199,7 +199,12 @@ class Requests:
                     await self._tasks.submitted(call, bytes(body), key)
             await send(message)
 
-        await self._app(scope, receive, sending)
+        running = self._begin_span(call, scope)
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if running is not None:
+                running.end("submitted", None, failed=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._tasks.find(scope)

@@ -77,7 +77,7 @@ def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
     while True:
         for entry in entries:
             last = entry.seq
-            told = json.dumps(asdict(entry), ensure_ascii=False) if as_json else views.line(entry)
+            told = json.dumps(asdict(entry)) if as_json else visible(views.line(entry))
             if not emit(told):
                 return 0
         time.sleep(LOOK)

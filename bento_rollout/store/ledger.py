@@ -301,9 +301,9 @@ class Ledger:
 
     def _rewrite(self, db: sqlite3.Connection) -> None:
         """Write the file anew and empty its log: bytes of what was deleted may be left in either."""
-        until = time.monotonic() + max(self._patience, 1.0)
         try:
             db.execute("VACUUM")
+            until = time.monotonic() + max(self._patience, 1.0)
             while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 if time.monotonic() > until:
                     raise StoreUnreachable(

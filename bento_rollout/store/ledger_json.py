@@ -12,7 +12,17 @@ from typing import Any
 
 from ..arrays import is_array, is_scalar
 
-__all__ = ["LONGEST", "Plain", "as_is", "compact", "json_of", "kept_text", "read", "rows_of_text"]
+__all__ = [
+    "LONGEST",
+    "Plain",
+    "as_is",
+    "check_depth",
+    "compact",
+    "json_of",
+    "kept_text",
+    "read",
+    "rows_of_text",
+]
 
 LONGEST = 1 << 16
 """Bytes of JSON text of one value; a longer one is not kept."""
@@ -58,11 +68,10 @@ def kept_text(body: bytes) -> str | None:
     if len(body) > LONGEST:
         return None
     try:
-        text = body.decode()
-        json.loads(text)
+        text = compact(_simple(json.loads(body), 0, [_MOST_PARTS]))
+        return text if len(text.encode()) <= LONGEST else None
     except (ValueError, RecursionError):
         return None
-    return text
 
 
 def rows_of_text(body: bytes, count: int) -> list[str | None] | None:
@@ -88,6 +97,18 @@ def read(text: str | None) -> Any:
         return json.loads(text, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
+
+
+def check_depth(value: Any, depth: int = 0) -> None:
+    """Raise ValueError for a value that is nested deeper than anybody could show it."""
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_depth(item, depth + 1)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            check_depth(item, depth + 1)
 
 
 def _simple(value: Any, depth: int, left: list[int]) -> Any:

@@ -14,12 +14,13 @@ from ..errors import InvalidKey, InvalidValue
 from ..keys import normal_key
 from ..values import shown
 from .ledger_file import WHOLE, id_of, split_id
-from .ledger_json import LONGEST, compact, read
+from .ledger_json import LONGEST, check_depth, compact, read
 
 __all__ = [
     "AHEAD",
     "LABEL",
     "MOST_IN_BATCH",
+    "MOST_OF_ONE",
     "MOST_ORPHANS",
     "Accepted",
     "Label",
@@ -36,6 +37,9 @@ MOST_IN_BATCH = 100_000
 
 MOST_ORPHANS = 100_000
 """Labels whose prediction is not known that are kept; of more the oldest go."""
+
+MOST_OF_ONE = 1000
+"""Labels of one prediction, name and source that are kept: each new one is compared with them."""
 
 AHEAD = 300.0
 """Seconds that a label's time may be ahead of the clock here."""
@@ -183,6 +187,7 @@ def _value(value: Any) -> Any:
     try:
         text = compact(value)
         size = len(text.encode())
+        check_depth(value)
     except UnicodeEncodeError:
         raise InvalidValue("label is not valid Unicode text (it holds a lone surrogate)") from None
     except (ValueError, RecursionError):
@@ -255,8 +260,12 @@ def label_of(row: Sequence[Any]) -> Label:
 _KNOWN = "SELECT 1 FROM predictions WHERE id = ? AND row = ?"
 _ROWS = "SELECT row FROM predictions WHERE id = ? LIMIT 1"
 _INFERRED = "SELECT 1 FROM predictions WHERE inference_id = ? LIMIT 1"
-_OF_PREDICTION = "SELECT time, value, reason FROM labels WHERE id = ? AND row = ? AND name = ? AND source = ?"
-_OF_INFERENCE = "SELECT time, value, reason FROM labels WHERE inference_id = ? AND name = ? AND source = ?"
+_OF_PREDICTION = (
+    "SELECT time, value, reason FROM labels WHERE id = ? AND row = ? AND name = ? AND source = ? ORDER BY seq"
+)
+_OF_INFERENCE = (
+    "SELECT time, value, reason FROM labels WHERE inference_id = ? AND name = ? AND source = ? ORDER BY seq"
+)
 _INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 10})"  # noqa: S608 - constants
 
 
@@ -281,6 +290,10 @@ def add_label(db: sqlite3.Connection, label: Label) -> bool:
         told = db.execute(_OF_PREDICTION, (request, row, label.name, label.source)).fetchall()
         target = (request, row, None)
     if not _is_told(label, value, told):
+        if len(told) >= MOST_OF_ONE:
+            raise InvalidValue(
+                f"it has {len(told)} labels {label.name!r} of {label.source!r} already: no more are kept"
+            )
         said = (label.name, label.source, label.time, label.received, value, label.reason)
         db.execute(_INSERT, (*target, *said, int(not known)))
     return known
@@ -301,7 +314,7 @@ def _check_row(db: sqlite3.Connection, request: str, row: int) -> None:
 def _is_told(label: Label, value: str, told: Sequence[tuple[float, str, str]]) -> bool:
     if any(one == (label.time, value, label.reason) for one in told):
         return True
-    newest = max(told, key=lambda one: one[0], default=None)
+    newest = max(reversed(told), key=lambda one: one[0], default=None)  # of equal times the last told
     return label.time == label.received and newest is not None and newest[1:] == (value, label.reason)
 
 

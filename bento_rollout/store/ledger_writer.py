@@ -117,10 +117,10 @@ class LedgerWriter:
 
     def close(self, timeout: float) -> bool:
         """Take no more, and wait until what was taken is written; what is not is counted and said."""
-        timer = threading.Timer(timeout * 0.75, self._ending.set)
+        timer = threading.Timer(timeout * 0.5, self._ending.set)
         timer.daemon = True
         timer.start()
-        done = self._channel.close(timeout)
+        done = self._channel.close(timeout * 0.6)  # at most 0.75: what is lost is told in time
         self._ending.set()
         timer.cancel()
         if done:

@@ -12,6 +12,9 @@ __all__ = ["Channel"]
 
 T = TypeVar("T")
 
+_UNWEIGHED = 1 << 20
+"""Bytes that a fact counts for whose weight cannot be told."""
+
 
 class Channel(Generic[T]):
     """A bounded queue and a daemon thread: whoever offers never waits, and never learns what became of it.
@@ -77,7 +80,7 @@ class Channel(Generic[T]):
 
     def offer(self, fact: T) -> None:
         """Take a fact, or drop and count it; never blocks, never raises. From any thread."""
-        weight = 0 if self._weigh is None else self._weigh(fact)
+        weight = 0 if self._weigh is None else self._weighed(fact)
         with self._lock:
             if self._closed or len(self._facts) >= self._most or self._weight + weight > self._heaviest:
                 self.dropped += 1
@@ -87,6 +90,13 @@ class Channel(Generic[T]):
             self._facts.append((fact, weight))
         if not self._wake.is_set():
             self._begin()
+
+    def _weighed(self, fact: T) -> int:
+        assert self._weigh is not None  # asked for by `offer` alone
+        try:
+            return self._weigh(fact)
+        except Exception:  # noqa: BLE001 - whatever a fact does when it is looked at
+            return _UNWEIGHED
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was taken before is done; return whether it was in time. Not on a loop."""

@@ -49,6 +49,8 @@ class Kept:
 
     @bentoml.api
     def rows(self, rows: list[dict[str, str]], level: float) -> list[str]:
+        if level < 0 and self.word == "two":
+            raise RuntimeError("a bug")
         return [f"{self.word} {row['user']}" for row in rows]
 
     @bentoml.api
@@ -143,6 +145,21 @@ def test_rows(app: Served) -> None:
         assert entry.inputs == {"rows": rows[number], "level": 0.5}
         assert entry.key_hash == ledger().key_hash(f"u{number}")
     assert ledger().forget("u7").gone.predictions == 1
+
+
+def test_rows_that_were_answered_again(app: Served) -> None:
+    """The candidate's failure is a run before; outcome, error and time are the champion's."""
+    rows = [{"user": f"f{number}", "id": f"f{number}"} for number in range(12)]
+    asked(app, "/rows", {"rows": rows, "level": -1})
+    told = [story(f"f{number}").prediction for number in range(12)]
+    again = [one for one in told if one.reason == "fallback"]
+    assert again
+    for one in again:
+        assert (one.variant, one.outcome, one.error) == ("one", "ok", None)
+        assert [(run.variant, run.outcome, run.error) for run in one.runs] == [
+            ("two", "error", "RuntimeError")
+        ]
+    assert {one.runs for one in told if one.reason != "fallback"} <= {()}
 
 
 def test_an_array(app: Served) -> None:

@@ -126,6 +126,24 @@ def test_what_is_no_json(labeller: Door, kept: list[str], content: bytes) -> Non
     problem(labeller.ask("POST", "/rollout/labels", LABELLER, content=content), 400)
 
 
+def test_what_no_label_may_hold_costs_itself_only(labeller: Door, kept: list[str]) -> None:
+    """NaN, a lone surrogate or endless nesting in one of many."""
+    good = f'{{"prediction_id": "{kept[0]}", "label": 1}}'
+    deep = "[" * 500 + "]" * 500
+    for bad in ("NaN", '"\\ud800"', "1e999", deep):
+        content = f'[{good}, {{"prediction_id": "{kept[1]}", "label": {bad}}}]'.encode()
+        answer = labeller.ask("POST", "/rollout/labels", LABELLER, content=content)
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["accepted"], [one["index"] for one in answer.json()["refused"]]) == (1, [1])
+
+
+def test_told_back(screening: Rollout, kept: list[str]) -> None:
+    """Whoever takes a correction back is heard."""
+    for label in ("A", "B", "A"):
+        screening.label({"prediction_id": kept[0], "label": label})
+    assert [one.value for one in screening.ledger.story(kept[0]).labels if one.valid] == ["A"]
+
+
 def test_nothing_that_could_be_taken(labeller: Door, kept: list[str]) -> None:
     """A problem with each label's own reason; an empty array is nothing wrong."""
     document = problem(post(labeller, [{"label": 1}, {"prediction_id": kept[0]}]), 400)
