@@ -103,8 +103,9 @@ def test_each_row_is_a_prediction(place: Path) -> None:
 
 def test_rows_of_frames(place: Path) -> None:
     """A frame's rows are objects of its columns, a series' rows are values."""
-    pandas = pytest.importorskip("pandas")
-    inputs = {"frame": pandas.DataFrame({"a": [1, 2, 3]}), "series": pandas.Series([0.5, None, 1.5])}
+    import pandas as pd
+
+    inputs = {"frame": pd.DataFrame({"a": [1, 2, 3]}), "series": pd.Series([0.5, None, 1.5])}
     written(place, by_rows(inputs=inputs), settings=Settings(inputs=True))
     assert [row["inputs"] for row in exported(place)] == [
         {"frame": {"a": 1}, "series": 0.5},

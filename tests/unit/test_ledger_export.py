@@ -56,7 +56,8 @@ def test_cloudevents(rows: list[dict[str, Any]]) -> None:
 
 def test_parquet(rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns have types; a label is text, and a number where it is one; several row groups."""
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import parquet
+
     monkeypatch.setattr(ledger_export, "_GROUP_ROWS", 3)
     path = tmp_path / "out.parquet"
     assert export_file(path, iter(rows), "parquet", "screening") == 8
@@ -73,7 +74,6 @@ def test_parquet(rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest
 
 def test_an_empty_ledger_is_a_file_too(tmp_path: Path) -> None:
     """Of no rows."""
-    pytest.importorskip("pyarrow")
     for form in ("jsonl", "cloudevents", "parquet"):
         assert export_file(tmp_path / form, [], form, "r") == 0
         assert (tmp_path / form).exists()
