@@ -36,6 +36,7 @@ from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade, Noting
 from .method import RUNTIME
+from .quieting import quieten
 from .recording import Recording
 from .shadows import BentoShadows
 from .tasks import Tasks
@@ -108,8 +109,12 @@ class Serving:
 
     # -- its life --------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Begin; called when the service has started, before it takes requests."""
+    async def start(self, outermost: Any = None) -> None:
+        """Begin; called when the service has started, before it takes requests.
+
+        Args:
+            outermost: the application as the server calls it.
+        """
         site, store = self._site, open_store(locate().path)
         commit = open_state(store, site.name, site.champion, site.spec, self._digests)
         self._check_champion(commit.state)
@@ -117,6 +122,7 @@ class Serving:
         feed = self._feed = Feed(store, commit)
         recording = self._recording = Recording(site, feed, store.place(site.name))
         self.spans = spans_of(site.name)
+        quieten(outermost, self.spans.is_own, self.spans.is_taken)
         self._router = Router(
             feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
