@@ -73,15 +73,21 @@ class Running:
         span: the span.
     """
 
-    __slots__ = ("_token", "span")
+    __slots__ = ("_inside", "_token", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self._inside: otel.Context | None = None
         self._token: contextvars.Token[Any] | None = None
 
     def enter(self) -> None:
-        """Make it the current span of this context, until `leave`."""
-        self._token = otel.attach(trace.set_span_in_context(self.span))
+        """Make it the current span of this context, until `leave` or `pause`."""
+        self._token = otel.attach(self._inside or trace.set_span_in_context(self.span))
+
+    def pause(self) -> None:
+        """Leave for a while: what is current now, like a span that the code began, is so after `enter`."""
+        self._inside = otel.get_current()
+        self.leave()
 
     def stay(self) -> None:
         """Make it the current span of this context, which is a copy that ends with the span."""

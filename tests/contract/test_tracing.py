@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterator
 
 import bentoml
 import pytest
@@ -32,6 +33,26 @@ class Mine:
     def plain(self) -> str:
         return self.word
 
+    @bentoml.api
+    async def items(self) -> AsyncGenerator[str, None]:
+        tracer = trace.get_tracer("mine")
+        for number in range(3):
+            with tracer.start_as_current_span(f"item {number}"):
+                await asyncio.sleep(0)
+            yield self.word
+        with tracer.start_as_current_span("around"):
+            yield "more"
+            with tracer.start_as_current_span("within"):
+                await asyncio.sleep(0)
+            yield "most"
+        tracer.start_span("last").end()
+
+    @bentoml.api
+    def sync_items(self) -> Generator[str, None, None]:
+        for number in range(3):
+            trace.get_tracer("mine").start_span(f"item {number}").end()
+            yield self.word
+
 
 class Breaking(SimpleSpanProcessor):
     """Raises whenever it is asked for anything."""
@@ -52,10 +73,16 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> TracerProvider:
 
 
 @pytest.fixture
-def app(provider: TracerProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Served]:
-    """A service whose candidate is pinned."""
+def app(
+    provider: TracerProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: object,
+    request: pytest.FixtureRequest,
+) -> Iterator[Served]:
+    """A service whose candidate is pinned, with a limit between two items if one is given."""
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path}/store.db")
-    spec = RolloutSpec(name="mine", routing={"override_header": True})
+    limits = {"two": {"idle_timeout": request.param}} if hasattr(request, "param") else {}
+    spec = RolloutSpec.parse({"name": "mine", "routing": {"override_header": True}, "variants": limits})
     made = rollout(champion="one", candidates={"two": Variant(attributes={"word": "two"})}, spec=spec)
     served = Served(made(bentoml.service(name="mine")(type("Mine", (Mine,), {})))).start()
     yield served
@@ -83,6 +110,47 @@ def test_the_users_own_provider_records(app: Served, provider: TracerProvider) -
     assert dict(request.attributes or {})["feature_flag.result.variant"] == "two"
     assert app.predictions[-1].trace_id == TRACE
     assert app.predictions[-1].sampled
+
+
+def parents(exporter: InMemorySpanExporter) -> dict[str, str]:
+    """Return the name of each span's parent, by its own; "" where it is another process's."""
+    spans = {span.context.span_id: span for span in exporter.get_finished_spans()}
+    return {
+        span.name: spans[span.parent.span_id].name if span.parent and span.parent.span_id in spans else ""
+        for span in spans.values()
+    }
+
+
+@pytest.mark.parametrize("app", [None, "30s"], indirect=True)
+def test_all_items_of_a_stream_are_made_in_the_variants_span(app: Served, provider: TracerProvider) -> None:
+    """It is the current one of the user's code throughout; a span that this code begins stays so, too."""
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    assert ask(app, "/items") == "twotwotwomoremost"
+    found = parents(exporter)
+    variant = {name: found[name] for name in ("item 0", "item 1", "item 2", "around", "last")}
+    assert set(variant.values()) == {"variant two"}
+    assert found["variant two"] == "POST /items"
+
+
+def test_a_span_around_items_of_a_stream_is_the_current_one_within(
+    app: Served, provider: TracerProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though whoever takes the items has the request's meanwhile."""
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    ask(app, "/items")
+    assert parents(exporter)["within"] == "around"
+    assert "detach" not in caplog.text
+
+
+def test_a_stream_in_threads(app: Served, provider: TracerProvider) -> None:
+    """Each of its steps, too."""
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    assert ask(app, "/sync_items") == "twotwotwo"
+    found = parents(exporter)
+    assert {found[f"item {number}"] for number in range(3)} == {"variant two"}
 
 
 def test_a_provider_that_breaks_costs_no_answer(app: Served, provider: TracerProvider) -> None:
