@@ -129,9 +129,9 @@ class Running:
             self.span.end()
 
 
-def _flush(provider: SdkProvider, seconds: float) -> None:
-    with contextlib.suppress(Exception):
-        provider.force_flush(int(seconds * 1000))
+def _flush(provider: SdkProvider, done: list[SdkProvider], seconds: float) -> None:
+    if provider.force_flush(int(seconds * 1000)) is not False:
+        done.append(provider)
 
 
 def _goes_on(provider: trace.TracerProvider) -> bool:
@@ -275,15 +275,23 @@ class Spans:
                 running.leave()
                 running.span.end()
 
-    def flush(self, seconds: float) -> None:
-        """Send what was recorded and not yet sent; called in a thread, since it waits as long as that.
+    def flush(self, seconds: float) -> bool:
+        """Send what was recorded and not yet sent, and return whether that was done, well or not, in time.
 
-        An SDK's own limit does not hold while its exporter tries again and again.
+        Called in a thread, since it waits as long as that: an SDK's own limit does not hold while its
+        exporter tries again and again.
         """
-        providers = [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
-        side_by_side([functools.partial(_flush, one) for one in providers], seconds)
+        done: list[SdkProvider] = []
+        providers = self.providers
+        side_by_side([functools.partial(_flush, one, done) for one in providers], seconds)
+        return len(done) == len(providers)
 
     # -- whose -----------------------------------------------------------------------------------------
+
+    @property
+    def providers(self) -> list[SdkProvider]:
+        """The providers that record spans of this process: BentoML's, and the user's own, if there is one."""
+        return [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
 
     @property
     def _users(self) -> SdkProvider | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncGenerator, Generator, Iterator
+from typing import Any
 
 import bentoml
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bento_rollout import RolloutSpec, Variant, rollout
-from tests.contract.serving import Served
+from tests.contract.serving import DEADLINE, Served
+from tests.scrapes import Scrape
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -158,3 +162,44 @@ def test_a_provider_that_breaks_costs_no_answer(app: Served, provider: TracerPro
     provider.add_span_processor(Breaking(InMemorySpanExporter()))
     assert ask(app, "/plain") == "two"
     assert app.predictions[-1].outcome.value == "ok"
+
+
+class Dead(InMemorySpanExporter):
+    """Nobody takes what it sends."""
+
+    def export(self, spans: object) -> SpanExportResult:
+        raise ConnectionError("nobody at secret.example")
+
+
+@pytest.mark.parametrize("make", [SimpleSpanProcessor, BatchSpanProcessor])
+def test_an_exporter_that_fails(
+    app: Served, provider: TracerProvider, make: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Answers go out as ever; lost spans are counted in the metrics, and said once."""
+    provider.add_span_processor(make(Dead()))
+    until = time.monotonic() + DEADLINE
+    while not hasattr(provider._active_span_processor._span_processors[0].span_exporter.export, "watch"):  # type: ignore[attr-defined]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    before = Scrape(app.get("/metrics").text)
+    assert [ask(app, "/plain") for _ in range(20)] == ["two"] * 20
+    provider.force_flush()
+    grown = Scrape(app.get("/metrics").text) - before
+    assert grown("telemetry_lost_total", rollout="mine", channel="spans") == 40
+    assert grown("predictions_total", rollout="mine", outcome="ok") == 20
+    app.stop()
+    lines = [line for line in capfd.readouterr().err.splitlines() if '"spans.lost"' in line]
+    assert len(lines) == 1
+    line = json.loads(lines[0])
+    assert (line["reason"], line["error"], line["exporter"]) == ("raised", "ConnectionError", "Dead")
+
+
+def test_nobody_exports(app: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost then."""
+    before = Scrape(app.get("/metrics").text)
+    assert before.has("telemetry_lost_total", rollout="mine", channel="spans")
+    assert ask(app, "/plain") == "two"
+    grown = Scrape(app.get("/metrics").text) - before
+    assert grown("telemetry_lost_total", rollout="mine", channel="spans") == 0
+    app.stop()
+    assert "spans.lost" not in capfd.readouterr().err
