@@ -297,8 +297,8 @@ def test_a_collector_that_never_answers_costs_nothing(tmp_path_factory: pytest.T
         server.stop()
         assert time.monotonic() - began < STOP
         assert said(server) == {"full": server.count, "unsent": server.count}
-        counts = {line["count"] for line in server.events("spans.lost") if line["reason"] == "unsent"}
-        assert counts == {16 + 64}
+        unsent = [line["count"] for line in server.events("spans.lost") if line["reason"] == "unsent"]
+        assert all(64 < count <= 64 + 16 for count in unsent), unsent  # a full queue, and a batch
 
 
 def test_no_span_was_lost_while_the_collector_took_them(traced: Server) -> None:
