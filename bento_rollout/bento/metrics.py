@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from ..telemetry.measures import (
     WORKERS,
     Gathered,
     Measure,
+    Sample,
     Series,
     gathered,
     known,
@@ -99,6 +100,13 @@ class Metrics:
         """Add up what waits; called when the worker ends."""
         self._channel.close(timeout)
 
+    def count_lost(self) -> None:
+        """Count what was lost, and nothing else: a worker that ends does so last. Never raises."""
+        with self._looking, suppress(Exception):
+            now = Gathered()
+            now.take(self._newly_lost())
+            self._put(now)
+
     def _standing(self) -> Gathered:
         """Return how things stand in this worker."""
         feed, name, now = self._feed, self._feed.name, Gathered()
@@ -108,11 +116,16 @@ class Metrics:
         now.take(state_samples(feed.commit.state, self._variants))
         now.take([(Series(WORKERS, (name,)), 1), (Series(STORE_AGE, (name,)), feed.age)])
         for channel, one in list(self._channels.items()):
+            now.take([(Series(WAITING, (name, channel)), one.waiting)])
+        now.take(self._newly_lost())
+        return now
+
+    def _newly_lost(self) -> Iterator[Sample]:
+        """Yield what was lost since the last time."""
+        for channel, one in list(self._channels.items()):
             lost, before = one.lost, self._lost.get(channel, 0)
             self._lost[channel] = lost
-            now.take([(Series(LOST, (name, channel)), max(0, lost - before))])
-            now.take([(Series(WAITING, (name, channel)), one.waiting)])
-        return now
+            yield Series(LOST, (self._feed.name, channel)), max(0, lost - before)
 
     def _take(self, facts: Iterable[Fact]) -> None:
         self._put(gathered(facts))

@@ -20,6 +20,7 @@ from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
+from ..telemetry.lost_spans import LostSpans
 from ..telemetry.measures import FACTS
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
@@ -44,12 +45,13 @@ class Recording:
 
     Attributes:
         sink: takes what happens, at once.
-        spans: makes the worker's spans.
+        spans: makes the worker's spans, once `begin` was called.
         metrics: the worker's metrics; None: BentoML serves none.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
         self.spans: Spans | None = None
+        self._lost_spans = LostSpans(site.name, lambda: [] if self.spans is None else self.spans.providers)
         self._name, self._feed, self._place = site.name, feed, place
         subscriptions: list[Subscription] = []
         if site.sink is not None:
@@ -74,16 +76,31 @@ class Recording:
         except Exception as error:  # noqa: BLE001 - the answer is out, and telling of it costs nobody anything
             _once.say(type(error).__name__, "telemetry.failed", "error", error=log.described(error))
 
+    def begin(self, spans: Spans) -> None:
+        """Take what makes the worker's spans, before the first request."""
+        self.spans = spans
+        self._lost_spans.look()
+
+    def look(self) -> None:
+        """Look at what nobody tells, and bring the metrics up to now; called each second, not on the loop."""
+        self._lost_spans.look()
+        if self.metrics is not None:
+            self.metrics.refresh()
+
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        sent: list[bool] = []
         ends: list[Callable[[float], object]] = []
-        if self.spans is not None:
-            ends.append(self.spans.flush)
+        if (spans := self.spans) is not None:
+            ends.append(lambda seconds: sent.append(spans.flush(seconds)))
         if self._ledger is not None:
             ends.append(self._ledger.close)
         if self.metrics is not None:
             ends.append(self.metrics.close)
         side_by_side(ends, FAREWELL)
+        self._lost_spans.close(sent=True in sent)
+        if self.metrics is not None:
+            self.metrics.count_lost()
         self._lines.close(FAREWELL)  # last: the others may have something to say
 
     def _open_ledger(self, site: Site) -> LedgerWriter | None:
@@ -102,6 +119,7 @@ class Recording:
         if self._ledger is not None:
             channels["ledger"] = self._ledger
         channels["log"] = self._lines
+        channels["spans"] = self._lost_spans
         return metrics
 
 

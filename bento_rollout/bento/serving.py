@@ -126,7 +126,8 @@ class Serving:
         self._router = Router(
             feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
-        self._router.runs.spans = recording.spans = self.spans
+        self._router.runs.spans = self.spans
+        recording.begin(self.spans)
         self._serve(self._router)
         self._tell()
         loop = asyncio.get_running_loop()
@@ -137,8 +138,7 @@ class Serving:
         self._worker.spans = self.spans
         if recording.sink.wants(Flipped):
             self._worker.flips.tell = recording.sink.offer
-        if recording.metrics is not None:
-            self._worker.each_second = recording.metrics.refresh
+        self._worker.each_second = recording.look
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
 

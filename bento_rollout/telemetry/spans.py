@@ -25,6 +25,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from ..records import Plan
 from ..threads import side_by_side
+from .lost_spans import Watch
 
 __all__ = ["Running", "Spans", "annotate", "attributes_of", "ids_of"]
 
@@ -74,15 +75,21 @@ class Running:
         span: the span.
     """
 
-    __slots__ = ("_token", "span")
+    __slots__ = ("_inside", "_token", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self._inside: otel.Context | None = None
         self._token: contextvars.Token[Any] | None = None
 
     def enter(self) -> None:
-        """Make it the current span of this context, until `leave`."""
-        self._token = otel.attach(trace.set_span_in_context(self.span))
+        """Make it the current span of this context, until `leave` or `pause`."""
+        self._token = otel.attach(self._inside or trace.set_span_in_context(self.span))
+
+    def pause(self) -> None:
+        """Leave for a while: what is current now, like a span that the code began, is so after `enter`."""
+        self._inside = otel.get_current()
+        self.leave()
 
     def stay(self) -> None:
         """Make it the current span of this context, which is a copy that ends with the span."""
@@ -124,9 +131,9 @@ class Running:
             self.span.end()
 
 
-def _flush(provider: SdkProvider, seconds: float) -> None:
-    with contextlib.suppress(Exception):
-        provider.force_flush(int(seconds * 1000))
+def _flush(provider: SdkProvider, done: list[SdkProvider], seconds: float) -> None:
+    if provider.force_flush(int(seconds * 1000)) is not False:
+        done.append(provider)
 
 
 def _processors(provider: trace.TracerProvider | None) -> Sequence[object]:
@@ -144,7 +151,7 @@ def _takes(provider: trace.TracerProvider | None, span: Span) -> bool:
 
 
 _SOMEBODY = (None,)
-_SAMPLED_ONLY = (BatchSpanProcessor, SimpleSpanProcessor)
+_SAMPLED_ONLY = (BatchSpanProcessor, SimpleSpanProcessor, Watch)
 
 
 class Spans:
@@ -288,15 +295,23 @@ class Spans:
                 running.leave()
                 running.span.end()
 
-    def flush(self, seconds: float) -> None:
-        """Send what was recorded and not yet sent; called in a thread, since it waits as long as that.
+    def flush(self, seconds: float) -> bool:
+        """Send what was recorded and not yet sent, and return whether that was done, well or not, in time.
 
-        An SDK's own limit does not hold while its exporter tries again and again.
+        Called in a thread, since it waits as long as that: an SDK's own limit does not hold while its
+        exporter tries again and again.
         """
-        providers = [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
-        side_by_side([functools.partial(_flush, one) for one in providers], seconds)
+        done: list[SdkProvider] = []
+        providers = self.providers
+        side_by_side([functools.partial(_flush, one, done) for one in providers], seconds)
+        return len(done) == len(providers)
 
     # -- whose -----------------------------------------------------------------------------------------
+
+    @property
+    def providers(self) -> list[SdkProvider]:
+        """The providers that record spans of this process: BentoML's, and the user's own, if there is one."""
+        return [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
 
     @property
     def _users(self) -> SdkProvider | None:
