@@ -33,10 +33,16 @@ def private_memory(size: int) -> memoryview:
 
     Args:
         size: bytes.
+
+    Raises:
+        MemoryError: there is not that much.
     """
     if not size:
         return memoryview(bytearray())
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"there is no memory for {size} bytes: {error}") from error
     if hasattr(mmap, "MADV_DONTDUMP"):
         with suppress(OSError):
             pages.madvise(mmap.MADV_DONTDUMP)

@@ -12,19 +12,22 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ..errors import ArtifactCorrupt, ArtifactError, InvalidValue
-from .floe import HEADER_LENGTH, SEGMENT_LENGTH, Layout, Message, check_key, segment_length_of
+from .floe import HEADER_LENGTH, OVERHEAD, SEGMENT_LENGTH, Layout, Message, check_key, segment_length_of
 from .memory import bytes_of, private_memory, wipe
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["DIGEST_LENGTH", "Payload"]
+__all__ = ["DIGEST_LENGTH", "Payload", "Progress"]
 
 DIGEST_LENGTH = 32
 """Bytes of a SHA-256."""
 
 Work = Callable[[int, memoryview], None]
 """What is done with a segment that has passed its hash: its place and its bytes, which change after that."""
+
+Progress = Callable[[int], object]
+"""Told how many bytes of plaintext have passed, segment by segment, by whichever thread did it."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,13 @@ class Payload:
         """Bytes of the file."""
         return self.layout.sealed_size
 
-    def check(self, file: int, *, threads: int = 1) -> None:
+    def check(self, file: int, *, threads: int = 1, progress: Progress | None = None) -> None:
         """Check a file against the hashes; this needs no key.
 
         Args:
             file: the descriptor of a regular file; its position is neither used nor changed.
             threads: how many work on it.
+            progress: called with the bytes of plaintext in each segment that has passed, from any thread.
 
         Raises:
             InvalidValue: threads that cannot be.
@@ -87,12 +91,19 @@ class Payload:
             ArtifactError: the system cannot read it.
         """
         _check_threads(threads)
-        self._each(file, range(self.layout.count), lambda _index, _segment: None, threads)
+        self._each(file, range(self.layout.count), lambda _index, _segment: None, threads, progress)
 
-    def read(self, file: int, key: bytes, aad: bytes, *, threads: int = 1) -> memoryview:
-        """Return the plaintext, in fresh memory without a name; see `read_into`."""
+    def read(
+        self, file: int, key: bytes, aad: bytes, *, threads: int = 1, progress: Progress | None = None
+    ) -> memoryview:
+        """Return the plaintext, in fresh memory without a name; see `read_into`.
+
+        Raises:
+            MemoryError: there is not that much.
+        """
+        self._check_file(file)  # before memory is taken for a size that the file does not have
         out = private_memory(self.size)
-        self.read_into(file, key, aad, out, threads=threads)
+        self.read_into(file, key, aad, out, threads=threads, progress=progress)
         return out
 
     def read_into(
@@ -104,6 +115,7 @@ class Payload:
         *,
         segments: range | None = None,
         threads: int = 1,
+        progress: Progress | None = None,
     ) -> None:
         """Decrypt into a buffer, which holds plaintext only if this returns; what fails leaves zeros.
 
@@ -114,6 +126,7 @@ class Payload:
             out: as long as the plaintext of these segments. Others must not look at it before this returns.
             segments: which ones, in one piece; all of them by default. Others are not read.
             threads: how many work on it, the caller's among them.
+            progress: called with the bytes of plaintext in each segment that has passed, from any thread.
 
         Raises:
             InvalidValue: a key, a buffer, segments or threads that cannot be; the buffer is as it was.
@@ -134,7 +147,7 @@ class Payload:
             unlock().open_into(segment, index, layout.is_last(index), view[begin - origin : end - origin])
 
         try:
-            self._each(file, chosen, work, threads)
+            self._each(file, chosen, work, threads, progress)
         except BaseException:
             wipe(view)
             raise
@@ -151,7 +164,7 @@ class Payload:
             )
         return begin
 
-    def _each(self, file: int, chosen: range, work: Work, threads: int) -> None:
+    def _each(self, file: int, chosen: range, work: Work, threads: int, progress: Progress | None) -> None:
         """Read segments, check their hashes and work on them, in as many threads as asked for."""
         self._check_file(file)
         layout, rest = self.layout, iter(chosen)
@@ -168,6 +181,8 @@ class Payload:
                         f"segment {index} of the payload is not the one that was signed: its SHA-256 differs"
                     )
                 work(index, segment)
+                if progress:
+                    progress(len(segment) - OVERHEAD)
 
         _side_by_side(lane, min(threads, len(chosen)))
 

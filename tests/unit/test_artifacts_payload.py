@@ -150,6 +150,25 @@ def test_any_segments_are_read_alone(path: Path, payload: Payload, threads: int)
             assert out == PLAIN[begin:end]
 
 
+@pytest.mark.parametrize("threads", THREADS)
+def test_progress_is_told(path: Path, payload: Payload, threads: int) -> None:
+    """Each segment once, as it has passed; whoever raises there has no plaintext either."""
+    told: list[int] = []
+    with opened(path) as file:
+        payload.read(file, KEY, AAD, threads=threads, progress=told.append)
+        assert sorted(told) == [7, WHOLE, WHOLE, WHOLE, WHOLE]
+        payload.check(file, threads=threads, progress=told.append)
+        assert sum(told) == 2 * payload.size
+
+        def stop(_: int) -> None:
+            raise KeyboardInterrupt
+
+        out = bytearray(b"\xff" * payload.size)
+        with pytest.raises(KeyboardInterrupt):
+            payload.read_into(file, KEY, AAD, out, threads=threads, progress=stop)
+        assert not any(out)
+
+
 def test_many_open_at_once(tmp_path: Path) -> None:
     """Sixteen threads open the same file, each with two threads of its own."""
     plain = os.urandom(3 * 2**20)
@@ -250,6 +269,12 @@ def test_the_size_of_the_file_is_signed(path: Path, payload: Payload) -> None:
     for more in (1, OVERHEAD, LENGTH):
         path.write_bytes(sealed + bytes(more))
         refused(path, payload, f"has {len(sealed) + more} bytes, and {len(sealed)} were signed")
+    # No memory is taken for what a manifest says and no file has.
+    huge = Payload(
+        payload.header[:2] + bytes([0x7F]) * 4 + payload.header[6:], 2**30, (bytes(32),), 0x7F7F7F7F
+    )
+    with opened(path) as file, pytest.raises(ArtifactCorrupt, match=f"and {huge.sealed_size} were signed"):
+        huge.read(file, KEY, AAD)
 
 
 def test_truncation_when_it_is_signed(path: Path, payload: Payload) -> None:
@@ -654,4 +679,7 @@ def test_private_memory_has_no_name() -> None:
     memory[-1] = 7
     assert Path("/proc/self/maps").read_text(encoding="utf-8").count("/dev/zero") == before
     assert len(private_memory(0)) == 0
+    for size in (2**62, 2**70):
+        with pytest.raises(MemoryError, match=f"no memory for {size} bytes"):
+            private_memory(size)
     assert bytes_of(np.zeros(3).data).nbytes == 24
