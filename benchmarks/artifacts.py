@@ -1,7 +1,8 @@
 """What sealing costs: payloads of sealed artifacts beside plain files, and beside what others have.
 
-Run ``python -m benchmarks.artifacts``; ``--size`` says how many MiB, ``--quick`` tries whether all of it runs
-at all. A contest is one run in interleaved rounds, by the clock on the wall, of files in the page cache:
+Run ``python -m benchmarks.artifacts``; ``--size`` says how many MiB, ``--quick`` tries whether all of it
+runs. A contest is one run in interleaved rounds, by the clock on the wall, of files in memory (a disk
+that is written to has moods of its own; ``--folder`` chooses one):
 
 - **open**: decrypt into fresh memory, against reading the file into fresh memory and hashing it (SHA-256);
 - **seal**: encrypt to a new file, against copying and hashing it;
@@ -46,11 +47,9 @@ class Place:
 
     Attributes:
         folder: where they lie.
-        size: bytes of the large one.
     """
 
     folder: Path
-    size: int
 
     @property
     def plain(self) -> Path:
@@ -132,6 +131,13 @@ def opening_small(place: Place) -> Contest:
 CONTESTS: list[Callable[[Place], Contest]] = [opening, sealing, opening_small]
 MEMORY_BAR = 2.0
 """MiB for each thread."""
+
+
+def folder_for(wanted: Path | None, size: int) -> Path:
+    """Make a folder for the files, of which the large one has so many bytes."""
+    memory = Path("/dev/shm")  # noqa: S108 - the name of the file system that lies in memory
+    room = memory.is_dir() and shutil.disk_usage(memory).free > 8 * size
+    return Path(tempfile.mkdtemp(prefix="artifacts-", dir=wanted or (memory if room else Path.cwd())))
 
 
 def read(path: Path) -> memoryview:
@@ -228,17 +234,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, metavar="MiB")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--folder", type=Path, help="where the files lie (in memory, if there is room)")
     parser.add_argument("--quick", action="store_true", help="32 MiB, three rounds, and no bar fails")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there, too")
     options = parser.parse_args()
     size, rounds = (32, 3) if options.quick else (options.size, options.rounds)
-    place = Place(Path(tempfile.mkdtemp(prefix="artifacts-", dir=Path.cwd())), size * PART)
+    place = Place(folder_for(options.folder, size * PART))
+    print(f"{size} MiB in {place.folder.parent}, {rounds} rounds", end="; ")
     try:
         with place.plain.open("wb") as file:
             for _ in range(size):
                 file.write(os.urandom(PART))
         place.small.write_bytes(os.urandom(SMALL))
-        print(f"{size} MiB, {rounds} rounds; times of plain, its 95 % interval, and milliseconds above it")
+        print("times of plain, its 95 % interval, and milliseconds above it")
         found = {contest.name: judge(contest, rounds) for contest in (make(place) for make in CONTESTS)}
         extra = memory(place)
     finally:
