@@ -45,6 +45,7 @@ LAYERS: dict[str, float] = {
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.01,
     "specfile": 3.0,
+    "artifacts": 3.0,
     "threads": 3.0,
     "arena": 3.0,
     "pipe": 3.05,
