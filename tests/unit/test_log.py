@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 import structlog
 
 from bento_rollout.telemetry import log
+from bento_rollout.telemetry.rendering import Line, as_text
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,39 @@ def test_a_terminal_gets_readable_lines(monkeypatch: pytest.MonkeyPatch) -> None
     log.event("rollout.store", rollout="r")
     assert "rollout.store" in terminal.getvalue()
     assert not terminal.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x1b[31m", "\x9b2J", "\u2028", "\u202e", "\x00", "a b\x1b[1m", "\r", "\x7f"]
+)
+def test_a_text_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
+    """What a caller sent as an id is shown, and not obeyed; and so in JSON."""
+    terminal, file = io.StringIO(), io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
+    for stream in (terminal, file):
+        monkeypatch.setattr(sys, "stderr", stream)
+        log.event("prediction.served", inference_id=f"<{odd}>", other="grün")
+    plain = re.sub(r"\x1b\[\d*m", "", terminal.getvalue().replace(odd, "LEAK"))
+    assert plain.removesuffix("\n").isprintable()
+    assert "LEAK" not in plain
+    assert "grün" in plain
+    assert file.getvalue().isascii()
+    assert json.loads(file.getvalue())["inference_id"] == f"<{odd}>"
+
+
+def test_the_order_of_fields() -> None:
+    """When, how bad, what; then as they were given: people read them."""
+    line = log_line("test.line", variant="b", endpoint="a")
+    assert list(json.loads(as_text(line, terminal=False))) == [
+        "timestamp", "level", "event", "variant", "endpoint",
+    ]  # fmt: skip
+    shown = as_text(line, terminal=True)
+    assert shown.index("variant") < shown.index("endpoint")
+
+
+def log_line(name: str, **fields: object) -> Line:
+    """A line of this moment."""
+    return Line(name, "info", fields, 1.5)
 
 
 def test_a_users_configuration_is_followed() -> None:
