@@ -81,7 +81,7 @@ class Writer:
         if self._serving:
             self._channel.offer((make, fact, weight))
             return
-        with suppress(Exception):  # a log sink must not change anybody's answer
+        with suppress(Exception, SystemExit):  # a log sink must not change anybody's answer
             if (line := make(fact)) is None:
                 return
             if is_configured():
@@ -166,7 +166,9 @@ class Writer:
         if kind in self._said or len(self._said) > 20:  # noqa: PLR2004 - kinds are few, or made by somebody
             return
         self._said.add(kind)
-        hint = "a processor of your structlog configuration, or a field, raised; this line is lost, "
+        hint = (
+            "a processor of your structlog configuration, a handler, or a field, raised; this line is lost, "
+        )
         hint += "and further ones of this kind are only counted"
         fields = {"line": name, "error": kind, "hint": hint}
         line = Line("log.failed", "error", fields, time.time())
