@@ -72,7 +72,8 @@ class Recording:
             if (prediction := prediction_of(self._name, call)) is not None:
                 self.sink.offer(prediction)
         except Exception as error:  # noqa: BLE001 - the answer is out, and telling of it costs nobody anything
-            _once.say(type(error).__name__, "telemetry.failed", "error", error=log.described(error))
+            kind = type(error).__name__  # and not its text: that may hold what was asked
+            _once.say(kind, "telemetry.failed", "error", error=kind, where=log.place_of(error))
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""

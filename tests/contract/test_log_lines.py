@@ -12,7 +12,9 @@ from bentoml.exceptions import InvalidArgument
 from pydantic import BaseModel
 
 from bento_rollout import RolloutSpec, Variant, rollout
+from bento_rollout.bento.recording import Recording
 from bento_rollout.errors import InvalidSpec
+from bento_rollout.shadow import Shadows
 from bento_rollout.store.hashing import KeyHash
 from bento_rollout.telemetry import log
 from tests.contract.serving import Served
@@ -195,3 +197,32 @@ def test_a_path_that_leads_nowhere_is_refused_or_said(serve: Serve, lines: Lines
     assert (unmatched["path"], unmatched["endpoint"]) == ("patient.nme", "patient")
     (last,) = [line for line in found if line.get("endpoint") == "sync"]
     assert (last["inputs"], last["inputs_left_out"]) == ({}, ["how"])
+
+
+def test_our_own_trouble_is_told_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """What we stumble over may be what was asked or answered; its class and its place tell enough."""
+
+    class Stumbled(ValueError):
+        pass
+
+    class Odd:
+        @property
+        def plans(self) -> Any:
+            raise Stumbled("secret")
+
+    recording, shadows = Recording.__new__(Recording), Shadows.__new__(Shadows)
+    recording._name, shadows._once = "r", log.Once()
+    odd: Any = Odd()
+    recording.tell(odd)
+    try:
+        _ = odd.plans
+    except Stumbled as error:
+        shadows._trouble(error)
+    told = capsys.readouterr().err
+    assert "secret" not in told
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("telemetry.failed", "Stumbled"),
+        ("shadow.error", "Stumbled"),
+    ]
+    assert all(__file__ in line["where"] for line in lines)
