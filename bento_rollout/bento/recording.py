@@ -21,6 +21,7 @@ from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
 from ..telemetry.measures import FACTS
+from ..telemetry.paths import hides
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
 from .metrics import Lossy, Metrics, metrics_are_on
@@ -56,7 +57,7 @@ class Recording:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
-        self._lines = LogLines(site.name, site.spec.log, keyed)
+        self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
@@ -113,6 +114,17 @@ def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
     except (RolloutError, OSError):  # the ledger says so
         hashed = None
     return (hashed or KeyHash(os.urandom(32))).of
+
+
+def _hidden_ids(site: Site) -> set[str]:
+    """Return the endpoints whose callers' own ids stand where a log line hides something."""
+    hidden = (*site.spec.log.drop, *site.spec.log.mask, *site.spec.log.hash)
+    return {
+        endpoint
+        for endpoint in site.methods
+        for source in site.spec.routing.id_sources(endpoint)
+        if source.kind == "field" and hides(hidden, (source.name, *source.path))
+    }
 
 
 def _plain(answer: Any) -> Any:

@@ -50,12 +50,19 @@ class LogLines:
         settings: which lines are written, and what they tell.
         hashed: the keyed hash of a text.
         writer: where lines go.
+        hidden_ids: the endpoints whose callers' own ids are not told: they are read from what is hidden.
     """
 
     def __init__(
-        self, rollout: str, settings: Logging, hashed: Callable[[str], str], writer: Writer = WRITER
+        self,
+        rollout: str,
+        settings: Logging,
+        hashed: Callable[[str], str],
+        writer: Writer = WRITER,
+        hidden_ids: Collection[str] = (),
     ) -> None:
         self._rollout, self._sample, self._writer = rollout, settings.sample, writer
+        self._hidden_ids = frozenset(hidden_ids)
         self._masking: Masking | None = None
         if settings.inputs:
             from .masking import Masking
@@ -117,7 +124,9 @@ class LogLines:
             level = "warning" if level == "info" else level
         if fact.by_rows:
             fields["rows"] = len(fact.plans)
-        elif (own := next(iter(fact.inference_ids), None)) is not None:
+        elif (
+            own := next(iter(fact.inference_ids), None)
+        ) is not None and fact.endpoint not in self._hidden_ids:
             fields["inference_id"] = own[:_LONGEST_ID]
         if fact.task_id is not None:
             fields["task_id"] = fact.task_id

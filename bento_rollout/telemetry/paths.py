@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from pydantic import BaseModel
 
-__all__ = ["ITEM", "Does", "Node", "Nodes", "Way", "after", "steps_of", "ways_to"]
+__all__ = ["ITEM", "Does", "Node", "Nodes", "Way", "after", "hides", "steps_of", "ways_to"]
 
 ITEM = "[]"
 """The step to each item of a list, or row of a table."""
@@ -78,6 +78,18 @@ def after(nodes: Nodes, *ways: Way) -> Nodes:
             here = ended + [node.steps[one] for node in here for one in wanted & node.steps.keys()]
         found += here
     return tuple(found)
+
+
+def hides(paths: Iterable[str], way: Way) -> bool:
+    """Whether one of some paths hides what stands where a way leads, or something above it.
+
+    >>> hides(["patient.*"], ("patient", "id")), hides(["patient.id"], ("patient", "age"))
+    (True, False)
+    """
+    root = Node()
+    for path in paths:
+        root.add(path, Does.DROP)
+    return any(node.does is not None for node in after([root], way))
 
 
 def ways_to(cls: type, name: str) -> list[Way]:

@@ -201,6 +201,18 @@ def test_a_path_that_leads_nowhere_is_refused_or_said(serve: Serve, lines: Lines
     assert (last["inputs"], last["inputs_left_out"]) == ({}, ["how"])
 
 
+@pytest.mark.parametrize(("hidden", "told"), [("patient.name", None), ("patient.*", None), ("note", "ann")])
+def test_an_id_that_is_read_from_what_is_hidden_is_hidden(
+    serve: Serve, lines: Lines, hidden: str, told: str | None
+) -> None:
+    """A caller's own id stands in a line, unless a path hides where it comes from."""
+    routing = {"inference_id": {"patient": "field:patient.name"}}
+    app = serve(logged(routing=routing, log={"mask": [hidden]}))
+    app.post("/patient", {"patient": {"name": "ann", "age": 7}, "rows": []})
+    (line,) = lines()
+    assert line.get("inference_id") == told
+
+
 class Binds:
     """A user's middleware that names each request for all of its log lines."""
 
