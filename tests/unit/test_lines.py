@@ -30,6 +30,7 @@ from bento_rollout.records import (
 )
 from bento_rollout.spec import Logging
 from bento_rollout.telemetry import log
+from bento_rollout.telemetry.channel import Channel
 from bento_rollout.telemetry.lines import LogLines, is_sampled, weight_of
 from bento_rollout.telemetry.rendering import Line
 from bento_rollout.telemetry.users import bound
@@ -593,3 +594,25 @@ def test_a_destination_that_is_stuck_holds_nobody(writer: Writer) -> None:
     assert writer.lost >= 4000
     free.set()
     assert writer.flush(60)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), ValueError()]
+)
+def test_no_work_ends_a_channel(error: BaseException) -> None:
+    """Whatever the work raises is counted, and the next facts are worked on."""
+    done: list[Any] = []
+
+    def work(facts: Any) -> None:
+        if not done:
+            done.append("failed")
+            raise error
+        done.extend(facts)
+
+    channel: Channel[int] = Channel("test", work, linger=0)
+    channel.offer(1)
+    assert channel.flush(30)
+    channel.offer(2)
+    assert channel.flush(30)
+    assert (done, channel.failed, channel.trouble) == (["failed", 2], 1, None)
+    assert channel.close(30)
