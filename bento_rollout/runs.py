@@ -25,6 +25,7 @@ from .calls import (
 from .gates import Gated
 from .records import Observation, Outcome, Plan
 from .spec import RolloutSpec
+from .telemetry.users import bound
 
 if TYPE_CHECKING:
     from .telemetry.spans import Running, Spans
@@ -133,6 +134,7 @@ class Runs:
         """Note what one run of a call came to, and tell whoever wants to know."""
         call.runs.append(fact)
         if self._sink is not None:
+            call.bound = bound()  # while the user's own middleware is still around us
             self._sink.offer(fact)
 
     # -- a stream --------------------------------------------------------------------------------------

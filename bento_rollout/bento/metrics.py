@@ -111,6 +111,7 @@ class Metrics:
         """Return how things stand in this worker."""
         feed, name, now = self._feed, self._feed.name, Gathered()
         if not self._lost:
+            _make_room_for_bentoml()
             now.take((series, 0) for series in known(name, self._endpoints, self._variants, self._channels))
         feed.table()  # fresh, for the price of a look at the counter
         now.take(state_samples(feed.commit.state, self._variants))
@@ -195,7 +196,7 @@ def _bound(series: Series) -> Any:
                 parent = _parents.get(series.measure) or _parents.setdefault(
                     series.measure, _made(series.measure)
                 )
-                _make_room(series.measure)
+                _make_room(_file_of(series.measure))
                 child = parent.labels(*(getattr(label, "value", label) for label in series.labels))
                 _children[series] = child
     return child
@@ -217,15 +218,26 @@ FIRST, ROOM = 1 << 16, 1 << 14
 """Bytes of a process's file at first, and how much of it one more child may need."""
 
 
-def _make_room(measure: Measure) -> None:
-    """Give the file that a metric is kept in the blocks that it is about to need, or raise `OSError`.
+def _file_of(measure: Measure) -> str:
+    """Return what the file that a metric is kept in is called, without its process."""
+    return f"{measure.kind}_{measure.merge}" if measure.merge else measure.kind
+
+
+def _make_room_for_bentoml() -> None:
+    """Make it for BentoML's own metrics, too, before the first request: its write would end the worker."""
+    for kind in ("counter", "histogram", "gauge_all", "gauge_livesum"):
+        with suppress(OSError):  # it may be that there is none: nobody can help it
+            _make_room(kind)
+
+
+def _make_room(kind: str) -> None:
+    """Give a file that metrics are kept in the blocks that it is about to need, or raise `OSError`.
 
     prometheus_client maps files with holes: a write to one on a full disk would end the worker (SIGBUS).
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
     if not folder or not hasattr(os, "posix_fallocate"):
         return
-    kind = f"{measure.kind}_{measure.merge}" if measure.merge else measure.kind
     path = Path(folder, f"{kind}_{os.getpid()}.db")
     if not path.exists():  # whoever scrapes now must not find an empty one
         draft = path.with_suffix(".draft")

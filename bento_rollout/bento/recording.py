@@ -22,6 +22,7 @@ from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
 from ..telemetry.lost_spans import LostSpans
 from ..telemetry.measures import FACTS
+from ..telemetry.paths import hides
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
 from .metrics import Lossy, Metrics, metrics_are_on
@@ -58,7 +59,7 @@ class Recording:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
-        self._lines = LogLines(site.name, site.spec.log, keyed)
+        self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
@@ -74,7 +75,8 @@ class Recording:
             if (prediction := prediction_of(self._name, call)) is not None:
                 self.sink.offer(prediction)
         except Exception as error:  # noqa: BLE001 - the answer is out, and telling of it costs nobody anything
-            _once.say(type(error).__name__, "telemetry.failed", "error", error=log.described(error))
+            kind = type(error).__name__  # and not its text: that may hold what was asked
+            _once.say(kind, "telemetry.failed", "error", error=kind, where=log.place_of(error))
 
     def begin(self, spans: Spans) -> None:
         """Take what makes the worker's spans, before the first request."""
@@ -130,6 +132,17 @@ def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
     except (RolloutError, OSError):  # the ledger says so
         hashed = None
     return (hashed or KeyHash(os.urandom(32))).of
+
+
+def _hidden_ids(site: Site) -> set[str]:
+    """Return the endpoints whose callers' own ids stand where a log line hides something."""
+    hidden = (*site.spec.log.drop, *site.spec.log.mask, *site.spec.log.hash)
+    return {
+        endpoint
+        for endpoint in site.methods
+        for source in site.spec.routing.id_sources(endpoint)
+        if source.kind == "field" and hides(hidden, (source.name, *source.path))
+    }
 
 
 def _plain(answer: Any) -> Any:
