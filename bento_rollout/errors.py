@@ -15,8 +15,14 @@
     │   ├── FlipTimeout              a live worker did not answer in time
     │   ├── NotReady                 the variant cannot answer in every live worker
     │   └── NotDurable               the store binds one pod of unknown many
-    └── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
-        └── StoreCorrupt             it can be read, and it is not ours or is damaged
+    ├── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
+    │   └── StoreCorrupt             it can be read, and it is not ours or is damaged
+    └── ArtifactError                a sealed artifact that does not open, by the check that failed
+        ├── ArtifactNotFound         exit 3   HTTP 404   no such artifact, or no such file in it
+        ├── SignatureInvalid         exit 10  HTTP 409   not signed by a pinned key, or not as the format says
+        ├── KeyUnavailable           exit 11  HTTP 409   no identity here opens its data key
+        ├── ArtifactCorrupt          exit 12  HTTP 409   damaged, cut short, or not of this format
+        └── PolicyViolated           exit 13  HTTP 409   the trust policy refuses it, or there is none
 
     Veto                             what a hook raises to stop a flip: the user's word, no RolloutError
 """
@@ -24,17 +30,23 @@
 from __future__ import annotations
 
 __all__ = [
+    "ArtifactCorrupt",
+    "ArtifactError",
+    "ArtifactNotFound",
     "Conflict",
     "FlipTimeout",
     "Incompatible",
     "InvalidKey",
     "InvalidSpec",
     "InvalidValue",
+    "KeyUnavailable",
     "NotDurable",
     "NotFound",
     "NotReady",
+    "PolicyViolated",
     "Refused",
     "RolloutError",
+    "SignatureInvalid",
     "StoreCorrupt",
     "StoreUnreachable",
     "UnknownVariant",
@@ -136,6 +148,41 @@ class StoreUnreachable(RolloutError):
 
 class StoreCorrupt(StoreUnreachable):
     """The store is damaged, cut short, or holds another history; it is never recreated silently."""
+
+
+class ArtifactError(RolloutError):
+    """A sealed artifact that does not open; nothing of its plaintext was handed out."""
+
+
+class ArtifactNotFound(ArtifactError):
+    """No such artifact, or no such file in it."""
+
+    exit_code = 3
+    http_status = 404
+
+
+class SignatureInvalid(ArtifactError):
+    """No pinned key signed these bytes, or the signature is not in the one form that is accepted."""
+
+    exit_code = 10
+
+
+class KeyUnavailable(ArtifactError):
+    """No identity or KMS at hand gives the data key; the message never holds key material."""
+
+    exit_code = 11
+
+
+class ArtifactCorrupt(ArtifactError):
+    """Damaged, cut short, swapped, or not of this format; the message names file and place."""
+
+    exit_code = 12
+
+
+class PolicyViolated(ArtifactError):
+    """The trust policy refuses the artifact, or there is no trust policy."""
+
+    exit_code = 13
 
 
 class Veto(Exception):
