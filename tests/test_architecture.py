@@ -50,6 +50,7 @@ LAYERS: dict[str, float] = {
     "pipe": 3.05,
     "hooks": 3.0,
     "tally": 3.05,
+    "artifacts": 3.1,
     "store": 3.1,
     "opening": 3.2,
     "view": 3.2,
@@ -88,6 +89,7 @@ LAYERS: dict[str, float] = {
     "bento": 5.1,
     # L6, doors that stand by themselves
     "cli": 6.0,
+    "testing": 6.0,
     # The root resolves its names lazily, from wherever they are.
     "": 7.0,
 }
