@@ -18,7 +18,7 @@ from .policy import ModelTrust, TrustFile, parse_trust
 
 __all__ = ["bump"]
 
-_HEADER = re.compile(r"^[ \t]*\[[^\[\]\n]+\][ \t]*(?:#[^\n]*)?$", re.MULTILINE)
+_HEADER = re.compile(r"^[ \t]*\[[^\[\]\n]+\][ \t]*(?:#[^\r\n]*)?(?=\r?$)", re.MULTILINE)
 
 
 def bump(path: Path, manifest: Manifest) -> bool:

@@ -124,8 +124,8 @@ class TrustPolicy:
         where = self.source or "the trust policy"
         if manifest.serial < asked.min_serial:
             raise PolicyViolated(
-                f"{manifest.tag} is an older release: it has the serial {manifest.serial}, and {where} asks for"
-                f" at least {asked.min_serial}"
+                f"{manifest.tag} is an older release: it has the serial {manifest.serial}, and {where} asks"
+                f" for at least {asked.min_serial}"
             )
         if manifest.serial == asked.min_serial and asked.artifact_id not in {None, manifest.artifact_id}:
             raise PolicyViolated(
