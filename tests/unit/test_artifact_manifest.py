@@ -309,9 +309,7 @@ def test_segments_follow_from_the_size() -> None:
         assert len(file.segments) == segments
         spans = [file.segment_span(index) for index in range(segments)]
         assert spans[0][0] == HEADER_SIZE
-        assert all(
-            start + length == after for (start, length), (after, _) in pairwise(spans)
-        )
+        assert all(start + length == after for (start, length), (after, _) in pairwise(spans))
         assert sum(spans[-1]) == file.blob_size == HEADER_SIZE + size + SEGMENT_OVERHEAD * segments
 
 
