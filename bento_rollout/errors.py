@@ -17,12 +17,12 @@
     │   └── NotDurable               the store binds one pod of unknown many
     ├── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
     │   └── StoreCorrupt             it can be read, and it is not ours or is damaged
-    └── ArtifactError                a sealed artifact that does not open, by the check that failed
+    └── ArtifactError                exit 1   HTTP 409   a sealed artifact that is not opened or not written
         ├── ArtifactNotFound         exit 3   HTTP 404   no such artifact, or no such file in it
-        ├── SignatureInvalid         exit 10  HTTP 409   not signed by a pinned key, or not as the format says
-        ├── KeyUnavailable           exit 11  HTTP 409   no identity here opens its data key
-        ├── ArtifactCorrupt          exit 12  HTTP 409   damaged, cut short, or not of this format
-        └── PolicyViolated           exit 13  HTTP 409   the trust policy refuses it, or there is none
+        ├── SignatureInvalid         exit 10  no pinned key signed it, or not in the one form that is read
+        ├── KeyUnavailable           exit 11  no identity at hand opens its data key
+        ├── ArtifactCorrupt          exit 12  what is stored is not what was sealed
+        └── PolicyViolated           exit 13  the trust policy does not allow it, or there is no policy
 
     Veto                             what a hook raises to stop a flip: the user's word, no RolloutError
 """
@@ -151,10 +151,10 @@ class StoreCorrupt(StoreUnreachable):
 
 
 class ArtifactError(RolloutError):
-    """A sealed artifact that does not open; nothing of its plaintext was handed out."""
+    """A sealed artifact that cannot be opened or written; no plaintext was handed out."""
 
 
-class ArtifactNotFound(ArtifactError):
+class ArtifactNotFound(ArtifactError, LookupError):
     """No such artifact, or no such file in it."""
 
     exit_code = 3
@@ -162,25 +162,25 @@ class ArtifactNotFound(ArtifactError):
 
 
 class SignatureInvalid(ArtifactError):
-    """No pinned key signed these bytes, or the signature is not in the one form that is accepted."""
+    """No pinned key signed the artifact, or not in the one form that is read."""
 
     exit_code = 10
 
 
 class KeyUnavailable(ArtifactError):
-    """No identity or KMS at hand gives the data key; the message never holds key material."""
+    """No identity at hand opens the artifact's data key."""
 
     exit_code = 11
 
 
 class ArtifactCorrupt(ArtifactError):
-    """Damaged, cut short, swapped, or not of this format; the message names file and place."""
+    """What is stored is not what was sealed: cut short, edited, swapped, or opened with another key."""
 
     exit_code = 12
 
 
 class PolicyViolated(ArtifactError):
-    """The trust policy refuses the artifact, or there is no trust policy."""
+    """The trust policy does not allow the artifact, or there is no policy."""
 
     exit_code = 13
 

@@ -45,12 +45,12 @@ LAYERS: dict[str, float] = {
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.01,
     "specfile": 3.0,
+    "artifacts": 3.0,
     "threads": 3.0,
     "arena": 3.0,
     "pipe": 3.05,
     "hooks": 3.0,
     "tally": 3.05,
-    "artifacts": 3.1,
     "store": 3.1,
     "opening": 3.2,
     "view": 3.2,

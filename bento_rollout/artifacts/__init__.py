@@ -1,3 +1,1 @@
-"""Sealed model artifacts: encrypted, signed, and checkable by other people's tools."""
-
-from __future__ import annotations
+"""Sealed artifacts: a model at rest that nobody reads without a key, or changes without being seen."""

@@ -69,6 +69,7 @@ def test_every_vector_is_listed() -> None:
         "data-key.hex",
         "README.md",
         "index.json",
+        ".gitattributes",
     }
     found = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.*") if path.name not in beside}
     assert found == {vector["file"] for vector in INDEX}
