@@ -38,8 +38,8 @@ def bump(path: Path, manifest: Manifest) -> bool:
         PolicyViolated: the file is not valid, knows another artifact of the same serial, is written in a way
             that cannot be edited without changing more, or cannot be written. It is as it was.
     """
-    path = path.resolve()
     try:
+        path = Path(os.path.realpath(path))  # the file behind a link; a loop of links fails below, in one way
         with _alone(path.parent):
             text = read_small(path).decode()
             before = parse_trust(text.encode())
@@ -51,7 +51,7 @@ def bump(path: Path, manifest: Manifest) -> bool:
                 return False
             edited = _edited(text, before, manifest)
             replace_file(path, edited.encode())
-    except (Unusable, Malformed, UnicodeDecodeError) as error:
+    except (Unusable, ValueError) as error:
         raise PolicyViolated(f"the trust policy {path} is not valid: {error}") from None
     except OSError as error:
         raise PolicyViolated(f"the trust policy {path} cannot be replaced: {error.strerror}") from None

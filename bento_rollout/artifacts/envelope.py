@@ -134,7 +134,9 @@ class Envelope:
         if identities is None:
             raise KeyUnavailable(f"{KEYS_AGE} is opened by an identity, and none was given")
         secrets = list(identities.secrets)
-        return _decrypted(lambda raw: pyrage.decrypt(raw, secrets), self.age, identities.source)
+        return _decrypted(
+            lambda raw: pyrage.decrypt(raw, secrets), self.age, f"the identity from {identities.source}"
+        )
 
 
 def _header(age: bytes) -> Header:
@@ -174,9 +176,7 @@ def _decrypted(decrypt: Callable[[bytes], bytes], age: bytes, source: str) -> by
         key = decrypt(age)
     except pyrage.DecryptError as error:
         if str(error) in _NO_MATCH:
-            raise KeyUnavailable(
-                f"{KEYS_AGE} was not wrapped for {source}: ask its publisher to rewrap it"
-            ) from None
+            raise KeyUnavailable(f"{KEYS_AGE} was not wrapped for {source}") from None
         if "work" in str(error):
             raise KeyUnavailable(f"{KEYS_AGE} was not opened by {source}: {error}") from None
         raise ArtifactCorrupt(f"{KEYS_AGE} is damaged: {error}") from None

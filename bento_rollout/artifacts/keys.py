@@ -41,7 +41,7 @@ class Identities:
 
     >>> made = Identities.generate()
     >>> made
-    Identities(source='made here')
+    Identities(source='this process')
     >>> made.recipients[0][:4]
     'age1'
     """
@@ -52,7 +52,7 @@ class Identities:
     @classmethod
     def generate(cls) -> Identities:
         """Make one new identity."""
-        return cls((pyrage.x25519.Identity.generate(),), "made here")
+        return cls((pyrage.x25519.Identity.generate(),), "this process")
 
     @classmethod
     def parse(cls, text: str, source: str) -> Identities:

@@ -43,7 +43,7 @@ def test_each_recipient_opens_it() -> None:
     assert again == envelope
     for who in (ALICE, BOB):
         assert again.open(CONTEXT, identities=who) == KEY
-    with pytest.raises(KeyUnavailable, match=r"keys\.age was not wrapped for made here: ask its publisher"):
+    with pytest.raises(KeyUnavailable, match=r"keys\.age was not wrapped for the identity from this process"):
         again.open(CONTEXT, identities=EVE)
     with pytest.raises(KeyUnavailable, match="is opened by an identity, and none was given"):
         again.open(CONTEXT)
