@@ -90,6 +90,7 @@ LAYERS: dict[str, float] = {
     "bento": 5.1,
     # L6, doors that stand by themselves
     "cli": 6.0,
+    "testing": 6.0,
     # The root resolves its names lazily, from wherever they are.
     "": 7.0,
 }
