@@ -43,7 +43,10 @@ SHADOW = (
 )
 """The columns that `verdict_of` reads."""
 
-INSERT_PREDICTION = f"INSERT OR IGNORE INTO predictions VALUES (NULL{', ?' * len(_STORED)})"  # noqa: S608 - constants
+INSERT_PREDICTION = (
+    f"INSERT INTO predictions VALUES (NULL{', ?' * len(_STORED)}) "  # noqa: S608 - constants
+    "ON CONFLICT (id, row) DO NOTHING"
+)
 INSERT_SHADOW = f"INSERT OR REPLACE INTO shadows VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
 
 

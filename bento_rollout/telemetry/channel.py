@@ -26,7 +26,7 @@ class Channel(Generic[T]):
         work: does something with facts, in their order; called in the thread. What it raises is counted.
         most: how many facts may wait.
         weigh: returns about how many bytes a fact holds.
-        heaviest: how many bytes the facts that wait may hold.
+        heaviest: how many bytes the facts that wait, or are worked on, may hold.
         linger: seconds from the first fact of a batch to the work.
         largest: how many facts the work is given at a time.
 
@@ -54,9 +54,7 @@ class Channel(Generic[T]):
         self._most, self._heaviest, self._linger, self._largest = most, heaviest, linger, largest
         self._facts: deque[tuple[T, int]] = deque()
         self._weight = 0
-        self._lock = (
-            threading.Lock()
-        )  # around the weight and what is counted; never held while anything waits
+        self._lock = threading.Lock()  # around the weight and what is counted; nobody waits while holding it
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._done = threading.Condition()
         self._taken = self._finished = 0
@@ -110,10 +108,10 @@ class Channel(Generic[T]):
 
     def close(self, timeout: float) -> bool:
         """Take no more, and wait until what was taken is done; return whether it was in time."""
-        done = self.flush(timeout)
+        self.flush(timeout)
         with self._lock:
             self._closed = True
-        done = self.flush(max(0.0, timeout / 4)) and done
+        done = self.flush(max(0.0, timeout / 4))
         self._wake.set()
         self._hurry.set()
         return done
@@ -145,21 +143,21 @@ class Channel(Generic[T]):
             while self._facts:
                 self._do(self._batch())
 
-    def _batch(self) -> list[T]:
+    def _batch(self) -> list[tuple[T, int]]:
         with self._lock:
-            taken = [self._facts.popleft() for _ in range(min(len(self._facts), self._largest))]
-            self._weight -= sum(weight for _, weight in taken)
-        return [fact for fact, _ in taken]
+            return [self._facts.popleft() for _ in range(min(len(self._facts), self._largest))]
 
-    def _do(self, batch: list[T]) -> None:
+    def _do(self, batch: list[tuple[T, int]]) -> None:
         try:
-            self._work(batch)
+            self._work([fact for fact, _ in batch])
             self.trouble = None
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
             self.trouble = error
             with self._lock:
                 self.failed += len(batch)
         finally:
+            with self._lock:
+                self._weight -= sum(weight for _, weight in batch)
             with self._done:
                 self._finished += len(batch)
                 self._done.notify_all()
