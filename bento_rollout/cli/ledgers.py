@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from .options import Whole, parse_time, printing, rollout_name
 from .output import emit, emit_json, show, visible
 
 if TYPE_CHECKING:
+    from ..operations import Rollout
     from ..store.ledger import Ledger
     from ..store.ledger_labels import Accepted
 
@@ -40,20 +42,20 @@ MOST_SHOWN = 20
 def ledger(ctx: click.Context, name: str) -> None:
     """Look at predictions, export, prune or forget them."""
 
-    def opened() -> Ledger:
+    def opened() -> Rollout:
         from ..operations import open_rollout
 
         rollout = open_rollout(name)
         with suppress(StoreUnreachable):  # the ledger is a file of its own
             _ = rollout.state  # a name that nobody knows is no empty ledger
-        return rollout.ledger
+        return rollout
 
     ctx.obj = opened
 
 
 def _ledger(ctx: click.Context) -> Ledger:
-    found: Ledger = ctx.obj()
-    return found
+    rollout: Rollout = ctx.obj()
+    return rollout.ledger
 
 
 @ledger.command("tail")
@@ -175,13 +177,29 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
 @click.pass_context
 def forget(ctx: click.Context, key: str, as_json: bool) -> int:
     """Delete everything that belongs to a routing key, so that no byte of it is left in the file."""
-    forgotten = _ledger(ctx).forget(key)
+    rollout: Rollout = ctx.obj()
+    forgotten = rollout.ledger.forget(key)
     if not forgotten.gone.predictions and not as_json:
         click.echo("nothing belongs to this key: is it the routing key, as it was sent?", err=True)
     if forgotten.other_keys:
         hint = "hashes under an older secret are in there, too: what of this key lies under those stays"
         click.echo(f"Warning: {hint}", err=True)
-    return _gone(asdict(forgotten.gone), as_json=as_json)
+    for variant in _targeted(rollout, key):
+        command = f"bento-rollout target {rollout.name} {variant} --key {shlex.quote(key)} --remove"
+        hint = f"the key is a target of {variant!r}, and the store keeps it until: {command}"
+        click.echo(f"Warning: {visible(hint)} (its history goes on to hold it)", err=True)
+    return _gone({**asdict(forgotten.gone), "examples": forgotten.examples}, as_json=as_json)
+
+
+def _targeted(rollout: Rollout, key: str) -> list[str]:
+    """Return the variants that have a key as a target."""
+    from ..keys import normal_key
+
+    try:
+        targets = rollout.state.targets
+    except StoreUnreachable:  # the ledger is a file of its own
+        return []
+    return [variant for variant, target in targets.items() if normal_key(key) in target.keys]
 
 
 @click.command("label")

@@ -47,7 +47,10 @@ INSERT_PREDICTION = (
     f"INSERT INTO predictions VALUES (NULL{', ?' * len(_STORED)}) "  # noqa: S608 - constants
     "ON CONFLICT (id, row) DO NOTHING"
 )
-INSERT_SHADOW = f"INSERT OR REPLACE INTO shadows VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
+INSERT_SHADOW = (
+    f"INSERT OR REPLACE INTO shadows SELECT {', '.join(f'?{n}' for n in range(1, 15))} "  # noqa: S608 - constants
+    "WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(?1, ?2))"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from .files import release, try_lock
 from .hashing import KeyHash
 from .ledger import ORPHANS_KEPT
 from .ledger_file import LedgerFile
+from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
-from .ledger_pruning import add_count, prune, settle, transaction
+from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
 from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values, weight_of
 
 __all__ = ["LedgerWriter"]
@@ -328,6 +329,8 @@ class LedgerWriter:
                 if time.monotonic() - self._settled > TEND_ORPHANS:
                     self._settled = time.monotonic()
                     settle(db, max(before, now - ORPHANS_KEPT))
+                    expire_marks(db, now)
+                    forget_examples(db, self._file.folder)  # of shadows that answered later
             finally:
                 release(lock)
 

@@ -386,5 +386,5 @@ def test_every_column_is_explained(place: Path) -> None:
     kept = ("predictions", "shadows", "labels")
     columns = {row[1] for table in kept for row in db.execute(f"PRAGMA table_info({table})")}
     db.close()
-    assert tables == {*kept, "meta", "counters", "sqlite_sequence"}
+    assert tables == {*kept, "meta", "counters", "forgotten", "sqlite_sequence"}
     assert {name for name in (*kept, "meta", "counters", *columns) if f"`{name}`" not in told} == set()

@@ -260,6 +260,18 @@ def test_forget_and_prune(say: Say, ask: Callable[..., Any], kept: list[str], st
     assert say("ledger", "screening", "tail")[1].strip() == "no prediction is kept yet"
 
 
+def test_forgetting_a_target_names_the_next_command(say: Say, screening: Rollout, kept: list[str]) -> None:
+    """The key stays in the store until it is no target any more."""
+    assert len(kept) == 3
+    screening.target("boosted", keys=["ann", "it's me"])
+    code, _, told = say("ledger", "screening", "forget", "--key", "ann")
+    command = "bento-rollout target screening boosted --key ann --remove"
+    assert (code, command in told, "history" in told) == (0, True, True)
+    assert """--key 'it'"'"'s me' --remove""" in say("ledger", "screening", "forget", "--key", "it's me")[2]
+    assert say(*command.split()[1:])[0] == 0
+    assert "target" not in say("ledger", "screening", "forget", "--key", "ann")[2]
+
+
 def test_in_python(screening: Rollout, kept: list[str]) -> None:
     """The same by code."""
     kept_now = screening.label({"prediction_id": kept[0], "label": [1, 2]}, {"label": 1}, source="script")
