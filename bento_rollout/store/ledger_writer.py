@@ -24,7 +24,8 @@ from .ledger_file import LedgerFile
 from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
 from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
-from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values, weight_of
+from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values
+from .ledger_weight import light
 
 __all__ = ["LedgerWriter"]
 
@@ -92,7 +93,7 @@ class LedgerWriter:
         self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
         self._patience, self._ending, self._given_up = patience, threading.Event(), False
         self._channel: Channel[Fact] = Channel(
-            "bento-rollout-ledger", self._write, most=MOST_WAITING, weigh=weight_of, heaviest=HEAVIEST
+            "bento-rollout-ledger", self._write, most=MOST_WAITING, heaviest=HEAVIEST
         )
         self._hashed: KeyHash | None = None
         self._keeping = Keeping(
@@ -101,7 +102,7 @@ class LedgerWriter:
         self._db: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._once = log.Once()
-        self._unwritten = self._noted = 0
+        self._unwritten = self._odd = self._noted = 0
         self._since = 0
         self._lost_at = float("-inf")
         self._tended = self._settled = time.monotonic()
@@ -109,7 +110,7 @@ class LedgerWriter:
     @property
     def lost(self) -> int:
         """How many facts were not written, whatever the reason."""
-        return self._channel.lost + self._unwritten
+        return self._channel.lost + self._unwritten + self._odd
 
     @property
     def waiting(self) -> int:
@@ -118,7 +119,11 @@ class LedgerWriter:
 
     def offer(self, fact: Fact) -> None:
         """Take a fact; never blocks, never raises."""
-        self._channel.offer(fact)
+        try:
+            self._channel.offer(*light(fact))
+        except Exception as error:  # noqa: BLE001 - whatever a fact does when it is looked at
+            self._odd += 1
+            self._say_lost(f"it cannot be weighed: {type(error).__name__}")
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was taken is written; return whether it was in time. Not on a loop."""
