@@ -16,7 +16,7 @@ import click
 
 from ..errors import InvalidValue, StoreUnreachable
 from .options import Whole, parse_time, printing, rollout_name
-from .output import emit, emit_json, show, visible
+from .output import emit, emit_json, safe_json, show, visible
 
 if TYPE_CHECKING:
     from ..operations import Rollout
@@ -79,8 +79,8 @@ def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
     while True:
         for entry in entries:
             last = entry.seq
-            told = json.dumps(asdict(entry)) if as_json else visible(views.line(entry))
-            if not emit(told):
+            going = emit_json(asdict(entry), indent=None) if as_json else emit(visible(views.line(entry)))
+            if not going:
                 return 0
         time.sleep(LOOK)
         entries = found.tail(1000, after=last)
@@ -147,7 +147,7 @@ def export(ctx: click.Context, /, form: str, output: str | None, **wanted: str |
     if form == "parquet":
         raise click.UsageError("Parquet needs --output FILE")
     for line in lines(rows, form, found.rollout):
-        if not emit(line):
+        if not emit(safe_json(line)):
             break
     return 0
 
@@ -246,6 +246,8 @@ def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
         plain: Any = json.loads(value)
     except ValueError:
         plain = value
+    except RecursionError:
+        raise InvalidValue("--label is JSON with more levels than can be kept") from None
     found = {
         "prediction_id": one["prediction"],
         "inference_id": one["inference"],

@@ -45,7 +45,7 @@ class Counts:
     Attributes:
         predictions, shadows, labels: how many.
         orphans: labels whose prediction is not known.
-        size: bytes of the file.
+        size: bytes of the file and of its log.
         oldest, newest: when the first and the last prediction came, in seconds since 1970.
         events: what was ever counted: ``pruned`` and ``forgotten`` predictions, ``orphans_expired``, and
             ``unwritten`` predictions that workers could not write.
@@ -223,7 +223,7 @@ class Ledger:
                 for way in ("ASC", "DESC")
             )
             events = dict(db.execute("SELECT name, number FROM counters ORDER BY name"))
-            size = self._file.path.stat().st_size
+            size = self._file.size()
             return Counts(predictions, shadows, labels, orphans, size, oldest[0], newest[0], events)
 
     # -- forgetting ------------------------------------------------------------------------------------

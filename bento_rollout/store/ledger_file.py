@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -118,6 +118,14 @@ class LedgerFile:
             make_empty(self.path)
             return self._connect("rwc")
         return self._connect("rw")
+
+    def size(self) -> int:
+        """Return how many bytes the file and its log take."""
+        found = 0
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                found += path.stat().st_size
+        return found
 
     def inode(self) -> tuple[int, int]:
         """Return which file lies at the path now; zeros when there is none."""
