@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InvalidValue, StoreUnreachable
+from ..errors import InvalidValue, NotFound, StoreUnreachable
 from .options import Whole, parse_time, printing, rollout_name
 from .output import emit, emit_json, safe_json, show, visible
 
@@ -103,14 +103,40 @@ def status(ctx: click.Context, as_json: bool) -> int:
 
 
 @ledger.command("show")
-@click.argument("prediction", metavar="ID")
+@click.argument("prediction", metavar="[ID]", required=False)
+@click.option("--inference-id", metavar="ID", help="List the predictions of the caller's own id instead.")
+@click.option("--key", metavar="K", help="List the predictions of a routing key instead.")
+@click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
 @printing
 @click.pass_context
-def show_one(ctx: click.Context, prediction: str, as_json: bool) -> int:
-    """Tell the whole story of one prediction; ID is its id, ID.i of row i, or the caller's own id."""
+def show_one(
+    ctx: click.Context,
+    prediction: str | None,
+    inference_id: str | None,
+    key: str | None,
+    count: int,
+    as_json: bool,
+) -> int:
+    """Tell the whole story of one prediction, or list those of a key or of the caller's own id.
+
+    ID is the prediction's id, ID.i of row i, or the caller's own id; lists have the newest last.
+    """
     from . import ledger_views as views
 
-    story = _ledger(ctx).story(prediction)
+    asked = inference_id is not None or key is not None
+    if asked == (prediction is not None):
+        raise click.UsageError("say either ID, or --inference-id or --key")
+    found = _ledger(ctx)
+    if prediction is None:
+        entries = found.find(key=key, inference_id=inference_id, limit=count)
+        if not entries:
+            raise NotFound(f"nothing of it is in the ledger of {found.rollout!r}: is it as it was sent?")
+        if as_json:
+            emit_json([asdict(entry) for entry in entries])
+        else:
+            show(views.tail(entries))
+        return 0
+    story = found.story(prediction)
     if as_json:
         emit_json(asdict(story))
     else:

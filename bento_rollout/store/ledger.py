@@ -143,6 +143,30 @@ class Ledger:
             query = f"SELECT {PREDICTION} FROM predictions ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constants
             return [entry_of(row) for row in db.execute(query, (limit,))][::-1]
 
+    def find(self, *, key: object = None, inference_id: object = None, limit: int = 20) -> list[Entry]:
+        """Return the predictions of a routing key, or of the caller's own id, that arrived last, in order.
+
+        For a key that has few the whole file is read.
+
+        Args:
+            key: the routing key.
+            inference_id: the caller's own id.
+            limit: at most so many.
+
+        Raises:
+            InvalidKey: one of them can be no key, or no id.
+        """
+        hashed = None if key is None else self.key_hash(key)
+        name = None if inference_id is None else normal_key(inference_id)
+        wanted = {"key_hash": hashed, "inference_id": name}
+        found = {column: value for column, value in wanted.items() if value is not None}
+        with self._reading() as db:
+            if db is None or not found or (key is not None and hashed is None):
+                return []
+            where = " AND ".join(f"{column} = ?" for column in found)
+            query = f"SELECT {PREDICTION} FROM predictions WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constants
+            return [entry_of(row) for row in db.execute(query, (*found.values(), limit))][::-1]
+
     def story(self, text: str) -> Story:
         """Return all that is known of one prediction.
 
