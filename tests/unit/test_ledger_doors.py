@@ -304,6 +304,24 @@ def test_the_size_has_the_log_in_it(screening: Rollout, kept: list[str]) -> None
         assert ledger.counts().size >= least + 50 * 5000
 
 
+def test_doctor_tells_of_the_ledger(say: Say, kept: list[str], screening: Rollout) -> None:
+    """Where it is, how much it holds; one that cannot be read is a problem."""
+    assert kept
+    path = screening.ledger.path
+    facts = json.loads(say("doctor", "--json")[1])["rollouts"][0]["ledger"]
+    assert (
+        facts.items()
+        >= {"path": str(path), "predictions": 3, "labels": 0, "lost": 0, "problem": None}.items()
+    )
+    assert "the ledger has 3 predictions and 0 labels" in " ".join(say("doctor")[1].split())
+    with screening.ledger._file.writing() as db:
+        db.execute("INSERT INTO counters VALUES ('unwritten', 7)")
+    assert "7 were lost" in " ".join(say("doctor")[1].split())
+    path.write_bytes(b"x" * 5000)
+    code, out, _ = say("doctor")
+    assert (code, "is damaged" in out) == (1, True)
+
+
 def test_exports(say: Say, kept: list[str], screening: Rollout, tmp_path: Path) -> None:
     """Lines, events of CloudEvents and columns, each with the labels; only the owner may read the file."""
     screening.label({"prediction_id": kept[0], "label": 1})
