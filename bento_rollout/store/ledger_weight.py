@@ -38,19 +38,25 @@ def light(fact: Fact) -> tuple[Fact, int]:
     Answers as they were sent are weighed by their size; of arguments, of what a task returned, and of what a
     shadow answered every part is looked at. What is taken out would be too long to be kept, as a rule.
     """
-    left = [MOST_PARTS]
     if isinstance(fact, Compared):
-        answer = _weighed(fact.answer, left)
+        answer = _weighed(fact.answer, [MOST_PARTS])
         weight = _COMPARED + _ROW * len(fact.comparisons) + (answer or 0)
         return (fact if answer is not None else replace(fact, answer=None)), weight
-    inputs, value = _weighed(fact.inputs, left), _weighed(fact.reply.value, left)
+    reply = fact.reply
+    weight = _PREDICTION + len(reply.body) + _RUN * len(fact.runs)
+    for text in fact.keys + fact.inference_ids:
+        weight += 0 if text is None else getsizeof(text)
+    if fact.by_rows:
+        weight += _ROW * len(fact.plans)
+    if fact.inputs is None and reply.value is None:
+        return fact, weight
+    left = [MOST_PARTS]
+    inputs, value = _weighed(fact.inputs, left), _weighed(reply.value, left)
     if inputs is None:
         fact = fact._replace(inputs=None)
     if value is None:
-        fact = fact._replace(reply=fact.reply._replace(value=None))
-    texts = sum(map(getsizeof, fact.keys)) + sum(map(getsizeof, fact.inference_ids))
-    weight = _PREDICTION + getsizeof(fact.reply.body) + texts + _RUN * len(fact.runs) + (inputs or 0)
-    return fact, weight + (value or 0) + (_ROW * len(fact.plans) if fact.by_rows else 0)
+        fact = fact._replace(reply=reply._replace(value=None))
+    return fact, weight + (inputs or 0) + (value or 0)
 
 
 def _weighed(value: Any, left: list[int]) -> int | None:
