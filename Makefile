@@ -53,7 +53,7 @@ tests: $(READY) ## the tests alone; ARGS="-k flip" chooses
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 bench: $(READY) ## every benchmark, one after another (they need a quiet machine)
-	@failed=0; for name in assign ledger overhead flip start slow_candidate process service late shadow; do echo "== $$name"; \
+	@failed=0; for name in assign ledger ledger_http overhead flip start slow_candidate process service late shadow artifacts; do echo "== $$name"; \
 		$(VENV)/bin/python -m benchmarks.$$name || failed=1; done; exit $$failed
 
 bento: $(READY) ## bentoml build of the service in services/ (trains the models first if there are none)

@@ -144,6 +144,7 @@ class Call:
         reply: what went out.
         span: the request's span, where it is recorded.
         trace: trace id and span id of the request.
+        bound: what the user's own code has bound for each of its log lines, where they ask for it.
     """
 
     endpoint: str
@@ -169,6 +170,7 @@ class Call:
     reply: Reply = _NO_REPLY
     span: Any = None
     trace: tuple[str, str] = ("", "")
+    bound: Mapping[str, Any] | None = None
 
     def header(self, name: str) -> str | None:
         """Return a request header, or None when it is absent or not UTF-8."""

@@ -15,8 +15,14 @@
     │   ├── FlipTimeout              a live worker did not answer in time
     │   ├── NotReady                 the variant cannot answer in every live worker
     │   └── NotDurable               the store binds one pod of unknown many
-    └── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
-        └── StoreCorrupt             it can be read, and it is not ours or is damaged
+    ├── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
+    │   └── StoreCorrupt             it can be read, and it is not ours or is damaged
+    └── ArtifactError                exit 1   HTTP 409   a sealed artifact that is not opened or not written
+        ├── ArtifactNotFound         exit 3   HTTP 404   no such artifact, or no such file in it
+        ├── SignatureInvalid         exit 10  no pinned key signed it, or not in the one form that is read
+        ├── KeyUnavailable           exit 11  no identity at hand opens its data key
+        ├── ArtifactCorrupt          exit 12  what is stored is not what was sealed
+        └── PolicyViolated           exit 13  the trust policy does not allow it, or there is no policy
 
     Veto                             what a hook raises to stop a flip: the user's word, no RolloutError
 """
@@ -24,17 +30,23 @@
 from __future__ import annotations
 
 __all__ = [
+    "ArtifactCorrupt",
+    "ArtifactError",
+    "ArtifactNotFound",
     "Conflict",
     "FlipTimeout",
     "Incompatible",
     "InvalidKey",
     "InvalidSpec",
     "InvalidValue",
+    "KeyUnavailable",
     "NotDurable",
     "NotFound",
     "NotReady",
+    "PolicyViolated",
     "Refused",
     "RolloutError",
+    "SignatureInvalid",
     "StoreCorrupt",
     "StoreUnreachable",
     "UnknownVariant",
@@ -136,6 +148,41 @@ class StoreUnreachable(RolloutError):
 
 class StoreCorrupt(StoreUnreachable):
     """The store is damaged, cut short, or holds another history; it is never recreated silently."""
+
+
+class ArtifactError(RolloutError):
+    """A sealed artifact that cannot be opened or written; no plaintext was handed out."""
+
+
+class ArtifactNotFound(ArtifactError, LookupError):
+    """No such artifact, or no such file in it."""
+
+    exit_code = 3
+    http_status = 404
+
+
+class SignatureInvalid(ArtifactError):
+    """No pinned key signed the artifact, or not in the one form that is read."""
+
+    exit_code = 10
+
+
+class KeyUnavailable(ArtifactError):
+    """No identity at hand opens the artifact's data key."""
+
+    exit_code = 11
+
+
+class ArtifactCorrupt(ArtifactError):
+    """What is stored is not what was sealed: cut short, edited, swapped, or opened with another key."""
+
+    exit_code = 12
+
+
+class PolicyViolated(ArtifactError):
+    """The trust policy does not allow the artifact, or there is no policy."""
+
+    exit_code = 13
 
 
 class Veto(Exception):

@@ -34,6 +34,7 @@ def prediction_of(rollout: str, call: Call) -> Prediction | None:
         call.reply,
         call.inputs,
         call.task_id,
+        call.bound,
     )
 
 

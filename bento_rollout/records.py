@@ -211,6 +211,7 @@ class Prediction(NamedTuple):
         reply: what went out.
         inputs: the endpoint's arguments by name, where somebody wants them; else None.
         task_id: of a task.
+        bound: what the user's own code has bound for each of its log lines; None: nobody wants it.
     """
 
     rollout: str
@@ -230,6 +231,7 @@ class Prediction(NamedTuple):
     reply: Reply = Reply()
     inputs: Mapping[str, Any] | None = None
     task_id: str | None = None
+    bound: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Return who answered what, and nothing of what was asked: keys and inputs are personal data."""

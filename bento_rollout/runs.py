@@ -26,6 +26,7 @@ from .calls import (
 from .gates import Gated
 from .records import Observation, Outcome, Plan
 from .spec import RolloutSpec
+from .telemetry.users import bound
 
 if TYPE_CHECKING:
     from .telemetry.spans import Running, Spans
@@ -136,6 +137,7 @@ class Runs:
         """Note what one run of a call came to, and tell whoever wants to know."""
         call.runs.append(fact)
         if self._sink is not None:
+            call.bound = bound()  # while the user's own middleware is still around us
             self._sink.offer(fact)
 
     # -- a stream --------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class Runs:
                 await closed(items)
             raise
         if span is not None:
-            span.leave()  # the items that follow are taken in whatever context takes them
+            span.pause()
         return Opened(items, first, time.perf_counter() - began, span)
 
     async def rest(self, call: Call, plan: Plan, opened: Opened) -> AsyncGenerator[Any, None]:
@@ -174,8 +176,7 @@ class Runs:
         try:
             while item is not END:
                 yield item
-                step = next_of(opened.items)
-                item = await (step if idle is None else within(asyncio.ensure_future(step), idle))
+                item = await self._next(opened, idle)
         except (GeneratorExit, asyncio.CancelledError):
             outcome = Outcome.DISCONNECTED
             raise
@@ -187,6 +188,17 @@ class Runs:
                 opened.span.end(outcome.value, failure, failed=outcome.failed)
             self._tell(call, plan, outcome, opened.seconds, failure)
             await closed(opened.items)
+
+    async def _next(self, opened: Opened, idle: float | None) -> Any:
+        """Take the next item, in the stream's span; who takes the items keeps the current one."""
+        if opened.span is not None:
+            opened.span.enter()
+        try:
+            step = next_of(opened.items)
+            return await (step if idle is None else within(asyncio.ensure_future(step), idle))
+        finally:
+            if opened.span is not None:
+                opened.span.pause()
 
     # -- what they have in common ----------------------------------------------------------------------
 

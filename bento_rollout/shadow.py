@@ -237,7 +237,7 @@ class Shadows:
             type(error).__name__,
             "shadow.error",
             "error",
-            error=log.described(error),
+            error=type(error).__name__,  # and not its text: that may hold what was asked, or answered
             where=log.place_of(error),
         )
 

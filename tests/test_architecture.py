@@ -33,6 +33,7 @@ LAYERS: dict[str, float] = {
     "targets": 1.2,
     "spec": 1.3,
     "assignment": 1.3,
+    "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
     "rows": 1.3,
@@ -45,6 +46,7 @@ LAYERS: dict[str, float] = {
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.01,
     "specfile": 3.0,
+    "artifacts": 3.0,
     "threads": 3.0,
     "arena": 3.0,
     "pipe": 3.05,
@@ -88,6 +90,7 @@ LAYERS: dict[str, float] = {
     "bento": 5.1,
     # L6, doors that stand by themselves
     "cli": 6.0,
+    "testing": 6.0,
     # The root resolves its names lazily, from wherever they are.
     "": 7.0,
 }

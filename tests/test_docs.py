@@ -278,7 +278,7 @@ def test_reasons_and_headers_are_explained() -> None:
 
 def test_exit_codes_are_explained() -> None:
     """The exit codes and statuses of all errors stand in docs/operations.md."""
-    rows = set(re.findall(r"^\| (\d) \| (\d+)? \|", text_of("operations.md"), re.MULTILINE))
+    rows = set(re.findall(r"^\| (\d+) \| (\d+)? \|", text_of("operations.md"), re.MULTILINE))
     errors: set[type[RolloutError]] = {RolloutError}
     while more := {sub for error in errors for sub in error.__subclasses__()} - errors:
         errors |= more

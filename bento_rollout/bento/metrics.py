@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from ..telemetry.measures import (
     WORKERS,
     Gathered,
     Measure,
+    Sample,
     Series,
     gathered,
     known,
@@ -99,20 +100,33 @@ class Metrics:
         """Add up what waits; called when the worker ends."""
         self._channel.close(timeout)
 
+    def count_lost(self) -> None:
+        """Count what was lost, and nothing else: a worker that ends does so last. Never raises."""
+        with self._looking, suppress(Exception):
+            now = Gathered()
+            now.take(self._newly_lost())
+            self._put(now)
+
     def _standing(self) -> Gathered:
         """Return how things stand in this worker."""
         feed, name, now = self._feed, self._feed.name, Gathered()
         if not self._lost:
+            _make_room_for_bentoml()
             now.take((series, 0) for series in known(name, self._endpoints, self._variants, self._channels))
         feed.table()  # fresh, for the price of a look at the counter
         now.take(state_samples(feed.commit.state, self._variants))
         now.take([(Series(WORKERS, (name,)), 1), (Series(STORE_AGE, (name,)), feed.age)])
         for channel, one in list(self._channels.items()):
+            now.take([(Series(WAITING, (name, channel)), one.waiting)])
+        now.take(self._newly_lost())
+        return now
+
+    def _newly_lost(self) -> Iterator[Sample]:
+        """Yield what was lost since the last time."""
+        for channel, one in list(self._channels.items()):
             lost, before = one.lost, self._lost.get(channel, 0)
             self._lost[channel] = lost
-            now.take([(Series(LOST, (name, channel)), max(0, lost - before))])
-            now.take([(Series(WAITING, (name, channel)), one.waiting)])
-        return now
+            yield Series(LOST, (self._feed.name, channel)), max(0, lost - before)
 
     def _take(self, facts: Iterable[Fact]) -> None:
         self._put(gathered(facts))
@@ -182,7 +196,7 @@ def _bound(series: Series) -> Any:
                 parent = _parents.get(series.measure) or _parents.setdefault(
                     series.measure, _made(series.measure)
                 )
-                _make_room(series.measure)
+                _make_room(_file_of(series.measure))
                 child = parent.labels(*(getattr(label, "value", label) for label in series.labels))
                 _children[series] = child
     return child
@@ -204,15 +218,26 @@ FIRST, ROOM = 1 << 16, 1 << 14
 """Bytes of a process's file at first, and how much of it one more child may need."""
 
 
-def _make_room(measure: Measure) -> None:
-    """Give the file that a metric is kept in the blocks that it is about to need, or raise `OSError`.
+def _file_of(measure: Measure) -> str:
+    """Return what the file that a metric is kept in is called, without its process."""
+    return f"{measure.kind}_{measure.merge}" if measure.merge else measure.kind
+
+
+def _make_room_for_bentoml() -> None:
+    """Make it for BentoML's own metrics, too, before the first request: its write would end the worker."""
+    for kind in ("counter", "histogram", "gauge_all", "gauge_livesum"):
+        with suppress(OSError):  # it may be that there is none: nobody can help it
+            _make_room(kind)
+
+
+def _make_room(kind: str) -> None:
+    """Give a file that metrics are kept in the blocks that it is about to need, or raise `OSError`.
 
     prometheus_client maps files with holes: a write to one on a full disk would end the worker (SIGBUS).
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
     if not folder or not hasattr(os, "posix_fallocate"):
         return
-    kind = f"{measure.kind}_{measure.merge}" if measure.merge else measure.kind
     path = Path(folder, f"{kind}_{os.getpid()}.db")
     if not path.exists():  # whoever scrapes now must not find an empty one
         draft = path.with_suffix(".draft")

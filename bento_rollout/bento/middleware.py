@@ -48,7 +48,7 @@ class RolloutMiddleware:
 
         async def sending(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self._serve = await self._site.start(self._app)
+                self._serve = await self._site.start(self._app, scope.get("app"))
             await send(message)
 
         await self._app(scope, receiving, sending)

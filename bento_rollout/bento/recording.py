@@ -20,7 +20,9 @@ from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
+from ..telemetry.lost_spans import LostSpans
 from ..telemetry.measures import FACTS
+from ..telemetry.paths import hides
 from ..telemetry.spans import Spans
 from ..threads import side_by_side
 from .metrics import Lossy, Metrics, metrics_are_on
@@ -44,19 +46,20 @@ class Recording:
 
     Attributes:
         sink: takes what happens, at once.
-        spans: makes the worker's spans.
+        spans: makes the worker's spans, once `begin` was called.
         metrics: the worker's metrics; None: BentoML serves none.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
         self.spans: Spans | None = None
+        self._lost_spans = LostSpans(site.name, lambda: [] if self.spans is None else self.spans.providers)
         self._name, self._feed, self._place = site.name, feed, place
         subscriptions: list[Subscription] = []
         if site.sink is not None:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
-        self._lines = LogLines(site.name, site.spec.log, keyed)
+        self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
@@ -72,18 +75,34 @@ class Recording:
             if (prediction := prediction_of(self._name, call)) is not None:
                 self.sink.offer(prediction)
         except Exception as error:  # noqa: BLE001 - the answer is out, and telling of it costs nobody anything
-            _once.say(type(error).__name__, "telemetry.failed", "error", error=log.described(error))
+            kind = type(error).__name__  # and not its text: that may hold what was asked
+            _once.say(kind, "telemetry.failed", "error", error=kind, where=log.place_of(error))
+
+    def begin(self, spans: Spans) -> None:
+        """Take what makes the worker's spans, before the first request."""
+        self.spans = spans
+        self._lost_spans.look()
+
+    def look(self) -> None:
+        """Look at what nobody tells, and bring the metrics up to now; called each second, not on the loop."""
+        self._lost_spans.look()
+        if self.metrics is not None:
+            self.metrics.refresh()
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        sent: list[bool] = []
         ends: list[Callable[[float], object]] = []
-        if self.spans is not None:
-            ends.append(self.spans.flush)
+        if (spans := self.spans) is not None:
+            ends.append(lambda seconds: sent.append(spans.flush(seconds)))
         if self._ledger is not None:
             ends.append(self._ledger.close)
         if self.metrics is not None:
             ends.append(self.metrics.close)
         side_by_side(ends, FAREWELL)
+        self._lost_spans.close(sent=True in sent)
+        if self.metrics is not None:
+            self.metrics.count_lost()
         self._lines.close(FAREWELL)  # last: the others may have something to say
 
     def _open_ledger(self, site: Site) -> LedgerWriter | None:
@@ -102,6 +121,7 @@ class Recording:
         if self._ledger is not None:
             channels["ledger"] = self._ledger
         channels["log"] = self._lines
+        channels["spans"] = self._lost_spans
         return metrics
 
 
@@ -112,6 +132,17 @@ def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
     except (RolloutError, OSError):  # the ledger says so
         hashed = None
     return (hashed or KeyHash(os.urandom(32))).of
+
+
+def _hidden_ids(site: Site) -> set[str]:
+    """Return the endpoints whose callers' own ids stand where a log line hides something."""
+    hidden = (*site.spec.log.drop, *site.spec.log.mask, *site.spec.log.hash)
+    return {
+        endpoint
+        for endpoint in site.methods
+        for source in site.spec.routing.id_sources(endpoint)
+        if source.kind == "field" and hides(hidden, (source.name, *source.path))
+    }
 
 
 def _plain(answer: Any) -> Any:

@@ -36,6 +36,7 @@ from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade, Noting
 from .method import RUNTIME
+from .quieting import quieten
 from .recording import Recording
 from .shadows import BentoShadows
 from .tasks import Tasks
@@ -108,8 +109,12 @@ class Serving:
 
     # -- its life --------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Begin; called when the service has started, before it takes requests."""
+    async def start(self, outermost: Any = None) -> None:
+        """Begin; called when the service has started, before it takes requests.
+
+        Args:
+            outermost: the application as the server calls it.
+        """
         site, store = self._site, open_store(locate().path)
         commit = open_state(store, site.name, site.champion, site.spec, self._digests)
         self._check_champion(commit.state)
@@ -117,10 +122,12 @@ class Serving:
         feed = self._feed = Feed(store, commit)
         recording = self._recording = Recording(site, feed, store.place(site.name))
         self.spans = spans_of(site.name)
+        quieten(outermost, self.spans.is_own, self.spans.is_taken)
         self._router = Router(
             feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
-        self._router.runs.spans = recording.spans = self.spans
+        self._router.runs.spans = self.spans
+        recording.begin(self.spans)
         self._serve(self._router)
         self._tell()
         loop = asyncio.get_running_loop()
@@ -131,8 +138,7 @@ class Serving:
         self._worker.spans = self.spans
         if recording.sink.wants(Flipped):
             self._worker.flips.tell = recording.sink.offer
-        if recording.metrics is not None:
-            self._worker.each_second = recording.metrics.refresh
+        self._worker.each_second = recording.look
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
 

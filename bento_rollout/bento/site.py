@@ -103,17 +103,18 @@ class Site:
         deploy(self.service, self.name, self.spec, self.definitions, self.file)
         keep_up(self.service, list(self.definitions.values())[1:])
 
-    async def start(self, app: App) -> App:
+    async def start(self, app: App, outermost: Any = None) -> App:
         """Begin this worker's part, when the service has started; return what serves requests from now on.
 
         Args:
             app: the service's own app.
+            outermost: the application as the server calls it, with all that stands around that one.
         """
         from .requests import Requests
         from .serving import Serving
 
         self.serving = Serving(self)
-        await self.serving.start()
+        await self.serving.start(outermost)
         return Requests(app, self, self.serving)
 
     async def stop(self) -> None:

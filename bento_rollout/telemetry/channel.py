@@ -44,7 +44,7 @@ class Channel(Generic[T]):
     ) -> None:
         self.name = name
         self.dropped = self.failed = 0
-        self.trouble: Exception | None = None
+        self.trouble: BaseException | None = None
         self._work = work
         self._most, self._heaviest, self._linger, self._largest = most, heaviest, linger, largest
         self._facts: deque[tuple[T, int]] = deque()
@@ -141,7 +141,7 @@ class Channel(Generic[T]):
         try:
             self._work([fact for fact, _ in batch])
             self.trouble = None
-        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
+        except BaseException as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
             self.trouble = error
             with self._lock:
                 self.failed += len(batch)

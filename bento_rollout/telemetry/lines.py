@@ -7,6 +7,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..records import Compared, Dropped, Observation, Outcome, Prediction
 from ..spec import Logging
 from .log import WRITER
 from .rendering import Line, as_text, stamp_of
+from .users import context_of
 from .writer import LIGHT, Writer
 
 if TYPE_CHECKING:
@@ -48,12 +50,19 @@ class LogLines:
         settings: which lines are written, and what they tell.
         hashed: the keyed hash of a text.
         writer: where lines go.
+        hidden_ids: the endpoints whose callers' own ids are not told: they are read from what is hidden.
     """
 
     def __init__(
-        self, rollout: str, settings: Logging, hashed: Callable[[str], str], writer: Writer = WRITER
+        self,
+        rollout: str,
+        settings: Logging,
+        hashed: Callable[[str], str],
+        writer: Writer = WRITER,
+        hidden_ids: Collection[str] = (),
     ) -> None:
         self._rollout, self._sample, self._writer = rollout, settings.sample, writer
+        self._hidden_ids = frozenset(hidden_ids)
         self._masking: Masking | None = None
         if settings.inputs:
             from .masking import Masking
@@ -76,7 +85,7 @@ class LogLines:
         weight = LIGHT
         if type(fact) is Prediction:
             weight += len(fact.reply.body)
-            for held in (fact.reply.value, fact.inputs):
+            for held in (fact.reply.value, fact.inputs, fact.bound):
                 weight += 0 if held is None else weight_of(held)
         elif type(fact) is Compared and fact.answer is not None:
             weight += weight_of(fact.answer)
@@ -115,13 +124,16 @@ class LogLines:
             level = "warning" if level == "info" else level
         if fact.by_rows:
             fields["rows"] = len(fact.plans)
-        elif (own := next(iter(fact.inference_ids), None)) is not None:
+        elif (
+            own := next(iter(fact.inference_ids), None)
+        ) is not None and fact.endpoint not in self._hidden_ids:
             fields["inference_id"] = own[:_LONGEST_ID]
         if fact.task_id is not None:
             fields["task_id"] = fact.task_id
         if fact.shadows:
             fields["shadows"] = list(fact.shadows)
-        return self._with_inputs(Line(name, level, fields, fact.time), fact)
+        context = None if fact.bound is None else context_of(fact.bound)
+        return self._with_inputs(Line(name, level, fields, fact.time, context), fact)
 
     def _compared(self, fact: Compared) -> Line | None:
         errors = sorted({comparison.error for comparison in fact.comparisons if comparison.error})
@@ -166,10 +178,10 @@ class LogLines:
         self._matched |= told.matched
         for path in told.missing - self._matched - self._said:
             self._say_unmatched(path, fact.endpoint)
-        whole = Line(line.name, line.level, fields, line.time)
+        whole = replace(line, fields=fields)
         if len(as_text(whole, terminal=False)) <= MOST_BYTES:
             return whole
-        return Line(line.name, line.level, {**line.fields, "inputs": "too long"}, line.time)
+        return replace(line, fields={**line.fields, "inputs": "too long"})
 
     def _say_unmatched(self, path: str, endpoint: str) -> None:
         self._said.add(path)

@@ -7,16 +7,15 @@ whole argument with it: what was meant to be hidden is hidden, or nothing is sho
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from ..keys import quiet_key
 from ..kinds import Fields, Kind, class_of, read, step_of
+from .paths import ITEM, Does, Node, Nodes, after, ways_to
 
 __all__ = ["MASKED", "MOST_BYTES", "Masking", "Told"]
 
@@ -46,34 +45,6 @@ _WHOLE = 10**40
 
 _SCALARS = frozenset({"datetime", "decimal", "fractions", "ipaddress", "uuid"})
 """Modules whose objects are told by their text."""
-
-
-class _Does(Enum):
-    """What a path does to what it leads to; the first one wins where several lead to the same."""
-
-    DROP = 0
-    MASK = 1
-    HASH = 2
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    """A place that paths lead to or through.
-
-    Attributes:
-        steps: where they go on: by the name of a field, ``*`` or ``[]``.
-        does: what is done to what stands here.
-        ends: the paths that end here.
-        below: the paths that end here or further on.
-    """
-
-    steps: dict[str, _Node] = field(default_factory=dict)
-    does: _Does | None = None
-    ends: set[str] = field(default_factory=set)
-    below: set[str] = field(default_factory=set)
-
-
-_Nodes = Sequence[_Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +88,10 @@ class Masking:
         if hashes and hashed is None:
             raise ValueError("paths are to be hashed, and nothing hashes")
         self._hashed = hashed or str
-        self._root = _Node()
-        for does, paths in ((_Does.DROP, drop), (_Does.MASK, mask), (_Does.HASH, hashes)):
+        self._root = Node()
+        for does, paths in ((Does.DROP, drop), (Does.MASK, mask), (Does.HASH, hashes)):
             for path in paths:
-                self._add(path, does)
-
-    def _add(self, path: str, does: _Does) -> None:
-        node = self._root
-        for step in re.findall(r"\[\]|[^.\[\]]+", path):
-            node = node.steps.setdefault(step, _Node())
-            node.below.add(path)
-        node.ends.add(path)
-        if node.does is None:  # what does more is added first
-            node.does = does
+                self._root.add(path, does)
 
     def tell(self, inputs: Mapping[str, Any]) -> Told:
         """Return what may be told of a prediction's arguments; never raises an `Exception`."""
@@ -177,23 +139,23 @@ class _Walk:
         self.missing: set[str] = set()
         self._hashed, self._most, self._letters = hashed, items, letters
 
-    def at(self, nodes: _Nodes, value: Any, depth: int) -> Any:
+    def at(self, nodes: Nodes, value: Any, depth: int) -> Any:
         """Return what is told of a value that paths may lead to, or `_GONE`."""
         ends = [node for node in nodes if node.does is not None]
         if not ends:
             return self._shown(nodes, value, depth)
         self.matched.update(*(node.ends for node in ends))
         does = min((node.does for node in ends if node.does is not None), key=lambda does: does.value)
-        if does is _Does.DROP:
+        if does is Does.DROP:
             return _GONE
-        if does is _Does.MASK:
+        if does is Does.MASK:
             self.left -= len(MASKED) + 4
             return MASKED
         text = None if value is None else self._hashed(_canonical(value))
         self.left -= len(text or "") + 6
         return text
 
-    def _shown(self, nodes: _Nodes, value: Any, depth: int) -> Any:
+    def _shown(self, nodes: Nodes, value: Any, depth: int) -> Any:
         if isinstance(value, RootModel):
             return self._shown(nodes, value.root, depth)
         kind, contents = read(value)
@@ -213,10 +175,8 @@ class _Walk:
 
     # -- what has parts --------------------------------------------------------------------------------
 
-    def _fields(
-        self, nodes: _Nodes, cls: type, fields: Mapping[Any, Any], depth: int
-    ) -> dict[str, Any] | str:
-        if any("[]" in node.steps for node in nodes):
+    def _fields(self, nodes: Nodes, cls: type, fields: Mapping[Any, Any], depth: int) -> dict[str, Any] | str:
+        if any(ITEM in node.steps for node in nodes):
             raise _Astray
         if depth > DEEPEST:
             return _MORE
@@ -226,25 +186,30 @@ class _Walk:
             if self.left <= 0:
                 told[_MORE] = f"{len(fields) - number} more"
                 return told
-            names = _names(cls, step_of(key))
-            seen.update(names)
-            plain = self.at(_after(nodes, (*names, "*")), value, depth + 1)
+            name = step_of(key)
+            if _is_nameless(key) and any(node.steps for node in nodes):
+                raise _Astray
+            ways = ways_to(cls, name) if nodes else []
+            seen.update(way[0] for way in ways)
+            plain = self.at(after(nodes, *ways), value, depth + 1)
             if plain is not _GONE:
-                told[self._text(names[0], _LONGEST_NAME)] = plain
+                told[self._text(name, _LONGEST_NAME)] = plain
         for node in nodes:
             for step in node.steps.keys() - seen - {"*"}:
                 self.missing |= node.steps[step].below
         return told
 
-    def _list(self, nodes: _Nodes, items: Iterable[Any], count: int, depth: int) -> list[Any] | str:
-        if any(node.steps.keys() - {"[]"} for node in nodes):
+    def _list(self, nodes: Nodes, items: Iterable[Any], count: int, depth: int) -> list[Any] | str:
+        if any(node.steps.keys() - {ITEM} for node in nodes):
             raise _Astray
-        return self._items(_after(nodes, ("[]",)), items, count, depth)
+        return self._items(after(nodes, (ITEM,)), items, count, depth)
 
-    def _rows(self, nodes: _Nodes, frame: Any, depth: int) -> list[Any] | str:
+    def _rows(self, nodes: Nodes, frame: Any, depth: int) -> list[Any] | str:
         """Return a table row by row; a path may name a column of the table, or of each row."""
-        own = (_Node({step: after for step, after in node.steps.items() if step != "[]"}) for node in nodes)
-        inner = (*_after(nodes, ("[]",)), *(node for node in own if node.steps))
+        own = (Node({step: place for step, place in node.steps.items() if step != ITEM}) for node in nodes)
+        inner = (*after(nodes, (ITEM,)), *(node for node in own if node.steps))
+        if inner and any(map(_is_nameless, frame.columns)):
+            raise _Astray
         width = frame.shape[1]
         shown = min(width, max(self.left // 8, 1))
         head, names = frame.iloc[: self._most, :shown], [step_of(name) for name in frame.columns[:shown]]
@@ -256,7 +221,7 @@ class _Walk:
             self.missing = missing
         return told
 
-    def _items(self, inner: _Nodes, items: Iterable[Any], count: int, depth: int) -> list[Any] | str:
+    def _items(self, inner: Nodes, items: Iterable[Any], count: int, depth: int) -> list[Any] | str:
         if depth > DEEPEST:
             return _MORE
         told: list[Any] = []
@@ -312,10 +277,13 @@ class _Walk:
 
     def _object(self, value: Any) -> str:
         """Return the text of what is known to be plain, the name of a file, and of others the class."""
-        modules = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-        if "pathlib" in modules:
-            return self._text(str(value.name), _LONGEST_NAME)
-        return self._text(str(value) if modules & _SCALARS else f"<{class_of(value)}>", _LONGEST_NAME)
+        for base in type(value).__mro__:
+            module = base.__module__.partition(".")[0]
+            if module == "pathlib":
+                return self._text(str(value.name), _LONGEST_NAME)
+            if module in _SCALARS:  # by its own text, whatever a user's class makes of it
+                return self._text(cast(Any, base).__str__(value), _LONGEST_NAME)
+        return self._text(f"<{class_of(value)}>", _LONGEST_NAME)
 
 
 class _Whole(_Walk):
@@ -342,18 +310,9 @@ def _canonical(value: Any) -> str:
     return repr(_Whole(str, HASHED, HASHED, HASHED).at((), value, 0)) if key is None else key
 
 
-def _after(nodes: _Nodes, steps: Collection[str]) -> _Nodes:
-    """Return where paths go on from a place, by any of some steps."""
-    return tuple(node.steps[step] for node in nodes for step in steps if step in node.steps)
-
-
-def _names(cls: type, name: str) -> tuple[str, ...]:
-    """Return the names of a field: its own, and those by which callers know it."""
-    field = cls.model_fields.get(name) if issubclass(cls, BaseModel) else None
-    if field is None:
-        return (name,)
-    given = (field.alias, field.validation_alias, *getattr(field.validation_alias, "choices", ()))
-    return (name, *(alias for alias in given if isinstance(alias, str)))
+def _is_nameless(key: Any) -> bool:
+    """Whether a key is a tuple, or the like: no path can name it, though one may be meant to."""
+    return not isinstance(key, str) and step_of(key).startswith("(")
 
 
 def _width(text: str) -> int:

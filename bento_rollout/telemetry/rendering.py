@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["LEVELS", "Line", "as_text", "is_terminal", "stamp_of"]
+__all__ = ["LEVELS", "Line", "as_text", "checked", "is_terminal", "stamp_of"]
 
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 """What a line's level may be."""
@@ -36,6 +36,17 @@ class Line:
     context: contextvars.Context | None = None
 
 
+def checked(line: Line) -> Line:
+    """Return a line whose level is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if line.level not in LEVELS:
+        raise ValueError(line.level)
+    return line
+
+
 def stamp_of(time: float) -> str:
     """Return a time, in seconds since 1970, in the ISO form of UTC.
 
@@ -56,10 +67,19 @@ def as_text(line: Line, *, terminal: bool) -> str:
     Raises:
         Exception: whatever a field raises that is neither JSON nor willing to be text.
     """
-    fields = {**line.fields, "event": line.name, "level": line.level}
-    if "timestamp" not in fields:
-        fields["timestamp"] = stamp_of(line.time)
-    return str(_console()(None, line.level, fields)) if terminal else _ENCODER.encode(fields)
+    stamp = line.fields.get("timestamp") or stamp_of(line.time)
+    fields = {"timestamp": stamp, "level": line.level, "event": line.name, **line.fields}
+    if not terminal:
+        return _ENCODER.encode(fields)
+    shown = {name: _printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return str(_console()(None, line.level, shown))
+
+
+def _printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: its renderer writes a text without blanks as it is."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 _ENCODER = json.JSONEncoder(default=str)
@@ -70,7 +90,7 @@ _ENCODER = json.JSONEncoder(default=str)
 def _console() -> Any:
     import structlog
 
-    return structlog.dev.ConsoleRenderer()
+    return structlog.dev.ConsoleRenderer(sort_keys=False)
 
 
 def is_terminal() -> bool:

@@ -19,11 +19,13 @@ from opentelemetry import context as otel
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace import TracerProvider as SdkProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from ..records import Plan
 from ..threads import side_by_side
+from .lost_spans import Watch
 
 __all__ = ["Running", "Spans", "annotate", "attributes_of", "ids_of"]
 
@@ -73,15 +75,21 @@ class Running:
         span: the span.
     """
 
-    __slots__ = ("_token", "span")
+    __slots__ = ("_inside", "_token", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self._inside: otel.Context | None = None
         self._token: contextvars.Token[Any] | None = None
 
     def enter(self) -> None:
-        """Make it the current span of this context, until `leave`."""
-        self._token = otel.attach(trace.set_span_in_context(self.span))
+        """Make it the current span of this context, until `leave` or `pause`."""
+        self._token = otel.attach(self._inside or trace.set_span_in_context(self.span))
+
+    def pause(self) -> None:
+        """Leave for a while: what is current now, like a span that the code began, is so after `enter`."""
+        self._inside = otel.get_current()
+        self.leave()
 
     def stay(self) -> None:
         """Make it the current span of this context, which is a copy that ends with the span."""
@@ -123,15 +131,27 @@ class Running:
             self.span.end()
 
 
-def _flush(provider: SdkProvider, seconds: float) -> None:
-    with contextlib.suppress(Exception):
-        provider.force_flush(int(seconds * 1000))
+def _flush(provider: SdkProvider, done: list[SdkProvider], seconds: float) -> None:
+    if provider.force_flush(int(seconds * 1000)) is not False:
+        done.append(provider)
 
 
-def _goes_on(provider: trace.TracerProvider) -> bool:
-    """Whether somebody takes what a provider records: an SDK provider without processors keeps nothing."""
+def _processors(provider: trace.TracerProvider | None) -> Sequence[object]:
+    """Return what is given a provider's spans; of a provider that is not the SDK's something: it may be."""
     processor = getattr(provider, "_active_span_processor", None)
-    return bool(getattr(processor, "_span_processors", True))
+    return getattr(processor, "_span_processors", _SOMEBODY)
+
+
+def _takes(provider: trace.TracerProvider | None, span: Span) -> bool:
+    """Whether any of a provider's processors does something with a span: most pass on the sampled ones."""
+    processors = _processors(provider)
+    if span.get_span_context().trace_flags.sampled:
+        return bool(processors)
+    return any(type(processor) not in _SAMPLED_ONLY for processor in processors)
+
+
+_SOMEBODY = (None,)
+_SAMPLED_ONLY = (BatchSpanProcessor, SimpleSpanProcessor, Watch)
 
 
 class Spans:
@@ -151,16 +171,22 @@ class Spans:
     # -- a request's -----------------------------------------------------------------------------------
 
     def records(self, span: Span) -> bool:
-        """Whether a span is recorded, and by a provider that does something with it.
+        """Whether a span is recorded, and somebody takes it."""
+        return span.is_recording() and self.is_taken(span)
 
-        BentoML's provider records whatever the caller's trace says is sampled, though nothing may export it.
+    def is_taken(self, span: Span) -> bool:
+        """Whether somebody takes a span, or what is recorded under it.
+
+        BentoML's provider records every request, though nothing may export it, or this one not be sampled.
         """
-        if not span.is_recording():
-            return False
         users = self._users
-        return (users is not None and getattr(span, "resource", None) is users.resource) or _goes_on(
-            self._own
-        )
+        theirs = users is not None and getattr(span, "resource", None) is users.resource
+        return _takes(users if theirs else self._own, span)
+
+    def is_own(self, tracer: trace.Tracer) -> bool:
+        """Whether a tracer is of BentoML's provider."""
+        own = getattr(self._own, "_active_span_processor", None)
+        return own is not None and getattr(tracer, "span_processor", None) is own
 
     def request(self, endpoint: str, headers: Iterable[tuple[bytes, bytes]]) -> Running | None:
         """Begin a request's span with the user's own provider, when nobody else records it; never raises."""
@@ -256,7 +282,7 @@ class Spans:
         with contextlib.suppress(Exception):
             current = trace.get_current_span()
             inside = self.records(current)
-            provider = self._own if _goes_on(self._own) or self._users is None else self._users
+            provider = self._own if _processors(self._own) or self._users is None else self._users
             tracer = self._tracer_of(current)[0] if inside else self._tracers(provider)[1]
             attributes = {**PROVIDER, "feature_flag.key": self._rollout, **told}
             where = None if inside else otel.Context()
@@ -269,15 +295,23 @@ class Spans:
                 running.leave()
                 running.span.end()
 
-    def flush(self, seconds: float) -> None:
-        """Send what was recorded and not yet sent; called in a thread, since it waits as long as that.
+    def flush(self, seconds: float) -> bool:
+        """Send what was recorded and not yet sent, and return whether that was done, well or not, in time.
 
-        An SDK's own limit does not hold while its exporter tries again and again.
+        Called in a thread, since it waits as long as that: an SDK's own limit does not hold while its
+        exporter tries again and again.
         """
-        providers = [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
-        side_by_side([functools.partial(_flush, one) for one in providers], seconds)
+        done: list[SdkProvider] = []
+        providers = self.providers
+        side_by_side([functools.partial(_flush, one, done) for one in providers], seconds)
+        return len(done) == len(providers)
 
     # -- whose -----------------------------------------------------------------------------------------
+
+    @property
+    def providers(self) -> list[SdkProvider]:
+        """The providers that record spans of this process: BentoML's, and the user's own, if there is one."""
+        return [one for one in (self._own, self._users) if isinstance(one, SdkProvider)]
 
     @property
     def _users(self) -> SdkProvider | None:

@@ -12,6 +12,9 @@ from contextlib import suppress
 
 __all__ = ["Stderr"]
 
+PATIENCE = 1.0
+"""Seconds for which whoever writes at once waits for a pipe that is full: a start, or a command."""
+
 _TROUBLE = (OSError, ValueError, AttributeError)
 """What a standard error raises that is full, closed, or not there."""
 
@@ -25,13 +28,14 @@ class Stderr:
 
     def __init__(self) -> None:
         self._torn = False  # the last line was written in part
+        self._stuck = False  # nobody took the last line in time
 
     def write(self, lines: Sequence[str], *, patient: bool = False) -> int:
         """Write lines; return how many of them were lost.
 
         Args:
             lines: ASCII, without ends of line.
-            patient: whether to wait for a pipe that is full: else a pipe that does not wait by itself loses.
+            patient: whether to wait for a pipe that is full, for good: else it loses them after a moment.
         """
         written = 0
         try:
@@ -40,27 +44,38 @@ class Stderr:
                 sys.stderr.write("".join(f"{line}\n" for line in lines))  # in one piece: other threads write
                 sys.stderr.flush()
                 return 0
-            for piece, count in _pieces(lines, _most(fd)):
-                self._put(fd, piece, patient)
+            most = _most(fd)
+            for piece, count in _pieces(lines, most):
+                self._put(fd, piece, None if patient else most)
                 written += count
         except _TROUBLE:
             return len(lines) - written
         return 0
 
-    def _put(self, fd: int, piece: bytes, patient: bool) -> None:
+    def _put(self, fd: int, piece: bytes, at_once: int | None) -> None:
+        """Write a piece, however long that takes; or in parts of so many bytes, each when it has room."""
         left = b"\n" + piece if self._torn else piece
         while left:
+            if at_once is not None:
+                self._stuck = not _has_room(fd, 0 if self._stuck else PATIENCE)
+                if self._stuck:
+                    raise BlockingIOError
             try:
-                sent = os.write(fd, left)
+                sent = os.write(fd, left[:at_once])
             except BlockingIOError:
-                if not patient:
+                if at_once is not None:
                     raise
-                poll = select.poll()
-                poll.register(fd, select.POLLOUT)
-                poll.poll()
+                _has_room(fd, None)
                 continue
             left = left[sent:]
             self._torn = bool(left)
+
+
+def _has_room(fd: int, seconds: float | None) -> bool:
+    """Wait until something can be written, or it is known that nothing ever can; None: for good."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def _plain_fd(patient: bool) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from .channel import Channel
-from .rendering import LEVELS, Line, as_text, is_terminal
+from .rendering import Line, as_text, checked, is_terminal
 from .stderr import Stderr
+from .users import hand_over, is_configured, users_logger
 
 __all__ = ["LIGHT", "Make", "Writer"]
 
@@ -80,13 +80,13 @@ class Writer:
         if self._serving:
             self._channel.offer((make, fact, weight), weight)
             return
-        with suppress(Exception):  # a log sink must not change anybody's answer
+        with suppress(Exception, SystemExit):  # a log sink must not change anybody's answer
             if (line := make(fact)) is None:
                 return
-            if _is_users():
-                _hand_over(line, _users_logger())
+            if is_configured():
+                hand_over(line, users_logger())
             else:
-                self._stderr.write([as_text(_checked(line), terminal=is_terminal())])
+                self._stderr.write([as_text(checked(line), terminal=is_terminal())])
 
     def serve(self) -> None:
         """Let lines be written by the thread from now on, until `end` was called as often."""
@@ -131,22 +131,22 @@ class Writer:
                 self._say_lost()
 
     def _write(self, lines: Sequence[Line]) -> None:
-        if _is_users():
+        if is_configured():
             logger = None
             for line in lines:
                 try:
-                    logger = logger or _users_logger()
-                    _hand_over(line, logger)
+                    logger = logger or users_logger()
+                    hand_over(line, logger)
                 except OSError:  # the user's own destination takes nothing
                     self._unwritten += 1
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a processor of the user's does
+                except BaseException as error:  # noqa: BLE001 - whatever a processor of the user's does
                     self._say_failed(line.name, error)
             return
         terminal, texts = is_terminal(), list[str]()
         for line in lines:
             try:
-                texts.append(as_text(_checked(line), terminal=terminal))
-            except Exception as error:  # noqa: BLE001 - a field that cannot be told costs its own line
+                texts.append(as_text(checked(line), terminal=terminal))
+            except BaseException as error:  # noqa: BLE001 - a field that cannot be told costs its own line
                 self._say_failed(line.name, error)
         self._unwritten += self._stderr.write(texts, patient=True) if texts else 0
 
@@ -154,7 +154,7 @@ class Writer:
         make, fact, _ = entry
         try:
             return make(fact)
-        except Exception as error:  # noqa: BLE001 - one line less, and the others are written
+        except BaseException as error:  # noqa: BLE001 - one line less, and the others are written
             self._say_failed(type(fact).__name__, error)
             return None
 
@@ -165,7 +165,9 @@ class Writer:
         if kind in self._said or len(self._said) > 20:  # noqa: PLR2004 - kinds are few, or made by somebody
             return
         self._said.add(kind)
-        hint = "a processor of your structlog configuration, or a field, raised; this line is lost, "
+        hint = (
+            "a processor of your structlog configuration, a handler, or a field, raised; this line is lost, "
+        )
         hint += "and further ones of this kind are only counted"
         fields = {"line": name, "error": kind, "hint": hint}
         line = Line("log.failed", "error", fields, time.time())
@@ -179,47 +181,3 @@ class Writer:
             self._told, self._losing_since = lost, 0.0
         else:
             self._unwritten = before  # this line tells of losses, and is none of them
-
-
-def _checked(line: Line) -> Line:
-    if line.level not in LEVELS:
-        raise ValueError(line.level)
-    return line
-
-
-def _is_users() -> bool:
-    """Whether the user has configured structlog; where nobody has imported it, nobody has."""
-    structlog: Any = sys.modules.get("structlog")
-    return structlog is not None and bool(structlog.is_configured())
-
-
-def _users_logger() -> Any:
-    """Return a logger of the user's configuration as it is now; of one that is awaited its plain side."""
-    import structlog
-
-    logger = structlog.get_logger("bento_rollout")
-    if not issubclass(structlog.get_config()["wrapper_class"], structlog.stdlib.AsyncBoundLogger):
-        return logger.bind()
-    return _awaited(logger).sync_bl
-
-
-def _awaited(logger: Any) -> Any:
-    """Return a logger that asks for a loop when it is made."""
-    import asyncio
-
-    async def bound() -> Any:
-        return logger.bind()
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(bound())
-    return logger.bind()
-
-
-def _hand_over(line: Line, logger: Any) -> None:
-    write = getattr(logger, _checked(line).level)
-    if line.context is None:
-        write(line.name, **line.fields)
-    else:
-        line.context.run(write, line.name, **line.fields)

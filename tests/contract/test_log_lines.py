@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import bentoml
 import pytest
+import structlog
 from bentoml.exceptions import InvalidArgument
 from pydantic import BaseModel
 
 from bento_rollout import RolloutSpec, Variant, rollout
+from bento_rollout.bento.recording import Recording
 from bento_rollout.errors import InvalidSpec
+from bento_rollout.shadow import Shadows
 from bento_rollout.store.hashing import KeyHash
 from bento_rollout.telemetry import log
 from tests.contract.serving import Served
@@ -195,3 +199,79 @@ def test_a_path_that_leads_nowhere_is_refused_or_said(serve: Serve, lines: Lines
     assert (unmatched["path"], unmatched["endpoint"]) == ("patient.nme", "patient")
     (last,) = [line for line in found if line.get("endpoint") == "sync"]
     assert (last["inputs"], last["inputs_left_out"]) == ({}, ["how"])
+
+
+@pytest.mark.parametrize(("hidden", "told"), [("patient.name", None), ("patient.*", None), ("note", "ann")])
+def test_an_id_that_is_read_from_what_is_hidden_is_hidden(
+    serve: Serve, lines: Lines, hidden: str, told: str | None
+) -> None:
+    """A caller's own id stands in a line, unless a path hides where it comes from."""
+    routing = {"inference_id": {"patient": "field:patient.name"}}
+    app = serve(logged(routing=routing, log={"mask": [hidden]}))
+    app.post("/patient", {"patient": {"name": "ann", "age": 7}, "rows": []})
+    (line,) = lines()
+    assert line.get("inference_id") == told
+
+
+class Binds:
+    """A user's middleware that names each request for all of its log lines."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        with structlog.contextvars.bound_contextvars(request=f"to {path}", variant="theirs"):
+            await self.app(scope, receive, send)
+
+
+def test_what_a_request_has_bound_is_in_its_line(serve: Serve) -> None:
+    """For each kind of endpoint, though the middleware that bound it has taken it back meanwhile."""
+    out = io.StringIO()
+    service = logged(log={"sample": {"prediction.served": 1}})
+    service.add_asgi_middleware(Binds)
+    app = serve(service)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(out),
+    )
+    try:
+        for endpoint in ("sync", "stream"):
+            app.post(f"/{endpoint}", {"how": "well"}, headers={"x-rollout-variant": "two"})
+        app.post("/by_row", {"rows": [{"user": "ann"}, {"user": "bob"}]})
+        app.stop()
+    finally:
+        structlog.reset_defaults()
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    served = [line for line in found if line["event"] == "prediction.served"]
+    assert [line["request"] for line in served] == ["to /sync", "to /stream", "to /by_row"]
+    assert "theirs" not in {line["variant"] for line in served}
+
+
+def test_our_own_trouble_is_told_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """What we stumble over may be what was asked or answered; its class and its place tell enough."""
+
+    class Stumbled(ValueError):
+        pass
+
+    class Odd:
+        @property
+        def plans(self) -> Any:
+            raise Stumbled("secret")
+
+    recording, shadows = Recording.__new__(Recording), Shadows.__new__(Shadows)
+    recording._name, shadows._once = "r", log.Once()
+    odd: Any = Odd()
+    recording.tell(odd)
+    try:
+        _ = odd.plans
+    except Stumbled as error:
+        shadows._trouble(error)
+    told = capsys.readouterr().err
+    assert "secret" not in told
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("telemetry.failed", "Stumbled"),
+        ("shadow.error", "Stumbled"),
+    ]
+    assert all(__file__ in line["where"] for line in lines)

@@ -43,6 +43,43 @@ print(BentoMLContainer.metrics_client.get().generate_latest().decode())
 """
 
 
+BENTOML = """
+import sys
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bento_rollout.bento.metrics import Metrics
+
+Metrics(type("Feed", (), {"name": "r"})(), (), (), {}).refresh()
+print("ready", flush=True)
+sys.stdin.readline()
+client = BentoMLContainer.metrics_client.get()
+labels = {"labelnames": ["endpoint"], "documentation": "as BentoML's own"}
+client.Histogram(name="seconds", **labels).labels("predict").observe(1)
+client.Counter(name="total", **labels).labels("predict").inc()
+client.Gauge(name="running", multiprocess_mode="livesum", **labels).labels("predict").inc()
+client.Gauge(name="last", **labels).labels("predict").set(1)
+"""
+
+
+def test_bentomls_own_metrics_have_room(tmp_path: Path) -> None:
+    """A worker whose first request comes when the disk is full lives."""
+    place = tmp_path / "small"
+    with mounted(place, "1m"):
+        environ = {"BENTOML_HOME": str(tmp_path), "PROMETHEUS_MULTIPROC_DIR": str(place), "PATH": "/usr/bin"}
+        worker = subprocess.Popen(
+            [sys.executable, "-c", BENTOML],
+            env={**environ, "BENTOML_DO_NOT_TRACK": "1"},
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+        fill(place)
+        worker.communicate("full\n", timeout=60)
+        assert worker.returncode == 0
+
+
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     """What is known counts on; what is new finds no room until there is some; nothing ends the process."""
     place = tmp_path / "small"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import secrets
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.collector import Collector, Span, collecting
 from tests.integration.running import STOP, Server, free_port, fresh, serving, until
+from tests.scrapes import Scrape
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -221,6 +226,7 @@ def test_no_span_is_lost_at_the_end(tmp_path_factory: pytest.TempPathFactory) ->
             over.set()
             for thread in threads:
                 thread.join(30)
+            assert not said(server)
         spans = collector.spans()
     requests = {one.attributes.get(ID) for one in spans if one.kind == 2}
     variants = {one.attributes.get(ID) for one in spans if one.name == "variant calm"}
@@ -228,14 +234,75 @@ def test_no_span_is_lost_at_the_end(tmp_path_factory: pytest.TempPathFactory) ->
     assert set(answered) - variants == set()
 
 
+@contextlib.contextmanager
+def to_nobody(folder: Path, port: int, **environment: str) -> Iterator[Server]:
+    """Serve `traced` with small batches that go to a port where nobody takes them."""
+    small = {"OTEL_BSP_MAX_QUEUE_SIZE": "64", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "16"}
+    more = {**Collector(folder, port).options(), **small, **environment}
+    with serving(TARGET, folder, rollout="traced", workers=2, environment=more) as server:
+        yield server.ready()
+
+
+def lost(server: Server) -> float:
+    """Return how many spans its workers have counted as lost."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        scrape = Scrape(connection.getresponse().read().decode())
+    finally:
+        connection.close()
+    assert scrape.has("telemetry_lost_total", channel="spans")
+    return scrape("telemetry_lost_total", channel="spans")
+
+
+def said(server: Server) -> Counter[str]:
+    """Return how often it was said for which reason that spans were lost."""
+    return Counter(line["reason"] for line in server.events("spans.lost"))
+
+
+def given_up(server: Server) -> int:
+    """Return how often it was said that an exporter failed: an older one raises where a newer one refuses."""
+    return said(server)["refused"] + said(server)["raised"]
+
+
 def test_a_collector_that_is_gone_costs_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Answers go out as ever while nobody takes the spans, and the end does not wait long for anybody."""
+    """Answers go out as ever while nobody takes the spans, and the end does not wait long for anybody.
+
+    What is lost is counted, and each worker says it once.
+    """
     folder = fresh(tmp_path_factory.mktemp("gone"))
-    nobody = Collector(folder, free_port())
-    options: dict[str, Any] = {"rollout": "traced", "workers": 2, "environment": nobody.options()}
-    with serving(TARGET, folder, **options) as server:
-        server.ready()
+    with to_nobody(folder, free_port(), OTEL_EXPORTER_OTLP_TIMEOUT="1") as server:
         assert {ask(server, "who", "near")[0] for _ in range(300)} == {"near"}
+        until(lambda: lost(server) > 300, "lost spans are counted")
+        until(lambda: given_up(server) == server.count, "both workers have said it", pause=0.5)
+        assert {ask(server, "who", "near")[0] for _ in range(100)} == {"near"}
         began = time.monotonic()
         server.stop()
         assert time.monotonic() - began < STOP
+        assert set(said(server).values()) <= set(range(1, server.count + 1))
+        assert given_up(server) == server.count
+
+
+def test_a_collector_that_never_answers_costs_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It takes the connection, and holds the exporter: the queue runs over, and what is in it is not sent."""
+    folder, forever = fresh(tmp_path_factory.mktemp("silent")), {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        to_nobody(folder, silent.getsockname()[1], **forever) as server,
+    ):
+        assert {ask(server, "who", "near")[0] for _ in range(300)} == {"near"}
+        until(lambda: lost(server) > 100, "lost spans are counted")
+        until(lambda: said(server)["full"] == server.count, "both workers have said it", pause=0.5)
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < STOP
+        assert said(server) == {"full": server.count, "unsent": server.count}
+        unsent = [line["count"] for line in server.events("spans.lost") if line["reason"] == "unsent"]
+        assert all(64 < count <= 64 + 16 for count in unsent), unsent  # a full queue, and a batch
+
+
+def test_no_span_was_lost_while_the_collector_took_them(traced: Server) -> None:
+    """Neither is one counted, nor is one said to be."""
+    assert ask(traced, "who")[0] == "calm"
+    assert lost(traced) == 0
+    assert not said(traced)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -29,8 +30,10 @@ from bento_rollout.records import (
 )
 from bento_rollout.spec import Logging
 from bento_rollout.telemetry import log
+from bento_rollout.telemetry.channel import Channel
 from bento_rollout.telemetry.lines import LogLines, is_sampled, weight_of
 from bento_rollout.telemetry.rendering import Line
+from bento_rollout.telemetry.users import bound
 from bento_rollout.telemetry.writer import Writer
 from tests.integration.running import until
 
@@ -481,6 +484,73 @@ def test_a_processor_that_raises_costs_its_line_only(
     assert "secret" not in json.dumps(line)
 
 
+def test_nothing_ends_the_thread(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even what ends a process or a task: whoever raises it costs one line."""
+
+    def fatal(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        raise fields["raised"]
+
+    def make(error: BaseException) -> Line:
+        raise error
+
+    raised = [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+    for error in raised:
+        writer.take(make, error)
+        assert writer.flush(30)
+    structlog.configure(processors=[fatal])
+    for error in raised:
+        say(writer, "test.line", raised=error)
+        assert writer.flush(30)
+    assert writer.failed == 2 * len(raised)
+    structlog.reset_defaults()
+    say(writer, "test.line", last=True)
+    assert writer.flush(30)
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["last"]
+
+
+def test_what_is_bound_for_a_request_is_in_its_line(writer: Writer) -> None:
+    """If the user's processors merge it; what we tell ourselves stays as it is."""
+    out = io.StringIO()
+    merge = structlog.contextvars.merge_contextvars
+    with structlog.contextvars.bound_contextvars(request="q1", variant="theirs"):
+        assert bound() is None
+        structlog.configure(processors=[structlog.processors.LogfmtRenderer()])
+        assert bound() is None
+        structlog.configure(
+            processors=[merge, structlog.processors.LogfmtRenderer()],
+            logger_factory=structlog.WriteLoggerFactory(out),
+        )
+        fact = prediction(bound=bound())
+    assert bound() is None
+    lines = LogLines("r", Logging(), str, writer)
+    lines.offer(fact)
+    lines.offer(prediction())
+    assert lines.close(30)
+    first, second = out.getvalue().splitlines()
+    assert "request=q1" in first
+    assert "variant=one" in first
+    assert "request" not in second
+
+
+def test_a_stamp_of_writing_leaves_the_time_of_the_request(writer: Writer) -> None:
+    """A user's `TimeStamper` writes over `timestamp`: then the request's time has another name."""
+    seen: list[Any] = []
+
+    def keep(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        seen.append(dict(fields))
+        raise structlog.DropEvent
+
+    lines = LogLines("r", Logging(), str, writer)
+    for key in ("timestamp", "at"):
+        structlog.configure(processors=[structlog.processors.TimeStamper(fmt="iso", key=key), keep])
+        lines.offer(prediction())
+        assert writer.flush(30)
+    assert lines.close(30)
+    stamp = "1970-01-01T00:00:01.500000Z"
+    assert (seen[0]["time"], seen[0]["timestamp"] == stamp) == (stamp, False)
+    assert (seen[1].get("time"), seen[1]["timestamp"]) == (None, stamp)
+
+
 def test_a_logger_that_is_awaited(writer: Writer) -> None:
     """Its synchronous side is used: there is no loop in the thread."""
     out = io.StringIO()
@@ -524,3 +594,25 @@ def test_a_destination_that_is_stuck_holds_nobody(writer: Writer) -> None:
     assert writer.lost >= 4000
     free.set()
     assert writer.flush(60)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), ValueError()]
+)
+def test_no_work_ends_a_channel(error: BaseException) -> None:
+    """Whatever the work raises is counted, and the next facts are worked on."""
+    done: list[Any] = []
+
+    def work(facts: Any) -> None:
+        if not done:
+            done.append("failed")
+            raise error
+        done.extend(facts)
+
+    channel: Channel[int] = Channel("test", work, linger=0)
+    channel.offer(1)
+    assert channel.flush(30)
+    channel.offer(2)
+    assert channel.flush(30)
+    assert (done, channel.failed, channel.trouble) == (["failed", 2], 1, None)
+    assert channel.close(30)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import re
+import select
 import subprocess
 import sys
 import threading
@@ -13,6 +17,7 @@ import pytest
 import structlog
 
 from bento_rollout.telemetry import log
+from bento_rollout.telemetry.rendering import Line, as_text
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +48,62 @@ def test_a_terminal_gets_readable_lines(monkeypatch: pytest.MonkeyPatch) -> None
     log.event("rollout.store", rollout="r")
     assert "rollout.store" in terminal.getvalue()
     assert not terminal.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x1b[31m", "\x9b2J", "\u2028", "\u202e", "\x00", "a b\x1b[1m", "\r", "\x7f"]
+)
+def test_a_text_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
+    """What a caller sent as an id is shown, and not obeyed; and so in JSON."""
+    terminal, file = io.StringIO(), io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]  # a terminal
+    for stream in (terminal, file):
+        monkeypatch.setattr(sys, "stderr", stream)
+        log.event("prediction.served", inference_id=f"<{odd}>", other="grün")
+    plain = re.sub(r"\x1b\[\d*m", "", terminal.getvalue().replace(odd, "LEAK"))
+    assert plain.removesuffix("\n").isprintable()
+    assert "LEAK" not in plain
+    assert "grün" in plain
+    assert file.getvalue().isascii()
+    assert json.loads(file.getvalue())["inference_id"] == f"<{odd}>"
+
+
+def test_a_full_pipe_does_not_stop_a_start() -> None:
+    """Before anybody serves a line is written at once: for a pipe that nobody reads it is given up."""
+    end, fd = os.pipe()
+    os.set_blocking(fd, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(fd, b"x" * select.PIPE_BUF)
+    os.set_blocking(fd, True)
+    code = "from bento_rollout.telemetry.log import event\n"
+    code += "for number in range(3): event('test.line', filling='x' * 9000 * number)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=fd)
+    assert process.wait(60) == 0
+    while os.read(end, select.PIPE_BUF).count(b"x") == select.PIPE_BUF:
+        if not select.select([end], [], [], 0)[0]:
+            break
+    reading = subprocess.Popen([sys.executable, "-c", code], stderr=fd)
+    os.close(fd)
+    with os.fdopen(end) as reader:
+        lines = reader.read().splitlines()
+    assert reading.wait(60) == 0
+    assert [len(json.loads(line)["filling"]) for line in lines] == [0, 9000, 18000]
+
+
+def test_the_order_of_fields() -> None:
+    """When, how bad, what; then as they were given: people read them."""
+    line = log_line("test.line", variant="b", endpoint="a")
+    assert list(json.loads(as_text(line, terminal=False))) == [
+        "timestamp", "level", "event", "variant", "endpoint",
+    ]  # fmt: skip
+    shown = as_text(line, terminal=True)
+    assert shown.index("variant") < shown.index("endpoint")
+
+
+def log_line(name: str, **fields: object) -> Line:
+    """A line of this moment."""
+    return Line(name, "info", fields, 1.5)
 
 
 def test_a_users_configuration_is_followed() -> None:
@@ -86,10 +147,11 @@ def test_odd_values_and_processors_cost_no_answer(capsys: pytest.CaptureFixture[
     log.event("odd", "loudly")
 
     def failing(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        raise RuntimeError
+        raise fields["error"]
 
     structlog.configure(processors=[failing])
-    log.event("odd")
+    for error in (RuntimeError(), SystemExit(1)):
+        log.event("odd", error=error)
     assert capsys.readouterr().err == ""
 
 

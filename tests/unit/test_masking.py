@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, RootModel, TypeAdapter
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from bento_rollout.telemetry.masking import MOST_BYTES, Masking, Told
 
@@ -102,6 +103,12 @@ FRAME = pd.DataFrame({"name": [SECRET, SECRET], "age": [7, None]})
         ("a.*.name", {"x": Patient(), "y": None}, {"x": PATIENT | {"name": "***"}, "y": None}),
         ("a[][]", [[SECRET], [SECRET, SECRET]], [["***"], ["***", "***"]]),
         ("a.7", {7: SECRET, "8": 8}, {"7": "***", "8": 8}),
+        ("a.b.name", {"b.name": SECRET, "b": {"name": SECRET}}, {"b.name": "***", "b": {"name": "***"}}),
+        ("a.b", {"b.name": SECRET}, {"b.name": "***"}),
+        ("a.*.name", {"b.name": SECRET}, {"b.name": "***"}),
+        ("a.b[]", {"b[]": [SECRET]}, {"b[]": "***"}),
+        ("a.b.name", pd.DataFrame({"b.name": [SECRET]}), [{"b.name": "***"}]),
+        ("a[].b.name", pd.DataFrame({"b.name": [SECRET]}), [{"b.name": "***"}]),
         ("a.name", None, None),
     ],
 )  # fmt: skip
@@ -144,6 +151,10 @@ def test_a_model_by_any_of_its_names(names: tuple[str, ...]) -> None:
         ("a[].name", np.zeros(2, dtype=[("name", "U8")])),
         ("a.*", [SECRET]),
         ("a[]", SECRET),
+        ("a.name", {("b", "name"): SECRET}),
+        ("a.name", {b"name": SECRET}),
+        ("a.name", pd.DataFrame({("b", "name"): [SECRET]})),
+        ("a[].name", pd.DataFrame({("b", "name"): [SECRET]})),
     ],
 )
 def test_a_path_that_cannot_be_followed_takes_the_argument_with_it(path: str, value: Any) -> None:
@@ -151,6 +162,39 @@ def test_a_path_that_cannot_be_followed_takes_the_argument_with_it(path: str, va
     for does in ("mask", "drop", "hashes"):
         told = tell({"a": value, "b": 1}, **{does: [path]})
         assert (told.inputs, told.left_out) == ({"b": 1}, ("a",))
+
+
+@pytest.mark.parametrize("path", ["nested.name", "nested", "nested.*", "*.name", "list[]", "told", "name"])
+def test_a_field_that_is_taken_from_deeper_within(path: str) -> None:
+    """As callers send it, and as it is sent on; dataclasses of pydantic's, too."""
+
+    class Taken(BaseModel):
+        name: str = Field(
+            validation_alias=AliasChoices(AliasPath("nested", "name"), AliasPath("list", 0)),
+            serialization_alias="told",
+        )
+
+    @pydantic_dataclass
+    class TakenToo:
+        name: str = Field(
+            validation_alias=AliasChoices(AliasPath("nested", "name"), AliasPath("list", 0)),
+            serialization_alias="told",
+        )
+
+    nested: dict[str, Any] = {"nested": {"name": SECRET}}
+    for value in (Taken(**nested), TypeAdapter(TakenToo).validate_python(nested)):
+        told = tell({"a": value}, mask=[f"a.{path}"])
+        assert (told.inputs, told.missing) == ({"a": {"name": "***"}}, frozenset())
+
+
+def test_a_plain_values_own_text_is_not_asked_for() -> None:
+    """A class of the user's that is a time, or the like, is told as the time."""
+
+    class Moment(datetime):
+        def __str__(self) -> str:
+            return SECRET
+
+    assert tell({"a": Moment(2020, 1, 2)}).inputs == {"a": "2020-01-02 00:00:00"}
 
 
 def test_what_is_hashed() -> None:

@@ -1,0 +1,118 @@
+"""Small files beside an artifact: read within bounds, private ones only if they are, and written whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["Unusable", "read_private", "read_small", "replace_file", "write_new"]
+
+MAX_SMALL = 256 * 2**10
+"""Bytes of a key, an identity file or a policy."""
+
+
+class Unusable(Exception):
+    """A file that cannot be used; the message names it and says what to do, and shows no content."""
+
+
+def read_small(path: Path) -> bytes:
+    """Return the content of a regular file of at most 256 KiB.
+
+    Raises:
+        Unusable: it is missing, unreadable, too large, or no regular file.
+    """
+    return _read(path, private=False)
+
+
+def read_private(path: Path) -> bytes:
+    """Return the content of a regular file that nobody but this user and root can read.
+
+    What belongs to root may be readable by a group: that is how orchestrators hand secrets to a process that
+    runs as somebody else.
+
+    Raises:
+        Unusable: others can read or write it, or see `read_small`.
+    """
+    return _read(path, private=True)
+
+
+def _read(path: Path, *, private: bool) -> bytes:
+    try:
+        # Without waiting: a pipe in its place may have nobody who writes to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise Unusable(f"{path} is no regular file")
+            if private:
+                _check_private(path, found)
+            content = file.read(MAX_SMALL + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its name holds NUL"
+        raise Unusable(f"{path} cannot be read: {reason}") from None
+    if len(content) > MAX_SMALL:
+        raise Unusable(f"{path} has more than {MAX_SMALL} bytes")
+    return content
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    """Refuse a file that others can read, by its open descriptor's status."""
+    allowed = 0o740 if found.st_uid == 0 and os.geteuid() != 0 else 0o700
+    if found.st_uid not in {0, os.geteuid()}:
+        raise Unusable(f"{path} belongs to another user (uid {found.st_uid}): make a copy of your own")
+    if excess := stat.S_IMODE(found.st_mode) & 0o777 & ~allowed:
+        raise Unusable(
+            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}, {excess:04o} too much):"
+            f" chmod 600 {path}"
+        )
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that must not be there yet; never wider than ``mode``, not even for a moment.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written; nothing is left of it.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step that survives a crash; its mode stays, and its owner where that is allowed.
+
+    Raises:
+        OSError: it cannot be written; the old content is there.
+    """
+    before = path.stat()
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    with suppress(FileNotFoundError):
+        draft.unlink()
+    write_new(draft, content, 0o600)
+    try:
+        try:
+            os.chown(draft, before.st_uid, before.st_gid)
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+        draft.chmod(stat.S_IMODE(before.st_mode))
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,73 @@
+"""Names of the files in an artifact: what is refused, so that they may be written below any folder."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from .canonical import Malformed, shown
+
+__all__ = ["check_paths", "path_problem"]
+
+_LONGEST_PATH, _LONGEST_PART = 1024, 255
+
+
+def path_problem(path: str) -> str | None:
+    """Return what is wrong with the path of a file in an artifact, or None.
+
+    A path is relative, of parts joined by ``/``, in Unicode's form C; no part is empty, ``.`` or ``..``;
+    there is no backslash and no control character; a part has at most 255 bytes, and the whole at most 1024.
+
+    >>> path_problem("weights/0.bin"), path_problem("../x")
+    (None, "has the part '..'")
+    """
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        return "has no UTF-8"
+    parts = path.split("/")
+    if not path or path.startswith("/"):
+        return "is empty" if not path else "is absolute"
+    if len(encoded) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in parts):
+        return f"is longer than {_LONGEST_PATH} bytes, or a part of it than {_LONGEST_PART}"
+    for part in parts:
+        if part in {"", ".", ".."}:
+            return f"has the part {part!r}"
+    if "\\" in path or any(unicodedata.category(character) == "Cc" for character in path):
+        return "has a backslash or a control character"
+    return None if unicodedata.is_normalized("NFC", path) else "is not in Unicode's form C"
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Refuse a bad path, and two of which some file system makes one, or one the other's folder.
+
+    Raises:
+        Malformed: the message names the path, or both.
+
+    >>> check_paths(["a", "A/b"])
+    Traceback (most recent call last):
+    ...
+    bento_rollout.artifacts.canonical.Malformed: the paths 'a' and 'A/b' collide
+    """
+    seen: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for path in paths:
+        if problem := path_problem(path):
+            raise Malformed(f"the path {shown(path)} {problem}")
+        folded = _folded(path)
+        for other in (seen.get(folded), folders.get(folded)):
+            if other is not None:
+                raise Malformed(f"the paths {shown(other)} and {shown(path)} collide")
+        seen[folded] = path
+        parts = folded.split("/")
+        for end in range(1, len(parts)):
+            above = "/".join(parts[:end])
+            if above in seen:
+                raise Malformed(f"the paths {shown(seen[above])} and {shown(path)} collide")
+            folders.setdefault(above, path)
+
+
+def _folded(path: str) -> str:
+    """The path as a file system that ignores case and form may see it."""
+    once = unicodedata.normalize("NFKC", path).casefold()
+    return unicodedata.normalize("NFKC", once)

@@ -1,0 +1,1 @@
+{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": {"publicKey": {"hint": "7b6f576124d31b795d5be2238e9724987995fde274e4f6a418fd5938eec4292f"}, "tlogEntries": []}}
