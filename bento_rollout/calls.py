@@ -125,6 +125,7 @@ class Call:
         prediction_id: UUIDv7.
         scope: the request's ASGI scope: its headers and path.
         receive: the request's ASGI receive, by which a caller is known to have gone.
+        left: whether the caller had left when time was up; None: it was not.
         pinned: the variant that the caller asked for.
         plans: who answered: one plan, or one for each row.
         taken: whether the endpoint has begun.
@@ -150,6 +151,7 @@ class Call:
     prediction_id: str = ""
     scope: MutableMapping[str, Any] = field(default_factory=dict)
     receive: Callable[[], Awaitable[Any]] | None = None
+    left: bool | None = None
     pinned: str | None = None
     plans: tuple[Plan, ...] = ()
     taken: bool = False
@@ -179,9 +181,11 @@ class Call:
         if self.receive is None:
             return False
         asking = asyncio.ensure_future(self.receive())
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(0)
+        finally:
+            asking.cancel()  # changes nothing where it is done
         if not asking.done():
-            asking.cancel()
             return False
         if asking.cancelled() or asking.exception() is not None:
             return False

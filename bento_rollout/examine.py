@@ -9,6 +9,7 @@ from .admin.tokens import Tokens
 from .errors import RolloutError, StoreCorrupt
 from .operations import Rollout, default_author
 from .reports import describe
+from .store.ledger import Ledger
 from .store.location import locate
 from .store.mending import diagnose, known, mend
 from .store.presence import Presence
@@ -64,18 +65,30 @@ def _look(rollout: Rollout, presence: Presence) -> dict[str, Any]:
         "workers": [],
         "differences": [],
         "notes": [],
+        "ledger": _ledger(rollout.ledger),
     }
+    unread = [problem] if (problem := nothing["ledger"]["problem"]) else []
     try:
         status = rollout.status()
     except RolloutError as error:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in presence.living() if card.trouble]
-        return {**nothing, "problems": [str(error), *troubled]}
+        return {**nothing, "problems": [str(error), *troubled, *unread]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
     if not status["workers"]:
         notes = ["no worker is live: only the store was checked"]
-        return {**nothing, **found, "notes": notes, "problems": []}
-    problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status)]
+        return {**nothing, **found, "notes": notes, "problems": unread}
+    problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *unread]
     return {**nothing, **found, "notes": _new_code(status), "problems": problems}
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    """Return where a rollout's predictions are kept, how many, and how many could not be written."""
+    try:
+        counts = ledger.counts()
+    except RolloutError as error:
+        return {"path": str(ledger.path), "problem": str(error)}
+    kept = {"predictions": counts.predictions, "labels": counts.labels, "size": counts.size}
+    return {"path": str(ledger.path), **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
 
 
 def _of_workers(status: dict[str, Any]) -> list[str]:

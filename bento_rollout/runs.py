@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,8 @@ class Runs:
             if self._sink is not None or offer is not None:
                 if outcome is Outcome.OK and seconds > GONE_AFTER and await call.has_gone():
                     outcome = Outcome.DISCONNECTED
+                elif failure == _CANCELLED and await _has_left(call):
+                    outcome = Outcome.DISCONNECTED  # nobody waited any more when time was up
                 fact = self._observation(call, plan, outcome, seconds, rows, failure)
                 if offer is None:
                     self.tell(call, fact)
@@ -154,6 +157,8 @@ class Runs:
                 first = await answered(*self._isolate(next_of(items)), timeout)
         except BaseException as error:
             outcome = self._outcome(error)
+            if isinstance(error, asyncio.CancelledError) and await _has_left(call):
+                outcome = Outcome.DISCONNECTED
             if span is not None:
                 span.end(outcome.value, type(error).__name__, failed=outcome.failed)
             self._tell(call, plan, outcome, time.perf_counter() - began, type(error).__name__)
@@ -247,6 +252,18 @@ def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:
     limits = spec.limits(name)
     running = limits.max_concurrency or runner.limit
     return None if running is None else Gated(name, runner, running, limits.max_pending)
+
+
+_CANCELLED = asyncio.CancelledError.__name__
+
+
+async def _has_left(call: Call) -> bool:
+    """Whether the caller of a call that was cancelled has left; who cancels again is not kept waiting."""
+    if call.left is not None:
+        return call.left
+    with suppress(asyncio.CancelledError):
+        return await call.has_gone()
+    return False
 
 
 async def _run(

@@ -44,8 +44,8 @@ class Answer:
     """
 
     __slots__ = (
-        "_body", "_call", "_cancelled", "_context", "_headers", "_keep", "_names", "_rollout", "_send",
-        "_size", "_started", "_status", "_task", "apology", "deadline",
+        "_body", "_call", "_cancelled", "_context", "_done", "_headers", "_keep", "_names", "_rollout",
+        "_send", "_size", "_started", "_status", "_task", "apology", "deadline",
     )  # fmt: skip
 
     def __init__(
@@ -56,15 +56,13 @@ class Answer:
         self._call, self._names, self._send = call, names, send
         self._task = asyncio.current_task()
         self._context = contextvars.copy_context()
-        self._started = self._cancelled = False
+        self._started = self._cancelled = self._done = False
         self._status, self._size, self._keep, self._rollout = 0, 0, keep, rollout
         self._headers: Sequence[Pair] = ()
         self._body: list[bytes] = []
 
     def reply(self) -> Reply:
         """Return what went out."""
-        if self.apology is not None:
-            return Reply(HTTPStatus.GATEWAY_TIMEOUT.value)
         media_type = next((value for name, value in self._headers if name == b"content-type"), b"")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         return Reply(self._status, media_type.decode("latin-1"), body, self._size)
@@ -88,18 +86,26 @@ class Answer:
     def expire(self, limit: float) -> None:
         """Answer that time is up, and cancel the service's work."""
         if not self._started and self._task is not None:
-            self.apology = self._context.run(asyncio.ensure_future, self._apologise(limit))
-            self._cancelled = self._task.cancel()
+            body = {"error": f"Not able to process the request in {limit} seconds"}
+            text = json.dumps(body, separators=(",", ":")).encode()
+            start = start_of(HTTPStatus.GATEWAY_TIMEOUT, "application/json", text)
+            self._status, self._headers = start["status"], start["headers"]
+            self._body, self._size = [text[: self._keep]], len(text)
+            self.apology = self._context.run(asyncio.ensure_future, self._apologise(start, text))
+
+    def end(self) -> None:
+        """Cancel nothing any more: the service's work is done."""
+        self._done = True
 
     def forget_cancelling(self) -> None:
         """Let the request's task go on after its cancelling was caught."""
         if self._cancelled and self._task is not None and hasattr(self._task, "uncancel"):
             self._task.uncancel()  # Python 3.11 and later
 
-    async def _apologise(self, limit: float) -> None:
-        body = {"error": f"Not able to process the request in {limit} seconds"}
-        text = json.dumps(body, separators=(",", ":")).encode()
-        start = start_of(HTTPStatus.GATEWAY_TIMEOUT, "application/json", text)
+    async def _apologise(self, start: Message, text: bytes) -> None:
+        self._call.left = await self._call.has_gone()  # now: who was answered has gone, too
+        if not self._done and self._task is not None:
+            self._cancelled = self._task.cancel()
         self._mark(start)
         await self._send(start)
         await self._send({"type": "http.response.body", "body": text})

@@ -114,6 +114,7 @@ class Requests:
                 raise
         finally:
             self._deadlines.end(answer)
+            answer.end()
             call.scope, call.receive = {}, None  # the scope holds the call: a circle would keep both
             self._is_out(call, answer)
             if running is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InvalidValue, StoreUnreachable
+from ..errors import InvalidValue, NotFound, StoreUnreachable
 from .options import Whole, parse_time, printing, rollout_name
-from .output import emit, emit_json, show, visible
+from .output import emit, emit_json, safe_json, show, visible
 
 if TYPE_CHECKING:
+    from ..operations import Rollout
     from ..store.ledger import Ledger
     from ..store.ledger_labels import Accepted
 
@@ -40,20 +42,20 @@ MOST_SHOWN = 20
 def ledger(ctx: click.Context, name: str) -> None:
     """Look at predictions, export, prune or forget them."""
 
-    def opened() -> Ledger:
+    def opened() -> Rollout:
         from ..operations import open_rollout
 
         rollout = open_rollout(name)
         with suppress(StoreUnreachable):  # the ledger is a file of its own
             _ = rollout.state  # a name that nobody knows is no empty ledger
-        return rollout.ledger
+        return rollout
 
     ctx.obj = opened
 
 
 def _ledger(ctx: click.Context) -> Ledger:
-    found: Ledger = ctx.obj()
-    return found
+    rollout: Rollout = ctx.obj()
+    return rollout.ledger
 
 
 @ledger.command("tail")
@@ -77,8 +79,8 @@ def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
     while True:
         for entry in entries:
             last = entry.seq
-            told = json.dumps(asdict(entry)) if as_json else visible(views.line(entry))
-            if not emit(told):
+            going = emit_json(asdict(entry), indent=None) if as_json else emit(visible(views.line(entry)))
+            if not going:
                 return 0
         time.sleep(LOOK)
         entries = found.tail(1000, after=last)
@@ -101,14 +103,40 @@ def status(ctx: click.Context, as_json: bool) -> int:
 
 
 @ledger.command("show")
-@click.argument("prediction", metavar="ID")
+@click.argument("prediction", metavar="[ID]", required=False)
+@click.option("--inference-id", metavar="ID", help="List the predictions of the caller's own id instead.")
+@click.option("--key", metavar="K", help="List the predictions of a routing key instead.")
+@click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
 @printing
 @click.pass_context
-def show_one(ctx: click.Context, prediction: str, as_json: bool) -> int:
-    """Tell the whole story of one prediction; ID is its id, ID.i of row i, or the caller's own id."""
+def show_one(
+    ctx: click.Context,
+    prediction: str | None,
+    inference_id: str | None,
+    key: str | None,
+    count: int,
+    as_json: bool,
+) -> int:
+    """Tell the whole story of one prediction, or list those of a key or of the caller's own id.
+
+    ID is the prediction's id, ID.i of row i, or the caller's own id; lists have the newest last.
+    """
     from . import ledger_views as views
 
-    story = _ledger(ctx).story(prediction)
+    asked = inference_id is not None or key is not None
+    if asked == (prediction is not None):
+        raise click.UsageError("say either ID, or --inference-id or --key")
+    found = _ledger(ctx)
+    if prediction is None:
+        entries = found.find(key=key, inference_id=inference_id, limit=count)
+        if not entries:
+            raise NotFound(f"nothing of it is in the ledger of {found.rollout!r}: is it as it was sent?")
+        if as_json:
+            emit_json([asdict(entry) for entry in entries])
+        else:
+            show(views.tail(entries))
+        return 0
+    story = found.story(prediction)
     if as_json:
         emit_json(asdict(story))
     else:
@@ -145,7 +173,7 @@ def export(ctx: click.Context, /, form: str, output: str | None, **wanted: str |
     if form == "parquet":
         raise click.UsageError("Parquet needs --output FILE")
     for line in lines(rows, form, found.rollout):
-        if not emit(line):
+        if not emit(safe_json(line)):
             break
     return 0
 
@@ -175,13 +203,29 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
 @click.pass_context
 def forget(ctx: click.Context, key: str, as_json: bool) -> int:
     """Delete everything that belongs to a routing key, so that no byte of it is left in the file."""
-    forgotten = _ledger(ctx).forget(key)
+    rollout: Rollout = ctx.obj()
+    forgotten = rollout.ledger.forget(key)
     if not forgotten.gone.predictions and not as_json:
         click.echo("nothing belongs to this key: is it the routing key, as it was sent?", err=True)
     if forgotten.other_keys:
         hint = "hashes under an older secret are in there, too: what of this key lies under those stays"
         click.echo(f"Warning: {hint}", err=True)
-    return _gone(asdict(forgotten.gone), as_json=as_json)
+    for variant in _targeted(rollout, key):
+        command = f"bento-rollout target {rollout.name} {variant} --key {shlex.quote(key)} --remove"
+        hint = f"the key is a target of {variant!r}, and the store keeps it until: {command}"
+        click.echo(f"Warning: {visible(hint)} (its history goes on to hold it)", err=True)
+    return _gone({**asdict(forgotten.gone), "examples": forgotten.examples}, as_json=as_json)
+
+
+def _targeted(rollout: Rollout, key: str) -> list[str]:
+    """Return the variants that have a key as a target."""
+    from ..keys import normal_key
+
+    try:
+        targets = rollout.state.targets
+    except StoreUnreachable:  # the ledger is a file of its own
+        return []
+    return [variant for variant, target in targets.items() if normal_key(key) in target.keys]
 
 
 @click.command("label")
@@ -228,6 +272,8 @@ def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
         plain: Any = json.loads(value)
     except ValueError:
         plain = value
+    except RecursionError:
+        raise InvalidValue("--label is JSON with more levels than can be kept") from None
     found = {
         "prediction_id": one["prediction"],
         "inference_id": one["inference"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "emit_json",
     "in_terminal",
     "renderable",
+    "safe_json",
     "show",
     "tolerate_any_text",
     "visible",
@@ -108,7 +110,26 @@ def emit(text: str) -> bool:
 
 def emit_json(document: Any, *, indent: int | None = 2) -> bool:
     """Print one JSON document; with ``indent=None`` on one line."""
-    return emit(json.dumps(document, indent=indent, ensure_ascii=False))
+    return emit(safe_json(json.dumps(document, indent=indent, ensure_ascii=False)))
+
+
+def safe_json(text: str) -> str:
+    """Return JSON text that says the same, and which standard output can show without harm.
+
+    Characters that move a cursor or turn the text around are escaped (JSON itself leaves those from U+007F
+    on as they are), and where standard output is not UTF-8 every one that is not ASCII.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    harmful = _HARMFUL if encoding.lower().replace("-", "").startswith("utf") else _BEYOND_ASCII
+    return harmful.sub(_escaped, text)
+
+
+_HARMFUL = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BEYOND_ASCII = re.compile("[^\0-\x7e]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1] if found[0] > "\x7f" else "\\u007f"
 
 
 def visible(text: str) -> str:

@@ -220,6 +220,7 @@ def doctor(facts: Facts, repaired: Sequence[str] = ()) -> list[Block]:
     for row in facts["rollouts"]:
         lines += [Line(row["name"], (Cell(text, "red"),)) for text in row["problems"]]
         lines += [Line(row["name"], (Cell(text, "yellow"),)) for text in (*row["differences"], *row["notes"])]
+        lines += [Line(row["name"], _ledger(kept)) for kept in (row["ledger"],) if kept.get("predictions")]
     cells = tuple(
         (
             Cell(row["name"], "bold"),
@@ -233,6 +234,13 @@ def doctor(facts: Facts, repaired: Sequence[str] = ()) -> list[Block]:
     )
     grid = Grid(("rollout", "revision", "champion", "workers", "problems", "notes"), cells)
     return [*lines, grid if cells else _sentence("the store has no rollout yet"), _verdict(facts)]
+
+
+def _ledger(kept: Facts) -> tuple[Cell, ...]:
+    """Return what is kept of a rollout, and what was lost."""
+    told = f"{kept['predictions']} predictions and {kept['labels']} labels, {kept['size'] / 1e6:.1f} MB"
+    cells = (Cell(f"the ledger has {told} in {kept['path']}"),)
+    return (*cells, Cell(f"; {kept['lost']} were lost", "yellow")) if kept["lost"] else cells
 
 
 def _verdict(facts: Facts) -> Line:

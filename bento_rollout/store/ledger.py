@@ -10,13 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidValue, NotFound, Refused, StoreUnreachable
+from ..errors import InvalidValue, NotFound
 from ..keys import normal_key
-from .hashing import VARIABLE, KeyHash
+from .hashing import KeyHash
 from .ledger_file import WHOLE, LedgerFile, id_at, id_of, split_id
+from .ledger_forgetting import Forgotten, forget
 from .ledger_joins import Bound, Story, exported, stories_of
 from .ledger_labels import MOST_IN_BATCH, Accepted, Label, Refusal, add_label, parse_label
-from .ledger_pruning import Gone, add_count, delete_key, prune, settle, transaction
+from .ledger_pruning import Gone, expire_marks, prune, settle, transaction, trim_orphans
 from .ledger_rows import PREDICTION, Entry, entry_of
 
 __all__ = ["ORPHANS_KEPT", "Counts", "Forgotten", "Ledger"]
@@ -44,7 +45,7 @@ class Counts:
     Attributes:
         predictions, shadows, labels: how many.
         orphans: labels whose prediction is not known.
-        size: bytes of the file.
+        size: bytes of the file and of its log.
         oldest, newest: when the first and the last prediction came, in seconds since 1970.
         events: what was ever counted: ``pruned`` and ``forgotten`` predictions, ``orphans_expired``, and
             ``unwritten`` predictions that workers could not write.
@@ -58,19 +59,6 @@ class Counts:
     oldest: float | None = None
     newest: float | None = None
     events: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What belonged to a key, and is gone.
-
-    Attributes:
-        gone: how much.
-        other_keys: whether hashes under another secret are in the ledger; what they belong to cannot be told.
-    """
-
-    gone: Gone
-    other_keys: bool = False
 
 
 class Ledger:
@@ -134,9 +122,7 @@ class Ledger:
                 time.sleep(_BREATH if start else 0)
                 with self._file.writing() as db, transaction(db):
                     total = _sum(total, _added(db, good))
-        if total.orphaned:
-            with self._file.writing() as db:
-                settle(db, now - ORPHANS_KEPT, only_if_many=True)
+                    trim_orphans(db, len(good))
         return total
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -156,6 +142,30 @@ class Ledger:
                 return [entry_of(row) for row in db.execute(query, (after, limit))]
             query = f"SELECT {PREDICTION} FROM predictions ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constants
             return [entry_of(row) for row in db.execute(query, (limit,))][::-1]
+
+    def find(self, *, key: object = None, inference_id: object = None, limit: int = 20) -> list[Entry]:
+        """Return the predictions of a routing key, or of the caller's own id, that arrived last, in order.
+
+        For a key that has few the whole file is read.
+
+        Args:
+            key: the routing key.
+            inference_id: the caller's own id.
+            limit: at most so many.
+
+        Raises:
+            InvalidKey: one of them can be no key, or no id.
+        """
+        hashed = None if key is None else self.key_hash(key)
+        name = None if inference_id is None else normal_key(inference_id)
+        wanted = {"key_hash": hashed, "inference_id": name}
+        found = {column: value for column, value in wanted.items() if value is not None}
+        with self._reading() as db:
+            if db is None or not found or (key is not None and hashed is None):
+                return []
+            where = " AND ".join(f"{column} = ?" for column in found)
+            query = f"SELECT {PREDICTION} FROM predictions WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - constants
+            return [entry_of(row) for row in db.execute(query, (*found.values(), limit))][::-1]
 
     def story(self, text: str) -> Story:
         """Return all that is known of one prediction.
@@ -237,7 +247,7 @@ class Ledger:
                 for way in ("ASC", "DESC")
             )
             events = dict(db.execute("SELECT name, number FROM counters ORDER BY name"))
-            size = self._file.path.stat().st_size
+            size = self._file.size()
             return Counts(predictions, shadows, labels, orphans, size, oldest[0], newest[0], events)
 
     # -- forgetting ------------------------------------------------------------------------------------
@@ -257,6 +267,7 @@ class Ledger:
             max_size = int(told.get("max_size", _MAX_SIZE)) if max_size is None else max_size
             now = self._clock()
             gone = prune(db, before=now - keep, max_size=max_size)
+            expire_marks(db, now)
             return gone + settle(db, now - min(keep, ORPHANS_KEPT))
 
     def key_hash(self, key: object) -> str | None:
@@ -272,8 +283,9 @@ class Ledger:
     def forget(self, key: object) -> Forgotten:
         """Delete what belongs to a routing key, so that neither the file nor its log holds a byte of it.
 
-        The file is written anew, which takes as much space again for a while, in the folder that SQLite uses
-        for temporary files (``SQLITE_TMPDIR``). What workers write later is new.
+        The file is written anew, which takes as much space again for a while, beside it and in the folder
+        that SQLite uses for temporary files (``SQLITE_TMPDIR``). What workers write later is new; what a
+        shadow says later to a prediction that is forgotten is not kept.
 
         Raises:
             InvalidKey: it is no key.
@@ -283,38 +295,7 @@ class Ledger:
         text, hashed = normal_key(key), self._hashed()
         if not self._file.exists():
             return Forgotten(Gone())
-        with self._file.writing() as db:
-            known = {row[0] for row in db.execute("SELECT value FROM meta WHERE key LIKE 'hash_key:%'")}
-            if hashed is None and not known:
-                return Forgotten(Gone())  # no key was ever hashed
-            if hashed is None or (known and hashed.fingerprint not in known):
-                raise Refused(
-                    f"the keys in {self.path} are hashed under another secret: set {VARIABLE} to the one "
-                    "that the service has, or run this where its hash.key lies"
-                )
-            db.execute("PRAGMA secure_delete = ON")
-            gone = delete_key(db, hashed.of(text))
-            with transaction(db):
-                add_count(db, "forgotten", gone.predictions)
-            self._rewrite(db)
-        return Forgotten(gone, other_keys=bool(known - {hashed.fingerprint}))
-
-    def _rewrite(self, db: sqlite3.Connection) -> None:
-        """Write the file anew and empty its log: bytes of what was deleted may be left in either."""
-        try:
-            db.execute("VACUUM")
-            until = time.monotonic() + max(self._patience, 1.0)
-            while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                if time.monotonic() > until:
-                    raise StoreUnreachable(
-                        f"it is deleted, and {self.path}-wal may still hold bytes of it, because somebody is "
-                        "reading: run it again"
-                    )
-        except sqlite3.Error as error:
-            raise StoreUnreachable(
-                f"it is deleted, and {self.path} may still hold bytes of it: it could not be written anew "
-                f"({error}); make space (also where SQLITE_TMPDIR points to), and run it again"
-            ) from error
+        return forget(self._file, text, hashed, patience=self._patience, now=self._clock())
 
     # -- the parts -------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,6 +53,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER labels_stay
         BEFORE UPDATE OF id, row, inference_id, name, source, time, received, value, reason ON labels
         BEGIN SELECT RAISE(ABORT, 'labels are append-only'); END""",
+    ),
+    (
+        "DROP INDEX labels_by_id",
+        "DROP INDEX labels_by_inference_id",
+        "CREATE INDEX labels_by_id ON labels (id, row, name, source) WHERE id IS NOT NULL",
+        """CREATE INDEX labels_by_inference_id ON labels (inference_id, name, source)
+        WHERE inference_id IS NOT NULL""",
+        "CREATE TABLE forgotten (mark BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID",
     ),
 )
 SCHEMA = len(_MIGRATIONS)
@@ -110,6 +119,14 @@ class LedgerFile:
             return self._connect("rwc")
         return self._connect("rw")
 
+    def size(self) -> int:
+        """Return how many bytes the file and its log take."""
+        found = 0
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                found += path.stat().st_size
+        return found
+
     def inode(self) -> tuple[int, int]:
         """Return which file lies at the path now; zeros when there is none."""
         try:
@@ -144,6 +161,7 @@ class LedgerFile:
             url, uri=True, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         try:
+            db.create_function("mark_of", 2, _mark_of, deterministic=True)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
@@ -181,6 +199,11 @@ class LedgerFile:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("COMMIT")
+
+
+def _mark_of(request: str, row: int) -> bytes:
+    """Return what is kept of a forgotten prediction: who has its id knows that it was, and nobody else."""
+    return hashlib.sha256(id_of(request, row).encode()).digest()[:16]
 
 
 def _header(db: sqlite3.Connection) -> tuple[int, int]:

@@ -318,21 +318,29 @@ def _is_told(label: Label, value: str, told: Sequence[tuple[float, str, str]]) -
     return label.time == label.received and newest is not None and newest[1:] == (value, label.reason)
 
 
-def settle_orphans(db: sqlite3.Connection, before: float) -> tuple[int, int]:
-    """Note which orphans have found their prediction; forget those told before then, or too many.
+def settle_orphans(db: sqlite3.Connection, before: float, after: int, most: int) -> tuple[int | None, int]:
+    """Note which of some orphans have found their prediction, and forget the others that are too old.
+
+    Args:
+        db: in a transaction.
+        before: those told before then go, in seconds since 1970.
+        after: look at those that arrived after the one with this ``seq``.
+        most: how many.
 
     Returns:
-        How many expired, and how many were too many.
+        The last that was looked at, None where there are no more; and how many went.
     """
+    query = "SELECT seq FROM labels WHERE orphan AND seq > ? ORDER BY seq LIMIT ?"
+    seqs = [seq for (seq,) in db.execute(query, (after, most))]
+    if not seqs:
+        return None, 0
+    some = "orphan AND seq BETWEEN ? AND ?"
     db.execute(
-        "UPDATE labels SET orphan = 0 WHERE orphan AND (EXISTS (SELECT 1 FROM predictions AS p WHERE "
+        f"UPDATE labels SET orphan = 0 WHERE {some} AND (EXISTS (SELECT 1 FROM predictions AS p WHERE "  # noqa: S608 - constants
         "p.id = labels.id AND p.row = labels.row) OR EXISTS (SELECT 1 FROM predictions AS p WHERE "
-        "p.inference_id = labels.inference_id))"
+        "p.inference_id = labels.inference_id))",
+        (seqs[0], seqs[-1]),
     )
-    expired = db.execute("DELETE FROM labels WHERE orphan AND received < ?", (before,)).rowcount
-    (count,) = db.execute("SELECT count(*) FROM labels WHERE orphan").fetchone()
-    excess = max(0, count - MOST_ORPHANS)
-    if excess:
-        oldest = "SELECT seq FROM labels WHERE orphan ORDER BY seq LIMIT ?"
-        db.execute(f"DELETE FROM labels WHERE seq IN ({oldest})", (excess,))  # noqa: S608 - constants
-    return expired, excess
+    told = f"DELETE FROM labels WHERE {some} AND received < ?"  # noqa: S608 - constants
+    gone = db.execute(told, (seqs[0], seqs[-1], before)).rowcount
+    return (seqs[-1] if len(seqs) == most else None), gone

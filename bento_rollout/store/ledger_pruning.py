@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,32 @@ from typing import Any
 from .ledger_file import id_at
 from .ledger_labels import MOST_ORPHANS, settle_orphans
 
-__all__ = ["Gone", "add_count", "delete_key", "prune", "settle", "size_of", "transaction"]
+__all__ = [
+    "Gone",
+    "add_count",
+    "delete_key",
+    "expire_marks",
+    "prune",
+    "settle",
+    "size_of",
+    "transaction",
+    "trim_orphans",
+]
 
 _STEP = 100
 """Predictions that are deleted in one transaction."""
 
 _SLACK = 0.95
 """What is too large shrinks to this part of what it may be: the next prediction makes no new work."""
+
+MARKED = 86400.0
+"""Seconds for which it is known that a prediction was forgotten."""
+
+COUNTED = 1000
+"""Labels after which those without a prediction are counted."""
+
+_ORPHANS = 2000
+"""Labels without a prediction that are looked after in one transaction."""
 
 _PAGES = 2000
 """Free pages that are given back at a time."""
@@ -81,26 +101,68 @@ def prune(db: sqlite3.Connection, *, before: float, max_size: int, seconds: floa
     return gone
 
 
-def settle(db: sqlite3.Connection, before: float, *, only_if_many: bool = False) -> Gone:
-    """Look after the labels that wait for their prediction: those told before then, or of too many, go."""
-    least = MOST_ORPHANS if only_if_many else 0
-    if db.execute("SELECT 1 FROM labels WHERE orphan LIMIT 1 OFFSET ?", (least,)).fetchone() is None:
-        return Gone()
-    with transaction(db):
-        count = sum(settle_orphans(db, before))
-        _count(db, Gone(orphans=count))
-    return Gone(labels=count, orphans=count)
+def settle(db: sqlite3.Connection, before: float) -> Gone:
+    """Look after the labels that wait for their prediction, in small steps: those told before then go."""
+    expired = 0
+    last: int | None = 0
+    while last is not None:
+        with transaction(db):
+            last, step = settle_orphans(db, before, last, _ORPHANS)
+            _count(db, Gone(orphans=step))
+        expired += step
+    return Gone(labels=expired, orphans=expired)
 
 
-def delete_key(db: sqlite3.Connection, key_hash: str) -> Gone:
-    """Delete the predictions of a key, what shadows said to them, and their labels."""
+def trim_orphans(db: sqlite3.Connection, added: int) -> None:
+    """Let the oldest of too many labels without a prediction go; in the transaction that added some labels.
+
+    They are counted now and then, so that a label costs the same however many wait.
+    """
+    (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM labels").fetchone()
+    if last // COUNTED == (last - added) // COUNTED:
+        return
+    (count,) = db.execute("SELECT count(*) FROM labels WHERE orphan").fetchone()
+    if count > MOST_ORPHANS:
+        _, gone = settle_orphans(db, math.inf, 0, count - MOST_ORPHANS)
+        _count(db, Gone(orphans=gone))
+
+
+def delete_key(db: sqlite3.Connection, key_hash: str, now: float) -> Gone:
+    """Delete the predictions of a key, what shadows said to them, and their labels.
+
+    Labels by inference id are those of the newest prediction of that id, and go with it. Shadows may still
+    answer to the predictions of the last hours: these leave a mark, which tells nobody whose they were.
+
+    Args:
+        db: a connection that holds no transaction.
+        key_hash: the key's.
+        now: seconds since 1970.
+    """
     gone = Gone()
     wanted = "SELECT seq, id, row, inference_id FROM predictions WHERE key_hash = ? LIMIT ?"
+    newest = "SELECT seq FROM predictions WHERE inference_id = ? ORDER BY id DESC, row DESC LIMIT 1"
     while rows := db.execute(wanted, (key_hash, 100 * _STEP)).fetchall():
         for start in range(0, len(rows), _STEP):
+            step = rows[start : start + _STEP]
             with transaction(db):
-                gone += _delete(db, rows[start : start + _STEP])
+                at = [(request, row, now, id_at(now - MARKED)) for _, request, row, _ in step]
+                db.executemany(_MARK, at)
+                theirs = [name for seq, *_, name in step if db.execute(newest, (name,)).fetchone() == (seq,)]
+                named = [(name,) for name in theirs]
+                labels = db.executemany("DELETE FROM labels WHERE inference_id = ?", named).rowcount
+                gone += _delete(db, step) + Gone(labels=max(labels, 0))
+    expire_marks(db, now)
     return gone
+
+
+def expire_marks(db: sqlite3.Connection, now: float) -> None:
+    """Forget the marks of forgotten predictions to which no shadow can answer any more."""
+    if db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is not None:
+        with transaction(db):
+            db.execute("DELETE FROM forgotten WHERE time < ?", (now - MARKED,))
+
+
+_MARK = "INSERT OR IGNORE INTO forgotten SELECT mark_of(?1, ?2), ?3 WHERE ?1 >= ?4"
 
 
 def _delete_oldest(db: sqlite3.Connection, below: str | None) -> Gone:

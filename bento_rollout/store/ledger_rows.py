@@ -23,7 +23,6 @@ __all__ = [
     "Verdict",
     "entry_of",
     "verdict_of",
-    "weight_of",
 ]
 
 Values = tuple[object, ...]
@@ -43,8 +42,14 @@ SHADOW = (
 )
 """The columns that `verdict_of` reads."""
 
-INSERT_PREDICTION = f"INSERT OR IGNORE INTO predictions VALUES (NULL{', ?' * len(_STORED)})"  # noqa: S608 - constants
-INSERT_SHADOW = f"INSERT OR REPLACE INTO shadows VALUES ({', '.join('?' * 14)})"  # noqa: S608 - constants
+INSERT_PREDICTION = (
+    f"INSERT INTO predictions VALUES (NULL{', ?' * len(_STORED)}) "  # noqa: S608 - constants
+    "ON CONFLICT (id, row) DO NOTHING"
+)
+INSERT_SHADOW = (
+    f"INSERT OR REPLACE INTO shadows SELECT {', '.join(f'?{n}' for n in range(1, 15))} "  # noqa: S608 - constants
+    "WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(?1, ?2))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,45 +322,3 @@ def _failed(runs: Sequence[Observation]) -> str:
 
 def _first(values: Sequence[str | None]) -> str | None:
     return values[0] if values else None
-
-
-# -- how heavy a fact is -----------------------------------------------------------------------------------
-
-_LIGHT, _ROW = 600, 400
-
-
-def weight_of(fact: Prediction | Compared) -> int:
-    """Return about how many bytes a fact holds while it waits; a bounded number of parts is looked at."""
-    if isinstance(fact, Compared):
-        return _LIGHT + _ROW * len(fact.comparisons) + _rough(fact.answer)
-    weight = _LIGHT + len(fact.reply.body) + _rough(fact.reply.value)
-    if len(fact.plans) > 1:
-        weight += _ROW * len(fact.plans)
-    return weight if fact.inputs is None else weight + _sampled(list(fact.inputs.values()), 3)
-
-
-_LOOKED_AT = 32
-"""Items of a collection that are weighed; of more, some from all over it tell of the others."""
-
-
-def _rough(value: Any, depth: int = 3) -> int:
-    if value is None or depth == 0:
-        return 0
-    if isinstance(value, (str, bytes, bytearray)):
-        return len(value)
-    if isinstance(value, (list, tuple)):
-        return 64 + 8 * len(value) + _sampled(value, depth - 1)
-    if isinstance(value, dict):
-        return 64 + 64 * len(value) + _sampled(list(value.values()), depth - 1)
-    for measure, width in (("nbytes", 1), ("size", 8)):  # an array; a frame
-        if hasattr(type(value), measure) and isinstance(size := getattr(value, measure), int):
-            return width * size
-    return 64
-
-
-def _sampled(values: Sequence[Any], depth: int) -> int:
-    """Return about how many bytes many values hold."""
-    if (count := len(values)) <= _LOOKED_AT:
-        return sum(_rough(value, depth) for value in values)
-    some = values[:: count // _LOOKED_AT]
-    return sum(_rough(value, depth) for value in some) * count // len(some)

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from ..errors import RolloutError, StoreCorrupt, StoreUnreachable
+from ..errors import RolloutError, StoreUnreachable
 from ..records import Compared, Prediction
 from ..spec import Ledger as Settings
 from ..telemetry import log
@@ -19,25 +21,33 @@ from .files import release, try_lock
 from .hashing import KeyHash
 from .ledger import ORPHANS_KEPT
 from .ledger_file import LedgerFile
+from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
-from .ledger_pruning import add_count, prune, settle, transaction
-from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values, weight_of
+from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
+from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values
+from .ledger_weight import light
 
 __all__ = ["LedgerWriter"]
 
 Fact = Prediction | Compared
 
+Row = tuple[int, str, Values]
+"""Which fact of its batch a row is of, how it is written, and what."""
+
 MOST_WAITING, HEAVIEST = 20_000, 1 << 26
 """Facts that may wait, and bytes of them."""
 
-PATIENCE = 10.0
-"""Seconds for which a batch is tried again before it is given up."""
+PATIENCE = 60.0
+"""Seconds for which a batch is tried again before it is given up: as long as a large ledger is rewritten."""
 
 PAUSE = 0.25
 """Seconds between two tries."""
 
-BUSY = 1.0
-"""Seconds that SQLite waits for another connection's lock in one try."""
+BUSY = 0.5
+"""Seconds that SQLite waits for another connection's lock in one try; a worker that ends waits for one."""
+
+LATE = 2.0
+"""Seconds after which it is said that a batch cannot be written, though nothing is lost yet."""
 
 AT_ONCE = 2000
 """Rows that are written in one transaction."""
@@ -81,9 +91,9 @@ class LedgerWriter:
     ) -> None:
         self._file = LedgerFile(folder, patience=BUSY)
         self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
-        self._patience, self._ending = patience, threading.Event()
+        self._patience, self._ending, self._given_up = patience, threading.Event(), False
         self._channel: Channel[Fact] = Channel(
-            "bento-rollout-ledger", self._write, most=MOST_WAITING, weigh=weight_of, heaviest=HEAVIEST
+            "bento-rollout-ledger", self._write, most=MOST_WAITING, heaviest=HEAVIEST
         )
         self._hashed: KeyHash | None = None
         self._keeping = Keeping(
@@ -92,7 +102,7 @@ class LedgerWriter:
         self._db: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._once = log.Once()
-        self._spoilt = self._noted = 0
+        self._unwritten = self._odd = self._noted = 0
         self._since = 0
         self._lost_at = float("-inf")
         self._tended = self._settled = time.monotonic()
@@ -100,7 +110,7 @@ class LedgerWriter:
     @property
     def lost(self) -> int:
         """How many facts were not written, whatever the reason."""
-        return self._channel.lost + self._spoilt
+        return self._channel.lost + self._unwritten + self._odd
 
     @property
     def waiting(self) -> int:
@@ -109,7 +119,11 @@ class LedgerWriter:
 
     def offer(self, fact: Fact) -> None:
         """Take a fact; never blocks, never raises."""
-        self._channel.offer(fact)
+        try:
+            self._channel.offer(*light(fact))
+        except Exception as error:  # noqa: BLE001 - whatever a fact does when it is looked at
+            self._odd += 1
+            self._say_lost(f"it cannot be weighed: {type(error).__name__}")
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was taken is written; return whether it was in time. Not on a loop."""
@@ -122,6 +136,7 @@ class LedgerWriter:
         timer.start()
         done = self._channel.close(timeout * 0.6)  # at most 0.75: what is lost is told in time
         self._ending.set()
+        self._given_up = True  # what is told to be lost must not be written after all
         timer.cancel()
         if done:
             self._disconnect()  # its thread has nothing more to do
@@ -133,53 +148,84 @@ class LedgerWriter:
     # -- in the channel's thread -----------------------------------------------------------------------
 
     def _write(self, batch: Sequence[Fact]) -> None:
-        rows, verdicts = self._rows_of(batch)
-        until, tries = time.monotonic() + self._patience, 0
-        while True:
-            tries += 1
+        rows = self._rows_of(batch)
+        began = time.monotonic()
+        while not self._given_up:
             try:
                 with self._file.in_words():
-                    self._insert(rows, verdicts)
+                    self._insert(rows)
                 break
-            except RolloutError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, what was lost is counted here
                 self._disconnect()
-                if isinstance(error, StoreCorrupt) or self._ending.is_set() or time.monotonic() > until:
-                    self._lost_at = time.monotonic()
-                    self._say_lost(self.lost + len(batch) - self._since, str(error))
-                    raise
-                if tries > 1:
-                    self._say_lost(self.lost - self._since, str(error))
+                waited = time.monotonic() - began
+                again = type(error) is StoreUnreachable and waited <= self._patience
+                if not again or self._ending.is_set():
+                    self._given_up = self._ending.is_set()  # what comes next would wait as long for nothing
+                    self._lose(rows, str(error) if isinstance(error, RolloutError) else type(error).__name__)
+                    return
+                if waited > LATE:
+                    self._say_late(str(error))
             self._ending.wait(PAUSE)
+        else:
+            self._lose(rows, "the worker ends")
+            return
         self._note_losses()
         if time.monotonic() - self._tended > (TEND if self._fits() else TEND / 10):
             self._tended = time.monotonic()
             with suppress(RolloutError):  # it is tried again soon; a batch that cannot be written says why
                 self._tend()
 
-    def _rows_of(self, batch: Sequence[Fact]) -> tuple[list[Values], list[Values]]:
-        rows: list[Values] = []
-        verdicts: list[Values] = []
+    def _rows_of(self, batch: Sequence[Fact]) -> list[Row]:
+        rows: list[Row] = []
         if self._hashed is None:
             self._find_key()
-        for fact in batch:
+        for number, fact in enumerate(batch):
             try:
                 if isinstance(fact, Prediction):
-                    rows += self._keeping.predictions(fact)
+                    rows += [(number, INSERT_PREDICTION, row) for row in self._keeping.predictions(fact)]
                 else:
-                    verdicts += self._keeping.shadows(fact)
+                    rows += [(number, INSERT_SHADOW, row) for row in self._keeping.shadows(fact)]
             except Exception as error:  # noqa: BLE001 - one odd fact costs no other
-                self._spoilt += 1
-                self._say_lost(self.lost - self._since, f"it has no row: {type(error).__name__}")
-        return rows, verdicts
+                self._unwritten += 1
+                self._say_lost(f"it has no row: {type(error).__name__}")
+        return rows
 
-    def _insert(self, rows: Sequence[Values], verdicts: Sequence[Values]) -> None:
-        """Write rows, some at a time: what was written before an error may be written again."""
+    def _insert(self, rows: list[Row]) -> None:
+        """Write rows, some at a time, and take those that are written out of the list."""
         self._leave_room()
         db = self._connected()
-        for query, values in ((INSERT_PREDICTION, rows), (INSERT_SHADOW, verdicts)):
-            for start in range(0, len(values), AT_ONCE):
+        while rows:
+            some = rows[:AT_ONCE]
+            try:
                 with transaction(db):
-                    db.executemany(query, values[start : start + AT_ONCE])
+                    for query, members in groupby(some, itemgetter(1)):
+                        db.executemany(query, [row for _, _, row in members])
+            except Exception as error:
+                if _is_trouble(error):
+                    raise
+                self._insert_each(db, some)
+            del rows[: len(some)]
+
+    def _insert_each(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """Write rows of which some cannot be written: these are lost, and no other."""
+        odd, reason = set[int](), ""
+        with transaction(db):
+            for number, query, row in rows:
+                try:
+                    db.execute(query, row)
+                except Exception as error:
+                    if _is_trouble(error):
+                        raise
+                    odd.add(number)
+                    reason = f"it cannot be written: {type(error).__name__}"
+        if odd:
+            self._unwritten += len(odd)
+            self._say_lost(reason)
+
+    def _lose(self, rows: Sequence[Row], reason: str) -> None:
+        self._unwritten += len({number for number, _, _ in rows})
+        self._lost_at = time.monotonic()
+        self._say_lost(reason)
 
     def _leave_room(self) -> None:
         """Raise when the disk is nearly full: what is left is for the store, in which a rollback must fit."""
@@ -243,7 +289,7 @@ class LedgerWriter:
         """After a batch that was written: count in the file what was lost, and say when that is over."""
         lost, now = self.lost, time.monotonic()
         if lost > self._noted:
-            self._say_lost(lost - self._since, "more came than could be written")
+            self._say_lost("more came than could be written")
             self._lost_at = now
             with suppress(RolloutError), self._file.in_words(), transaction(self._connected()) as db:
                 add_count(db, "unwritten", lost - self._noted)
@@ -252,14 +298,19 @@ class LedgerWriter:
             self._end_of_losses()
 
     def _end_of_losses(self) -> None:
-        over = [self._once.over(what) for what in ("lost", "gone")]
+        over = [self._once.over(what) for what in ("late", "lost", "gone")]
         if any(over):
             log.event("ledger.written", rollout=self._rollout, lost=self.lost - self._since)
             self._since = self.lost
 
-    def _say_lost(self, lost: int, reason: str) -> None:
-        facts = {"rollout": self._rollout, "lost": lost, "reason": reason}
-        self._once.say("lost", "ledger.unwritten", "error", **facts)
+    def _say_late(self, reason: str) -> None:
+        facts = {"rollout": self._rollout, "lost": self.lost - self._since, "reason": reason}
+        self._once.say("late", "ledger.unwritten", "warning", **facts, waiting=self._channel.unfinished)
+
+    def _say_lost(self, reason: str) -> None:
+        """Say the first loss; how many there were in the end is said when it is over, or the worker ends."""
+        lost = self.lost - self._since
+        self._once.say("lost", "ledger.unwritten", "error", rollout=self._rollout, lost=lost, reason=reason)
 
     # -- what is forgotten -----------------------------------------------------------------------------
 
@@ -283,5 +334,15 @@ class LedgerWriter:
                 if time.monotonic() - self._settled > TEND_ORPHANS:
                     self._settled = time.monotonic()
                     settle(db, max(before, now - ORPHANS_KEPT))
+                    expire_marks(db, now)
+                    forget_examples(db, self._file.folder)  # of shadows that answered later
             finally:
                 release(lock)
+
+
+def _is_trouble(error: Exception) -> bool:
+    """Whether an error is about the file, and not about one row that is odd."""
+    return isinstance(error, (sqlite3.OperationalError, OSError)) or type(error) in _OF_THE_FILE
+
+
+_OF_THE_FILE = (sqlite3.DatabaseError, sqlite3.InternalError)

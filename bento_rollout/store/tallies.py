@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -125,6 +125,32 @@ class Tallies:
                 return _all_of(db)
             except (ValueError, TypeError, KeyError) as error:
                 raise self._damaged(error) from error
+
+    def examples(self) -> list[str]:
+        """Return of which predictions disagreements are told.
+
+        Raises:
+            StoreUnreachable: the file cannot be read.
+            StoreCorrupt: it is damaged.
+        """
+        if not self.path.exists():
+            return []
+        with self._open(write=False) as db:
+            return [name for (name,) in db.execute("SELECT DISTINCT prediction_id FROM examples")]
+
+    def forget(self, predictions: Sequence[str]) -> None:
+        """Delete the disagreements of predictions, so that no byte of them is left; the sums stay.
+
+        Raises:
+            StoreUnreachable: the file cannot be written.
+            StoreCorrupt: it is damaged.
+        """
+        with self._open(write=True) as db:
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("DELETE FROM examples WHERE prediction_id = ?", [(name,) for name in predictions])
+            db.execute("COMMIT")
+            db.execute("VACUUM")
 
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:

@@ -12,9 +12,6 @@ __all__ = ["Channel"]
 
 T = TypeVar("T")
 
-_UNWEIGHED = 1 << 20
-"""Bytes that a fact counts for whose weight cannot be told."""
-
 
 class Channel(Generic[T]):
     """A bounded queue and a daemon thread: whoever offers never waits, and never learns what became of it.
@@ -25,8 +22,7 @@ class Channel(Generic[T]):
         name: what the thread is called.
         work: does something with facts, in their order; called in the thread. What it raises is counted.
         most: how many facts may wait.
-        weigh: returns about how many bytes a fact holds.
-        heaviest: how many bytes the facts that wait may hold.
+        heaviest: how many bytes the facts that wait, or are worked on, may hold.
         linger: seconds from the first fact of a batch to the work.
         largest: how many facts the work is given at a time.
 
@@ -42,7 +38,6 @@ class Channel(Generic[T]):
         work: Callable[[Sequence[T]], None],
         *,
         most: int = 20_000,
-        weigh: Callable[[T], int] | None = None,
         heaviest: int = 1 << 26,
         linger: float = 0.05,
         largest: int = 1000,
@@ -50,13 +45,11 @@ class Channel(Generic[T]):
         self.name = name
         self.dropped = self.failed = 0
         self.trouble: BaseException | None = None
-        self._work, self._weigh = work, weigh
+        self._work = work
         self._most, self._heaviest, self._linger, self._largest = most, heaviest, linger, largest
         self._facts: deque[tuple[T, int]] = deque()
         self._weight = 0
-        self._lock = (
-            threading.Lock()
-        )  # around the weight and what is counted; never held while anything waits
+        self._lock = threading.Lock()  # around the weight and what is counted; nobody waits while holding it
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._done = threading.Condition()
         self._taken = self._finished = 0
@@ -78,9 +71,11 @@ class Channel(Generic[T]):
         """How many facts were taken and are not done: those that wait, and those that are worked on."""
         return self._taken - self._finished
 
-    def offer(self, fact: T) -> None:
-        """Take a fact, or drop and count it; never blocks, never raises. From any thread."""
-        weight = 0 if self._weigh is None else self._weighed(fact)
+    def offer(self, fact: T, weight: int = 0) -> None:
+        """Take a fact that holds so many bytes, or drop and count it; never blocks, never raises.
+
+        From any thread.
+        """
         with self._lock:
             if self._closed or len(self._facts) >= self._most or self._weight + weight > self._heaviest:
                 self.dropped += 1
@@ -90,13 +85,6 @@ class Channel(Generic[T]):
             self._facts.append((fact, weight))
         if not self._wake.is_set():
             self._begin()
-
-    def _weighed(self, fact: T) -> int:
-        assert self._weigh is not None  # asked for by `offer` alone
-        try:
-            return self._weigh(fact)
-        except Exception:  # noqa: BLE001 - whatever a fact does when it is looked at
-            return _UNWEIGHED
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was taken before is done; return whether it was in time. Not on a loop."""
@@ -110,10 +98,10 @@ class Channel(Generic[T]):
 
     def close(self, timeout: float) -> bool:
         """Take no more, and wait until what was taken is done; return whether it was in time."""
-        done = self.flush(timeout)
+        self.flush(timeout)
         with self._lock:
             self._closed = True
-        done = self.flush(max(0.0, timeout / 4)) and done
+        done = self.flush(max(0.0, timeout / 4))
         self._wake.set()
         self._hurry.set()
         return done
@@ -145,21 +133,21 @@ class Channel(Generic[T]):
             while self._facts:
                 self._do(self._batch())
 
-    def _batch(self) -> list[T]:
+    def _batch(self) -> list[tuple[T, int]]:
         with self._lock:
-            taken = [self._facts.popleft() for _ in range(min(len(self._facts), self._largest))]
-            self._weight -= sum(weight for _, weight in taken)
-        return [fact for fact, _ in taken]
+            return [self._facts.popleft() for _ in range(min(len(self._facts), self._largest))]
 
-    def _do(self, batch: list[T]) -> None:
+    def _do(self, batch: list[tuple[T, int]]) -> None:
         try:
-            self._work(batch)
+            self._work([fact for fact, _ in batch])
             self.trouble = None
         except BaseException as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
             self.trouble = error
             with self._lock:
                 self.failed += len(batch)
         finally:
+            with self._lock:
+                self._weight -= sum(weight for _, weight in batch)
             with self._done:
                 self._finished += len(batch)
                 self._done.notify_all()

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from operator import itemgetter
 from typing import Any
 
 from .channel import Channel
@@ -54,7 +53,7 @@ class Writer:
         self._at_exit = False
 
     def _begin_anew(self) -> None:
-        self._channel: Channel[Entry] = Channel("rollout-log", self._work, weigh=itemgetter(2))
+        self._channel: Channel[Entry] = Channel("rollout-log", self._work)
         self._serving, self._lock = 0, threading.Lock()
         self._unwritten = self._told = 0
         self._losing_since = 0.0
@@ -79,7 +78,7 @@ class Writer:
             weight: about how many bytes the fact holds.
         """
         if self._serving:
-            self._channel.offer((make, fact, weight))
+            self._channel.offer((make, fact, weight), weight)
             return
         with suppress(Exception, SystemExit):  # a log sink must not change anybody's answer
             if (line := make(fact)) is None:

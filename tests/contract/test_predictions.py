@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import bentoml
@@ -192,3 +194,66 @@ def test_what_a_shadow_said(app: Served) -> None:
     (fact,) = said()()
     assert (fact.variant, fact.champion, fact.comparisons[0].relation.value) == ("two", "one", "differ")
     assert fact.answer == {"word": "two"}
+
+
+# -- when the server's time is up ---------------------------------------------------------------------------
+
+
+class Slow:
+    """Takes its time."""
+
+    @bentoml.api
+    async def sleep(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "slept"
+
+    @bentoml.api
+    async def stream(self, seconds: float) -> AsyncGenerator[str, None]:
+        await asyncio.sleep(seconds)
+        yield "slept"
+
+
+@pytest.fixture
+def slow(serve: Callable[..., Served]) -> Served:
+    """A service whose calls may take half a second."""
+    inner: Any = bentoml.service(name="slow", traffic={"timeout": 0.5})(Slow)
+    return serve(rollout(champion="one", spec=RolloutSpec.parse({"name": "slow"}))(inner))
+
+
+def test_our_own_504_is_what_went_out(slow: Served) -> None:
+    """With its body, its size and its media type."""
+    answer = slow.post("/sleep", {"seconds": 30})
+    (told,) = slow.predictions
+    reply = told.reply
+    assert (told.outcome, reply.status, reply.media_type) == (Outcome.TIMEOUT, 504, "application/json")
+    assert (told.reply.body, told.reply.size) == (answer.content, len(answer.content))
+
+
+@pytest.mark.parametrize("path", ["/sleep", "/stream"])
+def test_nobody_waits_when_time_is_up(slow: Served, path: str) -> None:
+    """The caller left before: that is no timeout."""
+
+    async def leave() -> None:
+        messages = [{"type": "http.request", "body": b'{"seconds":30}', "more_body": False}]
+        gone = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.1, gone.set_result, None)
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await asyncio.shield(gone)
+            return {"type": "http.disconnect"}
+
+        async def send(_: object) -> None:
+            return
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": path,
+            "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http",
+            "headers": [(b"content-type", b"application/json")], "server": ("test", 80), "client": ("me", 1),
+        }  # fmt: skip
+        with suppress(asyncio.CancelledError):
+            await slow.app(scope, receive, send)
+
+    slow.run(leave())
+    assert [told.outcome for told in slow.predictions] == [Outcome.DISCONNECTED]

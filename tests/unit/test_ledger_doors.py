@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +227,101 @@ def test_the_whole_story(say: Say, ask: Callable[..., Any], kept: list[str], scr
     assert say("ledger", "screening", "show", id_of(77))[0] == 3
 
 
+def test_found_by_key_or_by_the_callers_own_id(say: Say, ask: Callable[..., Any], kept: list[str]) -> None:
+    """A list, the newest last; nothing is an error that says so, and does not repeat the key."""
+    found = ask("ledger", "screening", "show", "--key", "ann")
+    assert [one["prediction_id"] for one in found] == kept[:2]
+    assert [one["seq"] for one in ask("ledger", "screening", "show", "--key", "ann", "-n", "1")] == [2]
+    found = ask("ledger", "screening", "show", "--inference-id", "tx-2")
+    assert [one["prediction_id"] for one in found] == kept[2:]
+    both = ("--inference-id", "tx-2", "--key", "ann")
+    assert say("ledger", "screening", "show", *both)[0] == 3
+    code, out, err = say("ledger", "screening", "show", "--key", "carol")
+    assert (code, out, "carol" in err) == (3, "", False)
+    assert kept[0] in say("ledger", "screening", "show", "--key", "ann")[1]
+    assert say("ledger", "screening", "show")[0] == 2
+    assert say("ledger", "screening", "show", kept[0], "--key", "ann")[0] == 2
+
+
+HARMFUL = "a\x1b[2J\x9b31m\x7f\u202e\u2028b é 😀"
+
+
+@pytest.fixture
+def harmful(store: SQLiteStore, kept: list[str]) -> str:
+    """A prediction whose answer would turn a terminal around; its id."""
+    body = json.dumps({"said": HARMFUL}, ensure_ascii=False).encode()
+    fact = prediction(7)._replace(reply=Reply(200, "application/json", body, len(body)))
+    writer = LedgerWriter(store.place("screening"), Settings(), rollout="screening")
+    writer.offer(fact)
+    assert writer.close(10)
+    return fact.prediction_id
+
+
+@pytest.mark.parametrize(
+    "what", [["tail"], ["show", "ID"], ["export"], ["tail", "--json"], ["show", "ID", "--json"]]
+)
+def test_no_answer_moves_the_cursor(say: Say, harmful: str, what: list[str]) -> None:
+    """Control characters of an answer are written out, C1 and those that turn text around, too."""
+    code, out, _ = say("ledger", "screening", *(harmful if word == "ID" else word for word in what))
+    assert code == 0
+    assert [letter for letter in out if not letter.isprintable() and letter != "\n"] == []
+    assert "é 😀" in out
+    if "--json" in what or what == ["export"]:
+        found = json.loads(out.splitlines()[-1]) if what == ["export"] else json.loads(out)
+        one = found[-1] if isinstance(found, list) else found
+        assert one.get("prediction", one)["output"] == {"said": HARMFUL}
+
+
+@pytest.mark.parametrize("what", [["export"], ["tail", "--json"], ["show", "tx-7", "--json"]])
+def test_json_where_the_terminal_is_not_utf8(harmful: str, store: SQLiteStore, what: list[str]) -> None:
+    """It is ASCII, and still says the same."""
+    assert harmful
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "bento_rollout.cli", "ledger", "screening", *what]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    text = done.stdout.decode("ascii")
+    found = json.loads(text.splitlines()[-1] if what == ["export"] else text)
+    one = found[-1] if isinstance(found, list) else found
+    assert one.get("prediction", one)["output"] == {"said": HARMFUL}
+
+
+def test_a_label_that_is_nested_too_deeply(say: Say, kept: list[str]) -> None:
+    """It is refused in words."""
+    for depth in (70, 100_000):
+        code, _, err = say(
+            "label", "screening", "--prediction", kept[0], "--label", "[" * depth + "]" * depth
+        )
+        assert (code in (1, 2), "more levels than can be kept" in err, len(err) < 500) == (True, True, True)
+
+
+def test_the_size_has_the_log_in_it(screening: Rollout, kept: list[str]) -> None:
+    """What was written last is in the log."""
+    assert kept
+    ledger = screening.ledger
+    least = ledger.path.stat().st_size
+    with ledger._file.writing():
+        screening.label(*({"inference_id": f"x-{n}", "label": "y" * 5000} for n in range(50)))
+        assert ledger.counts().size >= least + 50 * 5000
+
+
+def test_doctor_tells_of_the_ledger(say: Say, kept: list[str], screening: Rollout) -> None:
+    """Where it is, how much it holds; one that cannot be read is a problem."""
+    assert kept
+    path = screening.ledger.path
+    facts = json.loads(say("doctor", "--json")[1])["rollouts"][0]["ledger"]
+    assert (
+        facts.items()
+        >= {"path": str(path), "predictions": 3, "labels": 0, "lost": 0, "problem": None}.items()
+    )
+    assert "the ledger has 3 predictions and 0 labels" in " ".join(say("doctor")[1].split())
+    with screening.ledger._file.writing() as db:
+        db.execute("INSERT INTO counters VALUES ('unwritten', 7)")
+    assert "7 were lost" in " ".join(say("doctor")[1].split())
+    path.write_bytes(b"x" * 5000)
+    code, out, _ = say("doctor")
+    assert (code, "is damaged" in out) == (1, True)
+
+
 def test_exports(say: Say, kept: list[str], screening: Rollout, tmp_path: Path) -> None:
     """Lines, events of CloudEvents and columns, each with the labels; only the owner may read the file."""
     screening.label({"prediction_id": kept[0], "label": 1})
@@ -258,6 +356,18 @@ def test_forget_and_prune(say: Say, ask: Callable[..., Any], kept: list[str], st
     assert ask("ledger", "screening", "prune", "--keep", "1ms")["predictions"] == 1
     assert say("ledger", "screening", "prune", "--max-size", "lots")[0] == 2
     assert say("ledger", "screening", "tail")[1].strip() == "no prediction is kept yet"
+
+
+def test_forgetting_a_target_names_the_next_command(say: Say, screening: Rollout, kept: list[str]) -> None:
+    """The key stays in the store until it is no target any more."""
+    assert len(kept) == 3
+    screening.target("boosted", keys=["ann", "it's me"])
+    code, _, told = say("ledger", "screening", "forget", "--key", "ann")
+    command = "bento-rollout target screening boosted --key ann --remove"
+    assert (code, command in told, "history" in told) == (0, True, True)
+    assert """--key 'it'"'"'s me' --remove""" in say("ledger", "screening", "forget", "--key", "it's me")[2]
+    assert say(*command.split()[1:])[0] == 0
+    assert "target" not in say("ledger", "screening", "forget", "--key", "ann")[2]
 
 
 def test_in_python(screening: Rollout, kept: list[str]) -> None:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
-from bento_rollout.store import ledger_labels
+from bento_rollout.store import ledger_pruning
 from bento_rollout.store.ledger import Ledger
-from bento_rollout.store.ledger_labels import Label, parse_label, valid_of
+from bento_rollout.store.ledger_file import LedgerFile
+from bento_rollout.store.ledger_labels import Label, add_label, parse_label, settle_orphans, valid_of
 from tests.ledgers import NOW, by_rows, new_id, prediction, written
 
 ID = "01a21a27-dec2-7359-8d76-819fe1acbac2"
@@ -257,11 +258,49 @@ def test_orphans_expire(place: Path) -> None:
 
 def test_orphans_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many the oldest go, and are counted."""
-    monkeypatch.setattr(ledger_labels, "MOST_ORPHANS", 10)
-    monkeypatch.setattr("bento_rollout.store.ledger_pruning.MOST_ORPHANS", 10)
+    monkeypatch.setattr(ledger_pruning, "MOST_ORPHANS", 10)
+    monkeypatch.setattr(ledger_pruning, "COUNTED", 5)
     ledger(place).label([label(number, prediction_id=new_id()) for number in range(25)])
     counts = ledger(place).counts()
     assert (counts.labels, counts.orphans, counts.events) == (10, 10, {"orphans_expired": 15})
+
+
+def test_a_label_costs_the_same_however_many_wait(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that wait are looked at once for many labels, and then only as many as are too many."""
+    monkeypatch.setattr(ledger_pruning, "MOST_ORPHANS", 50)
+    monkeypatch.setattr(ledger_pruning, "COUNTED", 20)
+    looked_at: list[int] = []
+
+    def counted(db: Any, before: float, after: int, most: int) -> tuple[int | None, int]:
+        looked_at.append(most)
+        return settle_orphans(db, before, after, most)
+
+    monkeypatch.setattr(ledger_pruning, "settle_orphans", counted)
+    found = [prediction(inference_id=f"tx-{number}") for number in range(5)]
+    for number in range(200):
+        ledger(place).label([label(inference_id=f"tx-{number}")])
+        if number == 30:
+            written(place, *found)
+    assert (0 < len(looked_at) <= 200 // 20, sum(looked_at) <= 200) == (True, True)
+    counts = ledger(place).counts()
+    assert 50 <= counts.orphans < 70
+    assert [row["label"] for row in ledger(place).export()] == [1] * 5
+
+
+@pytest.mark.parametrize("where", ["inference_id", "prediction_id"])
+def test_a_label_is_compared_with_those_of_its_source_alone(place: Path, where: str) -> None:
+    """However many sources tell of one prediction."""
+    target = {where: ID}
+    ledger(place).label([label(number, source=f"s{number}", **target) for number in range(50)])
+    with LedgerFile(place).writing() as db:
+        queries: list[str] = []
+        db.set_trace_callback(queries.append)
+        add_label(db, parse_label(label(source="s7", **target), NOW))
+        db.set_trace_callback(None)
+        (query,) = (text for text in queries if "ORDER BY seq" in text)
+        (plan,) = (row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}"))
+    assert plan.startswith(f"SEARCH labels USING INDEX labels_by_{where.removeprefix('prediction_')}")
+    assert "name=? AND source=?" in plan
 
 
 # -- a file that cannot be used -----------------------------------------------------------------------------

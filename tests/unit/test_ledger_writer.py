@@ -95,6 +95,7 @@ def test_a_lock_that_ends_costs_nothing(place: Path, capfd: Capture, monkeypatch
     """What was taken meanwhile is written when it is over; both are said once."""
     monkeypatch.setattr(ledger_writer, "BUSY", 0.01)
     monkeypatch.setattr(ledger_writer, "PAUSE", 0.01)
+    monkeypatch.setattr(ledger_writer, "LATE", 0.0)
     written(place, prediction())
     writer = LedgerWriter(place, Settings(), patience=60)
     said_so: list[dict[str, Any]] = []
@@ -126,6 +127,38 @@ def test_a_worker_that_ends_does_not_wait_for_a_lock(place: Path, capfd: Capture
             writer.offer(prediction())
         writer.close(0.2)
         assert [line["lost"] for line in events(capfd) if "worker ends" in line["reason"]] == [5]
+
+
+def test_a_loss_after_the_first_word_is_said(
+    place: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it takes long is said while nothing is lost; what is lost then is said, too, and all of it."""
+    monkeypatch.setattr(ledger_writer, "BUSY", 0.01)
+    monkeypatch.setattr(ledger_writer, "PAUSE", 0.01)
+    monkeypatch.setattr(ledger_writer, "LATE", 0.0)
+    written(place, prediction())
+    writer = LedgerWriter(place, Settings(), patience=0.2)
+    with LedgerFile(place).writing() as db:
+        db.execute("BEGIN IMMEDIATE")
+        for _ in range(7):
+            writer.offer(prediction())
+        assert writer.flush(30)
+    assert [(line["level"], line["lost"]) for line in events(capfd)] == [("warning", 0), ("error", 7)]
+    assert (writer.close(30), writer.lost) == (True, 7)
+
+
+def test_what_waits_behind_a_lock_at_the_end_is_counted(place: Path, capfd: Capture) -> None:
+    """However many batches: one try is enough, and the number is true."""
+    written(place, prediction())
+    with LedgerFile(place).writing() as db:
+        db.execute("BEGIN IMMEDIATE")
+        writer = LedgerWriter(place, Settings())
+        for _ in range(5000):
+            writer.offer(prediction())
+        assert writer.close(3)
+    assert writer.lost == 5000
+    assert [line["lost"] for line in events(capfd) if "worker ends" in line["reason"]] == [5000]
+    assert Ledger(place).counts().predictions == 1
 
 
 def test_without_a_secret_there_are_no_hashes(place: Path, capfd: Capture) -> None:
@@ -191,3 +224,42 @@ def test_one_odd_fact_costs_no_other(place: Path, capfd: Capture) -> None:
     writer = written(place, prediction(), prediction(plans=()), prediction())
     assert (Ledger(place).counts().predictions, writer.lost) == (2, 1)
     assert "it has no row: IndexError" in events(capfd)[0]["reason"]
+
+
+ODD = [
+    ("endpoint", None, "IntegrityError"),
+    ("time", float("nan"), "IntegrityError"),
+    ("trace_id", "\ud800", "UnicodeEncodeError"),
+    ("seconds", 1 << 70, "OverflowError"),
+    ("trace_id", object(), "Error"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "problem"), ODD)
+def test_one_odd_row_costs_no_other(
+    place: Path, capfd: Capture, field: str, value: Any, problem: str
+) -> None:
+    """What SQLite does not take is counted and said, and what came with it is written."""
+    facts = [prediction() for _ in range(3)]
+    writer = written(place, facts[0], facts[1]._replace(**{field: value}), facts[2], said(facts[0]))
+    counts = Ledger(place).counts()
+    assert (counts.predictions, counts.shadows, writer.lost) == (2, 1, 1)
+    assert f"it cannot be written: {problem}" in events(capfd)[0]["reason"] or problem == "Error"
+    assert counts.events == {"unwritten": 1}
+
+
+def test_what_nobody_foresaw_costs_one_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted, and the next one is written."""
+    writer = LedgerWriter(place, Settings())
+    connected = writer._connected
+
+    def broken() -> None:
+        raise LookupError
+
+    monkeypatch.setattr(writer, "_connected", broken)
+    writer.offer(prediction())
+    assert writer.flush(30)
+    monkeypatch.setattr(writer, "_connected", connected)
+    writer.offer(prediction())
+    assert writer.close(30)
+    assert (Ledger(place).counts().predictions, writer.lost) == (1, 1)
