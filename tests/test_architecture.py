@@ -120,6 +120,9 @@ MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}, "duplicates": {"copy", "pick
 A copy in memory is neither input nor output.
 """
 
+DOORS = {"artifacts": {"bento.sealed_model"}}
+"""What users import from a folder's door and lies above it: loaded when it is asked for, named for type checkers."""
+
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 
 LINES = 400
@@ -170,7 +173,7 @@ def test_imports_point_down(module: str) -> None:
     ours, _ = imports_of(module)
     part = part_of(module)
     up = {name for name in ours if part_of(name) != part and LAYERS[part_of(name)] >= LAYERS[part]}
-    assert up == set()
+    assert up - DOORS.get(module, set()) == set()
 
 
 @pytest.mark.parametrize("folder", [name for name in LAYERS if (ROOT / name).is_dir() and name])

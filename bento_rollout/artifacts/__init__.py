@@ -18,6 +18,7 @@ __all__ = [
     "Manifest",
     "PlainFolder",
     "PublicKey",
+    "SealedModel",
     "Shelf",
     "Shelved",
     "Signer",
@@ -47,6 +48,7 @@ _HOMES = {
     "Manifest": "manifest",
     "PlainFolder": "shelf",
     "PublicKey": "signers",
+    "SealedModel": ".bento.sealed_model",
     "Shelf": "shelf",
     "Shelved": "shelf",
     "Signer": "signers",
@@ -65,6 +67,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from ..bento.sealed_model import SealedModel
     from . import floe
     from .bumping import bump
     from .inspecting import Inspection, inspect

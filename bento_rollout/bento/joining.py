@@ -87,7 +87,7 @@ def _join_models(service: Service[Any], candidate: Definition) -> None:
 
 def candidates_models(models: Sequence[Any]) -> list[Any]:
     """Return model references that a service can start without."""
-    return [CandidateModel(model.tag) if type(model) is BentoModel else model for model in models]
+    return [CandidateModel(model.tag) if isinstance(model, BentoModel) else model for model in models]
 
 
 def _tag(model: Any) -> str:

@@ -131,7 +131,7 @@ class Definition:
         for name, value in self.references:
             tag = pins.get(str(value.tag)) if isinstance(value, BentoModel) else None
             if tag is not None and isinstance(value, BentoModel) and tag != str(value.tag):
-                new[name] = BentoModel(tag)
+                new[name] = with_tag(value, tag)
         if new:
             self.inner = subclass(self.inner, new)
             self.service = copy.copy(self.service)  # the user's own object may be served elsewhere, too
@@ -221,7 +221,13 @@ def _with_model(name: str, tag: str, champion: Definition) -> dict[str, Any]:
             f"candidate {name!r}: {attribute!r} is a {type(old).__name__}; "
             f"use Variant(attributes={{{attribute!r}: …}})"
         )
-    return {attribute: BentoModel(tag)}
+    return {attribute: with_tag(old, tag)}
+
+
+def with_tag(reference: BentoModel, tag: str) -> BentoModel:
+    """Return a reference to another model of the store, of the same kind: a sealed one stays sealed."""
+    retagged: BentoModel = reference.with_tag(tag) if hasattr(reference, "with_tag") else BentoModel(tag)
+    return retagged
 
 
 def _check_kind(name: str, attribute: str, value: Any, inner: type) -> None:
