@@ -121,7 +121,7 @@ A copy in memory is neither input nor output.
 """
 
 DOORS = {"artifacts": {"bento.sealed_model"}}
-"""What users import from a folder's door and lies above it: loaded when it is asked for, named for type checkers."""
+"""What users import from a door and lies above it: loaded when it is asked for, named for type checkers."""
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint"})
 

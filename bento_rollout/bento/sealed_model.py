@@ -6,13 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-import attrs
 from _bentoml_sdk.models import BentoModel
 
 from ..artifacts.loading import As, load_from
-from ..artifacts.opening import open_artifact
+from ..artifacts.opening import Artifact, open_artifact
 from ..artifacts.verifying import verify
 from ..errors import InvalidValue
 
@@ -25,19 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SealedModel"]
 
-
-def _beside_caller(given: Any) -> Any:
-    """Return a relative path as one beside the file that makes the reference; anything else as it is."""
-    if not isinstance(given, (str, Path)):
-        return given
-    frame: Any = sys._getframe(1)  # noqa: SLF001 - who writes the class
-    while frame.f_code.co_name == "__init__" or frame.f_globals.get("__name__") in (__name__, "attr._make"):
-        frame = frame.f_back
-    return Path(frame.f_globals.get("__file__", ".")).absolute().parent / given
+Loaded = TypeVar("Loaded")
 
 
-@attrs.frozen(eq=False)
-class SealedModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no types
+class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML's SDK carries no types
     """A reference to a sealed model, as a class attribute of a service; its instance has the loaded model.
 
     ``bentoml build`` packs what is sealed, and nothing else. Before a service starts, in the process that
@@ -56,6 +46,9 @@ class SealedModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no
             ``BENTO_ROLLOUT_IDENTITY_FILE`` names.
         kms: key services, by the names under which they wrapped the data key.
 
+    Raises:
+        InvalidValue: the loader is nothing to call.
+
     Example::
 
         @bentoml.service
@@ -63,25 +56,53 @@ class SealedModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no
             model = SealedModel("screening:champion", "model.joblib", loader=joblib.load)
     """
 
-    path: str | None = None
-    loader: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
-    as_: As = attrs.field(default="file", kw_only=True)
-    policy: TrustPolicy | Path | str | None = attrs.field(
-        default=None, kw_only=True, converter=_beside_caller, repr=False
-    )
-    identity: Identities | Path | str | None = attrs.field(
-        default=None, kw_only=True, converter=_beside_caller, repr=False
-    )
-    kms: Mapping[str, Kms] | None = attrs.field(default=None, kw_only=True, repr=False)
-    _loading: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
-    _held: list[Any] = attrs.field(factory=list, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        if self.loader is None or not callable(self.loader):
+    def __init__(
+        self,
+        tag: str,
+        path: str | None = None,
+        *,
+        loader: Callable[[Any], Loaded],
+        as_: As = "file",
+        policy: TrustPolicy | Path | str | None = None,
+        identity: Identities | Path | str | None = None,
+        kms: Mapping[str, Kms] | None = None,
+    ) -> None:
+        if not callable(loader):
             raise InvalidValue(
-                f"SealedModel({str(self.tag)!r}): loader={self.loader!r} is nothing to call; "
-                "write for example loader=joblib.load"
+                f"SealedModel({tag!r}): loader={loader!r} is nothing to call; write for example "
+                "loader=joblib.load"
             )
+        super().__init__(tag)
+        code = Path(sys._getframe(1).f_globals.get("__file__", ".")).absolute().parent  # noqa: SLF001 - who says it
+        self._keep(
+            path=path,
+            loader=loader,
+            as_=as_,
+            policy=code / policy if isinstance(policy, (str, Path)) else policy,
+            identity=code / identity if isinstance(identity, (str, Path)) else identity,
+            kms=kms,
+        )
+
+    def _keep(self, **facts: Any) -> None:
+        """Note what there is beside the tag; references of BentoML's cannot be changed."""
+        self.__dict__.update(facts, held=[], loading=threading.Lock())
+
+    if TYPE_CHECKING:
+        path: str | None
+        loader: Callable[[Any], Loaded]
+        as_: As
+        policy: TrustPolicy | Path | None
+        identity: Identities | Path | None
+        kms: Mapping[str, Kms] | None
+        held: list[Loaded]
+        loading: threading.Lock
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        """Return what is loaded, and nothing of keys."""
+        return f"SealedModel({str(self.tag)!r}, {self.path!r}, loader={self.loader!r}, as_={self.as_!r})"
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Let the class that has it check it before a start, and open it in each worker's."""
@@ -98,13 +119,19 @@ class SealedModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no
         setattr(owner, f"_bento_rollout_check_{name}", staticmethod(check))
         setattr(owner, f"_bento_rollout_open_{name}", open_)
 
-    def __get__(self, instance: Any, owner: type) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type) -> SealedModel[Loaded]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> Loaded: ...
+
+    def __get__(self, instance: object, owner: type) -> SealedModel[Loaded] | Loaded:
         if instance is None:
             return self
-        with self._loading:
-            if not self._held:
-                self._held.append(self._load())
-        return self._held[0]
+        with self.loading:
+            if not self.held:
+                self.held.append(self._load())
+        return self.held[0]
 
     def check(self) -> None:
         """Verify every byte of it, and that there is a key; nothing is decrypted.
@@ -117,18 +144,19 @@ class SealedModel(BentoModel):  # type: ignore[misc]  # BentoML's SDK carries no
             verified.manifest.find(self.path)
         self._open()
 
-    def with_tag(self, tag: str) -> SealedModel:
+    def with_tag(self, tag: str) -> SealedModel[Loaded]:
         """Return the same reference to another model of the store."""
-        return attrs.evolve(self, tag=tag)  # type: ignore[call-arg]  # a field of BentoML's, which has no types
+        other = SealedModel(tag, self.path, loader=self.loader, as_=self.as_, kms=self.kms)
+        other.__dict__.update(policy=self.policy, identity=self.identity)
+        return other
 
     @classmethod
     def from_info(cls, info: BentoModelInfo) -> BentoModel:
         """Return a plain reference: a build knows what is packed, and not how it is loaded."""
         return BentoModel(info.tag)
 
-    def _open(self) -> Any:
+    def _open(self) -> Artifact:
         return open_artifact(str(self.tag), policy=self.policy, identity=self.identity, kms=self.kms)
 
-    def _load(self) -> Any:
-        assert self.loader is not None  # checked when it was made
+    def _load(self) -> Loaded:
         return load_from(self._open(), self.path, loader=self.loader, as_=self.as_)

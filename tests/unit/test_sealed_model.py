@@ -1,0 +1,78 @@
+"""`SealedModel` as a class attribute: what it is to a class, and to a candidate with another model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bento_rollout import artifacts
+from bento_rollout.bento.variants import with_tag
+from bento_rollout.errors import ArtifactError, InvalidValue
+
+
+def test_a_loader_is_needed() -> None:
+    """What is loaded, and how, is the code's to say."""
+    with pytest.raises(InvalidValue, match=r"loader=None .* loader=joblib\.load"):
+        artifacts.SealedModel("screening:v1", "model.joblib", loader=None)  # type: ignore[arg-type]  # so it is
+
+
+def test_a_relative_policy_lies_beside_the_code() -> None:
+    """Wherever the server was started."""
+    model = artifacts.SealedModel(
+        "screening:v1", "m", loader=json.load, policy="trust.toml", identity="id.txt"
+    )
+    assert model.policy == Path(__file__).absolute().parent / "trust.toml"
+    assert model.identity == Path(__file__).absolute().parent / "id.txt"
+    assert model.with_tag("screening:v2").policy == model.policy
+
+
+def test_another_tag_is_sealed_too() -> None:
+    """``Variant(model=…)`` of a champion with a sealed model means another sealed one."""
+    model = artifacts.SealedModel("screening:v1", "model.json", loader=json.load, as_="bytes")
+    other = with_tag(model, "screening:v2")
+    assert isinstance(other, artifacts.SealedModel)
+    assert (str(other.tag), other.path, other.as_) == ("screening:v2", "model.json", "bytes")
+
+
+def test_a_class_has_the_reference_and_an_instance_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaded once, when somebody asks; the class checks it before a start, and opens it in one."""
+    artifacts.keygen(tmp_path / "keys")
+    recipient = (tmp_path / "keys" / "recipient.txt").read_text(encoding="utf-8").strip()
+    folder, loaded = tmp_path / "sealed-model", []
+    shelf = artifacts.PlainFolder(folder)
+    signer = tmp_path / "keys" / "sign.pem"
+    with (
+        artifacts.create("screening:v1", recipients=[recipient], signer=signer, serial=1, shelf=shelf) as art,
+        art.open("m.json", "wb") as file,
+    ):
+        file.write(b'{"factor": 3}')
+    monkeypatch.setattr("bento_rollout.artifacts.shelf.default_shelf", lambda: shelf)
+    policy = artifacts.TrustPolicy((artifacts.read_public_key(tmp_path / "keys" / "sign.pub.pem"),))
+
+    def load(file: object) -> object:
+        loaded.append(1)
+        return json.load(file)  # type: ignore[arg-type]
+
+    class Service:
+        model = artifacts.SealedModel(
+            "screening:v1", "m.json", loader=load, policy=policy, identity=tmp_path / "keys" / "identity.txt"
+        )
+
+    assert isinstance(Service.model, artifacts.SealedModel)
+    Service._bento_rollout_check_model()  # type: ignore[attr-defined]
+    assert loaded == []
+    Service()._bento_rollout_open_model()  # type: ignore[attr-defined]
+    assert Service().model == Service().model == {"factor": 3}
+    assert loaded == [1]
+    assert "identity" not in repr(Service.model)
+
+
+def test_who_is_not_there_is_said() -> None:
+    """The check that a start makes."""
+    model = artifacts.SealedModel("nobody:v1", "m", loader=json.load, policy="nowhere.toml")
+    with pytest.raises(ArtifactError):
+        model.check()
