@@ -98,6 +98,7 @@ class SealedMemory:
     """
 
     def __init__(self, name: str, size: int, fill: Callable[[memoryview], object]) -> None:
+        self.fd = -1
         self.fd = _memfd(name)
         try:
             if size:
