@@ -132,8 +132,7 @@ def test_a_model_in_a_folder(desk: Desk, tmp_path: Path) -> None:
     expected = answer(onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx")))
     with desk.create() as art:
         art.add_folder(tmp_path / "onnx")
-    with desk.open().folder(links=False) as folder:
-        session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    session = load(desk, "model.onnx", onnxruntime.InferenceSession, as_="folder", links=False)
     assert (answer(session) == expected).all()
     assert load(
         desk, None, lambda name: sorted(path.name for path in Path(name).iterdir()), as_="folder"
@@ -144,7 +143,7 @@ def test_a_model_in_a_folder(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_torch(desk: Desk) -> None:
-    """With ``weights_only``; its wheel is large, so this runs where somebody installed it (`make test-nightly`)."""
+    """With ``weights_only``; where somebody has installed that large wheel (`make test-nightly`)."""
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(8, 3)
     with desk.create() as art, art.open("model.pt", "wb") as file:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -543,10 +544,10 @@ def test_a_folder_of_what_is_damaged(desk: Desk, links: bool) -> None:
     """The loader does not begin, and nothing is left."""
     folder = desk.seal(files={"a": CANARY, "b": b"b"})
     (folder / "sealed/0001.floe").write_bytes(b"x")
-    before = set(private_parent().glob("bento-rollout-open-*"))
+    before = set(private_parent(in_memory=True).glob("bento-rollout-open-*"))
     with pytest.raises(ArtifactCorrupt, match="'b'"), desk.open().folder(links=links):
         pytest.fail("the block must not begin")
-    assert set(private_parent().glob("bento-rollout-open-*")) <= before
+    assert set(private_parent(in_memory=True).glob("bento-rollout-open-*")) <= before
 
 
 OPENED = """
@@ -576,6 +577,27 @@ def test_kill_9_with_an_open_folder(desk: Desk, links: bool, tmp_path: Path) -> 
     assert CANARY not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     with desk.open().folder():
         assert not left.exists()
+
+
+def test_no_shared_memory(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file system in memory there are links, and no real files; one that is full says so."""
+    desk.seal()
+    with monkeypatch.context() as patch:
+        patch.setattr("bento_rollout.artifacts.plaintext._SHARED_MEMORY", tmp_path)
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        with desk.open().folder() as folder:
+            assert folder.parent == tmp_path
+            assert (folder / "model.bin").read_bytes() == b"weights"
+        with pytest.raises(ArtifactError, match="no file system in memory"), desk.open().folder(links=False):
+            pytest.fail("plaintext would be on a disk")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bento_rollout.artifacts.opening._write", full)
+        with pytest.raises(ArtifactError, match="shm-size"), desk.open().folder(links=False):
+            pytest.fail("the block must not begin")
 
 
 def test_extract(desk: Desk, tmp_path: Path) -> None:

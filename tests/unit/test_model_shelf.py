@@ -106,7 +106,7 @@ def test_model_yaml_is_not_trusted(desk: Desk) -> None:
 
 def test_a_block_that_fails(desk: Desk) -> None:
     """The store is as it was."""
-    with pytest.raises(ZeroDivisionError), desk.create(shelf=None) as art:
+    with pytest.raises(ZeroDivisionError), desk.create(shelf=None) as art:  # noqa: PT012
         art.open("a", "wb").write(CANARY)
         _ = 1 / 0
     assert list((desk.folder / "home").rglob("*")) == [desk.folder / "home" / "models"]
@@ -156,4 +156,5 @@ def test_kill_9_while_sealing_into_the_store(desk: Desk) -> None:
 def test_it_is_a_shelf() -> None:
     """As a type checker sees it, too."""
     shelf: artifacts.Shelf = ModelShelf()
-    assert shelf
+    assert callable(shelf.find)
+    assert callable(shelf.publish)
