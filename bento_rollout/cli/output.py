@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ __all__ = [
     "emit",
     "emit_json",
     "in_terminal",
+    "pour",
     "renderable",
     "show",
     "tolerate_any_text",
@@ -92,10 +93,19 @@ def emit(text: str) -> bool:
     Raises:
         OutputLost: when it cannot be written for another reason: it is closed, or a disk is full.
     """
+    return _put(lambda: sys.stdout.write(text + "\n"))
+
+
+def pour(content: memoryview) -> bool:
+    """Write bytes as they are; else as `emit`."""
+    return _put(lambda: sys.stdout.buffer.write(content))
+
+
+def _put(write: Callable[[], object]) -> bool:
     if sys.stdout is None:
         raise OutputLost("standard output is closed: nothing could be written there")
     try:
-        sys.stdout.write(text + "\n")
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         _silence()

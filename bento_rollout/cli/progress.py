@@ -13,16 +13,17 @@ LARGE = 64 * 2**20
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int], object] | None]:
+def progress_bar(what: str, total: Callable[[], int]) -> Iterator[Callable[[int], object] | None]:
     """Give a function that is told how many bytes more are done, from any thread; None where nobody looks.
 
     The bar is gone when the block ends.
 
     Args:
         what: stands before the bar.
-        total: bytes in all.
+        total: says how many bytes there are in all; asked only if somebody looks.
     """
-    if total < LARGE or not _terminal():
+    size = total() if _terminal() else 0
+    if size < LARGE:
         yield None
         return
     from rich.console import Console
@@ -34,7 +35,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], object] | No
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     with Progress(*columns, Speed(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(visible(what), total=total)
+        task = progress.add_task(visible(what), total=size)
         yield lambda count: progress.advance(task, count)
 
 

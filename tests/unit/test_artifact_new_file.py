@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bento_rollout.cli import new_file as module
-from bento_rollout.cli.new_file import new_file
+from bento_rollout.artifacts import new_file as module
+from bento_rollout.artifacts.new_file import new_file
 
 WAYS = {"without a name": None, "with a draft": 0}
 
@@ -105,7 +105,7 @@ def test_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from bento_rollout.cli.new_file import new_file
+from bento_rollout.artifacts.new_file import new_file
 with new_file(Path({str(tmp_path / "x")!r})) as file:
     file.write(b"canary" * 100_000)
     file.flush()
