@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Unusable", "read_private", "read_small", "replace_file", "write_new"]
+__all__ = ["Unusable", "put_file", "read_private", "read_small", "replace_file", "write_new"]
 
 MAX_SMALL = 256 * 2**10
 """Bytes of a key, an identity file or a policy."""
@@ -106,6 +106,36 @@ def replace_file(path: Path, content: bytes) -> None:
             if error.errno != errno.EPERM:
                 raise
         draft.chmod(stat.S_IMODE(before.st_mode))
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def put_file(path: Path, content: bytes, *, draft: Path | None = None, mode: int = 0o644) -> None:
+    """Write a file, or replace it, in one step that survives a crash.
+
+    Args:
+        path: the file; a link in its place is replaced, not followed.
+        content: all of it.
+        draft: where to write first, on the same file system; beside the file by default.
+        mode: of a new file, less the process's umask; that of an old one stays.
+
+    Raises:
+        OSError: it cannot be written; the old content is there.
+    """
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(path.lstat().st_mode) & 0o666
+    draft = draft or path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    write_new(draft, content, mode)
+    try:
         draft.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -34,6 +34,7 @@ __all__ = [
     "MAX_MANIFEST",
     "SEGMENT_OVERHEAD",
     "SEGMENT_SIZE",
+    "TAG_PART",
     "Manifest",
     "SealedFile",
     "aad",
@@ -62,7 +63,7 @@ HEADER_SIZE = 74
 _PARAMETERS = bytes([0, 0]) + SEGMENT_SIZE.to_bytes(4, "big") + (32).to_bytes(4, "big")
 """How each header begins: GCM256_IV256, HKDF-SHA384, segments of 1 MiB, an IV of 32 bytes."""
 
-_TAG = re.compile(r"[a-z0-9](?:[-._a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+TAG_PART = re.compile(r"[a-z0-9](?:[-._a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _HEADER = re.compile(rf"[0-9a-f]{{{2 * HEADER_SIZE}}}", re.ASCII)
@@ -203,7 +204,7 @@ class Manifest:
                 f"the artifact id {shown(self.artifact_id)} is not 32 lower-case hexadecimal digits"
             )
         for what, tag in (("name", self.name), ("version", self.version)):
-            if not _TAG.fullmatch(tag):
+            if not TAG_PART.fullmatch(tag):
                 raise Malformed(
                     f"the {what} {shown(tag)} is not 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or"
                     " digit at both ends"

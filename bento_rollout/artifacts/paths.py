@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from .canonical import Malformed, shown
 
-__all__ = ["check_paths", "path_problem"]
+__all__ = ["PathSet", "check_paths", "path_problem"]
 
 _LONGEST_PATH, _LONGEST_PART = 1024, 255
 
@@ -38,6 +38,41 @@ def path_problem(path: str) -> str | None:
     return None if unicodedata.is_normalized("NFC", path) else "is not in Unicode's form C"
 
 
+class PathSet:
+    """Paths of one artifact; a bad one is refused, and two of which some file system makes one.
+
+    >>> paths = PathSet()
+    >>> paths.add("a")
+    >>> paths.add("A/b")
+    Traceback (most recent call last):
+    ...
+    bento_rollout.artifacts.canonical.Malformed: the paths 'a' and 'A/b' collide
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
+
+    def add(self, path: str) -> None:
+        """Take one more.
+
+        Raises:
+            Malformed: it is bad, is there already, or is a folder of another; the message names it, or both.
+        """
+        if problem := path_problem(path):
+            raise Malformed(f"the path {shown(path)} {problem}")
+        folded = _folded(path)
+        parts = folded.split("/")
+        above = ["/".join(parts[:end]) for end in range(1, len(parts))]
+        others = [self._seen.get(folded), self._folders.get(folded), *map(self._seen.get, above)]
+        for other in others:
+            if other is not None:
+                raise Malformed(f"the paths {shown(other)} and {shown(path)} collide")
+        self._seen[folded] = path
+        for folder in above:
+            self._folders.setdefault(folder, path)
+
+
 def check_paths(paths: Iterable[str]) -> None:
     """Refuse a bad path, and two of which some file system makes one, or one the other's folder.
 
@@ -49,22 +84,9 @@ def check_paths(paths: Iterable[str]) -> None:
     ...
     bento_rollout.artifacts.canonical.Malformed: the paths 'a' and 'A/b' collide
     """
-    seen: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    known = PathSet()
     for path in paths:
-        if problem := path_problem(path):
-            raise Malformed(f"the path {shown(path)} {problem}")
-        folded = _folded(path)
-        for other in (seen.get(folded), folders.get(folded)):
-            if other is not None:
-                raise Malformed(f"the paths {shown(other)} and {shown(path)} collide")
-        seen[folded] = path
-        parts = folded.split("/")
-        for end in range(1, len(parts)):
-            above = "/".join(parts[:end])
-            if above in seen:
-                raise Malformed(f"the paths {shown(seen[above])} and {shown(path)} collide")
-            folders.setdefault(above, path)
+        known.add(path)
 
 
 def _folded(path: str) -> str:

@@ -101,7 +101,7 @@ class Payload:
         Raises:
             MemoryError: there is not that much.
         """
-        self._check_file(file)  # before memory is taken for a size that the file does not have
+        self.check_file(file)  # before memory is taken for a size that the file does not have
         out = private_memory(self.size)
         self.read_into(file, key, aad, out, threads=threads, progress=progress)
         return out
@@ -166,7 +166,7 @@ class Payload:
 
     def _each(self, file: int, chosen: range, work: Work, threads: int, progress: Progress | None) -> None:
         """Read segments, check their hashes and work on them, in as many threads as asked for."""
-        self._check_file(file)
+        self.check_file(file)
         layout, rest = self.layout, iter(chosen)
         longest = min(self.segment_length, layout.sealed_size - HEADER_LENGTH)
 
@@ -186,7 +186,13 @@ class Payload:
 
         _side_by_side(lane, min(threads, len(chosen)))
 
-    def _check_file(self, file: int) -> None:
+    def check_file(self, file: int) -> None:
+        """Check a file's kind, size and header, before anything is made ready for what it holds.
+
+        Raises:
+            ArtifactCorrupt: it is not what was signed.
+            ArtifactError: the system cannot read it.
+        """
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):
             raise ArtifactCorrupt("the payload is not a regular file")

@@ -1,0 +1,177 @@
+"""How plaintext is given to loaders: a file in memory, or one with a name that only this process holds."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import mmap
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..errors import ArtifactError
+from .memory import bytes_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["MemoryFile", "SealedMemory", "private_parent"]
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_NOEXEC = 0x8
+"""MFD_NOEXEC_SEAL, which Linux has since 6.3."""
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of mode 0700 is made there
+
+
+class MemoryFile(io.RawIOBase):
+    """A binary file over memory that is there already; nothing is copied but what is read.
+
+    >>> file = io.BufferedReader(MemoryFile(memoryview(b"weights")))
+    >>> file.seek(2), file.read(3), file.seek(-1, io.SEEK_END), file.read()
+    (2, b'igh', 6, b's')
+    """
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be read in any order."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer as far as there is something left."""
+        out = bytes_of(buffer)
+        part = self._memory[self._place : self._place + len(out)]
+        out[: len(part)] = part
+        self._place += len(part)
+        return len(part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place, and return it."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._memory)}.get(whence)
+        if base is None:
+            raise ValueError(f"whence={whence}: it is 0, 1 or 2")
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, "there is nothing before the first byte")
+        self._place = base + offset
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._memory = memoryview(b"")
+        super().close()
+
+
+class SealedMemory:
+    """A file that is only memory, and that nobody can change: for loaders that want a file's name.
+
+    It is there until it is closed and the last one who opened or mapped it has let go; a killed process
+    leaves nothing of it.
+
+    Args:
+        name: for people who look at the process's open files.
+        size: bytes.
+        fill: writes the content into the memory that it is given; what it raises ends the file.
+
+    Attributes:
+        fd: its descriptor.
+        path: its name, which is good in this process: ``/proc/self/fd/N``.
+
+    Raises:
+        MemoryError: there is not that much memory.
+        ArtifactError: the system has no such files, or too many are open.
+    """
+
+    def __init__(self, name: str, size: int, fill: Callable[[memoryview], object]) -> None:
+        self.fd = _memfd(name)
+        try:
+            if size:
+                self._fill(size, fill)
+            else:
+                fill(memoryview(bytearray()))
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, size: int, fill: Callable[[memoryview], object]) -> None:
+        try:
+            os.posix_fallocate(self.fd, 0, size)  # else a lack of memory would be a signal
+            pages = mmap.mmap(self.fd, size)
+        except OSError as error:
+            raise MemoryError(f"there is no memory for {size} bytes: {error.strerror}") from error
+        if hasattr(mmap, "MADV_DONTDUMP"):
+            with suppress(OSError):
+                pages.madvise(mmap.MADV_DONTDUMP)
+        with memoryview(pages) as view:
+            fill(view)
+        pages.close()
+
+    @property
+    def path(self) -> str:
+        """Its name in this process."""
+        return f"/proc/self/fd/{self.fd}"
+
+    @property
+    def path_for_others(self) -> str:
+        """Its name in other processes of this user too, as far as the system lets them."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+    def close(self) -> None:
+        """Let go of it; again is harmless."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> SealedMemory:  # noqa: PYI034 - Self is in typing since 3.11
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _memfd(name: str) -> int:
+    if not hasattr(os, "memfd_create"):
+        raise ArtifactError("this system has no files in memory (memfd): load it from a file object instead")
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    short = name.encode("utf-8", "replace")[-200:].decode("utf-8", "ignore")
+    try:
+        try:
+            return os.memfd_create(short, flags | _NOEXEC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return os.memfd_create(short, flags)
+    except OSError as error:
+        advice = ": raise `ulimit -n`" if error.errno == errno.EMFILE else ""
+        raise ArtifactError(f"no file in memory can be made: {error.strerror}{advice}") from error
+
+
+def private_parent() -> Path:
+    """Return where folders for loaders are made: on a file system in memory if there is one."""
+    if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
+        return _SHARED_MEMORY
+    return Path(tempfile.gettempdir())

@@ -1,0 +1,274 @@
+"""Where artifacts lie: folders under a name and a version, in one place or another."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from ..errors import ArtifactNotFound, InvalidValue, Refused
+from .canonical import shown
+from .files import Unusable, read_small
+from .manifest import TAG_PART
+from .scratch import scratch
+
+__all__ = [
+    "LATEST",
+    "FolderShelf",
+    "PlainFolder",
+    "Shelf",
+    "Shelved",
+    "default_shelf",
+    "find",
+    "point_latest",
+    "settle",
+    "split_tag",
+    "sync_folder",
+]
+
+LATEST = "latest"
+"""What stands for the newest version, and the file that says which one that is."""
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """An artifact's folder, which is not trusted.
+
+    Args:
+        name: the model's name that was asked for; None if a folder was.
+        version: the version that was asked for, or that ``latest`` stands for; None if a folder was.
+        folder: holds ``sealed/``, ``sealed.sig`` and the keys.
+    """
+
+    name: str | None
+    version: str | None
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder) if self.name is None else f"{self.name}:{self.version}"
+
+
+class Shelf(Protocol):
+    """A place for artifacts by name and version, such as BentoML's model store."""
+
+    def find(self, tag: str) -> Shelved:
+        """Return where an artifact lies.
+
+        Args:
+            tag: ``name:version``; ``name:latest`` and ``name`` are the newest one.
+
+        Raises:
+            InvalidValue: it is no tag.
+            ArtifactNotFound: there is none.
+        """
+
+    def publish(self, name: str, version: str | None) -> AbstractContextManager[Shelved]:
+        """Give a new, empty folder, which becomes the artifact when the block ends without an exception.
+
+        Else it is removed, and nothing can be found under this name and version.
+
+        Args:
+            name: the model's name.
+            version: the version, or None: a new one is chosen, and known before the block begins.
+
+        Raises:
+            Refused: this version is there already.
+        """
+
+
+@dataclass(frozen=True)
+class FolderShelf:
+    """Artifacts in a folder of one's own: ``ROOT/NAME/VERSION``, and the newest version in ``NAME/latest``.
+
+    BentoML's model store lies in the same way, so this reads it too. To publish there, take BentoML's own.
+
+    Args:
+        root: the folder; made when something is published.
+    """
+
+    root: Path
+
+    def find(self, tag: str) -> Shelved:
+        """Return where an artifact lies; see `Shelf.find`."""
+        name, version = split_tag(tag)
+        if version is None:
+            version = self._latest(name)
+        folder = self.root / name / version
+        if not folder.is_dir():
+            raise ArtifactNotFound(f"{name}:{version} is not in {self.root}")
+        return Shelved(name, version, folder)
+
+    @contextmanager
+    def publish(self, name: str, version: str | None) -> Iterator[Shelved]:
+        """Give a folder for a new artifact; see `Shelf.publish`."""
+        check_tag_part("name", name)
+        version = _new_version() if version is None else check_tag_part("version", version)
+        target = self.root / name / version
+        refuse_existing(target, f"{name}:{version}")
+        self.root.mkdir(parents=True, exist_ok=True)
+        with scratch(self.root, ".draft-") as draft:
+            made = draft / version
+            made.mkdir()
+            yield Shelved(name, version, made)
+            settle(made, target)
+            point_latest(target)
+
+    def _latest(self, name: str) -> str:
+        path = self.root / name / LATEST
+        try:
+            version = read_small(path).decode("ascii", "replace").strip()
+        except Unusable:
+            raise ArtifactNotFound(f"{name} has no newest version in {self.root}: name one") from None
+        if not TAG_PART.fullmatch(version) or version == LATEST:
+            raise ArtifactNotFound(f"{path} names no version")
+        return version
+
+
+@dataclass(frozen=True)
+class PlainFolder:
+    """One folder that holds one artifact, whatever the folder's name.
+
+    Args:
+        path: the folder; it must not be there to publish.
+    """
+
+    path: Path
+
+    def find(self, tag: str) -> Shelved:
+        """Return the folder; what lies there must be the model that the tag names (`Shelf.find`).
+
+        ``name`` and ``name:latest`` take any version: a folder alone does not know which is the newest.
+        """
+        name, version = split_tag(tag)
+        if not self.path.is_dir():
+            raise ArtifactNotFound(f"there is no folder {self.path}")
+        return Shelved(name, version, self.path)
+
+    @contextmanager
+    def publish(self, name: str, version: str | None) -> Iterator[Shelved]:
+        """Give a folder for a new artifact; see `Shelf.publish`."""
+        check_tag_part("name", name)
+        version = _new_version() if version is None else check_tag_part("version", version)
+        target = Path(os.path.abspath(self.path))  # noqa: PTH100 - `resolve` would follow a link in its place
+        refuse_existing(target, str(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(target.parent, f".{target.name}.draft-") as draft:
+            made = draft / target.name
+            made.mkdir()
+            yield Shelved(name, version, made)
+            settle(made, target)
+
+
+def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
+    """Return where an artifact lies.
+
+    Args:
+        tag: ``name:version``, ``name:latest`` or ``name``; or a folder that holds ``sealed/``: a `Path`, or
+            text with a ``/`` in it.
+        shelf: where tags are looked up; BentoML's model store if None.
+
+    Raises:
+        InvalidValue: it is no tag.
+        ArtifactNotFound: there is none.
+    """
+    text = os.fspath(tag)
+    if not isinstance(tag, str) or "/" in text:
+        folder = Path(text)
+        if not folder.is_dir():
+            raise ArtifactNotFound(f"there is no folder {folder}")
+        return Shelved(None, None, folder)
+    return (default_shelf() if shelf is None else shelf).find(text)
+
+
+def default_shelf() -> Shelf:
+    """Return BentoML's model store; by its name only, for nothing here knows BentoML."""
+    return cast("Shelf", import_module("bento_rollout.bento.model_shelf").ModelShelf())
+
+
+def split_tag(tag: str) -> tuple[str, str | None]:
+    """Return a tag's name, and its version unless that is the newest.
+
+    >>> split_tag("screening:v3"), split_tag("screening:latest")
+    (('screening', 'v3'), ('screening', None))
+
+    Raises:
+        InvalidValue: it is no tag.
+    """
+    name, colon, version = tag.partition(":")
+    check_tag_part("name", name)
+    if not colon or version == LATEST:
+        return name, None
+    return name, check_tag_part("version", version)
+
+
+def check_tag_part(what: str, text: str) -> str:
+    """Return a name or version that can be one.
+
+    Raises:
+        InvalidValue: it cannot.
+    """
+    if not TAG_PART.fullmatch(text) or (what == "version" and text == LATEST):
+        raise InvalidValue(
+            f"the {what} {shown(text)} is not 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit at"
+            " both ends, and no version is 'latest'"
+        )
+    return text
+
+
+def refuse_existing(target: Path, tag: str) -> None:
+    """Refuse a place that is taken.
+
+    Raises:
+        Refused: something lies there.
+    """
+    if os.path.lexists(target):
+        raise Refused(
+            f"{tag} is there already, and a version is never overwritten: choose another or delete it"
+        )
+
+
+def settle(made: Path, target: Path) -> None:
+    """Move a finished folder to its place in one step that survives a crash.
+
+    Raises:
+        Refused: somebody else published there meanwhile.
+        OSError: it cannot be moved.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    refuse_existing(target, str(target))
+    try:
+        made.rename(target)
+    except OSError:
+        refuse_existing(target, str(target))
+        raise
+    sync_folder(target.parent)
+
+
+def point_latest(target: Path) -> None:
+    """Make a version the newest one of its model."""
+    draft = target.parent / f".{LATEST}-{secrets.token_hex(8)}"
+    try:
+        draft.write_text(target.name, encoding="ascii")
+        draft.replace(target.parent / LATEST)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a folder's entries survive a crash of the system."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _new_version() -> str:
+    return f"{datetime.now(timezone.utc):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
