@@ -7,8 +7,8 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["new_file"]
 
@@ -18,7 +18,7 @@ _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> Iterator[FileIO]:
     """Write a file for its owner alone (mode 0600); it gets its name when the block ends without an error.
 
     Until then it has none where the file system can do that (Linux; most of them), so that even ``kill -9``
@@ -37,9 +37,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         if fd is None:
             draft = f".{path.name[:100]}.{secrets.token_hex(8)}.draft"
             fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor
             yield file
-            file.flush()
             os.fsync(fd)
             _name(fd, draft, path.name, folder)
         os.fsync(folder)

@@ -96,7 +96,7 @@ def seal(
     Until all of it is written nothing can be found under its tag. Links, devices and pipes are refused.
     """
     from ..artifacts.sealing import create
-    from ..artifacts.shelf import PlainFolder
+    from ..artifacts.shelf import PlainFolder, find
     from . import artifact_views as views
 
     path = Path(source)
@@ -114,10 +114,9 @@ def seal(
             art.add_folder(path, progress=progress)
         else:
             art.add(path.name, path, progress=progress)
-    manifest, shelved = creation.manifest, creation.shelved
-    assert manifest is not None
-    assert shelved is not None
-    facts = {**_facts(manifest), "folder": output or str(shelved.folder), "signed_by": signer.public.hint}
+    assert creation.manifest is not None
+    folder = output or str(find(creation.tag).folder)
+    facts = {**_facts(creation.manifest), "folder": folder, "signed_by": signer.public.hint}
     if as_json:
         emit_json(facts)
     else:
