@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ Block = Line | Grid
 EMPTY = "-"
 """What stands in a table where nothing is to be said."""
 
+_UNPRINTED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls that JSON allows as they are: those of C1, of lines, and of the direction of writing."""
+
 PADDING, NARROW = 2, 16
 """How many characters are between columns, and how few of a longer text still are a column."""
 
@@ -117,8 +121,9 @@ def _put(write: Callable[[], object]) -> bool:
 
 
 def emit_json(document: Any, *, indent: int | None = 2) -> bool:
-    """Print one JSON document; with ``indent=None`` on one line."""
-    return emit(json.dumps(document, indent=indent, ensure_ascii=False))
+    """Print one JSON document; with ``indent=None`` on one line. What a terminal may obey is escaped."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    return emit(_UNPRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def visible(text: str) -> str:
