@@ -28,7 +28,7 @@ from .canonical import (
     shown,
 )
 
-__all__ = ["KMS_TIMEOUT", "KeyList", "Kms", "unwrap", "wrap"]
+__all__ = ["KMS_TIMEOUT", "MAX_KEYS_JSON", "KeyList", "Kms", "unwrap", "wrap"]
 
 KEYS_FORMAT = "bento-rollout/keys/v1"
 KMS_TIMEOUT = 10.0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from ..errors import InvalidValue
 from .canonical import GREATEST, Malformed, shown
@@ -22,7 +21,7 @@ from .keys import read_signer
 from .kms import Kms
 from .manifest import MANIFEST_FILE, MAX_FILES, Manifest, SealedFile, aad, blob_name, new_artifact_id
 from .paths import PathSet
-from .payload import Progress
+from .payload import Payload, Progress
 from .sealer import Sealer
 from .shelf import Shelf, Shelved, default_shelf, split_tag, sync_folder
 from .signature import SIGNATURE_FILE, sign
@@ -30,15 +29,11 @@ from .signers import Signer
 from .sources import open_source, walk
 from .stored import SEALED_FOLDER
 from .verifying import THREADS
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from .writing import FILE_MODE, SealedWriter
 
 __all__ = ["Creation", "create"]
 
 _CHUNK = 1 << 20
-_MODE = 0o666
-"""Of ciphertext, less the process's umask."""
 
 
 def create(
@@ -130,7 +125,8 @@ class Creation:
         threads: int,
     ) -> None:
         self.manifest: Manifest | None = None
-        self.shelved: Shelved | None = None
+        self.folder: Path | None = None
+        self._draft: Path | None = None
         self._name, self._version, self._serial = name, version, serial
         self._signer, self._openers, self._shelf, self._threads = signer, openers, shelf, threads
         self._key = b""
@@ -149,20 +145,20 @@ class Creation:
         """``name:version``; the version is known within the block at the latest."""
         return self._name if self._version is None else f"{self._name}:{self._version}"
 
-    def __enter__(self) -> Creation:
+    def __enter__(self) -> Creation:  # noqa: PYI034 - Self is in typing since 3.11
         if self._id:
             raise InvalidValue(f"{self.tag} was sealed by this object already: make a new one with create()")
         self._id = new_artifact_id(secrets.token_bytes(16))
         self._publishing = self._shelf.publish(self._name, self._version)
         shelved = self._publishing.__enter__()
         try:
-            self.shelved, self._version = shelved, shelved.version
+            self._draft, self._version = shelved.folder, shelved.version
             self._key = secrets.token_bytes(KEY_LENGTH)
             context = {"artifact_id": self._id, "name": self._name, "version": str(self._version)}
             envelope = self._openers.wrap(self._key, context)
             if envelope.age is not None:
-                write_new(shelved.folder / KEYS_AGE, envelope.age, _MODE)
-            write_new(shelved.folder / KEYS_JSON, envelope.keys.to_bytes(), _MODE)
+                write_new(shelved.folder / KEYS_AGE, envelope.age, FILE_MODE)
+            write_new(shelved.folder / KEYS_JSON, envelope.keys.to_bytes(), FILE_MODE)
             self._sealed.mkdir()
         except BaseException as error:
             self._abandon(error)
@@ -177,13 +173,15 @@ class Creation:
     ) -> None:
         if error is None:
             try:
-                self.manifest = self._finish()
+                manifest = self._finish()
             except BaseException as problem:
                 self._abandon(problem)
                 raise
-            assert self._publishing is not None
-            self._publishing.__exit__(None, None, None)
+            publishing = self._publishing
             self._forget()
+            assert publishing is not None
+            publishing.__exit__(None, None, None)
+            self.folder, self.manifest = self._shelf.find(self.tag).folder, manifest
         else:
             self._abandon(error)
 
@@ -217,13 +215,12 @@ class Creation:
             InvalidValue: the path cannot be, or the source is none.
             OSError: it cannot be read or written.
         """
-        with open(open_source(source), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
-            with self._begin(path) as sealed:
-                buffer = memoryview(bytearray(_CHUNK))
-                while got := file.readinto(buffer):
-                    sealed.write(buffer[:got])
-                    if progress:
-                        progress(got)
+        with open(open_source(source), "rb", buffering=0) as file, self._begin(path) as sealed:  # noqa: PTH123 - a descriptor
+            buffer = memoryview(bytearray(_CHUNK))
+            while got := file.readinto(buffer):
+                sealed.write(buffer[:got])
+                if progress:
+                    progress(got)
 
     def add_folder(
         self, source: str | os.PathLike[str], *, below: str = "", progress: Progress | None = None
@@ -244,8 +241,8 @@ class Creation:
 
     @property
     def _sealed(self) -> Path:
-        assert self.shelved is not None
-        return self.shelved.folder / SEALED_FOLDER
+        assert self._draft is not None
+        return self._draft / SEALED_FOLDER
 
     def _begin(self, path: str) -> SealedWriter:
         if not self._key:
@@ -263,32 +260,30 @@ class Creation:
             draft = self._sealed / f".{self._drafts}.draft"
             data = aad(self._id, self._name, str(self._version), path)
             try:
-                sink = _Sink(draft)
-                sealer = Sealer(self._key, data, sink, threads=self._threads)
+                writer = SealedWriter(
+                    draft,
+                    lambda sink: Sealer(self._key, data, sink, threads=self._threads),
+                    lambda payload, digest: self._finished(path, payload, draft, digest),
+                    lambda: self._dropped(path),
+                )
             except BaseException:
                 self._abandoned.add(path)
                 raise
-            writer = self._open[path] = SealedWriter(_Raw(self, path, sealer, sink))
+            self._open[path] = writer
             return writer
 
-    def finished(self, path: str, sealer: Sealer, sink: _Sink) -> None:
-        """Take a file that was written; for the file itself to call."""
-        payload = sealer.finish()
-        digest = sink.close()
+    def _finished(self, path: str, payload: Payload, draft: Path, digest: bytes) -> None:
+        """Take a file that was written to its end."""
         file = SealedFile(path, payload.size, payload.header, payload.digests)
         with self._lock:
             blob = blob_name(len(self._files))
-            sink.path.rename(self._sealed / blob)
+            draft.rename(self._sealed / blob)
             self._files.append(file)
             self._digests[blob] = digest
             self._open.pop(path, None)
 
-    def dropped(self, path: str, sealer: Sealer, sink: _Sink) -> None:
-        """Forget a file that was not written to its end; for the file itself to call."""
-        sealer.close()
-        with suppress(OSError):
-            sink.close(sync=False)
-        sink.path.unlink(missing_ok=True)
+    def _dropped(self, path: str) -> None:
+        """Forget a file that was not written to its end."""
         with self._lock:
             self._open.pop(path, None)
             self._abandoned.add(path)
@@ -300,11 +295,11 @@ class Creation:
             raise InvalidValue(f"{self.tag} has no files: seal one at least")
         manifest = Manifest(self._id, self._name, str(self._version), self._serial, tuple(self._files))
         raw = manifest.to_bytes()
-        write_new(self._sealed / MANIFEST_FILE, raw, _MODE)
+        write_new(self._sealed / MANIFEST_FILE, raw, FILE_MODE)
         sync_folder(self._sealed)
         resources = {**self._digests, MANIFEST_FILE: hashlib.sha256(raw).digest()}
         folder = self._sealed.parent
-        write_new(folder / SIGNATURE_FILE, sign(resources, self._signer), _MODE)
+        write_new(folder / SIGNATURE_FILE, sign(resources, self._signer), FILE_MODE)
         sync_folder(folder)
         return manifest
 
@@ -315,97 +310,7 @@ class Creation:
         publishing = self._publishing
         assert publishing is not None
         self._forget()
-        with suppress(type(error)):
-            publishing.__exit__(type(error), error, error.__traceback__)
+        publishing.__exit__(type(error), error, error.__traceback__)
 
     def _forget(self) -> None:
         self._key, self._publishing = b"", None
-
-
-class SealedWriter(io.BufferedWriter):
-    """The file that `Creation.open` gives; small writes are gathered first."""
-
-    raw: _Raw
-
-    def __init__(self, raw: _Raw) -> None:
-        super().__init__(raw, 1 << 16)
-
-    def abandon(self) -> None:
-        """Forget what was written."""
-        self.raw.abandon()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            self.abandon()
-        self.close()
-
-
-class _Raw(io.RawIOBase):
-    """Writes to a sealer; closing finishes the file, unless it was abandoned or failed."""
-
-    def __init__(self, creation: Creation, path: str, sealer: Sealer, sink: _Sink) -> None:
-        self._parts: tuple[str, Sealer, _Sink] | None = (path, sealer, sink)
-        self._creation = creation
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._parts[1].tell() if self._parts else 0
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        if self._parts is None or self.closed:
-            raise ValueError("this file is closed, or its artifact was abandoned")
-        try:
-            return self._parts[1].write(data)
-        except BaseException:
-            self.abandon()
-            raise
-
-    def abandon(self) -> None:
-        parts, self._parts = self._parts, None
-        if parts:
-            self._creation.dropped(*parts)
-        super().close()
-
-    def close(self) -> None:
-        parts = self._parts
-        try:
-            if parts and not self.closed:
-                self._creation.finished(*parts)
-                self._parts = None
-        except BaseException:
-            self.abandon()
-            raise
-        finally:
-            super().close()
-
-
-class _Sink:
-    """A new file whose bytes are hashed as they are written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-        self._digest = hashlib.sha256()
-
-    def write(self, data: memoryview, /) -> int:
-        taken = os.write(self._fd, data)
-        self._digest.update(data[:taken])
-        return taken
-
-    def close(self, *, sync: bool = True) -> bytes:
-        """Return the SHA-256 of all."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            try:
-                if sync:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-        return self._digest.digest()

@@ -24,9 +24,11 @@ __all__ = [
     "PlainFolder",
     "Shelf",
     "Shelved",
+    "check_tag_part",
     "default_shelf",
     "find",
     "point_latest",
+    "refuse_existing",
     "settle",
     "split_tag",
     "sync_folder",
@@ -215,8 +217,8 @@ def check_tag_part(what: str, text: str) -> str:
     """
     if not TAG_PART.fullmatch(text) or (what == "version" and text == LATEST):
         raise InvalidValue(
-            f"the {what} {shown(text)} is not 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit at"
-            " both ends, and no version is 'latest'"
+            f"the {what} {shown(text)} is not 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit"
+            " at both ends; and no version is 'latest'"
         )
     return text
 

@@ -59,5 +59,5 @@ def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 def _refuse(path: str | os.PathLike[str]) -> NoReturn:
     raise InvalidValue(
-        f"{ascii(os.fspath(path))} is no regular file: links, devices and pipes are not sealed; copy what is meant"
+        f"{os.fspath(path)!a} is no regular file: links, devices and pipes are not sealed; copy what is meant"
     )

@@ -1,4 +1,4 @@
-"""Reads the files of an artifact's folder, which anybody may have put there: within bounds, without waiting."""
+"""Reads the files of an artifact's folder, which are anybody's: within bounds, without waiting."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Stored:
             with os.scandir(self.sealed) as entries:
                 for entry in entries:
                     if not entry.is_file(follow_symlinks=False):
-                        raise ArtifactCorrupt(f"{SEALED_FOLDER}/{ascii(entry.name)} is no regular file")
+                        raise ArtifactCorrupt(f"{SEALED_FOLDER}/{entry.name!a} is no regular file")
                     names.append(entry.name)
                     if len(names) > most:
                         break

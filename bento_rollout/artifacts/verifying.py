@@ -21,7 +21,18 @@ from .signature import Signed, verify_signature
 from .signers import PublicKey
 from .stored import Stored
 
-__all__ = ["THREADS", "Established", "Pinned", "Verified", "establish", "payload_of", "trusted", "verify"]
+__all__ = [
+    "THREADS",
+    "Established",
+    "Pinned",
+    "Verified",
+    "check_blobs",
+    "establish",
+    "naming",
+    "payload_of",
+    "trusted",
+    "verify",
+]
 
 THREADS = 2
 """How many work on a file, unless the caller says it."""

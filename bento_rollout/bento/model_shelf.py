@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from bentoml._internal.models.model import MODEL_YAML_FILENAME, ModelContext, Mo
 from bentoml._internal.tag import Tag
 from bentoml.exceptions import BentoMLException
 
+from ..artifacts.files import write_new
 from ..artifacts.scratch import scratch
 from ..artifacts.shelf import (
     FolderShelf,
@@ -21,6 +23,7 @@ from ..artifacts.shelf import (
     settle,
     split_tag,
 )
+from ..artifacts.writing import FILE_MODE
 from ..errors import ArtifactNotFound
 
 __all__ = ["ModelShelf"]
@@ -75,8 +78,9 @@ class ModelShelf:
                 context=ModelContext("bento-rollout", {}),
                 signatures={},
             )
-            with (made / MODEL_YAML_FILENAME).open("w", encoding="utf-8") as file:
-                info.dump(file)
+            text = io.StringIO()
+            info.dump(text)
+            write_new(made / MODEL_YAML_FILENAME, text.getvalue().encode(), FILE_MODE)
             settle(made, target)
             point_latest(target)
 
