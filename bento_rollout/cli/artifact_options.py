@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, PolicyViolated
 
 if TYPE_CHECKING:
     from ..artifacts.signers import Signer
@@ -55,8 +56,15 @@ def trusting(command: Callable[..., int]) -> Callable[..., int]:
     )
     @functools.wraps(command)
     def wrapped(public_keys: tuple[str, ...], policy: str | None, **rest: Any) -> int:
+        from ..artifacts.policy import TRUST_VARIABLE
+
         if public_keys and policy:
             raise click.UsageError("a policy names its keys: give --policy or --public-key, not both")
+        if not (public_keys or policy or os.environ.get(TRUST_VARIABLE)):
+            raise PolicyViolated(
+                f"nobody is trusted: say --policy trust.toml or --public-key sign.pub.pem, or let"
+                f" {TRUST_VARIABLE} name a trust.toml; nothing is verified or opened without one"
+            )
         return command(trust=Trust(public_keys=public_keys) if public_keys else Trust(policy=policy), **rest)
 
     return wrapped
