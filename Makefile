@@ -14,7 +14,7 @@ PYTHON ?= $(shell .ci/find-python 3.11 3.12 3.13 3.10 3)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq --no-input
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format types tests bench bento test-lowest clean
+.PHONY: help setup demo test lint format types tests bench bento test-lowest test-nightly clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ test-lowest: $(READY) ## unit and contract suites with exactly the declared lowe
 	@echo "lower bounds:" $$(cat $(LOWEST_VENV)/constraints.txt)
 	@$(LOWEST_VENV)/bin/python -m pip install -qq --no-input --constraint $(LOWEST_VENV)/constraints.txt --editable ".[all]" --group test
 	$(LOWEST_VENV)/bin/python -m pytest tests/unit tests/contract $(ARGS)
+
+test-nightly: $(READY) ## what is too large for every day: torch (a wheel with CUDA), artifacts of gigabytes
+	@$(PIP) torch
+	$(VENV)/bin/python -m pytest tests/unit/test_artifacts_loaders.py tests/unit/test_artifacts_large.py $(ARGS)
 
 clean: ## remove environments, caches and what runs left behind
 	rm -rf .venv .venv-* .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

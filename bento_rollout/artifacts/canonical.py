@@ -105,13 +105,7 @@ def parse(raw: bytes, *, limit: int, containers: int) -> Any:
         raise Malformed(f"it has {len(raw)} bytes, more than {limit}")
     _bound(raw, containers)
     try:
-        value = json.loads(
-            raw.decode(),
-            object_pairs_hook=_members,
-            parse_int=_integer,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-        )
+        value = _DECODER.decode(raw.decode())
     except Malformed:
         raise
     except UnicodeDecodeError as error:
@@ -120,7 +114,7 @@ def parse(raw: bytes, *, limit: int, containers: int) -> Any:
         raise Malformed(f"no JSON: {error.msg} at character {error.pos}") from None
     except (ValueError, RecursionError):
         raise Malformed("no JSON") from None
-    return _whole(value)
+    return _whole(value) if rb"\u" in raw else value  # only an escape can be half of a pair
 
 
 def _bound(raw: bytes, containers: int) -> None:
@@ -187,6 +181,11 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return ascii(value if len(value) <= SHOWN else value[:SHOWN] + "...")
     return ascii(value) if value is None or isinstance(value, int) else type(value).__name__
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float
+)
 
 
 def as_object(value: Any, members: Collection[str], where: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ only make an artifact fail to open: another data key does not fit the FLOE heade
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -139,6 +140,7 @@ class Envelope:
         )
 
 
+@functools.lru_cache(maxsize=1)  # asked for thrice in a row
 def _header(age: bytes) -> Header:
     try:
         return read_header(age)

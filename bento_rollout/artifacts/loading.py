@@ -30,6 +30,7 @@ def load(  # noqa: PLR0913 - those of `open`, and what to load
     *,
     loader: Callable[[Any], Loaded],
     as_: As = "file",
+    links: bool = True,
     policy: TrustPolicy | Path | str | None = None,
     public_keys: Pinned | None = None,
     identity: Identities | Path | str | None = None,
@@ -52,6 +53,7 @@ def load(  # noqa: PLR0913 - those of `open`, and what to load
             runs. ``path``: the name of a file in memory (``/proc/self/fd/N``) that cannot be changed.
             ``folder``: the path of the file in a private folder that holds all files, or of the folder; see
             `Artifact.folder`.
+        links: whether files in the folder are links to files in memory; False for loaders that resolve them.
 
     Returns:
         What the loader returns.
@@ -67,11 +69,16 @@ def load(  # noqa: PLR0913 - those of `open`, and what to load
         threads=threads,
         now=now,
     )
-    return load_from(artifact, path, loader=loader, as_=as_)
+    return load_from(artifact, path, loader=loader, as_=as_, links=links)
 
 
 def load_from(
-    artifact: Artifact, path: str | None, *, loader: Callable[[Any], Loaded], as_: As = "file"
+    artifact: Artifact,
+    path: str | None,
+    *,
+    loader: Callable[[Any], Loaded],
+    as_: As = "file",
+    links: bool = True,
 ) -> Loaded:
     """Load a model from an artifact that is open; see `load`.
 
@@ -83,7 +90,7 @@ def load_from(
     if as_ == "folder":
         if path is not None:
             artifact.manifest.find(path)
-        with artifact.folder() as folder:
+        with artifact.folder(links=links) as folder:
             return loader(str(folder if path is None else folder / path))
     if path is None:
         raise InvalidValue(

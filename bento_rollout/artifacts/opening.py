@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..errors import InvalidValue, KeyUnavailable
+from ..errors import ArtifactError, InvalidValue, KeyUnavailable
 from .envelope import Envelope
 from .floe import OVERHEAD, SEGMENT_LENGTH
 from .keys import Identities, find_identities
@@ -109,11 +110,12 @@ class Artifact:
 
         Raises:
             ArtifactCorrupt: a file is not what was signed; the loader has not begun yet.
-            ArtifactError: the system cannot make them; too many files are open, for links.
-            OSError: there is no room for real files.
+            ArtifactError: too many files are open, for links; there is no ``/dev/shm``, or no room in it, for
+                real files.
         """
         with ExitStack() as stack:
-            folder = stack.enter_context(scratch(private_parent(), _FOLDER_PREFIX))
+            parent = private_parent(in_memory=not links)
+            folder = stack.enter_context(scratch(parent, _FOLDER_PREFIX))
             for file in self.manifest.files:
                 target = folder / file.path
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,8 +124,19 @@ class Artifact:
                     target.symlink_to(memory.path_for_others)
                 else:
                     stack.callback(_overwrite, target)
-                    self.extract(file.path, target, progress=progress)
+                    self._place(file.path, target, progress)
             yield folder
+
+    def _place(self, path: str, target: Path, progress: Progress | None) -> None:
+        try:
+            self.extract(path, target, progress=progress)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise ArtifactError(
+                f"there is no room for {path!r} in {target.parent}: give the container more shared memory"
+                " (`docker run --shm-size`), or take links"
+            ) from error
 
     def extract(self, path: str, target: Path, *, progress: Progress | None = None) -> None:
         """Write a file's plaintext to where the caller wants it: the only way by which it gets on a disk.

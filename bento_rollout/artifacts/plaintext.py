@@ -98,6 +98,7 @@ class SealedMemory:
     """
 
     def __init__(self, name: str, size: int, fill: Callable[[memoryview], object]) -> None:
+        self.fd = -1
         self.fd = _memfd(name)
         try:
             if size:
@@ -170,8 +171,30 @@ def _memfd(name: str) -> int:
         raise ArtifactError(f"no file in memory can be made: {error.strerror}{advice}") from error
 
 
-def private_parent() -> Path:
-    """Return where folders for loaders are made: on a file system in memory if there is one."""
-    if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK):
+def private_parent(*, in_memory: bool) -> Path:
+    """Return where folders for loaders are made: on ``/dev/shm`` if that is in memory.
+
+    Args:
+        in_memory: whether it must be, for plaintext lies there; else any temporary folder will do.
+
+    Raises:
+        ArtifactError: it must be, and is not.
+    """
+    if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) and _is_tmpfs(_SHARED_MEMORY):
         return _SHARED_MEMORY
+    if in_memory:
+        raise ArtifactError(
+            f"{_SHARED_MEMORY} is no file system in memory that can be written: take links, or files one by"
+            " one"
+        )
     return Path(tempfile.gettempdir())
+
+
+def _is_tmpfs(folder: Path) -> bool:
+    """Whether the system has mounted memory there."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    kinds = [kind for _, place, kind, *_ in map(str.split, mounts) if place == str(folder)]
+    return kinds[-1:] == ["tmpfs"]

@@ -36,6 +36,7 @@ class Stored:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._folder = str(folder)
         self.sealed = folder / SEALED_FOLDER
 
     def bundle(self) -> bytes:
@@ -147,7 +148,7 @@ class Stored:
 
     def _open(self, name: str) -> int | None:
         """Open a regular file, without waiting for one who writes to a pipe in its place."""
-        path = self.folder / name
+        path = f"{self._folder}/{name}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
