@@ -6,9 +6,10 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,6 +20,7 @@ from .keys import Identities, find_identities
 from .kms import Kms
 from .manifest import Manifest, SealedFile
 from .memory import private_memory
+from .new_file import new_file
 from .payload import Progress
 from .plaintext import MemoryFile, SealedMemory, private_parent
 from .policy import TrustPolicy
@@ -121,7 +123,7 @@ class Artifact:
                     memory = stack.enter_context(self.memfd(file.path, progress=progress))
                     target.symlink_to(memory.path_for_others)
                 else:
-                    stack.callback(_overwrite, target, file.size)
+                    stack.callback(_overwrite, target)
                     self._place(file.path, target, progress)
             yield folder
 
@@ -139,26 +141,22 @@ class Artifact:
     def extract(self, path: str, target: Path, *, progress: Progress | None = None) -> None:
         """Write a file's plaintext to where the caller wants it: the only way by which it gets on a disk.
 
-        It appears under its name when all of it has passed, with mode 0600, and takes 16 MiB of memory.
+        It appears under its name when all of it has passed, with mode 0600, and takes 16 MiB of memory. Until
+        then it has no name where the system can do that, so that a killed process leaves nothing of it.
 
         Raises:
             ArtifactNotFound: there is no such file.
             ArtifactCorrupt: it is not what was signed; nothing is left of it.
+            FileExistsError: something is there already; it stays as it is.
             OSError: it cannot be written; nothing is left of it.
         """
         blob, file = self.manifest.find(path)
-        draft = target.with_name(f".{target.name[:100]}.{os.getpid()}.draft")
-        with self._stored.blob(blob) as fd, naming(path):
-            out = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with self._stored.blob(blob) as fd, naming(path), new_file(target) as out:
             try:
-                with open(out, "wb", buffering=0) as sink:  # noqa: PTH123 - a descriptor
-                    for part in self._parts(fd, file, progress):
-                        _write(sink, part)
-                    os.fsync(out)
-                draft.replace(target)
+                for part in self._parts(fd, file, progress):
+                    _write(out, part)
             except BaseException:
-                _overwrite(draft, file.size)
-                draft.unlink(missing_ok=True)
+                _wipe_file(out)
                 raise
 
     def _parts(self, fd: int, file: SealedFile, progress: Progress | None) -> Iterator[memoryview]:
@@ -257,13 +255,16 @@ def _write(sink: Any, part: memoryview) -> None:
         part = part[sink.write(part) :]
 
 
-def _overwrite(path: Path, size: int) -> None:
+def _overwrite(path: Path) -> None:
     """Let zeros lie where the plaintext was, as far as the file system writes in place."""
-    try:
-        with path.open("r+b", buffering=0) as file:
-            left = min(size, os.fstat(file.fileno()).st_size)
-            zeros = memoryview(bytes(min(left, 1 << 20)))
-            while left:
-                left -= file.write(zeros[:left]) or 0
-    except OSError:
-        pass
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        _wipe_file(file)
+
+
+def _wipe_file(file: FileIO) -> None:
+    with suppress(OSError):
+        left = os.fstat(file.fileno()).st_size
+        zeros = memoryview(bytes(min(left, 1 << 20)))
+        file.seek(0)
+        while left:
+            left -= file.write(zeros[:left])
