@@ -20,7 +20,11 @@ const FLOE_HEADER = /^00000010000000000020[0-9a-f]{128}$/; // AES-256-GCM, HKDF-
 const SERVICE = /^[A-Za-z0-9](?:[-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$/, RECIPIENT = /^age1[a-z0-9]{1,4000}$/;
 
 // Each error is named as in Python, with the exit code that the command line gives it.
-class ArtifactError extends Error { get name() { return this.constructor.name; } get exitCode() { return this.constructor.exitCode; } }
+export class ArtifactError extends Error { // itself: what lies there cannot be read
+  static exitCode = 1;
+  get name() { return this.constructor.name; }
+  get exitCode() { return this.constructor.exitCode; }
+}
 export class ArtifactNotFound extends ArtifactError { static exitCode = 3; }
 export class SignatureInvalid extends ArtifactError { static exitCode = 10; }
 export class KeyUnavailable extends ArtifactError { static exitCode = 11; }
@@ -38,7 +42,14 @@ async function telling(Kind, where, work) {
 }
 
 export const sha256 = async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-const bytesOf = async (blob) => new Uint8Array(await blob.arrayBuffer());
+
+async function bytesOf(blob) {
+  try {
+    return new Uint8Array(await blob.arrayBuffer());
+  } catch (error) {
+    throw new ArtifactError(`a file cannot be read, or has changed since it was chosen: ${error.message}`);
+  }
+}
 
 // --- where files are from ---------------------------------------------------------------------------------------------
 
@@ -48,10 +59,14 @@ export function fromUrl(address) {
   return {
     names: () => null,
     async blob(name) {
-      const answer = await fetch(new URL(name, base));
-      if (answer.status === 404) return null;
-      if (!answer.ok) throw new ArtifactNotFound(`${name}: the server answers ${answer.status}`);
-      return answer.blob();
+      try {
+        const answer = await fetch(new URL(name, base));
+        if (answer.ok) return await answer.blob();
+        if (answer.status === 404) return null;
+        throw new Error(`the server answers ${answer.status}`);
+      } catch (error) {
+        throw new ArtifactError(`${name} cannot be read: ${error.message}`);
+      }
     },
   };
 }
@@ -73,6 +88,7 @@ export class Trust {
     if (!pems?.length) throw new PolicyViolated("no public key is trusted: nothing is opened without one");
     const trust = new Trust();
     trust.models = new Map(Object.entries(models));
+    await telling(PolicyViolated, "the trust", () => trust.models.forEach(checkAsked));
     trust.keys = await Promise.all(pems.map(publicKey));
     return trust;
   }
@@ -84,6 +100,15 @@ export class Trust {
     if (manifest.serial === minSerial && artifactId && artifactId !== manifest.artifact_id) refuse("is another artifact of a known serial");
     if (notAfter && !(now < notAfter)) refuse(`may not be opened since ${notAfter}`);
   }
+}
+
+/** Refuse what would ask for nothing because of a typing error. */
+function checkAsked(asked, model) {
+  const { minSerial = 0, artifactId = "0".repeat(32), notAfter = new Date(), ...others } = asked;
+  check(!Object.keys(others).length, `${model}: ${Object.keys(others)[0]} is unknown; known are minSerial, artifactId, notAfter`);
+  asInteger(minSerial, `${model}: minSerial`);
+  asText(artifactId, ID, `${model}: artifactId`);
+  check(notAfter instanceof Date && !Number.isNaN(notAfter.getTime()), `${model}: notAfter is no Date`);
 }
 
 async function publicKey(pem) {

@@ -278,6 +278,11 @@ ASKED: dict[str, tuple[type[errors.RolloutError], dict[str, Any]]] = {
         errors.PolicyViolated,
         {"models": {NAME: {"notAfter": datetime(2020, 1, 1, tzinfo=timezone.utc).isoformat()}}},
     ),
+    "a serial as text": (errors.PolicyViolated, {"models": {NAME: {"minSerial": "7"}}}),
+    "a typing error in the trust": (errors.PolicyViolated, {"models": {NAME: {"min_serial": SERIAL + 1}}}),
+    "an id in capitals": (errors.PolicyViolated, {"models": {NAME: {"artifactId": "A" * 32}}}),
+    "no date": (errors.PolicyViolated, {"models": {NAME: {"notAfter": "tomorrow"}}}),
+    "nobody answers": (errors.ArtifactError, {"address": "http://127.0.0.1:1/"}),
     "another name": (errors.ArtifactCorrupt, {"wanted": {"name": "other", "version": VERSION}}),
     "another version": (errors.ArtifactCorrupt, {"wanted": {"name": NAME, "version": "v4"}}),
     "another path": (errors.ArtifactNotFound, {"paths": ["c"]}),
@@ -306,6 +311,30 @@ def test_other_files_are_refused(edge: Edge, sealed: Sealed, change: str) -> Non
         (sealed.folder / "sealed/0002.floe").write_bytes(b"")
     found = edge.open(sealed, names=names, paths=["a"])
     assert found.get("error") == "ArtifactCorrupt", found
+
+
+def test_a_file_that_changes_is_told(edge: Edge, sealed: Sealed) -> None:
+    """A browser refuses to read a file that has changed since it was chosen: that is an error of ours."""
+    found = edge.run(
+        """async (reader, { address, pem, identity }) => {
+          const source = reader.fromUrl(address), changed = new DOMException("changed", "NotReadableError");
+          const fails = { arrayBuffer: () => Promise.reject(changed), slice: () => fails };
+          const changing = { names: source.names, async blob(name) {
+            const blob = await source.blob(name);
+            const slice = (begin, end) => begin ? fails : blob.slice(begin, end);
+            return name.endsWith(".floe") ? { size: blob.size, slice } : blob;
+          } };
+          const artifact = await reader.verify(changing, await reader.Trust.of([pem]));
+          await artifact.unlock({ identity });
+          return artifact.read("a");
+        }""",
+        {
+            "address": f"{edge.address}/{sealed.folder.relative_to(edge.folder)}/",
+            "pem": sealed.signer.public.pem.decode(),
+            "identity": sealed.identity.to_text(),
+        },
+    )
+    assert (found.get("error"), found.get("exitCode")) == ("ArtifactError", 1), found
 
 
 def test_signatures_of_every_length(edge: Edge) -> None:
