@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -14,17 +15,21 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from bento_rollout import errors
+from bento_rollout.artifacts.envelope import Envelope
 from bento_rollout.artifacts.keys import Identities
+from bento_rollout.artifacts.kms import KeyList
 from bento_rollout.artifacts.manifest import Manifest, SealedFile
-from bento_rollout.artifacts.signature import sign
+from bento_rollout.artifacts.signature import sign, verify_signature
 from bento_rollout.artifacts.signers import Signer
 from tests.browsing import chromium
+from tests.fuzz.mutations import mutated, rewritten
 from tests.sealing import NAME, SERIAL, VERSION, Sealed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -335,6 +340,60 @@ def test_a_file_that_changes_is_told(edge: Edge, sealed: Sealed) -> None:
         },
     )
     assert (found.get("error"), found.get("exitCode")) == ("ArtifactError", 1), found
+
+
+SAME = """
+async (reader, { layer, cases, key, identity }) => {
+  const trust = await reader.Trust.of([key]);
+  const read = {
+    manifest: reader.parseManifest,
+    "keys-json": reader.parseKeysJson,
+    "keys-age": (raw) => reader.openKeysAge(raw, identity),
+    signature: (raw) => reader.verifySignature(raw, trust),
+  }[layer];
+  const verdict = (raw) => read(raw).then(() => "", (error) => error.name);
+  return Promise.all(cases.map((one) => verdict(Uint8Array.from(atob(one), (c) => c.charCodeAt(0)))));
+}
+"""
+
+
+@pytest.mark.parametrize("layer", ["manifest", "keys-json", "keys-age", "signature"])
+def test_both_readers_agree(edge: Edge, layer: str) -> None:
+    """Of a thousand edited inputs both accept the same, and refuse the others by the same class."""
+    random, signer, identity = Random(20260101), Signer.generate(), Identities.generate()
+    age = Envelope.seal(bytes(32), {}, recipients=identity.recipients).age
+    assert age is not None
+    good, read = {
+        "manifest": ((VECTORS / "manifest/good.json").read_bytes(), Manifest.parse),
+        "keys-json": ((VECTORS / "keys-json/good.json").read_bytes(), KeyList.parse),
+        "keys-age": (age, lambda raw: Envelope.parse(raw, None).open({}, identities=identity)),
+        "signature": (
+            sign({"0000.floe": bytes(32), "manifest.json": bytes(32)}, signer),
+            lambda raw: verify_signature(raw, [signer.public]),
+        ),
+    }[layer]
+    cases = [mutated(random, good) for _ in range(700)]
+    if layer != "keys-age":
+        cases += [rewritten(random, good) for _ in range(300)]
+
+    def verdict(raw: bytes) -> str:
+        try:
+            read(raw)
+        except errors.RolloutError as error:
+            return type(error).__name__
+        return ""
+
+    found = edge.run(SAME, {
+        "layer": layer,
+        "cases": [base64.b64encode(raw).decode() for raw in cases],
+        "key": signer.public.pem.decode(),
+        "identity": identity.to_text(),
+    })  # fmt: skip
+    ours = [verdict(raw) for raw in cases]
+    assert "value" in found, found
+    differing = [pair for pair in zip(cases, ours, found["value"], strict=True) if pair[1] != pair[2]]
+    assert differing == []
+    assert len(set(ours)) > 1
 
 
 def test_signatures_of_every_length(edge: Edge) -> None:
