@@ -25,7 +25,7 @@ import pytest
 
 from bento_rollout import artifacts
 from bento_rollout.artifacts.keeping import resign, rewrap
-from bento_rollout.artifacts.plaintext import SealedMemory, private_parent
+from bento_rollout.artifacts.plaintext import SealedMemory, placed, private_parent
 from bento_rollout.artifacts.signature import sign
 from bento_rollout.errors import (
     ArtifactCorrupt,
@@ -619,6 +619,30 @@ def test_extract(desk: Desk, tmp_path: Path) -> None:
         desk.open().extract("big", tmp_path / "again")
     assert not list(tmp_path.glob("*again*"))
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_where_plaintext_is_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
+    """It gets its name at the end, with or without files that have none until then; else it is wiped."""
+    if not nameless:
+        monkeypatch.setattr("bento_rollout.artifacts.plaintext._nameless", lambda _: None)
+    target = tmp_path / "out"
+    target.write_bytes(b"before")
+    kept = -1
+    with pytest.raises(ZeroDivisionError), placed(target) as file:  # noqa: PT012
+        file.write(CANARY)
+        kept = os.dup(file.fileno())
+        assert len(list(tmp_path.iterdir())) == 1 + (not nameless)
+        _ = 1 / 0
+    assert Path(f"/proc/self/fd/{kept}").read_bytes() == bytes(len(CANARY))
+    os.close(kept)
+    assert target.read_bytes() == b"before"
+    with placed(target) as file:
+        file.write(CANARY)
+    assert target.read_bytes() == CANARY
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(FileNotFoundError), placed(tmp_path / "no" / "out"):
+        pytest.fail("there is no such folder")
 
 
 def test_load(desk: Desk) -> None:
