@@ -71,7 +71,7 @@ test-lowest: $(READY) ## unit and contract suites with exactly the declared lowe
 
 test-nightly: $(READY) ## what is too large for every day: torch (a wheel with CUDA), artifacts of gigabytes
 	@$(PIP) torch
-	$(VENV)/bin/python -m pytest tests/unit/test_artifacts_loaders.py tests/unit/test_artifacts_large.py $(ARGS)
+	BENTO_ROLLOUT_TEST_GIB=4 $(VENV)/bin/python -m pytest -s tests/unit/test_artifacts_loaders.py tests/unit/test_artifacts_large.py $(ARGS)
 
 clean: ## remove environments, caches and what runs left behind
 	rm -rf .venv .venv-* .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -151,9 +151,20 @@ def test_python_in_the_guide_runs(block: str, tmp_path: Path) -> None:
     """Python shown in a guide page runs as a script."""
     script = tmp_path / "shown.py"
     script.write_text(block, encoding="utf-8")
-    environ = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    environ = {
+        **os.environ,
+        "BENTOML_HOME": str(tmp_path),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(
-        [sys.executable, script], env=environ, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
 
