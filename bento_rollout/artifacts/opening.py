@@ -6,10 +6,9 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,9 +19,8 @@ from .keys import Identities, find_identities
 from .kms import Kms
 from .manifest import Manifest, SealedFile
 from .memory import private_memory
-from .new_file import new_file
 from .payload import Progress
-from .plaintext import MemoryFile, SealedMemory, private_parent
+from .plaintext import MemoryFile, SealedMemory, overwrite, placed, private_parent
 from .policy import TrustPolicy
 from .scratch import scratch
 from .shelf import Shelf, find
@@ -123,7 +121,7 @@ class Artifact:
                     memory = stack.enter_context(self.memfd(file.path, progress=progress))
                     target.symlink_to(memory.path_for_others)
                 else:
-                    stack.callback(_overwrite, target)
+                    stack.callback(overwrite, target)
                     self._place(file.path, target, progress)
             yield folder
 
@@ -141,8 +139,7 @@ class Artifact:
     def extract(self, path: str, target: Path, *, progress: Progress | None = None) -> None:
         """Write a file's plaintext to where the caller wants it: the only way by which it gets on a disk.
 
-        It appears under its name when all of it has passed, with mode 0600, and takes 16 MiB of memory. Until
-        then it has no name where the system can do that, so that a killed process leaves nothing of it.
+        It appears under its name when all of it has passed, with mode 0600, and takes 16 MiB of memory.
 
         Raises:
             ArtifactNotFound: there is no such file.
@@ -151,13 +148,9 @@ class Artifact:
             OSError: it cannot be written; nothing is left of it.
         """
         blob, file = self.manifest.find(path)
-        with self._stored.blob(blob) as fd, naming(path), new_file(target) as out:
-            try:
-                for part in self._parts(fd, file, progress):
-                    _write(out, part)
-            except BaseException:
-                _wipe_file(out)
-                raise
+        with self._stored.blob(blob) as fd, naming(path), placed(target) as sink:
+            for part in self._parts(fd, file, progress):
+                _write(sink, part)
 
     def _parts(self, fd: int, file: SealedFile, progress: Progress | None) -> Iterator[memoryview]:
         payload, aad = payload_of(file), self.manifest.aad(file.path)
@@ -253,18 +246,3 @@ def data_key(
 def _write(sink: Any, part: memoryview) -> None:
     while part:
         part = part[sink.write(part) :]
-
-
-def _overwrite(path: Path) -> None:
-    """Let zeros lie where the plaintext was, as far as the file system writes in place."""
-    with suppress(OSError), path.open("r+b", buffering=0) as file:
-        _wipe_file(file)
-
-
-def _wipe_file(file: FileIO) -> None:
-    with suppress(OSError):
-        left = os.fstat(file.fileno()).st_size
-        zeros = memoryview(bytes(min(left, 1 << 20)))
-        file.seek(0)
-        while left:
-            left -= file.write(zeros[:left])

@@ -208,6 +208,17 @@ def test_progress_in_a_terminal(keys: Keys, sealed: Path, large: Path, tmp_path:
     assert b"\x1b" not in out
 
 
+def test_ctrl_c_in_a_terminal(keys: Keys, large: Path, tmp_path: Path) -> None:
+    """Ctrl-C while there is a bar leaves a terminal that shows its cursor, and no model."""
+    line = ("artifacts", "seal", str(large), "--name", "m:v1", *keys.sealing)
+    output = ("--output", str(tmp_path / "model"))
+    code, drawn = in_terminal(*line, *output, seconds=120, stop=lambda drawn: "sealing" in drawn)
+    assert code == 130
+    assert "Traceback" not in drawn
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_small_file_has_no_bar(keys: Keys, tmp_path: Path) -> None:
     """Nothing is drawn of what takes no time; colour and signs are for terminals."""
     (tmp_path / "x").write_bytes(b"1")
