@@ -349,6 +349,25 @@ def test_a_full_disk_leaves_nothing(desk: Desk, room: int) -> None:
     assert left(desk) == []
 
 
+@pytest.mark.fault
+def test_a_full_file_system_leaves_nothing(desk: Desk) -> None:
+    """A small one of its own: what did not fit is gone, and what fits goes in afterwards."""
+    desk.shelf.root.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(desk.shelf.root)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            desk.seal(files={"a": b"a", "big": CANARY * 200_000})
+        assert left(desk) == []
+        desk.seal()
+        assert desk.read() == FILES
+    finally:
+        subprocess.run(["umount", str(desk.shelf.root)], check=True)
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
