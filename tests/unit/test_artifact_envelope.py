@@ -272,6 +272,7 @@ def test_calls_that_hang_do_not_pile_up(kms: FileKms, monkeypatch: pytest.Monkey
     """After eight that hang no more threads are made; when they end, calls are made again."""
     monkeypatch.setattr(kms_module, "_places", threading.BoundedSemaphore(2))
     released = threading.Event()
+    others = set(threading.enumerate())
 
     class Stuck(Answers):
         def unwrap(self, blob: bytes, context: Mapping[str, str]) -> bytes:
@@ -287,9 +288,8 @@ def test_calls_that_hang_do_not_pile_up(kms: FileKms, monkeypatch: pytest.Monkey
         unwrap(keys, {"eu": Stuck(None)}, CONTEXT, timeout=0.05)
     assert threading.active_count() == before
     released.set()
-    for thread in threading.enumerate():
-        if thread.name == "bento-rollout-kms":
-            thread.join(10)
+    for thread in set(threading.enumerate()) - others:
+        thread.join(10)
     assert unwrap(keys, {"eu": Stuck(None)}, CONTEXT) == KEY
 
 
