@@ -14,7 +14,7 @@ PYTHON ?= $(shell .ci/find-python 3.11 3.12 3.13 3.10 3)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq --no-input
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format types tests bench bento test-lowest test-nightly clean
+.PHONY: help setup demo test lint format types tests fuzz bench bento test-lowest test-nightly clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ types: $(READY) ## mypy --strict
 
 tests: $(READY) ## the tests alone; ARGS="-k flip" chooses
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+fuzz: $(READY) ## a million bad inputs for the parsers of sealed artifacts; ARGS="--seed 1" repeats a run
+	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 bench: $(READY) ## every benchmark, one after another (they need a quiet machine)
 	@failed=0; for name in assign ledger ledger_http overhead flip start slow_candidate process service late shadow artifacts; do echo "== $$name"; \

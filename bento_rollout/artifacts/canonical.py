@@ -138,8 +138,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, unless it has a name twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()  # to count each name would take hours where a stranger wrote a million
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise Malformed(f"an object has the member {shown(twice)} twice")
     return members
 
@@ -180,6 +180,8 @@ def shown(value: object) -> str:
     """
     if isinstance(value, str):
         return ascii(value if len(value) <= SHOWN else value[:SHOWN] + "...")
+    if isinstance(value, int) and abs(value) > GREATEST:
+        return f"an integer of {value.bit_length()} bits"  # Python writes no decimal of many thousand digits
     return ascii(value) if value is None or isinstance(value, int) else type(value).__name__
 
 

@@ -20,7 +20,7 @@ from .kms import Kms
 from .manifest import Manifest, SealedFile
 from .memory import private_memory
 from .payload import Progress
-from .plaintext import MemoryFile, SealedMemory, private_parent
+from .plaintext import MemoryFile, SealedMemory, overwrite, placed, private_parent
 from .policy import TrustPolicy
 from .scratch import scratch
 from .shelf import Shelf, find
@@ -121,7 +121,7 @@ class Artifact:
                     memory = stack.enter_context(self.memfd(file.path, progress=progress))
                     target.symlink_to(memory.path_for_others)
                 else:
-                    stack.callback(_overwrite, target, file.size)
+                    stack.callback(overwrite, target)
                     self._place(file.path, target, progress)
             yield folder
 
@@ -144,22 +144,13 @@ class Artifact:
         Raises:
             ArtifactNotFound: there is no such file.
             ArtifactCorrupt: it is not what was signed; nothing is left of it.
+            FileExistsError: something is there already; it stays as it is.
             OSError: it cannot be written; nothing is left of it.
         """
         blob, file = self.manifest.find(path)
-        draft = target.with_name(f".{target.name[:100]}.{os.getpid()}.draft")
-        with self._stored.blob(blob) as fd, naming(path):
-            out = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with open(out, "wb", buffering=0) as sink:  # noqa: PTH123 - a descriptor
-                    for part in self._parts(fd, file, progress):
-                        _write(sink, part)
-                    os.fsync(out)
-                draft.replace(target)
-            except BaseException:
-                _overwrite(draft, file.size)
-                draft.unlink(missing_ok=True)
-                raise
+        with self._stored.blob(blob) as fd, naming(path), placed(target) as sink:
+            for part in self._parts(fd, file, progress):
+                _write(sink, part)
 
     def _parts(self, fd: int, file: SealedFile, progress: Progress | None) -> Iterator[memoryview]:
         payload, aad = payload_of(file), self.manifest.aad(file.path)
@@ -255,15 +246,3 @@ def data_key(
 def _write(sink: Any, part: memoryview) -> None:
     while part:
         part = part[sink.write(part) :]
-
-
-def _overwrite(path: Path, size: int) -> None:
-    """Let zeros lie where the plaintext was, as far as the file system writes in place."""
-    try:
-        with path.open("r+b", buffering=0) as file:
-            left = min(size, os.fstat(file.fileno()).st_size)
-            zeros = memoryview(bytes(min(left, 1 << 20)))
-            while left:
-                left -= file.write(zeros[:left]) or 0
-    except OSError:
-        pass

@@ -7,9 +7,10 @@ import fcntl
 import io
 import mmap
 import os
+import secrets
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,12 +21,14 @@ from .memory import bytes_of
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MemoryFile", "SealedMemory", "private_parent"]
+__all__ = ["MemoryFile", "SealedMemory", "overwrite", "placed", "private_parent"]
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _NOEXEC = 0x8
 """MFD_NOEXEC_SEAL, which Linux has since 6.3."""
 
+_NEW = os.O_WRONLY | os.O_CLOEXEC
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of mode 0700 is made there
 
 
@@ -169,6 +172,74 @@ def _memfd(name: str) -> int:
     except OSError as error:
         advice = ": raise `ulimit -n`" if error.errno == errno.EMFILE else ""
         raise ArtifactError(f"no file in memory can be made: {error.strerror}{advice}") from error
+
+
+@contextmanager
+def placed(target: Path) -> Iterator[io.FileIO]:
+    """Give a new file for plaintext, of mode 0600, which gets its name when the block ends.
+
+    If the block fails it is overwritten, and gone; so it is when the process is killed, on file systems that
+    have files without a name (ext4, XFS, tmpfs and others).
+
+    Raises:
+        FileExistsError: something is there, now or at the end; it stays as it is.
+        OSError: it cannot be made, or cannot get its name.
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    draft: Path | None = None
+    if (fd := _nameless(target.parent)) is None:
+        draft = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.draft")
+        fd = os.open(draft, _NEW | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        try:
+            yield file
+            os.fsync(fd)
+            _name(fd, draft, target)
+        except BaseException:
+            _zero(fd)
+            raise
+        finally:
+            if draft is not None:
+                draft.unlink(missing_ok=True)
+
+
+def _name(fd: int, draft: Path | None, target: Path) -> None:
+    """Give a file its name; a link replaces nothing, unlike a new name."""
+    try:
+        if draft is not None:
+            os.link(draft, target)
+        else:
+            # Python follows the link only if a descriptor is given, which an absolute path does not need.
+            os.link(f"/proc/self/fd/{fd}", target, src_dir_fd=fd, follow_symlinks=True)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+    except PermissionError:
+        reason = "this file system has no hard links: take another folder"
+        raise OSError(errno.EPERM, reason, str(target)) from None
+
+
+def overwrite(path: Path) -> None:
+    """Let zeros lie where a file's plaintext was, as far as its file system writes in place."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        _zero(file.fileno())
+
+
+def _zero(fd: int) -> None:
+    with suppress(OSError):
+        size, zeros, done = os.fstat(fd).st_size, bytes(1 << 20), 0
+        while done < size:
+            done += os.pwrite(fd, zeros[: size - done], done)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file without a name, if the file system has such."""
+    try:
+        return os.open(folder, _NEW | os.O_TMPFILE, 0o600)
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_NAMELESS:
+            raise
+        return None
 
 
 def private_parent(*, in_memory: bool) -> Path:

@@ -1,9 +1,9 @@
 """The command line `bento-rollout`: the verbs for people, with exit codes and JSON for programs.
 
 Exit codes: 0 done · 1 refused, nothing changed (``doctor``: something is wrong) · 2 wrong usage or value ·
-3 not found · 4 store unreachable · 8 differs · 70 an error of ours · 130 interrupted. What went wrong is a
-sentence on standard error; with ``--json`` also ``{"error": {"type", "message", "exit_code"}}`` on standard
-output.
+3 not found · 4 store unreachable · 8 differs · 10 signature, 11 key, 12 damage, 13 trust policy of a sealed
+artifact · 70 an error of ours · 130 interrupted. What went wrong is a sentence on standard error; with
+``--json`` also ``{"error": {"type", "message", "exit_code"}}`` on standard output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from ..errors import Conflict, RolloutError
-from .output import OutputLost, emit_json, tolerate_any_text
+from .output import OutputLost, emit_json, tolerate_any_text, visible
 
 __all__ = ["main"]
 
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = "" if context is None else f"\n{context.get_usage()}"
         return _fail(error.format_message() + hint, USAGE, "usage", as_json)
     except (click.Abort, KeyboardInterrupt):
-        text = "interrupted; `bento-rollout status` shows what holds"
+        sealing = arguments[:1] == ["artifacts"]
+        text = "interrupted" if sealing else "interrupted; `bento-rollout status` shows what holds"
         return _fail(text, INTERRUPTED, "interrupted", as_json)
     except OutputLost as error:
         return _fail(str(error), 1, "output_lost", as_json=False)
@@ -72,8 +73,13 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(message: str, code: int, kind: str, as_json: bool, **more: Any) -> int:
     with suppress(OSError):  # nobody can be told; the exit code still says it
-        click.echo(f"Error: {message}", err=True)
+        click.echo(f"Error: {_lines(message)}", err=True)
     if as_json:
         with suppress(OutputLost):
             emit_json({"error": {"type": kind, "message": message, "exit_code": code, **more}})
     return code
+
+
+def _lines(message: str) -> str:
+    """The message as it may be drawn: what it quotes, somebody else may have written."""
+    return "\n".join(visible(line) for line in message.split("\n"))

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ __all__ = [
     "emit",
     "emit_json",
     "in_terminal",
+    "pour",
     "renderable",
     "safe_json",
     "show",
@@ -68,6 +69,7 @@ Block = Line | Grid
 EMPTY = "-"
 """What stands in a table where nothing is to be said."""
 
+
 PADDING, NARROW = 2, 16
 """How many characters are between columns, and how few of a longer text still are a column."""
 
@@ -94,10 +96,19 @@ def emit(text: str) -> bool:
     Raises:
         OutputLost: when it cannot be written for another reason: it is closed, or a disk is full.
     """
+    return _put(lambda: sys.stdout.write(text + "\n"))
+
+
+def pour(content: memoryview) -> bool:
+    """Write bytes as they are; else as `emit`."""
+    return _put(lambda: sys.stdout.buffer.write(content))
+
+
+def _put(write: Callable[[], object]) -> bool:
     if sys.stdout is None:
         raise OutputLost("standard output is closed: nothing could be written there")
     try:
-        sys.stdout.write(text + "\n")
+        write()
         sys.stdout.flush()
     except BrokenPipeError:
         _silence()

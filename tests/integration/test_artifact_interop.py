@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyrage
@@ -16,6 +17,8 @@ from bento_rollout.artifacts.keys import Identities, keygen, read_public_key, re
 from bento_rollout.artifacts.kms import KeyList
 from bento_rollout.artifacts.signature import sign, verify
 from bento_rollout.errors import ArtifactCorrupt, SignatureInvalid
+from tests.sealing import Sealed
+from tests.states import unavailable
 
 
 @pytest.fixture
@@ -35,7 +38,9 @@ def digests(artifact: Path) -> dict[str, bytes]:
 
 
 def model_signing(verb: str, artifact: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the public tool over `sealed/`."""
+    """Run the public tool over `sealed/`; it is in the dependency group `interop`, which CI installs."""
+    if find_spec("model_signing") is None:
+        unavailable("model_signing is not installed (pip install model-signing pyopenssl)")
     line = [
         sys.executable,
         "-m",
@@ -75,6 +80,16 @@ def test_we_verify_what_the_public_tool_signs(artifact: Path) -> None:
     assert done.returncode == 0, done.stderr
     with pytest.raises(SignatureInvalid, match=r"sign again with .*--no-ignore-git-paths"):
         verify((artifact / "sealed.sig").read_bytes(), keys, digests(artifact))
+
+
+def test_a_whole_artifact_is_read_by_others(tmp_path: Path) -> None:
+    """The public tool verifies it as it lies there, and plain age gives the data key."""
+    sealed = Sealed(tmp_path / "artifact", {"model.joblib": os.urandom(3 * 2**20), "empty": b""})
+    (sealed.folder / "sign.pub.pem").write_bytes(sealed.signer.public.pem)
+    done = model_signing("verify", sealed.folder, "--public_key", "sign.pub.pem")
+    assert done.returncode == 0, done.stderr
+    age = (sealed.folder / "keys.age").read_bytes()
+    assert pyrage.decrypt(age, list(sealed.identity.secrets)) == sealed.data_key
 
 
 def test_age_opens_what_we_wrap() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,17 +12,9 @@ import pytest
 from bento_rollout.cli.shadow_page import shadow_page
 from bento_rollout.records import Difference
 from bento_rollout.tally import Example, Kind, label_pair
-from tests.states import unavailable
+from tests.browsing import chromium
 from tests.unit.test_shadow_page import EVIL, NOW, Shadowed, full_report
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-]
 WIDTHS = (1200, 400)
 READABLE = 4.5
 """Contrast of text with what is behind it: WCAG 2.2, 1.4.3 (level AA)."""
@@ -108,17 +99,8 @@ class Opened:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Yield a headless Chromium."""
-    if not CHROMIUM.exists():
-        unavailable(f"{CHROMIUM} is not installed (Debian: apt-get install chromium)")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("playwright is not installed (pip install playwright)")
-        raise
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @contextmanager

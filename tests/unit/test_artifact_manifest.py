@@ -313,6 +313,14 @@ def test_segments_follow_from_the_size() -> None:
         assert sum(spans[-1]) == file.blob_size == HEADER_SIZE + size + SEGMENT_OVERHEAD * segments
 
 
+@pytest.mark.timeout(60)
+def test_a_member_twice_among_many_is_found_at_once() -> None:
+    """Half a million members of a stranger cost no more than to read them: sealed.sig is read like that."""
+    names = [f'"{number}":0' for number in range(500_000)]
+    with pytest.raises(Malformed, match="the member '499999' twice"):
+        parse(f"{{{','.join([*names, names[-1]])}}}".encode(), limit=2**23, containers=1)
+
+
 def test_what_later_layers_ask() -> None:
     """Files by path, names in the folder, AAD, context, and whether it is the model that was asked for."""
     one = manifest("a", "b/c")

@@ -129,6 +129,11 @@ BAD = {
     "models as a list": ('keys = ["k"]\nmodels = []', "models is list, no table"),
     "a model as a number": ('keys = ["k"]\n[models]\nm = 1', r"models\.'m' is 1, no table"),
     "negative serial": ('keys = ["k"]\n[models.m]\nmin_serial = -1', "min_serial is -1"),
+    "a serial of many digits": (
+        f'keys = ["k"]\n[models.m]\nmin_serial = 0x{"f" * 5000}',
+        "min_serial is an integer of 20000 bits",
+    ),
+    "many dots": (f'keys = ["k"]\na{".a" * 1001} = 1', "a line has more than 1000 dots"),
     "serial as text": ('keys = ["k"]\n[models.m]\nmin_serial = "1"', "min_serial is '1'"),
     "serial as truth": ('keys = ["k"]\n[models.m]\nmin_serial = true', "min_serial is True"),
     "serial as a float": ('keys = ["k"]\n[models.m]\nmin_serial = 1.0', "min_serial is float"),
