@@ -59,7 +59,7 @@ bench: $(READY) ## every benchmark, one after another (they need a quiet machine
 	@failed=0; for name in assign ledger ledger_http overhead flip start slow_candidate process service late shadow artifacts; do echo "== $$name"; \
 		$(VENV)/bin/python -m benchmarks.$$name || failed=1; done; exit $$failed
 
-bento: $(READY) ## bentoml build of the service in services/ (trains the models first if there are none)
+bento: $(READY) ## bentoml build of the service in services/ (trains and seals the models first if there are none)
 	@$(VENV)/bin/python -m services.train --if-missing
 	$(VENV)/bin/bentoml build
 

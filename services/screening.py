@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
 import joblib
 import numpy as np
 from bentoml.exceptions import InvalidArgument
-from bentoml.models import BentoModel
 from bentoml.validators import DType, Shape
 from pydantic import BaseModel, ConfigDict, Field
 
 from bento_rollout import Flip, Variant, Veto, rollout
+from bento_rollout.artifacts import SealedModel
+from services import keys
 
 logger = logging.getLogger("bentoml.screening")
 
@@ -63,13 +66,29 @@ class Assessment(BaseModel):
     probability: Probability
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A model as its training left it: the estimator, and some rows with its answers to them."""
+
+    estimator: Any
+    rows: np.ndarray
+    answers: np.ndarray
+
+    @classmethod
+    def read(cls, folder: str) -> Trained:
+        """Read it from the private folder in memory in which a sealed model is opened."""
+        with np.load(Path(folder, "smoke.npz")) as smoke:
+            rows, answers = smoke["rows"], smoke["answers"]
+        # joblib unpickles, and so runs what it is given: this was signed with a key that the policy names.
+        return cls(joblib.load(Path(folder, "model.joblib")), rows, answers)
+
+
 def warm_up(flip: Flip) -> None:
     """Veto the flip unless the target, as loaded here, answers what it answered when it was trained."""
-    with np.load(flip.instance.model.path_of("smoke.npz")) as smoke:
-        rows, expected = smoke["rows"], smoke["answers"]
-    answers = flip.instance.predict(rows)
-    if not np.allclose(answers, expected, atol=1e-9):
-        worst = float(np.max(np.abs(answers - expected)))
+    trained: Trained = flip.instance.model
+    answers = flip.instance.predict(trained.rows)
+    if not np.allclose(answers, trained.answers, atol=1e-9):
+        worst = float(np.max(np.abs(answers - trained.answers)))
         raise Veto(f"{flip.target} answers differently from when it was trained, by up to {worst:.3g}")
 
 
@@ -101,11 +120,16 @@ def same_finding(ours: np.ndarray, theirs: np.ndarray) -> bool:
 class Screening:
     """Estimates from the measurements of a biopsy whether the tumour is malignant."""
 
-    model = BentoModel("screening-logistic:latest")
+    model = SealedModel(
+        "screening-logistic:latest",
+        loader=Trained.read,
+        as_="folder",
+        policy=keys.policy(),
+        identity=keys.identity(),
+    )
 
     def __init__(self) -> None:
-        # joblib unpickles: load only what this project trained and stored itself.
-        self.estimator: Any = joblib.load(self.model.path_of("model.joblib"))
+        self.estimator = self.model.estimator
 
     @bentoml.api
     def predict(

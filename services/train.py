@@ -1,12 +1,10 @@
-"""Trains the two models of the screening service and saves them in BentoML's model store."""
+"""Trains the two models of the screening service and seals them into BentoML's model store."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-import bentoml
 import joblib
 import numpy as np
 from sklearn.ensemble import GradientBoostingClassifier
@@ -14,6 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bento_rollout import artifacts
+from bento_rollout.errors import ArtifactError
+from services import keys
 from services.data import SEED, Patients, split
 
 LOGISTIC = "screening-logistic"
@@ -29,38 +30,59 @@ def estimators() -> dict[str, Any]:
     }
 
 
-def save(name: str, estimator: Any, train: Patients, held: Patients) -> bentoml.Tag:
-    """Save a fitted estimator, with some rows and its answers to them, which a loaded copy must repeat."""
-    accuracy = float(np.mean(estimator.predict(held.rows) == held.malignant))
-    smoke = train.rows[:SMOKE_ROWS]
-    with bentoml.models.create(name, metadata={"held_out_accuracy": round(accuracy, 4)}) as model:
-        joblib.dump(estimator, Path(model.path_of("model.joblib")))
-        answers = estimator.predict_proba(smoke)[:, 1]
-        np.savez(Path(model.path_of("smoke.npz")), rows=smoke, answers=answers)
-    return model.tag
+def make_keys() -> None:
+    """Make keys, and a policy that trusts what is signed with them, unless they are there."""
+    folder = keys.folder()
+    if not (folder / "sign.pem").exists():
+        artifacts.keygen(folder)
+        print(f"made keys in {folder}")
+    if not (folder / keys.POLICY).exists():
+        (folder / keys.POLICY).write_text('keys = ["sign.pub.pem"]\n', encoding="utf-8")
 
 
-def exists(name: str) -> bool:
-    """Say whether the store has a model of this name."""
+def released(name: str) -> int:
+    """Return the serial of the newest model of this name, or 0 if there is none that opens here."""
+    own = keys.folder()
     try:
-        bentoml.models.get(f"{name}:latest")
-    except bentoml.exceptions.NotFound:
-        return False
-    return True
+        newest = artifacts.open(name, policy=own / keys.POLICY, identity=own / keys.IDENTITY)
+    except ArtifactError:
+        return 0
+    return newest.manifest.serial
+
+
+def seal(name: str, serial: int, estimator: Any, train: Patients) -> str:
+    """Seal a fitted estimator, with some rows and its answers to them, which a loaded copy must repeat.
+
+    Returns:
+        The model's tag.
+    """
+    smoke = train.rows[:SMOKE_ROWS]
+    answers = estimator.predict_proba(smoke)[:, 1]
+    own = keys.folder()
+    recipients = (own / "recipient.txt").read_text(encoding="utf-8").split()
+    with artifacts.create(name, recipients=recipients, signer=own / "sign.pem", serial=serial) as sealed:
+        with sealed.open("model.joblib") as file:
+            joblib.dump(estimator, file)
+        with sealed.open("smoke.npz") as file:
+            np.savez(file, rows=smoke, answers=answers)
+    return sealed.tag
 
 
 def main() -> None:
-    """Train and save both models, or only those that are missing."""
+    """Train and seal both models, or only those that are missing or do not open."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--if-missing", action="store_true", help="leave models alone that the store has")
+    parser.add_argument("--if-missing", action="store_true", help="leave models alone that open here")
     only_missing = parser.parse_args().if_missing
     train, held = split()
+    make_keys()
     for name, estimator in estimators().items():
-        if only_missing and exists(name):
+        serial = released(name)
+        if only_missing and serial:
             continue
         estimator.fit(train.rows, train.malignant)
-        tag = save(name, estimator, train, held)
-        print(f"trained {tag} on {len(train.rows)} rows")
+        accuracy = float(np.mean(estimator.predict(held.rows) == held.malignant))
+        tag = seal(name, serial + 1, estimator, train)
+        print(f"sealed {tag}: trained on {len(train.rows)} rows, right in {accuracy:.1%} of the others")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Trains two models, serves them, lets one watch, leads traffic to it (10, 50 percent), flips, rolls back.
+"""Seals two models, serves them, lets one watch, leads traffic to it (10, 50 percent), flips, rolls back.
 
-The truth about every answer is told, and read beside it in the ledger. Then the same candidate runs in four
-places.
+The truth about every answer is told, and read beside it in the ledger. The service is built, and what that
+makes is searched for plaintext. Then the same candidate runs in four places.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from services.demo.operator import NAME, CommandFailed, Operator, Step
 from services.demo.places import four_places
 from services.demo.promises import CANDIDATE, CHAMPION, Evidence, Verdict, judge
 from services.demo.screen import Screen
+from services.demo.sealed import nothing_plain, opened
 from services.demo.server import ROOT, environment, serving, tail
 from services.demo.traffic import Patient, Traffic
 from services.demo.truth import joined
@@ -52,12 +53,11 @@ def patients(held: Patients) -> list[Patient]:
 
 
 def own_answers(home: Path, held: Patients) -> dict[str, NDArray[np.float64]]:
-    """Return what each stored model itself says about every held-out row."""
-    answers = {}
-    for variant, name in ((CHAMPION, LOGISTIC), (CANDIDATE, BOOSTED)):
-        (path,) = (home / "models" / name).glob("*/model.joblib")
-        answers[variant] = joblib.load(path).predict_proba(held.rows)[:, 1]
-    return answers
+    """Return what each sealed model itself says about every held-out row."""
+    return {
+        variant: joblib.load(opened(home, name).open("model.joblib")).predict_proba(held.rows)[:, 1]
+        for variant, name in ((CHAMPION, LOGISTIC), (CANDIDATE, BOOSTED))
+    }
 
 
 class Story:
@@ -152,7 +152,7 @@ def run(home: Path, console: Console) -> bool:
     _, held = split()
     everybody = patients(held)
     screen, operator = Screen(console, held.malignant), Operator(home)
-    screen.say("training two models on scikit-learn's breast-cancer data")
+    screen.say("training two models on scikit-learn's breast-cancer data, and sealing them")
     subprocess.run([sys.executable, "-m", "services.train"], cwd=ROOT, env=environment(home), check=True)
     own = own_answers(home, held)
     screen.say(f"starting bentoml serve with {WORKERS} workers")
@@ -171,10 +171,11 @@ def run(home: Path, console: Console) -> bool:
     screen.count(traffic.answers)
     if not console.is_terminal:
         console.print(screen.render())
+    plain = nothing_plain(home, screen)
     places = four_places(home, screen)
     steps = [step for step in screen.steps if not step.title.startswith("shadow")]
     judged_steps = judge(Evidence(traffic.answers, steps, own, told, history))
-    verdicts = [watched, *judged_steps, truth, places]
+    verdicts = [watched, *judged_steps, truth, plain, places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from services.demo.sealed import exposed, secrets
 from tests.integration.clean import clean_python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,9 +33,14 @@ def run(*command: str, env: dict[str, str], cwd: Path = ROOT) -> str:
 
 
 @pytest.fixture(scope="module")
-def bento(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """BentoML's home on the machine that trains and builds; its keys are in it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def bento(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train, build, and export the bento as a folder of its own."""
-    home = tmp_path_factory.mktemp("home")
     env = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"}
     run(sys.executable, "-m", "services.train", env=env)
     tag = run(sys.executable, "-m", "bentoml", "build", "--output", "tag", env=env).strip()
@@ -52,18 +59,33 @@ def python(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(bento: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(bento: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Prepare a host that serves: a home without models, whom it trusts, and its identity."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BENTO"))}
+    own = tmp_path_factory.mktemp("secrets")
+    for name in ("trust.toml", "sign.pub.pem", "identity.txt"):
+        shutil.copy2(home / "screening-keys" / name, own)
+    return env | {
+        "BENTOML_HOME": str(tmp_path_factory.mktemp("served")),
+        "BENTOML_DO_NOT_TRACK": "1",
+        "BENTO_ROLLOUT_TRUST": str(own / "trust.toml"),
+        "BENTO_ROLLOUT_IDENTITY_FILE": str(own / "identity.txt"),
+    }
+
+
+@pytest.fixture(scope="module")
+def url(
+    bento: Path, python: Path, served: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Serve the bento from the clean environment, in a home that has no models."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BENTO"))}
-    env |= {"BENTOML_HOME": str(tmp_path_factory.mktemp("served")), "BENTOML_DO_NOT_TRACK": "1"}
     log = tmp_path_factory.mktemp("log") / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [str(python), "-m", "bentoml", "serve", str(bento), "--port", str(port)],
-            env=env, cwd=bento.parent, stdout=output, stderr=output,
+            env=served, cwd=bento.parent, stdout=output, stderr=output,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
@@ -101,6 +123,26 @@ def test_both_variants_answer_from_a_clean_environment(url: str) -> None:
     assert logistic[0] == "logistic"
     assert boosted[0] == "boosted"
     assert logistic[1] != boosted[1]
+
+
+def test_no_key_and_no_plaintext_is_inside(bento: Path, home: Path) -> None:
+    """Neither private key, and of neither model a piece as it is in memory, is in a file of the bento."""
+    count, found = exposed([bento], secrets(home))
+    assert count > 10
+    assert found == []
+
+
+def test_without_an_identity_the_bento_does_not_start(
+    bento: Path, python: Path, served: dict[str, str]
+) -> None:
+    """It says what is missing, and ends before a worker is started."""
+    env = {name: value for name, value in served.items() if name != "BENTO_ROLLOUT_IDENTITY_FILE"}
+    done = subprocess.run(
+        [str(python), "-m", "bentoml", "serve", str(bento), "--port", "0"],
+        env=env, cwd=bento.parent, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "KeyUnavailable: no identity was given" in done.stderr
 
 
 def test_a_bento_without_the_spec_is_refused(tmp_path: Path) -> None:
