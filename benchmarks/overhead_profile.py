@@ -50,13 +50,14 @@ class Found:
     """What was measured, in microseconds of CPU a request (medians).
 
     Attributes:
-        bare, wrapped: of the main thread in each round, savings off.
+        bare, again, wrapped: of the main thread in each round, savings off; bare twice.
         writers: of each thread beside it.
         hot, model: our way around the model and the making of its response in one loop, and these alone.
         steps: each in a hot loop of its own.
     """
 
     bare: list[float]
+    again: list[float]
     wrapped: list[float]
     writers: dict[str, float]
     hot: float
@@ -67,6 +68,11 @@ class Found:
     def real(self) -> float:
         """Our own work on the path of a real request."""
         return statistics.median(a - b for a, b in zip(self.wrapped, self.bare, strict=True))
+
+    @property
+    def noise(self) -> float:
+        """What bare costs more than itself."""
+        return statistics.median(a - b for a, b in zip(self.again, self.bare, strict=True))
 
     @property
     def sum(self) -> float:
@@ -85,6 +91,7 @@ def profile(rounds: int, requests: int, *, as_json: bool) -> int:
     print("in a real request, savings off:")
     bare, wrapped = statistics.median(found.bare), statistics.median(found.wrapped)
     print(f"  bare {bare:.0f}, wrapped {wrapped:.0f}, on the main thread")
+    print(f"  {'bare again, less bare (noise)':<34}{found.noise:8.1f}")
     _say("our own work on the path", found.real, REAL)
     for name, value in found.writers.items():
         print(f"  beside it, {name:<22}{value:8.1f}")
@@ -102,8 +109,12 @@ def _say(name: str, value: float, bar: float) -> None:
 
 
 async def _measure(rounds: int, requests: int) -> Found:
-    bare, _, wrapped = services()
-    apps = {"bare": Driven(bare.to_asgi()), "wrapped": Driven(wrapped.to_asgi())}
+    bare, again, wrapped = services()
+    apps = {
+        "bare": Driven(bare.to_asgi()),
+        "again": Driven(again.to_asgi()),
+        "wrapped": Driven(wrapped.to_asgi()),
+    }
     body = json.dumps({"rows": [[0.5] * 30]}).encode()
     async with AsyncExitStack() as stack:
         with _without_savings():
@@ -119,6 +130,7 @@ async def _measure(rounds: int, requests: int) -> Found:
     per = statistics.median
     return Found(
         bare=times["bare"],
+        again=times["again"],
         wrapped=times["wrapped"],
         writers={name: per(values) for name, values in writers.items()},
         hot=per(with_us for with_us, _ in slices),
