@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import PolicyViolated
 from .canonical import Malformed
-from .files import Unusable, read_small, replace_file
+from .files import Unusable, alone, read_small, replace_file
 from .manifest import Manifest
 from .policy import ModelTrust, TrustFile, parse_trust
 
@@ -40,7 +38,7 @@ def bump(path: Path, manifest: Manifest) -> bool:
     """
     try:
         path = Path(os.path.realpath(path))  # the file behind a link; a loop of links fails below, in one way
-        with _alone(path.parent):
+        with alone(path.parent):
             text = read_small(path).decode()
             before = parse_trust(text.encode())
             asked = before.models.get(manifest.name, ModelTrust())
@@ -107,14 +105,3 @@ def _proposals(text: str, name: str, member: str, written: str) -> Iterator[str]
         yield f"{text[: header.end()]}{newline}{member} = {written}{text[header.end() :]}"
     end = "" if not text or text.endswith("\n") else newline
     yield f'{text}{end}{newline}[models."{name}"]{newline}{member} = {written}{newline}'
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: the file itself is replaced, so a lock on it would be on the old one."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Unusable", "put_file", "read_private", "read_small", "replace_file", "write_new"]
+__all__ = [
+    "Unusable",
+    "alone",
+    "put_file",
+    "read_private",
+    "read_small",
+    "replace_file",
+    "sync_folder",
+    "write_new",
+]
 
 MAX_SMALL = 256 * 2**10
 """Bytes of a key, an identity file or a policy."""
@@ -111,11 +122,7 @@ def replace_file(path: Path, content: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def put_file(path: Path, content: bytes, *, draft: Path | None = None, mode: int = 0o644) -> None:
@@ -141,8 +148,27 @@ def put_file(path: Path, content: bytes, *, draft: Path | None = None, mode: int
         with suppress(OSError):
             draft.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a folder's entries survive a crash of the system."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock: one process at a time changes what lies in it, and others wait.
+
+    A file that is replaced could not be locked itself: the lock would be on the old one.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ArtifactError, InvalidValue, SignatureInvalid
 from .canonical import GREATEST
 from .envelope import KEYS_AGE, KEYS_JSON, Envelope
-from .files import put_file
+from .files import alone, put_file, sync_folder
 from .floe import Message
 from .keys import Identities, read_signer
 from .kms import KeyList, Kms
@@ -20,7 +20,7 @@ from .manifest import MANIFEST_FILE, Manifest
 from .opening import data_key
 from .payload import Progress
 from .policy import TrustPolicy
-from .shelf import Shelf, find, sync_folder
+from .shelf import Shelf, find
 from .signature import SIGNATURE_FILE, sign, verify_signature
 from .signers import PublicKey, Signer
 from .stored import NEXT_SIGNATURE, Stored
@@ -84,12 +84,13 @@ def rewrap(  # noqa: PLR0913 - what opens it now, and what shall
         key, manifest.context(), recipients=recipients, passphrase=new_passphrase, kms=new_kms
     )
     try:
-        if envelope.age is not None:
-            put_file(folder / KEYS_AGE, envelope.age)
-        put_file(folder / KEYS_JSON, envelope.keys.to_bytes())
-        if envelope.age is None:
-            (folder / KEYS_AGE).unlink(missing_ok=True)
-            sync_folder(folder)
+        with alone(folder):
+            if envelope.age is not None:
+                put_file(folder / KEYS_AGE, envelope.age)
+            put_file(folder / KEYS_JSON, envelope.keys.to_bytes())
+            if envelope.age is None:
+                (folder / KEYS_AGE).unlink(missing_ok=True)
+                sync_folder(folder)
     except OSError as error:
         raise ArtifactError(f"the keys in {folder} cannot be replaced: {error.strerror}") from error
     return envelope.keys
@@ -138,14 +139,15 @@ def resign(  # noqa: PLR0913 - whom to trust until now, and who signs
     key = signer if isinstance(signer, Signer) else read_signer(Path(signer))
     trust, shelved = trusted(policy, public_keys), find(tag, shelf)
     try:
-        if _end_interrupted(Stored(shelved.folder), key.public):
-            trust = replace(trust, keys=(*trust.keys, key.public))
-        found = establish(shelved, trust, now)
-        check_blobs(found, threads=threads, progress=progress)
-        manifest = found.manifest if serial is None else replace(found.manifest, serial=serial)
-        raw = manifest.to_bytes()
-        bundle = sign({**found.signed.resources, MANIFEST_FILE: hashlib.sha256(raw).digest()}, key)
-        _replace(found.stored, found.manifest, raw, bundle)
+        with alone(shelved.folder):
+            if _end_interrupted(Stored(shelved.folder), key.public):
+                trust = replace(trust, keys=(*trust.keys, key.public))
+            found = establish(shelved, trust, now)
+            check_blobs(found, threads=threads, progress=progress)
+            manifest = found.manifest if serial is None else replace(found.manifest, serial=serial)
+            raw = manifest.to_bytes()
+            bundle = sign({**found.signed.resources, MANIFEST_FILE: hashlib.sha256(raw).digest()}, key)
+            _replace(found.stored, found.manifest, raw, bundle)
     except OSError as error:
         raise ArtifactError(f"{shelved.folder} cannot be signed again: {error.strerror}") from error
     return Verified(manifest, key.public, shelved.folder)

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 from ..errors import InvalidValue
 from .canonical import GREATEST, Malformed, shown
 from .envelope import KEYS_AGE, KEYS_JSON, Envelope
-from .files import write_new
+from .files import sync_folder, write_new
 from .floe import KEY_LENGTH
 from .keys import read_signer
 from .kms import Kms
@@ -23,7 +23,7 @@ from .manifest import MANIFEST_FILE, MAX_FILES, Manifest, SealedFile, aad, blob_
 from .paths import PathSet
 from .payload import Payload, Progress
 from .sealer import Sealer
-from .shelf import Shelf, Shelved, default_shelf, split_tag, sync_folder
+from .shelf import Shelf, Shelved, default_shelf, split_tag
 from .signature import SIGNATURE_FILE, sign
 from .signers import Signer
 from .sources import open_source, walk

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from ..errors import ArtifactNotFound, InvalidValue, Refused
 from .canonical import shown
-from .files import Unusable, read_small
+from .files import Unusable, read_small, sync_folder
 from .manifest import TAG_PART
 from .scratch import scratch
 
@@ -31,7 +31,6 @@ __all__ = [
     "refuse_existing",
     "settle",
     "split_tag",
-    "sync_folder",
 ]
 
 LATEST = "latest"
@@ -261,15 +260,6 @@ def point_latest(target: Path) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Let a folder's entries survive a crash of the system."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _new_version() -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import shutil
@@ -706,6 +707,33 @@ def test_rewrap(desk: Desk, tmp_path: Path) -> None:
     assert desk.read(passphrase="horse") == FILES
     rewrap("screening:v3", recipients=desk.recipients, passphrase="horse", **common)
     assert desk.read() == FILES
+    assert desk.verify().manifest.tag == "screening:v3"
+    assert not list(folder.glob(".*"))
+
+
+def test_operators_meet(desk: Desk, tmp_path: Path) -> None:
+    """Many rewrap and sign again at once: each call does its work, and what is left is one of theirs."""
+    folder = desk.seal()
+    teams = [tmp_path / f"team-{number}" for number in range(6)]
+    for team in teams:
+        artifacts.keygen(team)
+    recipients = {team: (team / "recipient.txt").read_text().split() for team in teams}
+    common: dict[str, Any] = {"policy": desk.policy, "shelf": desk.shelf}
+    ours = desk.recipients
+
+    def work(team: Path) -> None:
+        rewrap("screening:v3", recipients=[*ours, *recipients[team]], **common)
+        resign("screening:v3", signer=desk.signer, **common)
+
+    with ThreadPoolExecutor(len(teams)) as pool:
+        list(pool.map(work, teams))
+    listed = json.loads((folder / "keys.json").read_bytes())["recipients"]
+    (last,) = [team for team in teams if recipients[team][0] in listed]
+    assert desk.read(identity=last / "identity.txt") == FILES
+    others = [team for team in teams if team != last]
+    for team in others:
+        with pytest.raises(KeyUnavailable):
+            desk.open(identity=team / "identity.txt")
     assert desk.verify().manifest.tag == "screening:v3"
     assert not list(folder.glob(".*"))
 
