@@ -162,7 +162,10 @@ def expire_marks(db: sqlite3.Connection, now: float) -> None:
             db.execute("DELETE FROM forgotten WHERE time < ?", (now - MARKED,))
 
 
-_MARK = "INSERT OR IGNORE INTO forgotten SELECT mark_of(?1, ?2), ?3 WHERE ?1 >= ?4"
+_MARK = (
+    "INSERT OR IGNORE INTO forgotten WITH told(id, row, time, since) AS (VALUES (?, ?, ?, ?)) "
+    "SELECT mark_of(id, row), time FROM told WHERE id >= since"
+)
 
 
 def _delete_oldest(db: sqlite3.Connection, below: str | None) -> Gone:

@@ -47,8 +47,8 @@ INSERT_PREDICTION = (
     "ON CONFLICT (id, row) DO NOTHING"
 )
 INSERT_SHADOW = (
-    f"INSERT OR REPLACE INTO shadows SELECT {', '.join(f'?{n}' for n in range(1, 15))} "  # noqa: S608 - constants
-    "WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(?1, ?2))"
+    f"INSERT OR REPLACE INTO shadows WITH told({SHADOW}) AS (VALUES (?{', ?' * 13})) SELECT * FROM told "  # noqa: S608 - constants
+    "WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(told.id, told.row))"
 )
 
 

@@ -37,12 +37,15 @@ class Exporter(SpanExporter):
 
     def __init__(self, act: Callable[[], SpanExportResult | None] | None = None) -> None:
         self.act, self.sent, self.given = act, 0, 0
+        self._counting = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.given += len(spans)
+        with self._counting:
+            self.given += len(spans)
         result = SpanExportResult.SUCCESS if self.act is None else self.act()
         if result is not SpanExportResult.FAILURE:
-            self.sent += len(spans)
+            with self._counting:
+                self.sent += len(spans)
         return result  # type: ignore[return-value]  # some exporters return nothing
 
     def shutdown(self) -> None:
