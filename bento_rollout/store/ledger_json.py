@@ -31,6 +31,9 @@ Plain = Callable[[Any], Any]
 """Returns an answer as what JSON can say, as far as BentoML's own kinds go."""
 
 _DEEPEST = 64
+_ODD = (b"NaN", b"Infinity", b"\\u")
+"""What JSON cannot say, and what half a character begins with."""
+
 _MOST_PARTS = LONGEST // 2
 """Parts of a value that are looked at: each takes two bytes of JSON or more."""
 
@@ -64,10 +67,16 @@ def json_of(value: Any, plain: Plain = as_is) -> str | None:
 
 
 def kept_text(body: bytes) -> str | None:
-    """Return the JSON that was sent, as text; None when it is too long or no JSON."""
+    """Return the JSON that was sent, as text; None when it is too long or no JSON.
+
+    What is shallow and says nothing that JSON cannot is kept as it was sent: to parse each answer would cost
+    more than all else that is done for its row. A body that only calls itself JSON reads as none.
+    """
     if len(body) > LONGEST:
         return None
     try:
+        if body.count(b"[") + body.count(b"{") <= _DEEPEST and not any(odd in body for odd in _ODD):
+            return body.decode()
         text = compact(_simple(json.loads(body), 0, [_MOST_PARTS]))
         return text if len(text.encode()) <= LONGEST else None
     except (ValueError, RecursionError):
@@ -94,9 +103,13 @@ def read(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None
 
 
 def check_depth(value: Any, depth: int = 0) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ..records import Compared, Observation, Outcome, Plan, Prediction, Reply
@@ -17,6 +19,7 @@ __all__ = [
     "PREDICTION",
     "SHADOW",
     "Entry",
+    "Insert",
     "Keeping",
     "Run",
     "Values",
@@ -42,13 +45,54 @@ SHADOW = (
 )
 """The columns that `verdict_of` reads."""
 
-INSERT_PREDICTION = (
-    f"INSERT INTO predictions VALUES (NULL{', ?' * len(_STORED)}) "  # noqa: S608 - constants
-    "ON CONFLICT (id, row) DO NOTHING"
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """How rows of one kind are written: many of them in one statement.
+
+    SQLite lets go of the interpreter for each statement, and a thread that wants it back waits for whoever
+    serves, or makes it wait: row by row that costs the server more than the rows themselves.
+
+    Attributes:
+        columns: how many values a row has.
+        before, after: the statement around the rows.
+    """
+
+    columns: int
+    before: str
+    after: str
+
+    def some(self, rows: Sequence[Values]) -> Iterator[tuple[str, list[object]]]:
+        """Return the statements that write rows, each with its values; of few sizes, since SQLite keeps them.
+
+        >>> many = Insert(2, "INSERT INTO t VALUES", "").some([(1, 2)] * 41)
+        >>> [len(values) for _, values in many]
+        [64, 16, 2]
+        """
+        done = 0
+        while left := len(rows) - done:
+            size = min(1 << left.bit_length() - 1, _MOST)
+            yield self.of(size), list(chain.from_iterable(rows[done : done + size]))
+            done += size
+
+    def of(self, count: int) -> str:
+        """Return the statement for so many rows."""
+        row = f"({', '.join('?' * self.columns)})"
+        return f"{self.before} {', '.join([row] * count)} {self.after}"
+
+
+_MOST = 256 if sqlite3.sqlite_version_info >= (3, 32) else 32
+"""Rows of one statement: 32 766 values may be bound, and only 999 before SQLite 3.32."""
+
+INSERT_PREDICTION = Insert(
+    len(_STORED),
+    f"INSERT INTO predictions ({', '.join(_STORED)}) VALUES",
+    "ON CONFLICT (id, row) DO NOTHING",
 )
-INSERT_SHADOW = (
-    f"INSERT OR REPLACE INTO shadows WITH told({SHADOW}) AS (VALUES (?{', ?' * 13})) SELECT * FROM told "  # noqa: S608 - constants
-    "WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(told.id, told.row))"
+INSERT_SHADOW = Insert(
+    14,
+    f"INSERT OR REPLACE INTO shadows WITH told({SHADOW}) AS (VALUES",
+    ") SELECT * FROM told WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(told.id, told.row))",
 )
 
 

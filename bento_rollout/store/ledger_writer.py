@@ -24,18 +24,21 @@ from .ledger_file import LedgerFile
 from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
 from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
-from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Keeping, Values
+from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Insert, Keeping, Values
 from .ledger_weight import light
 
 __all__ = ["LedgerWriter"]
 
 Fact = Prediction | Compared
 
-Row = tuple[int, str, Values]
+Row = tuple[int, Insert, Values]
 """Which fact of its batch a row is of, how it is written, and what."""
 
 MOST_WAITING, HEAVIEST = 20_000, 1 << 26
 """Facts that may wait, and bytes of them."""
+
+LINGER = 0.25
+"""Seconds from the first prediction of a batch to its writing: of few large batches each row costs less."""
 
 PATIENCE = 60.0
 """Seconds for which a batch is tried again before it is given up: as long as a large ledger is rewritten."""
@@ -93,7 +96,7 @@ class LedgerWriter:
         self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
         self._patience, self._ending, self._given_up = patience, threading.Event(), False
         self._channel: Channel[Fact] = Channel(
-            "bento-rollout-ledger", self._write, most=MOST_WAITING, heaviest=HEAVIEST
+            "bento-rollout-ledger", self._write, most=MOST_WAITING, heaviest=HEAVIEST, linger=LINGER
         )
         self._hashed: KeyHash | None = None
         self._keeping = Keeping(
@@ -198,8 +201,9 @@ class LedgerWriter:
             some = rows[:AT_ONCE]
             try:
                 with transaction(db):
-                    for query, members in groupby(some, itemgetter(1)):
-                        db.executemany(query, [row for _, _, row in members])
+                    for insert, members in groupby(some, itemgetter(1)):
+                        for query, values in insert.some([row for _, _, row in members]):
+                            db.execute(query, values)
             except Exception as error:
                 if _is_trouble(error):
                     raise
@@ -210,9 +214,9 @@ class LedgerWriter:
         """Write rows of which some cannot be written: these are lost, and no other."""
         odd, reason = set[int](), ""
         with transaction(db):
-            for number, query, row in rows:
+            for number, insert, row in rows:
                 try:
-                    db.execute(query, row)
+                    db.execute(insert.of(1), row)
                 except Exception as error:
                     if _is_trouble(error):
                         raise

@@ -130,8 +130,13 @@ class Channel(Generic[T]):
                 return
             self._hurry.wait(self._linger)
             self._wake.clear()
-            while self._facts:
-                self._do(self._batch())
+            full = True
+            while full and self._facts:
+                batch = self._batch()
+                full = len(batch) == self._largest
+                self._do(batch)
+            if self._facts:  # came meanwhile: a batch of their own, or there would be no end of small ones
+                self._wake.set()
 
     def _batch(self) -> list[tuple[T, int]]:
         with self._lock:

@@ -146,6 +146,8 @@ class Model(BaseModel):
         (reply_of(b'"\xff"', "application/json"), None),
         (reply_of(b"[NaN,1]", "application/json"), [None, 1]),
         (reply_of(b"[1e999,1]", "application/json"), [None, 1]),
+        (reply_of(b' {"a" : 1.50,\n"a": "\\u00e4"} ', "application/json"), {"a": "ä"}),
+        (reply_of(b"[" * 100 + b"NaN" + b"]" * 100, "application/json"), None),
         (reply_of(b'"\\ud800"', "application/json"), None),
         (reply_of(b"[" * 300 + b"]" * 300, "application/json"), None),
         (reply_of(b'"' + b"x" * 70_000 + b'"'), None),

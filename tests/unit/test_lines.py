@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -616,3 +617,19 @@ def test_no_work_ends_a_channel(error: BaseException) -> None:
     assert channel.flush(30)
     assert (done, channel.failed, channel.trouble) == (["failed", 2], 1, None)
     assert channel.close(30)
+
+
+def test_facts_that_keep_coming_come_in_batches() -> None:
+    """While one batch is worked on the next one gathers: a busy worker does not write them one by one."""
+    batches: list[int] = []
+
+    def work(facts: Sequence[int]) -> None:
+        batches.append(len(facts))
+        time.sleep(0.005)  # more come meanwhile
+
+    channel: Channel[int] = Channel("test", work, linger=0.2)
+    for number in range(300):
+        channel.offer(number)
+        time.sleep(0.002)
+    assert channel.close(30)
+    assert (sum(batches), len(batches) < 30) == (300, True)
