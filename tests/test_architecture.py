@@ -33,6 +33,7 @@ LAYERS: dict[str, float] = {
     "targets": 1.2,
     "spec": 1.3,
     "assignment": 1.3,
+    "evidence": 1.3,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
