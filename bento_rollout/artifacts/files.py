@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 __all__ = [
     "Unusable",
     "alone",
+    "is_secret",
     "put_file",
     "read_private",
     "read_small",
@@ -24,9 +26,20 @@ __all__ = [
 MAX_SMALL = 256 * 2**10
 """Bytes of a key, an identity file or a policy."""
 
+_SECRETS = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY-----", re.IGNORECASE)
+
 
 class Unusable(Exception):
     """A file that cannot be used; the message names it and says what to do, and shows no content."""
+
+
+def is_secret(text: str) -> bool:
+    r"""Whether text is, or holds, a secret key itself; then no message may show it.
+
+    >>> is_secret("# public key: age1…\\nAGE-SECRET-KEY-1…"), is_secret("identity.txt")
+    (True, False)
+    """
+    return _SECRETS.search(text) is not None
 
 
 def read_small(path: Path) -> bytes:
@@ -51,15 +64,21 @@ def read_private(path: Path) -> bytes:
 
 
 def _read(path: Path, *, private: bool) -> bytes:
+    if is_secret(str(path)):
+        raise Unusable("is a secret key, and no path: give the path of a file that holds it")
     try:
         # Without waiting: a pipe in its place may have nobody who writes to it.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
-            found = os.fstat(file.fileno())
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise Unusable(f"{path} is no regular file")
             if private:
                 _check_private(path, found)
-            content = file.read(MAX_SMALL + 1)
+            with open(fd, "rb", closefd=False) as file:
+                content = file.read(MAX_SMALL + 1)
+        finally:
+            os.close(fd)  # here, for `open` keeps that of a folder open
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its name holds NUL"
         raise Unusable(f"{path} cannot be read: {reason}") from None

@@ -113,7 +113,10 @@ class Artifact:
         """
         with ExitStack() as stack:
             parent = private_parent(in_memory=not links)
-            folder = stack.enter_context(scratch(parent, _FOLDER_PREFIX))
+            try:
+                folder = stack.enter_context(scratch(parent, _FOLDER_PREFIX))
+            except OSError as error:
+                raise ArtifactError(f"no folder can be made in {parent}: {error.strerror}") from error
             for file in self.manifest.files:
                 target = folder / file.path
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

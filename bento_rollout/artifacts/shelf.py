@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..errors import ArtifactNotFound, InvalidValue, Refused
+from ..errors import ArtifactError, ArtifactNotFound, InvalidValue, Refused
 from .canonical import shown
 from .files import Unusable, read_small, sync_folder
 from .manifest import TAG_PART
@@ -101,7 +101,7 @@ class FolderShelf:
         if version is None:
             version = self._latest(name)
         folder = self.root / name / version
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise ArtifactNotFound(f"{name}:{version} is not in {self.root}")
         return Shelved(name, version, folder)
 
@@ -147,7 +147,7 @@ class PlainFolder:
         ``name`` and ``name:latest`` take any version: a folder alone does not know which is the newest.
         """
         name, version = split_tag(tag)
-        if not self.path.is_dir():
+        if not _is_folder(self.path):
             raise ArtifactNotFound(f"there is no folder {self.path}")
         return Shelved(name, version, self.path)
 
@@ -181,10 +181,17 @@ def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
     text = os.fspath(tag)
     if not isinstance(tag, str) or "/" in text:
         folder = Path(text)
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise ArtifactNotFound(f"there is no folder {folder}")
         return Shelved(None, None, folder)
     return (default_shelf() if shelf is None else shelf).find(text)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise ArtifactError(f"{shown(str(path))} cannot be looked at: {error.strerror}") from None
 
 
 def default_shelf() -> Shelf:

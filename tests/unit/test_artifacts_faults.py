@@ -1,0 +1,186 @@
+"""Faults of the system, and of people who give a secret where its file's name belongs."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bento_rollout import artifacts
+from bento_rollout.artifacts import scratch as scratch_module
+from bento_rollout.artifacts.files import Unusable, read_private, read_small
+from bento_rollout.artifacts.keys import find_identities, read_public_key, read_signer
+from bento_rollout.artifacts.plaintext import private_parent
+from bento_rollout.artifacts.scratch import scratch
+from bento_rollout.artifacts.sources import walk
+from bento_rollout.cli import main
+from bento_rollout.errors import ArtifactError, InvalidValue, KeyUnavailable, PolicyViolated
+from tests.unit.seals import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Keys, a policy and a shelf."""
+    return Desk.make(tmp_path)
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open nothing more."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_many_open_files_end_a_scratch_folder(tmp_path: Path) -> None:
+    """It is told, once, and nothing is left: trying again for ever would fill the file system."""
+    with (
+        no_more_files(),
+        pytest.raises(OSError, match="Too many open files") as told,
+        scratch(tmp_path, "x-"),
+    ):
+        raise AssertionError("there is no folder to work in")
+    assert told.value.errno == errno.EMFILE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_ends_a_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems have none."""
+
+    def flock(_fd: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    named = {name: getattr(fcntl, name) for name in ("LOCK_EX", "LOCK_NB")}
+    monkeypatch.setattr(scratch_module, "fcntl", SimpleNamespace(flock=flock, **named))
+    before = open_files()
+    with pytest.raises(OSError, match="No locks available"), scratch(tmp_path, "x-"):
+        raise AssertionError("there is no folder to work in")
+    assert list(tmp_path.iterdir()) == []
+    assert open_files() == before
+
+
+def test_a_file_system_that_gives_folders_to_another_user_has_scratch_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS makes root's files those of nobody: the folder is ours all the same, and nobody sweeps others'."""
+    (tmp_path / "x-others").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with scratch(tmp_path, "x-") as folder:
+        assert folder.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["x-others"]
+
+
+def test_too_many_open_files_are_an_error_of_the_artifact(desk: Desk) -> None:
+    """A loader's folder is not made; what was begun is gone."""
+    desk.seal()
+    artifact = desk.open()
+    parent = private_parent(in_memory=False)
+    before = set(parent.glob("bento-rollout-open-*"))
+    with no_more_files(), pytest.raises(ArtifactError, match="Too many open files"), artifact.folder():
+        raise AssertionError("there is no folder to load from")
+    assert set(parent.glob("bento-rollout-open-*")) <= before
+
+
+def test_no_descriptor_is_lost_with_a_folder_in_a_files_place(tmp_path: Path) -> None:
+    """A folder opens, and then is no file."""
+    before = open_files()
+    for read in (read_small, read_private):
+        with pytest.raises(Unusable, match="no regular file"):
+            read(tmp_path)
+    assert open_files() == before
+
+
+Use = Callable[[Desk, str], object]
+
+MISUSES: dict[str, tuple[Use, type[Exception]]] = {
+    "argument": (lambda _desk, secret: find_identities(secret), KeyUnavailable),
+    "path": (lambda desk, secret: find_identities(desk.folder / secret), KeyUnavailable),
+    "policy": (
+        lambda desk, secret: find_identities(policy_file=desk.policy.parent / secret),
+        KeyUnavailable,
+    ),
+    "variable": (
+        lambda _desk, secret: find_identities(environ={"BENTO_ROLLOUT_IDENTITY_FILE": secret}),
+        KeyUnavailable,
+    ),
+    "signer": (lambda _desk, secret: read_signer(Path(secret)), InvalidValue),
+    "public key": (lambda _desk, secret: read_public_key(Path(secret)), InvalidValue),
+    "create": (lambda desk, secret: desk.create(signer=secret), InvalidValue),
+    "trust": (lambda _desk, secret: artifacts.TrustPolicy.read(Path(secret)), PolicyViolated),
+}
+
+
+@pytest.mark.parametrize("where", MISUSES)
+def test_a_secret_in_the_place_of_its_files_name_is_not_shown(desk: Desk, where: str) -> None:
+    """People paste it, and variables are mixed up: errors reach logs."""
+    use, error = MISUSES[where]
+    identity = (desk.folder / "keys" / "identity.txt").read_text()
+    signer = desk.signer.read_text()
+    line = identity.strip().splitlines()[-1]
+    for secret in (identity, line, line.lower(), f" {line}", signer):
+        with pytest.raises(error, match="give the path of a file that holds it") as told:
+            use(desk, secret)
+        shown = str(told.value).lower()
+        assert line[15:].lower() not in shown
+        assert signer.splitlines()[1].lower() not in shown
+
+
+def test_a_secret_in_the_place_of_a_recipient_is_not_shown(
+    desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who seals may take one file of `keygen` for the other."""
+    line = (desk.folder / "keys" / "identity.txt").read_text().strip().splitlines()[-1]
+    asked = ["--name", "m:v1", "--recipient", line, "--signer", str(desk.signer), "--serial", "1", "--json"]
+    assert main(["artifacts", "seal", str(desk.public), *asked]) == 2
+    out, err = capfd.readouterr()
+    assert "recipient.txt" in out
+    assert line not in out + err
+
+
+def test_a_path_that_no_system_has_is_an_error_of_the_artifact(desk: Desk) -> None:
+    """Names longer than the system's longest are told like others that are not there."""
+    for tag in ("a" * 10_000 + "/x", Path("a" * 10_000)):
+        with pytest.raises(ArtifactError, match="File name too long"):
+            desk.verify(tag)
+    with pytest.raises(ArtifactError, match="File name too long"):
+        desk.verify("m", shelf=artifacts.PlainFolder(Path("a" * 10_000)))
+
+
+def test_folders_may_lie_deeper_than_python_calls(tmp_path: Path) -> None:
+    """What is too deep for a path of an artifact is refused by the path, and empty folders are nothing."""
+    before = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1200):
+            Path("a").mkdir()
+            os.chdir("a")
+    finally:
+        os.chdir(before)
+    for path in ("b/1", "b/2", "b.txt", "c"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    assert [path for path, _ in walk(tmp_path)] == ["b/1", "b/2", "b.txt", "c"]
