@@ -75,10 +75,11 @@ def _read(path: Path, *, private: bool) -> bytes:
                 raise Unusable(f"{path} is no regular file")
             if private:
                 _check_private(path, found)
-            with open(fd, "rb", closefd=False) as file:
-                content = file.read(MAX_SMALL + 1)
+            content = b""
+            while len(content) <= MAX_SMALL and (part := os.read(fd, MAX_SMALL + 1 - len(content))):
+                content += part
         finally:
-            os.close(fd)  # here, for `open` keeps that of a folder open
+            os.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its name holds NUL"
         raise Unusable(f"{path} cannot be read: {reason}") from None

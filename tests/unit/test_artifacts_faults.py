@@ -114,6 +114,14 @@ def test_no_descriptor_is_lost_with_a_folder_in_a_files_place(tmp_path: Path) ->
     assert open_files() == before
 
 
+@pytest.mark.skipif(not os.access("/proc/kmsg", os.R_OK), reason="for root alone")
+def test_a_file_that_has_nothing_to_say_now_cannot_be_used() -> None:
+    """Some files of the kernel call themselves regular, and have a reader wait."""
+    for read in (read_small, read_private):
+        with pytest.raises(Unusable):
+            read(Path("/proc/kmsg"))
+
+
 Use = Callable[[Desk, str], object]
 
 MISUSES: dict[str, tuple[Use, type[Exception]]] = {
