@@ -178,17 +178,42 @@ def test_a_path_that_no_system_has_is_an_error_of_the_artifact(desk: Desk) -> No
         desk.verify("m", shelf=artifacts.PlainFolder(Path("a" * 10_000)))
 
 
-def test_folders_may_lie_deeper_than_python_calls(tmp_path: Path) -> None:
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which others lie, each in the one before, deeper than Python calls or removes."""
+    before, depth = Path.cwd(), 1200
+    os.chdir(tmp_path)
+    for _ in range(depth):
+        Path("a").mkdir()
+        os.chdir("a")
+    os.chdir(before)
+    yield tmp_path
+    os.chdir(tmp_path)
+    for _ in range(depth):
+        os.chdir("a")
+    for _ in range(depth):
+        os.chdir("..")
+        Path("a").rmdir()
+    os.chdir(before)
+
+
+def test_folders_may_lie_deeper_than_python_calls(deep: Path) -> None:
     """What is too deep for a path of an artifact is refused by the path, and empty folders are nothing."""
-    before = Path.cwd()
-    try:
-        os.chdir(tmp_path)
-        for _ in range(1200):
-            Path("a").mkdir()
-            os.chdir("a")
-    finally:
-        os.chdir(before)
     for path in ("b/1", "b/2", "b.txt", "c"):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).touch()
-    assert [path for path, _ in walk(tmp_path)] == ["b/1", "b/2", "b.txt", "c"]
+        (deep / path).parent.mkdir(exist_ok=True)
+        (deep / path).touch()
+    assert [path for path, _ in walk(deep)] == ["b/1", "b/2", "b.txt", "c"]
+
+
+def test_an_artifact_is_not_sealed_into_itself(desk: Desk) -> None:
+    """A folder in which the artifact itself is made is refused: its drafts would be files of the model."""
+    source = desk.folder / "shelf"
+    (source / "deep").mkdir(parents=True)
+    (source / "weights").write_bytes(b"w")
+    for folder in (source, source / ".." / "shelf"):
+        with pytest.raises(InvalidValue, match="is made in"), desk.create() as art:
+            art.add_folder(folder)
+    with desk.create() as art:
+        art.add("weights", source / "weights")
+        art.add_folder(source / "deep")
+    assert desk.open().paths == ("weights",)
