@@ -236,7 +236,9 @@ class Creation:
             InvalidValue: a path cannot be, something is no regular file, or the artifact is made in there.
             OSError: something cannot be read or written.
         """
-        if self._draft is not None and Path(source).resolve() in self._draft.resolve().parents:
+        here = Path(source).lstat()
+        above = () if self._draft is None else self._draft.resolve().parents
+        if any(os.path.samestat(here, folder.stat()) for folder in above):
             raise InvalidValue(
                 f"{self.tag} is made in {source}, and cannot hold itself: choose another place"
             )

@@ -20,8 +20,9 @@ from bento_rollout.artifacts.plaintext import private_parent
 from bento_rollout.artifacts.scratch import scratch
 from bento_rollout.artifacts.sources import walk
 from bento_rollout.cli import main
-from bento_rollout.errors import ArtifactError, InvalidValue, KeyUnavailable, PolicyViolated
-from tests.unit.seals import Desk
+from bento_rollout.errors import ArtifactError, ArtifactNotFound, InvalidValue, KeyUnavailable, PolicyViolated
+from tests.states import mounted
+from tests.unit.seals import FILES, Desk
 
 
 @pytest.fixture
@@ -217,3 +218,38 @@ def test_an_artifact_is_not_sealed_into_itself(desk: Desk) -> None:
         art.add("weights", source / "weights")
         art.add_folder(source / "deep")
     assert desk.open().paths == ("weights",)
+
+
+def left(desk: Desk) -> list[str]:
+    """The files on the shelf, and what somebody else put there."""
+    return [str(path.relative_to(desk.shelf.root)) for path in desk.shelf.root.rglob("*") if path.is_file()]
+
+
+def test_a_version_that_cannot_become_the_newest_is_not_there(desk: Desk) -> None:
+    """Sealing failed, so nothing opens, and the same version can be sealed again."""
+    (desk.shelf.root / "screening" / "latest").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        desk.seal()
+    with pytest.raises(ArtifactNotFound):
+        desk.open()
+    assert left(desk) == []
+    (desk.shelf.root / "screening" / "latest").rmdir()
+    desk.seal()
+    assert desk.open("screening:latest").manifest.version == "v3"
+
+
+@pytest.mark.fault
+def test_a_disk_that_is_full_at_any_step_leaves_nothing_that_opens(desk: Desk) -> None:
+    """One file more has room each time, up to the one that says which version is the newest."""
+    reached = 0
+    for files in range(1, 16):
+        with mounted(desk.shelf.root) as again:
+            again(f"nr_inodes={files + 1}")
+            try:
+                desk.seal()
+            except OSError:
+                reached += 1
+                assert left(desk) == []
+            else:
+                assert desk.open("screening:latest").paths == tuple(FILES)
+    assert 10 <= reached < 15
