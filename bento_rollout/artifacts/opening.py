@@ -243,7 +243,7 @@ def data_key(
     try:
         return envelope.open(found.manifest.context(), identities=identities, passphrase=passphrase, kms=kms)
     except KeyUnavailable as error:
-        raise KeyUnavailable(f"{error}; {why}" if why else str(error)) from error.__cause__
+        raise KeyUnavailable(f"{error}; {why}" if why else str(error)) from None
 
 
 def _write(sink: Any, part: memoryview) -> None:

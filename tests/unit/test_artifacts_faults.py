@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -253,3 +254,39 @@ def test_a_disk_that_is_full_at_any_step_leaves_nothing_that_opens(desk: Desk) -
             else:
                 assert desk.open("screening:latest").paths == tuple(FILES)
     assert 10 <= reached < 15
+
+
+class Talkative:
+    """A key service whose errors say what was asked, as clients of clouds do for bad parameters."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
+        """Fail with the data key in the error."""
+        self.keys.append(key)
+        raise ValueError(f"bad parameters {key!r}, {context}")
+
+    def unwrap(self, blob: bytes, context: Mapping[str, str]) -> bytes:
+        """Fail with what was wrapped in the error."""
+        raise ValueError(f"bad parameters {blob!r}, {context}")
+
+
+def test_no_traceback_has_the_data_key_that_a_service_put_into_its_error(desk: Desk) -> None:
+    """The error of the service is named, and is neither cause nor context: a start logs tracebacks."""
+    desk.seal()
+    kms = Talkative()
+    for fails in (
+        lambda: artifacts.rewrap(
+            "screening:v3",
+            recipients=desk.recipients,
+            new_kms={"eu": kms},
+            policy=desk.policy,
+            shelf=desk.shelf,
+        ),
+        lambda: desk.seal("screening:v4", kms={"eu": kms}),
+    ):
+        with pytest.raises(KeyUnavailable, match="wrap of the KMS 'eu' raised ValueError") as told:
+            fails()
+        assert repr(kms.keys[-1]) not in "".join(traceback.format_exception(told.value))
+        assert told.value.__cause__ is None
