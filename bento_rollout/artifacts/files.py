@@ -122,11 +122,13 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file in one step that survives a crash; its mode stays, and its owner where that is allowed.
 
+    One at a time, as `alone` sees to: a draft that a killed process left is used again.
+
     Raises:
         OSError: it cannot be written; the old content is there.
     """
     before = path.stat()
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.draft")
     with suppress(FileNotFoundError):
         draft.unlink()
     write_new(draft, content, 0o600)

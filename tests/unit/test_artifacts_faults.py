@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from bento_rollout import artifacts
+from bento_rollout.artifacts import payload
 from bento_rollout.artifacts import scratch as scratch_module
 from bento_rollout.artifacts.files import Unusable, read_private, read_small
 from bento_rollout.artifacts.keys import find_identities, read_public_key, read_signer
@@ -290,3 +291,30 @@ def test_no_traceback_has_the_data_key_that_a_service_put_into_its_error(desk: D
             fails()
         assert repr(kms.keys[-1]) not in "".join(traceback.format_exception(told.value))
         assert told.value.__cause__ is None
+
+
+def test_a_pipe_needs_room_in_memory(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All of a file must have passed before the first byte goes out; a lack of memory is no error of ours."""
+
+    def none(size: int) -> memoryview:
+        raise MemoryError(f"there is no memory for {size} bytes: Cannot allocate memory")
+
+    folder = desk.seal()
+    monkeypatch.setattr(payload, "private_memory", none)
+    asked = ["model.bin", "--output", "-", "--policy", str(desk.policy)]
+    assert main(["artifacts", "open", str(folder), *asked]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "no memory for 7 bytes: Cannot allocate memory; --output FILE takes 16 MiB" in err
+
+
+def test_a_bump_uses_the_draft_of_one_that_was_killed(desk: Desk) -> None:
+    """No file is left for each of them."""
+    desk.seal()
+    draft = desk.policy.with_name(".trust.toml.draft")
+    draft.write_text("half of a pol")
+    assert artifacts.bump(desk.policy, desk.verify().manifest)
+    assert not draft.exists()
+    assert artifacts.TrustPolicy.read(desk.policy).models["screening"].min_serial == 42
