@@ -318,3 +318,24 @@ def test_a_bump_uses_the_draft_of_one_that_was_killed(desk: Desk) -> None:
     assert artifacts.bump(desk.policy, desk.verify().manifest)
     assert not draft.exists()
     assert artifacts.TrustPolicy.read(desk.policy).models["screening"].min_serial == 42
+
+
+def test_a_disk_that_cannot_be_read_is_an_error_of_the_artifact(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two that read a file meets it, all of it or segment by segment."""
+    desk.seal(files={"big": bytes(3 << 20)})
+    read = os.preadv
+
+    def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if offset > 1 << 20:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(
+        ArtifactError, match=r"'big': the payload cannot be read at byte .*: Input/output error"
+    ):
+        desk.verify()
+    with pytest.raises(ArtifactError, match="Input/output error"):
+        desk.open().read("big")
