@@ -5,22 +5,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bento_rollout import artifacts
-from bento_rollout.artifacts import payload
+from bento_rollout.artifacts import keeping, payload
 from bento_rollout.artifacts import scratch as scratch_module
-from bento_rollout.artifacts.files import Unusable, read_private, read_small
+from bento_rollout.artifacts.files import Unusable, alone, read_private, read_small
 from bento_rollout.artifacts.keys import find_identities, read_public_key, read_signer
 from bento_rollout.artifacts.plaintext import private_parent
 from bento_rollout.artifacts.scratch import scratch
 from bento_rollout.artifacts.sources import walk
+from bento_rollout.artifacts.verifying import establish
 from bento_rollout.cli import main
 from bento_rollout.errors import ArtifactError, ArtifactNotFound, InvalidValue, KeyUnavailable, PolicyViolated
 from tests.states import mounted
@@ -339,3 +342,30 @@ def test_a_disk_that_cannot_be_read_is_an_error_of_the_artifact(
         desk.verify()
     with pytest.raises(ArtifactError, match="Input/output error"):
         desk.open().read("big")
+
+
+def test_a_rewrap_waits_for_a_signature_that_is_being_replaced(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told that the artifact is corrupt, which for a moment it is."""
+    folder = desk.seal()
+    looked, done = threading.Event(), threading.Event()
+
+    def looking(*arguments: Any) -> Any:
+        looked.set()
+        return establish(*arguments)
+
+    def rewrap() -> None:
+        artifacts.rewrap("screening:v3", recipients=desk.recipients, policy=desk.policy, shelf=desk.shelf)
+        done.set()
+
+    monkeypatch.setattr(keeping, "establish", looking)
+    signature = (folder / "sealed.sig").read_bytes()
+    with alone(folder):
+        (folder / "sealed.sig").write_bytes(b"{}")
+        other = threading.Thread(target=rewrap)
+        other.start()
+        assert not looked.wait(0.3), "nothing is read before it is its turn"
+        (folder / "sealed.sig").write_bytes(signature)
+    other.join()
+    assert done.is_set()
