@@ -98,10 +98,18 @@ def _reads(text: str, wanted: TrustFile) -> bool:
 def _proposals(text: str, name: str, member: str, written: str) -> Iterator[str]:
     """Ways to set a member of a model; `_reads` finds the one that is right, whatever TOML's many forms."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    pattern = rf"""\b{member}["']?[ \t]*=[ \t]*"""
-    for found in re.finditer(pattern + r"""("[^"\n]*"|'[^'\n]*'|[+\w]+)""", text):
-        yield text[: found.start(1)] + written + text[found.end(1) :]
-    for header in _HEADER.finditer(text):
-        yield f"{text[: header.end()]}{newline}{member} = {written}{text[header.end() :]}"
     end = "" if not text or text.endswith("\n") else newline
-    yield f'{text}{end}{newline}[models."{name}"]{newline}{member} = {written}{newline}'
+    added = f'{text}{end}{newline}[models."{name}"]{newline}{member} = {written}{newline}'
+    if name not in text:
+        yield added
+    values = re.finditer(rf"""\b{member}["']?[ \t]*=[ \t]*("[^"\n]*"|'[^'\n]*'|[+\w]+)""", text)
+    places = [(*found.span(1), written) for found in values]
+    places += [
+        (found.end(), found.end(), f"{newline}{member} = {written}") for found in _HEADER.finditer(text)
+    ]
+    near = text.find(
+        name
+    )  # what lies behind its name first: each proposal is read, and there may be thousands
+    for start, stop, new in sorted(places, key=lambda place: (place[0] < near, place)):
+        yield text[:start] + new + text[stop:]
+    yield added

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 __all__ = [
     "Unusable",
     "alone",
+    "is_secret",
     "put_file",
     "read_private",
     "read_small",
@@ -24,9 +26,20 @@ __all__ = [
 MAX_SMALL = 256 * 2**10
 """Bytes of a key, an identity file or a policy."""
 
+_SECRETS = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY-----", re.IGNORECASE)
+
 
 class Unusable(Exception):
     """A file that cannot be used; the message names it and says what to do, and shows no content."""
+
+
+def is_secret(text: str) -> bool:
+    r"""Whether text is, or holds, a secret key itself; then no message may show it.
+
+    >>> is_secret("# public key: age1…\\nAGE-SECRET-KEY-1…"), is_secret("identity.txt")
+    (True, False)
+    """
+    return _SECRETS.search(text) is not None
 
 
 def read_small(path: Path) -> bytes:
@@ -51,15 +64,22 @@ def read_private(path: Path) -> bytes:
 
 
 def _read(path: Path, *, private: bool) -> bytes:
+    if is_secret(str(path)):
+        raise Unusable("is a secret key, and no path: give the path of a file that holds it")
     try:
         # Without waiting: a pipe in its place may have nobody who writes to it.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a descriptor
-            found = os.fstat(file.fileno())
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise Unusable(f"{path} is no regular file")
             if private:
                 _check_private(path, found)
-            content = file.read(MAX_SMALL + 1)
+            content = b""
+            while len(content) <= MAX_SMALL and (part := os.read(fd, MAX_SMALL + 1 - len(content))):
+                content += part
+        finally:
+            os.close(fd)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its name holds NUL"
         raise Unusable(f"{path} cannot be read: {reason}") from None
@@ -102,11 +122,13 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file in one step that survives a crash; its mode stays, and its owner where that is allowed.
 
+    One at a time, as `alone` sees to: a draft that a killed process left is used again.
+
     Raises:
         OSError: it cannot be written; the old content is there.
     """
     before = path.stat()
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.draft")
     with suppress(FileNotFoundError):
         draft.unlink()
     write_new(draft, content, 0o600)

@@ -74,17 +74,19 @@ def rewrap(  # noqa: PLR0913 - what opens it now, and what shall
     """
     if isinstance(recipients, str):
         raise InvalidValue('recipients is one text: give a list of them, ["age1…"]')
-    found = establish(find(tag, shelf), trusted(policy, public_keys), now)
-    manifest, folder = found.manifest, found.stored.folder
-    key = data_key(found, identity=identity, passphrase=passphrase, kms=kms)
-    for file in manifest.files:
-        with naming(file.path):
-            Message.resume(key, manifest.aad(file.path), file.header)
-    envelope = Envelope.seal(
-        key, manifest.context(), recipients=recipients, passphrase=new_passphrase, kms=new_kms
-    )
+    trust, shelved = trusted(policy, public_keys), find(tag, shelf)
+    folder = shelved.folder
     try:
         with alone(folder):
+            found = establish(shelved, trust, now)
+            manifest = found.manifest
+            key = data_key(found, identity=identity, passphrase=passphrase, kms=kms)
+            for file in manifest.files:
+                with naming(file.path):
+                    Message.resume(key, manifest.aad(file.path), file.header)
+            envelope = Envelope.seal(
+                key, manifest.context(), recipients=recipients, passphrase=new_passphrase, kms=new_kms
+            )
             if envelope.age is not None:
                 put_file(folder / KEYS_AGE, envelope.age)
             put_file(folder / KEYS_JSON, envelope.keys.to_bytes())

@@ -120,8 +120,6 @@ def find_identities(
     if isinstance(argument, Identities):
         return argument
     if argument is not None:
-        if str(argument).lstrip().startswith(_SECRET):
-            raise KeyUnavailable("the identity was given itself; give the path of a file that holds it")
         return Identities.read(Path(argument))
     if policy_file is not None:
         return Identities.read(policy_file, "named by the trust policy")

@@ -228,5 +228,5 @@ def _bounded(what: str, timeout: float, call: Callable[..., Any], *arguments: An
     if not done.wait(timeout):
         raise KeyUnavailable(f"{what} took longer than {timeout:g} s")
     if outcome[1] is not None:
-        raise KeyUnavailable(f"{what} raised {type(outcome[1]).__name__}") from outcome[1]
+        raise KeyUnavailable(f"{what} raised {type(outcome[1]).__name__}")  # alone: a traceback shows causes
     return outcome[0]

@@ -113,7 +113,10 @@ class Artifact:
         """
         with ExitStack() as stack:
             parent = private_parent(in_memory=not links)
-            folder = stack.enter_context(scratch(parent, _FOLDER_PREFIX))
+            try:
+                folder = stack.enter_context(scratch(parent, _FOLDER_PREFIX))
+            except OSError as error:
+                raise ArtifactError(f"no folder can be made in {parent}: {error.strerror}") from error
             for file in self.manifest.files:
                 target = folder / file.path
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -240,7 +243,7 @@ def data_key(
     try:
         return envelope.open(found.manifest.context(), identities=identities, passphrase=passphrase, kms=kms)
     except KeyUnavailable as error:
-        raise KeyUnavailable(f"{error}; {why}" if why else str(error)) from error.__cause__
+        raise KeyUnavailable(f"{error}; {why}" if why else str(error)) from None
 
 
 def _write(sink: Any, part: memoryview) -> None:

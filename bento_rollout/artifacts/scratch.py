@@ -6,7 +6,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,25 +43,36 @@ def _locked(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         folder = parent / f"{prefix}{secrets.token_hex(8)}"
         folder.mkdir(mode=0o700)
-        lock = _taken(folder)
+        try:
+            lock = _taken(folder)
+        except OSError:  # too many open files, or a file system without locks: another try would be the same
+            with suppress(OSError):
+                folder.rmdir()
+            raise
         if lock is not None:
             return folder, lock
         # Somebody who sweeps was faster than the lock; he removes the folder.
 
 
 def _taken(folder: Path) -> int | None:
-    """Return a descriptor that holds the lock of a folder of this user, if it is free and still there."""
+    """Return a descriptor that holds the lock of a folder; None if another one has it, or it is gone.
+
+    Raises:
+        OSError: it cannot be opened or locked.
+    """
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found, named = os.fstat(lock), folder.lstat()
-        if found.st_uid == os.geteuid() and (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino):
+        if os.path.samestat(os.fstat(lock), folder.lstat()):
             return lock
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except BaseException:
+        os.close(lock)
+        raise
     os.close(lock)
     return None
 
@@ -74,9 +84,9 @@ def _sweep(parent: Path, prefix: str) -> None:
         for name in left:
             folder = parent / name
             with suppress(OSError):
-                if not stat.S_ISDIR(folder.lstat().st_mode):
+                lock = _taken(folder)  # which opens nothing but folders
+                if lock is None:
                     continue
-            lock = _taken(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)

@@ -233,9 +233,15 @@ class Creation:
             progress: called with the bytes that were taken, again and again.
 
         Raises:
-            InvalidValue: a path cannot be, or something is no regular file.
+            InvalidValue: a path cannot be, something is no regular file, or the artifact is made in there.
             OSError: something cannot be read or written.
         """
+        here = Path(source).lstat()
+        above = () if self._draft is None else self._draft.resolve().parents
+        if any(os.path.samestat(here, folder.stat()) for folder in above):
+            raise InvalidValue(
+                f"{self.tag} is made in {source}, and cannot hold itself: choose another place"
+            )
         for path, file in walk(Path(source)):
             self.add(f"{below}/{path}" if below else path, file, progress=progress)
 

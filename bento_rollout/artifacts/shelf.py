@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..errors import ArtifactNotFound, InvalidValue, Refused
+from ..errors import ArtifactError, ArtifactNotFound, InvalidValue, Refused
 from .canonical import shown
-from .files import Unusable, read_small, sync_folder
+from .files import Unusable, read_small, sync_folder, write_new
 from .manifest import TAG_PART
 from .scratch import scratch
 
@@ -27,7 +27,6 @@ __all__ = [
     "check_tag_part",
     "default_shelf",
     "find",
-    "point_latest",
     "refuse_existing",
     "settle",
     "split_tag",
@@ -101,7 +100,7 @@ class FolderShelf:
         if version is None:
             version = self._latest(name)
         folder = self.root / name / version
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise ArtifactNotFound(f"{name}:{version} is not in {self.root}")
         return Shelved(name, version, folder)
 
@@ -117,8 +116,7 @@ class FolderShelf:
             made = draft / version
             made.mkdir()
             yield Shelved(name, version, made)
-            settle(made, target)
-            point_latest(target)
+            settle(made, target, newest=True)
 
     def _latest(self, name: str) -> str:
         path = self.root / name / LATEST
@@ -147,7 +145,7 @@ class PlainFolder:
         ``name`` and ``name:latest`` take any version: a folder alone does not know which is the newest.
         """
         name, version = split_tag(tag)
-        if not self.path.is_dir():
+        if not _is_folder(self.path):
             raise ArtifactNotFound(f"there is no folder {self.path}")
         return Shelved(name, version, self.path)
 
@@ -181,10 +179,17 @@ def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
     text = os.fspath(tag)
     if not isinstance(tag, str) or "/" in text:
         folder = Path(text)
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise ArtifactNotFound(f"there is no folder {folder}")
         return Shelved(None, None, folder)
     return (default_shelf() if shelf is None else shelf).find(text)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise ArtifactError(f"{shown(str(path))} cannot be looked at: {error.strerror}") from None
 
 
 def default_shelf() -> Shelf:
@@ -234,8 +239,13 @@ def refuse_existing(target: Path, tag: str) -> None:
         )
 
 
-def settle(made: Path, target: Path) -> None:
-    """Move a finished folder to its place in one step that survives a crash.
+def settle(made: Path, target: Path, *, newest: bool = False) -> None:
+    """Move a finished folder to its place in one step that survives a crash; what fails leaves nothing there.
+
+    Args:
+        made: the folder.
+        target: its place.
+        newest: whether it becomes the newest version of its model.
 
     Raises:
         Refused: somebody else published there meanwhile.
@@ -243,23 +253,31 @@ def settle(made: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     refuse_existing(target, str(target))
-    try:
-        made.rename(target)
-    except OSError:
-        refuse_existing(target, str(target))
-        raise
-    sync_folder(target.parent)
+    with _naming(target) if newest else nullcontext() as latest:
+        try:
+            made.rename(target)
+        except OSError:
+            refuse_existing(target, str(target))
+            raise
+        sync_folder(target.parent)
+        if latest is not None:
+            try:
+                latest.replace(target.parent / LATEST)
+            except OSError:
+                target.rename(made)
+                raise
+            sync_folder(target.parent)
 
 
-def point_latest(target: Path) -> None:
-    """Make a version the newest one of its model."""
+@contextmanager
+def _naming(target: Path) -> Iterator[Path]:
+    """Give a file that says this version, written beforehand: a full disk has no room for it afterwards."""
     draft = target.parent / f".{LATEST}-{secrets.token_hex(8)}"
     try:
-        draft.write_text(target.name, encoding="ascii")
-        draft.replace(target.parent / LATEST)
+        write_new(draft, target.name.encode(), 0o666)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
-    sync_folder(target.parent)
 
 
 def _new_version() -> str:

@@ -42,19 +42,22 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """
     if not stat.S_ISDIR(folder.lstat().st_mode):
         raise InvalidValue(f"{folder} is no folder: give its own path, and not a link to it")
-    yield from _below(folder, "")
-
-
-def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
+    waiting = [*_entries(folder, "")]
+    while waiting:  # and no recursion: folders may lie deeper than Python calls
+        path, entry = waiting.pop()
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(folder / entry.name, f"{prefix}{entry.name}/")
+            waiting += _entries(Path(entry.path), f"{path}/")
         elif entry.is_file(follow_symlinks=False):
-            yield f"{prefix}{entry.name}", folder / entry.name
+            yield path, Path(entry.path)
         else:
             _refuse(entry.path)
+
+
+def _entries(folder: Path, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """What is in a folder, the last name first."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+    return [(prefix + entry.name, entry) for entry in entries]
 
 
 def _refuse(path: str | os.PathLike[str]) -> NoReturn:

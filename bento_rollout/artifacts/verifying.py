@@ -183,7 +183,10 @@ def payload_of(file: SealedFile) -> Payload:
 def _sha256(fd: int, size: int) -> bytes:
     digest, buffer = hashlib.sha256(), memoryview(bytearray(min(size, SEGMENT_LENGTH)))
     offset = 0
-    while offset < size and (got := os.preadv(fd, [buffer[: size - offset]], offset)):
-        digest.update(buffer[:got])
-        offset += got
+    try:
+        while offset < size and (got := os.preadv(fd, [buffer[: size - offset]], offset)):
+            digest.update(buffer[:got])
+            offset += got
+    except OSError as error:
+        raise ArtifactError(f"the payload cannot be read at byte {offset}: {error.strerror}") from error
     return digest.digest()

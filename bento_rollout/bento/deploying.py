@@ -21,6 +21,7 @@ from ..spec import RolloutSpec
 from ..state import RolloutState
 from ..store.location import locate
 from ..telemetry import log
+from ..telemetry.log import described
 from .joining import deployment_hooks
 from .variants import Definition
 
@@ -136,7 +137,7 @@ def say_broken(variant: str, error: BaseException) -> None:
 
 
 def _failed_hook(error: BaseException) -> str:
-    return f"its deployment hook raised {type(error).__name__}: {error}"
+    return f"its deployment hook raised {described(error)}"
 
 
 def _code(hook: Any) -> Any:

@@ -18,7 +18,6 @@ from ..artifacts.shelf import (
     FolderShelf,
     Shelved,
     check_tag_part,
-    point_latest,
     refuse_existing,
     settle,
     split_tag,
@@ -81,8 +80,7 @@ class ModelShelf:
             text = io.StringIO()
             info.dump(text)
             write_new(made / MODEL_YAML_FILENAME, text.getvalue().encode(), FILE_MODE)
-            settle(made, target)
-            point_latest(target)
+            settle(made, target, newest=True)
 
 
 def _root() -> Path:

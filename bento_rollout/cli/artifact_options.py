@@ -118,13 +118,15 @@ def read_recipients(given: tuple[str, ...]) -> list[str]:
     Raises:
         InvalidValue: one is neither, or a file has something else in it.
     """
-    from ..artifacts.files import Unusable, read_small
+    from ..artifacts.files import Unusable, is_secret, read_small
 
     found: list[str] = []
     for text in given:
         if text.startswith("age1"):
             found.append(text)
             continue
+        if is_secret(text):
+            raise InvalidValue("--recipient is a secret key: give what `keygen` wrote as recipient.txt")
         try:
             lines = [line.strip() for line in read_small(Path(text)).decode().splitlines()]
         except UnicodeDecodeError:

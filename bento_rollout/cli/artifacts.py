@@ -190,7 +190,10 @@ def open_(
     size = art.manifest.find(path)[1].size
     with progress_bar(f"opening {path}", lambda: size) as progress:
         if output == "-":
-            pour(art.read(path, progress=progress))
+            try:
+                pour(art.read(path, progress=progress))
+            except MemoryError as error:
+                raise Refused(f"{error}; --output FILE takes 16 MiB, whatever the file's size") from None
             return 0
         with _writing(Path(output)):
             art.extract(path, Path(output), progress=progress)

@@ -13,11 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bento_rollout.artifacts import bumping
 from bento_rollout.artifacts.bumping import bump
 from bento_rollout.artifacts.canonical import Malformed
 from bento_rollout.artifacts.keys import keygen
 from bento_rollout.artifacts.manifest import Manifest, SealedFile
-from bento_rollout.artifacts.policy import TRUST_VARIABLE, ModelTrust, TrustPolicy, find_policy, parse_trust
+from bento_rollout.artifacts.policy import (
+    TRUST_VARIABLE,
+    ModelTrust,
+    TrustFile,
+    TrustPolicy,
+    find_policy,
+    parse_trust,
+)
 from bento_rollout.errors import PolicyViolated
 
 ID, OTHER = "ab" * 16, "cd" * 16
@@ -247,6 +255,26 @@ def test_bump_in_every_form_of_toml(tmp_path: Path, form: str) -> None:
     assert after.models == {**before.models, "screening": ModelTrust(50, ID)}
     assert (after.keys, after.identity) == (before.keys, before.identity)
     assert (b"\r\n" in path.read_bytes()) == (form == "Windows")
+
+
+@pytest.mark.parametrize("name", ["model-0", "model-999", "model-new"])
+def test_bump_reads_the_file_a_few_times_however_many_models_it_has(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each of them, which took minutes, with the lock."""
+    path = tmp_path / "trust.toml"
+    models = "".join(f'[models."model-{number}"]\nmin_serial = 1\n' for number in range(1000))
+    path.write_text(f'keys = ["k"]\n{models}')
+    read: list[int] = []
+
+    def parsed(raw: bytes) -> TrustFile:
+        read.append(len(raw))
+        return parse_trust(raw)
+
+    monkeypatch.setattr(bumping, "parse_trust", parsed)
+    assert bump(path, manifest(50, name))
+    assert parse_trust(path.read_bytes()).models[name] == ModelTrust(50, ID)
+    assert len(read) < 10
 
 
 def test_bump_refuses_what_it_cannot_edit(tmp_path: Path) -> None:

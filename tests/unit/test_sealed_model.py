@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bento_rollout import artifacts
+from bento_rollout.bento import deploying
 from bento_rollout.bento.variants import with_tag
-from bento_rollout.errors import ArtifactError, InvalidValue
+from bento_rollout.errors import ArtifactCorrupt, ArtifactError, InvalidValue
 
 
 def test_a_loader_is_needed() -> None:
@@ -76,3 +79,12 @@ def test_who_is_not_there_is_said() -> None:
     model = artifacts.SealedModel("nobody:v1", "m", loader=json.load, policy="nowhere.toml")
     with pytest.raises(ArtifactError):
         model.check()
+
+
+def test_a_candidates_long_complaint_fits_into_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are told of it there, and the kernel starts none with 128 KiB in one variable."""
+    monkeypatch.setenv(deploying.BROKEN, "{}")
+    deploying.say_broken("second", ArtifactCorrupt("x" * 200_000))
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    told = deploying.broken_candidates()["second"]
+    assert told.startswith("its deployment hook raised ArtifactCorrupt: xxx")
