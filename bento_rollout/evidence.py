@@ -199,8 +199,10 @@ class Evidence:
             InvalidValue: it is something else, or says what cannot be: sums below 0, more errors than calls.
         """
         evidence = cls(most_keys=most_keys)
+        if not isinstance(rows, list):
+            raise InvalidValue(f"this is no evidence that a worker wrote: a {type(rows).__name__}, no list")
         try:
-            for row in rows:  # type: ignore[attr-defined] # what is no list of objects raises
+            for row in rows:
                 place = Place(_number(row["revision"]), str(row["endpoint"]))
                 evidence._arm(place, str(row["variant"])).add(_arm_of(row))
                 if row["cut"] is not None:

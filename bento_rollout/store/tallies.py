@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
-from ..errors import StoreCorrupt, StoreUnreachable
 from ..records import Difference, Era, Series
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
-from .making import make_empty, make_folder
+from .side_file import SideFile
 
 __all__ = ["Counted", "Tallies"]
 
@@ -79,7 +75,10 @@ class Tallies:
     """
 
     def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path, self._patience = folder / "shadows.db", patience
+        self.path = folder / "shadows.db"
+        self._file = SideFile(
+            self.path, "the numbers of shadow calls", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "OFF"
+        )  # a power cut may cost numbers, and they are only numbers
 
     def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
         """Add what a worker counted, whole or not at all.
@@ -94,7 +93,7 @@ class Tallies:
             StoreUnreachable: the file cannot be written.
             StoreCorrupt: it is damaged.
         """
-        with self._open(write=True) as db:
+        with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
             for series, things in sums.counts.items():
                 number = _number_of(db, series, now)
@@ -107,7 +106,7 @@ class Tallies:
 
     def leave(self, token: str) -> None:
         """Forget what a worker that ends is doing."""
-        with self._open(write=True) as db:
+        with self._file.open(write=True) as db:
             db.execute("DELETE FROM loads WHERE token = ?", (token,))
 
     def read(self) -> Counted:
@@ -119,12 +118,12 @@ class Tallies:
         """
         if not self.path.exists():
             return Counted()
-        with self._open(write=False) as db:
+        with self._file.open(write=False) as db:
             db.execute("BEGIN")  # all of it at one moment
             try:
                 return _all_of(db)
             except (ValueError, TypeError, KeyError) as error:
-                raise self._damaged(error) from error
+                raise self._file.damaged(error) from error
 
     def examples(self) -> list[str]:
         """Return of which predictions disagreements are told.
@@ -135,7 +134,7 @@ class Tallies:
         """
         if not self.path.exists():
             return []
-        with self._open(write=False) as db:
+        with self._file.open(write=False) as db:
             return [name for (name,) in db.execute("SELECT DISTINCT prediction_id FROM examples")]
 
     def forget(self, predictions: Sequence[str]) -> None:
@@ -145,43 +144,12 @@ class Tallies:
             StoreUnreachable: the file cannot be written.
             StoreCorrupt: it is damaged.
         """
-        with self._open(write=True) as db:
+        with self._file.open(write=True) as db:
             db.execute("PRAGMA secure_delete = ON")
             db.execute("BEGIN IMMEDIATE")
             db.executemany("DELETE FROM examples WHERE prediction_id = ?", [(name,) for name in predictions])
             db.execute("COMMIT")
             db.execute("VACUUM")
-
-    @contextmanager
-    def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(self._connect(write=write)) as db:
-                yield db
-        except sqlite3.OperationalError as error:
-            problem = f"the numbers of shadow calls in {self.path} cannot be used: {error}"
-            raise StoreUnreachable(problem) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
-        except OSError as error:
-            problem = f"the numbers of shadow calls in {self.path} cannot be used: {error.strerror}"
-            raise StoreUnreachable(problem) from None
-
-    def _damaged(self, error: Exception) -> StoreCorrupt:
-        return StoreCorrupt(f"{self.path} is damaged: {type(error).__name__}: {error}; {_REMEDY}")
-
-    def _connect(self, *, write: bool) -> sqlite3.Connection:
-        if write and not self.path.exists():
-            make_folder(self.path.parent)
-            make_empty(self.path)
-        url = f"file:{quote(os.fsencode(self.path))}?mode={'rwc' if write else 'rw'}"
-        db = sqlite3.connect(url, uri=True, timeout=self._patience, isolation_level=None)
-        try:
-            db.execute("PRAGMA synchronous = OFF")  # a power cut may cost numbers, and they are only numbers
-            _migrate(db, self.path)
-        except BaseException:
-            db.close()
-            raise
-        return db
 
 
 def _all_of(db: sqlite3.Connection) -> Counted:
@@ -197,24 +165,6 @@ def _all_of(db: sqlite3.Connection) -> Counted:
     for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
         found.loads[token, candidate] = Load(*load)
     return found
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA:
-        return
-    if version > SCHEMA:
-        raise StoreUnreachable(
-            f"{path} has schema {version}, and this version knows up to {SCHEMA}: use a newer bento_rollout"
-        )
-    db.execute("BEGIN IMMEDIATE")
-    (version,) = db.execute("PRAGMA user_version").fetchone()  # somebody else may have been faster
-    for statements in _MIGRATIONS[version:]:
-        for statement in statements:
-            db.execute(statement)
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {SCHEMA}")
-    db.execute("COMMIT")
 
 
 def _number_of(db: sqlite3.Connection, series: Series, now: float) -> int:

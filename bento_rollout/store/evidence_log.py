@@ -1,0 +1,170 @@
+"""`EvidenceLog`: evidence on its way from the workers of a host to whoever decides, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import Conflict, InvalidValue
+from ..evidence import Evidence
+from .side_file import SideFile
+
+__all__ = ["EvidenceLog", "Flush", "Standing"]
+
+APPLICATION_ID = 0x42524556  # "BREV"
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE flushes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, worker TEXT NOT NULL,
+            sums TEXT NOT NULL
+        )""",
+        "CREATE TABLE standing (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER, told TEXT NOT NULL)",
+        "INSERT INTO standing VALUES (1, 0, '{}')",
+    ),
+)
+_REMEDY = "move it away: a running try begins with fresh evidence, and nothing else is lost"
+
+MOST_FLUSHES = 100_000
+"""Flushes that wait for somebody who decides; the oldest go."""
+
+AT_ONCE = 1000
+"""Flushes that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What one worker counted in a while.
+
+    Attributes:
+        seq: its place in the order of arrival.
+        worker: whose it is.
+        time: when it was written, in seconds since 1970.
+        evidence: the sums; None: they cannot be.
+        problem: why not.
+    """
+
+    seq: int
+    worker: str
+    time: float
+    evidence: Evidence | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far whoever decides has come.
+
+    Attributes:
+        seq: the last flush that was used.
+        told: what came of all of them, as what JSON can say.
+    """
+
+    seq: int = 0
+    told: Mapping[str, Any] | None = None
+
+
+class EvidenceLog:
+    """What all workers of one rollout saw, in the order in which they wrote it.
+
+    Every flush is used once: whoever decides saves how far it came and what it made of it in one transaction,
+    and only if nobody else did so since it read.
+
+    Args:
+        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        patience: seconds to wait for another worker's lock.
+    """
+
+    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
+        self.path = folder / "evidence.db"
+        self._file = SideFile(
+            self.path, "the evidence", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "NORMAL"
+        )
+
+    def add(self, worker: str, evidence: Evidence, now: float) -> None:
+        """Append what a worker counted, whole or not at all.
+
+        Args:
+            worker: who.
+            evidence: the sums; empty ones are not written.
+            now: seconds since 1970.
+
+        Raises:
+            StoreUnreachable: the file cannot be written.
+            StoreCorrupt: it is damaged.
+        """
+        if not evidence:
+            return
+        sums = json.dumps(evidence.to_plain(), separators=(",", ":"))
+        with self._file.open(write=True) as db:
+            db.execute("BEGIN IMMEDIATE")
+            seq = db.execute(
+                "INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums)
+            ).lastrowid
+            db.execute("DELETE FROM flushes WHERE seq <= ?", ((seq or 0) - MOST_FLUSHES,))
+            db.execute("COMMIT")
+
+    def read(self, after: int) -> list[Flush]:
+        """Return the flushes after one, the oldest first, at most `AT_ONCE`.
+
+        Raises:
+            StoreUnreachable: the file cannot be read.
+            StoreCorrupt: it is damaged.
+        """
+        if not self._file.exists():
+            return []
+        query = "SELECT seq, worker, time, sums FROM flushes WHERE seq > ? ORDER BY seq LIMIT ?"
+        with self._file.open(write=False) as db:
+            return [_flush_of(*row) for row in db.execute(query, (after, AT_ONCE))]
+
+    def standing(self) -> Standing:
+        """Return how far whoever decides has come.
+
+        Raises:
+            StoreUnreachable: the file cannot be read.
+            StoreCorrupt: it is damaged.
+        """
+        if not self._file.exists():
+            return Standing()
+        with self._file.open(write=False) as db:
+            seq, told = db.execute("SELECT seq, told FROM standing").fetchone()
+        try:
+            found = json.loads(told)
+        except ValueError as error:
+            raise self._file.damaged(error) from error
+        return Standing(seq, found)
+
+    def save(self, standing: Standing, *, after: int) -> None:
+        """Save how far it came, and forget the flushes that were used.
+
+        Args:
+            standing: where it is now.
+            after: where it was when it began to read.
+
+        Raises:
+            Conflict: somebody else has decided meanwhile; nothing is saved.
+            StoreUnreachable: the file cannot be written.
+            StoreCorrupt: it is damaged.
+        """
+        told = json.dumps(standing.told or {}, allow_nan=False, separators=(",", ":"))
+        with self._file.open(write=True) as db:
+            db.execute("BEGIN IMMEDIATE")
+            (seq,) = db.execute("SELECT seq FROM standing").fetchone()
+            if seq != after:
+                raise Conflict(
+                    f"somebody else has used the evidence up to {seq} (this one began after {after})", seq
+                )
+            db.execute("UPDATE standing SET seq = ?, told = ?", (standing.seq, told))
+            db.execute("DELETE FROM flushes WHERE seq <= ?", (standing.seq,))
+            db.execute("COMMIT")
+
+
+def _flush_of(seq: int, worker: str, time: float, sums: str) -> Flush:
+    try:
+        return Flush(seq, worker, time, Evidence.from_plain(json.loads(sums)))
+    except InvalidValue as error:
+        return Flush(seq, worker, time, None, str(error))
+    except ValueError as error:
+        return Flush(seq, worker, time, None, f"it is no JSON: {error}")
