@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(artifact: artifacts.Artifact, way: Way, folder: Path, match: str) -> None:
     """It is damage, and no file, name or memory is left of it, with no help of the garbage collector."""
-    before, files = set(folder.iterdir()), open_files()
     gc.disable()
     try:
+        before, files = set(folder.iterdir()), open_files()
         with pytest.raises(ArtifactCorrupt, match=match) as raised:
             way(artifact, folder)
         assert type(raised.value) is ArtifactCorrupt
@@ -355,17 +355,24 @@ class Released(FileKms):
         return super().unwrap(blob, context)
 
 
-def let_go(release: threading.Event) -> None:
-    """Let calls that hang end, and wait until they have: other tests need their places."""
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let calls that hang end: each test has places for them of its own, and waits until they have ended."""
+    monkeypatch.setattr(kms_module, "_places", threading.BoundedSemaphore(kms_module.MAX_HANGING))
+    others, release = set(threading.enumerate()), threading.Event()
+    yield release
     release.set()
-    for thread in threading.enumerate():
-        if thread.name == "bento-rollout-kms":
-            thread.join(10)
+    for thread in set(threading.enumerate()) - others:
+        thread.join(10)
 
 
 @pytest.mark.parametrize("failure", KmsFailure)
 def test_a_key_service_that_fails(
-    desk: Desk, tmp_path: Path, failure: KmsFailure, monkeypatch: pytest.MonkeyPatch, request: Any
+    desk: Desk,
+    tmp_path: Path,
+    failure: KmsFailure,
+    release: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It raises, hangs or returns 31 bytes: no key, by `open` or `load`; no loader runs."""
     said = {
@@ -378,11 +385,9 @@ def test_a_key_service_that_fails(
     bounded = kms_module._bounded
     monkeypatch.setattr(kms_module, "_bounded", lambda what, _seconds, *rest: bounded(what, 0.2, *rest))
     bad = Released(tmp_path / "kms", None if failure is KmsFailure.HANGS else failure)
-    bad.release = threading.Event()
-    if failure is KmsFailure.HANGS:
-        request.addfinalizer(lambda: let_go(bad.release))
-    else:
-        bad.release.set()
+    bad.release = release
+    if failure is not KmsFailure.HANGS:
+        release.set()
     for services in ({"eu": bad}, {"eu": bad, "us": bad}):
         with pytest.raises(KeyUnavailable, match=f"unwrap of the KMS 'eu' {said[failure.name]}") as raised:
             desk.open(kms=services)
