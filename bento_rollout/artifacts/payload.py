@@ -237,13 +237,16 @@ def _side_by_side(lane: Callable[[Event], None], count: int) -> None:
             stop.set()
             raise
 
+    others = []
     with ThreadPoolExecutor(count - 1, thread_name_prefix="bento-rollout-unseal") as pool:
         try:
-            others = [pool.submit(guarded) for _ in range(count - 1)]
+            others += [pool.submit(guarded) for _ in range(count - 1)]
             guarded()
-            for other in others:
-                other.result()
+            while others:
+                others.pop().result()
         except BaseException:
+            # They hold the error, and it this frame: a ring that would keep the plaintext's whole buffer.
+            others.clear()
             stop.set()
             raise
     return None

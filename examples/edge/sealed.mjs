@@ -281,7 +281,10 @@ export async function openKeysAge(raw, identity) {
 export async function verify(source, trust, wanted = {}, passed = () => {}) {
   if (!(trust instanceof Trust)) throw new PolicyViolated("no trust was given: nothing is opened without it");
   const bundle = await small(source, "sealed.sig", 2 ** 23, SignatureInvalid);
-  if (!bundle) throw new ArtifactNotFound("there is no sealed.sig");
+  if (!bundle) {
+    const sealed = source.names()?.some((name) => name.startsWith("sealed/")) ?? await source.blob("sealed/manifest.json");
+    throw sealed ? new SignatureInvalid("there is no sealed.sig: nobody signed this") : new ArtifactNotFound("there is no sealed artifact");
+  }
   const resources = await verifySignature(bundle, trust);
   passed("signature");
   const raw = await small(source, "sealed/manifest.json", 2 ** 24, ArtifactCorrupt);

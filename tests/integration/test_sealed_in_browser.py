@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import sys
 import threading
 import unicodedata
@@ -31,6 +32,8 @@ from bento_rollout.artifacts.signers import Signer
 from tests.browsing import chromium
 from tests.fuzz.mutations import mutated, rewritten
 from tests.sealing import NAME, SERIAL, VERSION, Sealed
+from tests.whole.writing import FOLDER as WHOLE_FOLDER
+from tests.whole.writing import index, lay_out
 
 ROOT = Path(__file__).parent.parent.parent
 VECTORS = ROOT / "tests" / "vectors" / "sealed"
@@ -195,6 +198,36 @@ def test_vectors(edge: Edge, vector: dict[str, Any]) -> None:
         assert found["value"], found
 
 
+WHOLE = [
+    vector
+    for vector in index()
+    if "policy" not in vector and not vector.get("passphrase")  # neither policies nor passphrases are read
+]
+
+
+@pytest.mark.parametrize("vector", WHOLE, ids=lambda vector: str(vector["folder"]))
+def test_whole_vectors(edge: Edge, vector: dict[str, Any]) -> None:
+    """Whole artifacts come to the same as in Python; it verifies, without a data key, before it opens."""
+    place = lay_out(vector, edge.folder / secrets.token_hex(8))
+    name, _, version = vector.get("tag", ":").partition(":")
+    path = vector.get("path", "model.bin")
+    found = edge.run(OPEN, {
+        "address": f"{edge.address}/{place.name}/",
+        "names": [file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()],
+        "pems": [(WHOLE_FOLDER / "keys/sign.pub.pem").read_text(encoding="utf-8")],
+        "models": {},
+        "wanted": {"name": name, "version": version} if name else {},
+        "keys": {"identity": (WHOLE_FOLDER / "keys/identity.txt").read_text(encoding="utf-8")},
+        "paths": list(vector.get("files", [path])),
+    })  # fmt: skip
+    shutil.rmtree(place)
+    if vector["error"] is None:
+        assert {path: digest for path, (_, digest) in found["value"].items()} == vector["files"]
+        return
+    assert (found.get("error"), found.get("exitCode")) == (vector["error"], vector["exit_code"]), found
+    assert "value" not in found
+
+
 def edited(path: Path, at: int) -> None:
     """Flip a bit of a file."""
     raw = bytearray(path.read_bytes())
@@ -234,7 +267,11 @@ def swap(one: Path, other: Path) -> None:
 
 
 BROKEN: dict[str, tuple[type[errors.RolloutError], Callable[[Sealed], object]]] = {
-    "no signature": (errors.ArtifactNotFound, lambda it: (it.folder / "sealed.sig").unlink()),
+    "no signature": (errors.SignatureInvalid, lambda it: (it.folder / "sealed.sig").unlink()),
+    "no artifact": (
+        errors.ArtifactNotFound,
+        lambda it: remove(it.folder, "sealed.sig", "sealed/manifest.json"),
+    ),
     "signed by another": (errors.SignatureInvalid, lambda it: it.sign(Signer.generate())),
     "a huge signature": (errors.SignatureInvalid, lambda it: cut(it.folder / "sealed.sig", 2**23)),
     "no manifest": (errors.ArtifactCorrupt, lambda it: (it.folder / "sealed/manifest.json").unlink()),

@@ -60,7 +60,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
 
 
 def test_every_vector_is_listed() -> None:
-    """No file lies there that nobody reads."""
+    """No file lies there that nobody reads; `whole/` has an index and a test of its own."""
     beside = {
         "key.pem",
         "sign.pub.pem",
@@ -71,7 +71,8 @@ def test_every_vector_is_listed() -> None:
         "index.json",
         ".gitattributes",
     }
-    found = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.*") if path.name not in beside}
+    files = (path.relative_to(FOLDER) for path in FOLDER.rglob("*.*") if path.name not in beside)
+    found = {str(path) for path in files if path.parts[0] != "whole"}
     assert found == {vector["file"] for vector in INDEX}
 
 

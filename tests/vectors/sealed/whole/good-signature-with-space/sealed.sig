@@ -1,0 +1,6 @@
+{
+  "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json" ,	"verificationMaterial": {
+  "publicKey": {
+  "hint": "c63a002397ff6b90098650117a4bebefdc7c25236bba7af3ae9ee5eeaf50910a"} ,	"tlogEntries": []} ,	"dsseEnvelope": {
+  "payload": "eyJfdHlwZSI6ICJodHRwczovL2luLXRvdG8uaW8vU3RhdGVtZW50L3YxIiwgInN1YmplY3QiOiBbeyJuYW1lIjogInNlYWxlZCIsICJkaWdlc3QiOiB7InNoYTI1NiI6ICJmNzZiZmUxMTk0NmMxNDNmOWIzMjBiZWYyY2EyNzlmYTQ5MTk3OWUxZjQwYTI5OTU1YjlkYWNhZjZiOThhYjhiIn19XSwgInByZWRpY2F0ZVR5cGUiOiAiaHR0cHM6Ly9tb2RlbF9zaWduaW5nL3NpZ25hdHVyZS92MS4wIiwgInByZWRpY2F0ZSI6IHsic2VyaWFsaXphdGlvbiI6IHsibWV0aG9kIjogImZpbGVzIiwgImhhc2hfdHlwZSI6ICJzaGEyNTYiLCAiYWxsb3dfc3ltbGlua3MiOiBmYWxzZX0sICJyZXNvdXJjZXMiOiBbeyJuYW1lIjogIjAwMDAuZmxvZSIsICJhbGdvcml0aG0iOiAic2hhMjU2IiwgImRpZ2VzdCI6ICJhOGZlMGQ3OTIzZDU5MDAzNmViN2RlZjA5ZTNkM2RlNWVlODdiNjQ4YWE3YWFiYTY2MWJlODliM2QzNDA2YWUyIn0sIHsibmFtZSI6ICJtYW5pZmVzdC5qc29uIiwgImFsZ29yaXRobSI6ICJzaGEyNTYiLCAiZGlnZXN0IjogIjQ5ZDlkOTYyNzE3Mjk3N2QzYTBlZDZmZGYyYTMyNzFkZTk5NmQwOGI3ODNiNmJhMjZiODFiZGMxMmZiOTk3YWIifV19fQ==" ,	"payloadType": "application/vnd.in-toto+json" ,	"signatures": [{
+  "sig": "MEYCIQDM9UMGgFSE/9u+qSqWpvav1GZObYWIfWafTs8loPlFIgIhAK8RN2Yo4/CWnDwrncFUM5zI5X82Dhl3orHquElGEpH8" ,	"keyid": ""}]}}

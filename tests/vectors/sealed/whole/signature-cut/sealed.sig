@@ -1,0 +1,1 @@
+{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": {"publicKey": {"hint": "c63a002397ff6b90098650117a4bebefdc7c25236bba7af3ae9ee5eeaf50910a"}, "tlogEntries": []}, "
