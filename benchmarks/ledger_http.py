@@ -102,18 +102,30 @@ async def ask(lines: Sequence[Line], size: int, rate: float = float("inf")) -> t
             status, _ = await line.ask(f"user-{user}")
             times.append(time.perf_counter() - began)
             failed += status != 200
-        line.close()  # connections are opened within the slice: a server hangs up on idle ones
 
     await asyncio.gather(*(client(line) for line in lines))
     return times, failed
 
 
+async def warm_slice(server: Served, size: int, rate: float) -> tuple[float, float, list[float], int]:
+    """Open the connections, each with a request that does not count, then ask.
+
+    Returns the slice's seconds, the server's CPU seconds before it, and what `ask` tells.
+    """
+    lines = [Line(server.port) for _ in range(CLIENTS)]
+    await ask(lines, CLIENTS)
+    spent, began = server.cpu(), time.perf_counter()
+    times, failed = await ask(lines, size, rate)
+    seconds = time.perf_counter() - began
+    for line in lines:  # a server hangs up on idle connections: each slice has its own
+        line.close()
+    return seconds, spent, times, failed
+
+
 def slice_of(server: Served, size: int, found: Slices, rate: float = float("inf")) -> float:
     """Measure one slice; return the requests that were answered in a second."""
-    lines = [Line(server.port) for _ in range(CLIENTS)]
-    spent, began = server.cpu(), time.perf_counter()
-    times, failed = asyncio.run(ask(lines, size, rate))
-    found.seconds.append(time.perf_counter() - began)
+    seconds, spent, times, failed = asyncio.run(warm_slice(server, size, rate))
+    found.seconds.append(seconds)
     time.sleep(SETTLED)
     found.cpu.append(server.cpu() - spent)
     found.usual.append(statistics.median(times))
@@ -176,7 +188,7 @@ def main() -> int:
             servers = {name: stack.enter_context(served(home, name, "ledger_http_service")) for name in SIDES}
             limit, paced = measure(servers, options.rounds, size)
             counted = lost(servers["On"].port)
-        missing = size * (2 * options.rounds + 1) - written(home)
+        missing = (size + CLIENTS) * (2 * options.rounds + 1) - written(home)
     judged = {measured: over(paced, measured) for measured in JUDGED}
     spent, longest = over(paced, "cpu"), over(limit, "seconds")
     against = ratio(limit["On"].seconds, limit["Bare"].seconds)
