@@ -21,6 +21,7 @@ LAYERS: dict[str, float] = {
     "agreement": 1.0,
     "values": 1.0,
     "comparing": 1.1,
+    "explaining": 1.1,
     "kinds": 1.1,
     "closeness": 1.1,
     "duplicates": 1.12,
