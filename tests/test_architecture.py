@@ -15,6 +15,7 @@ LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
     "records": 0.0,
+    "assessment": 0.0,
     # L1, what is asked and who answers
     "arrays": 1.0,
     "histogram": 1.0,
@@ -22,6 +23,11 @@ LAYERS: dict[str, float] = {
     "values": 1.0,
     "comparing": 1.1,
     "explaining": 1.1,
+    "amounts": 1.1,
+    "guardrails": 1.2,
+    "strategy": 1.3,
+    "steps": 1.2,
+    "served": 1.35,
     "kinds": 1.1,
     "closeness": 1.1,
     "duplicates": 1.12,
