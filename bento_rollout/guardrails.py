@@ -296,14 +296,12 @@ def alpha_shares(
     They add up, over guardrails and candidates, to ``false_alarm``. Plain thresholds have none.
 
     >>> both = parse_guardrails({"error_rate": {"margin": "1pp", "weight": 3}, "latency": {}})
-    >>> alpha_shares(both, 0.02)
-    {'error_rate': 0.015, 'latency': 0.005}
+    >>> alpha_shares(both, 0.01)
+    {'error_rate': 0.0075, 'latency': 0.0025}
     """
     weights = {name: one.weight for name, one in guardrails.items() if isinstance(one, Calibrated)}
-    most = max(weights.values(), default=1.0)
-    scaled = {name: weight / most for name, weight in weights.items()}  # large ones cannot overflow the sum
-    total = math.fsum(scaled.values()) * candidates
-    return {name: false_alarm * weight / total for name, weight in scaled.items()}
+    total = math.fsum(weights.values()) * candidates
+    return {name: false_alarm * weight / total for name, weight in weights.items()}
 
 
 _KINDS: dict[str, type[Guardrail]] = {"error_rate": ErrorRate, "latency": Latency, "agreement": Agreement}

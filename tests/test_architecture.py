@@ -47,6 +47,9 @@ LAYERS: dict[str, float] = {
     # L2, what may change
     "settling": 2.0,
     "granting": 2.0,
+    "position": 2.0,
+    "decision": 2.05,
+    "policy": 2.1,
     "state": 2.1,
     "telling": 2.2,
     "applying": 2.3,
