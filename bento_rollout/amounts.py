@@ -1,4 +1,4 @@
-"""Amounts of guardrails as a spec writes them: percentage points, bounds with units, weights."""
+"""Amounts of strategies as people write them: percentage points, bounds with units, weights, durations."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from .errors import InvalidValue
 from .values import parse_duration, parse_fraction, parse_size, shown
 
 __all__ = [
+    "DAY",
     "MOST_WEIGHT",
     "Bound",
     "Margin",
     "Number",
     "Points",
     "Weight",
+    "in_short",
+    "in_time",
     "parse_bound",
     "parse_number",
     "parse_points",
 ]
+
+DAY = 86400.0
+"""Seconds of a day."""
 
 MOST_WEIGHT = 1000.0
 """The largest weight of a guardrail; the least is one divided by it."""
@@ -111,3 +117,33 @@ Bound = Annotated[float, BeforeValidator(parse_bound)]
 
 Weight = Annotated[float, BeforeValidator(_weight)]
 """What something counts beside others."""
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration as a spec writes it, in its largest whole unit.
+
+    >>> in_time(1800), in_time(86400), in_time(1.5)
+    ('30m', '1d', '1.5s')
+    """
+    for unit, length in (("d", DAY), ("h", 3600.0), ("m", 60.0)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def in_short(seconds: float) -> str:
+    """Return about how long something still takes, in its two largest units, rounded up.
+
+    >>> in_short(5430), in_short(0.2), in_short(200_000)
+    ('1h 31m', '1s', '2d 8h')
+    """
+    whole = max(1, math.ceil(seconds))
+    parts = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
+    first = next(at for at, (_, length) in enumerate(parts) if whole >= length)
+    unit, length = parts[first]
+    if unit == "s":
+        return f"{whole}s"
+    smaller, least = parts[first + 1]
+    count = math.ceil(whole / least)
+    big, small = divmod(count, length // least)
+    return f"{big}{unit} {small}{smaller}" if small else f"{big}{unit}"

@@ -67,6 +67,12 @@ class Guardrail(Strict):
         """Whether a step with traffic waits for it."""
         return self.required is not False
 
+    @property
+    def counting(self) -> dict[str, Any]:
+        """The fields that its evidence belongs to, as plain data; others may change while it is kept."""
+        kept = {"required", "on_harm", "weight", "watch"}
+        return {"kind": type(self).__name__, **self.model_dump(mode="json", by_alias=True, exclude=kept)}
+
     def harm(self, usual: OnHarm) -> OnHarm:
         """Return what is done when it is harmful; ``usual`` is what the strategy says."""
         return self.on_harm or usual

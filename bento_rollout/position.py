@@ -23,6 +23,7 @@ __all__ = [
     "Position",
     "Stage",
     "check_fits",
+    "edited",
     "folded",
     "paused_by",
     "resumed",
@@ -162,6 +163,24 @@ def check_fits(position: Position, strategy: Strategy) -> None:
         )
     if position.stage is Stage.BAKE and strategy.bake_after is None:
         raise InvalidValue("the try bakes, and this strategy has no bake_after; abort it first, or keep it")
+
+
+def edited(position: Position, before: Strategy, after: Strategy) -> Position:
+    """Return the position of a running try whose strategy a person changed.
+
+    A guardrail that counts otherwise now must be shown to be healthy anew; alarms stay.
+
+    Raises:
+        InvalidValue: the candidate is another, or the step that the try is in is gone.
+    """
+    if after.candidate != before.candidate:
+        raise InvalidValue(
+            f"the try is of {before.candidate!r}, and this strategy tries {after.candidate!r}; abort it first"
+        )
+    check_fits(position, after)
+    old, new = before.guardrails, after.guardrails
+    same = {name for name in old if name in new and old[name].counting == new[name].counting}
+    return _with(position, healthy=tuple(name for name in position.healthy if name in same))
 
 
 def ticked(position: Position, strategy: Strategy, now: float) -> Position:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from .amounts import DAY, in_time
 from .errors import InvalidSpec, UnknownVariant
 from .explaining import Problem, Where, told
 from .guardrails import Agreement, Guardrail, Label, Latency, Measure, Threshold, split_name
-from .strategy import DAY, Strategy, in_time
+from .strategy import Strategy
 
 __all__ = ["GAUGES", "LEAST_BASE_RATE", "Served", "check_served", "problems_with"]
 

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from .amounts import DAY, in_time
 from .errors import InvalidSpec, InvalidValue
 from .explaining import Problem, Problems, Where, problems_of, told
 from .guardrails import (
@@ -31,10 +32,7 @@ from .guardrails import (
 from .steps import MOST_STEPS, BakeAfter, Canary, Pause, Step, Swap
 from .values import FULL, Seconds, Strict, parse_fraction, shown
 
-__all__ = ["DAY", "Strategy", "in_time", "model_at"]
-
-DAY = 86400.0
-"""Seconds of a day."""
+__all__ = ["Strategy", "model_at"]
 
 _IN_SHADOW = (ErrorRate, Latency, Agreement)
 """What a shadow step has evidence of."""
@@ -203,18 +201,6 @@ def model_at(path: Sequence[str]) -> type[BaseModel] | None:
     """Return what the field at a path of a strategy stands in: messages list what is known there."""
     names = [part for part in path[:-1] if part in _MODELS]
     return _MODELS[names[-1]] if names else Strategy
-
-
-def in_time(seconds: float) -> str:
-    """Return a duration as a spec writes it, in its largest whole unit.
-
-    >>> in_time(1800), in_time(86400), in_time(1.5)
-    ('30m', '1d', '1.5s')
-    """
-    for unit, length in (("d", DAY), ("h", 3600.0), ("m", 60.0)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s"
 
 
 _Checks = Iterator[Problem]

@@ -49,6 +49,8 @@ LAYERS: dict[str, float] = {
     "granting": 2.0,
     "position": 2.0,
     "decision": 2.05,
+    "looking": 2.06,
+    "course": 2.07,
     "policy": 2.1,
     "state": 2.1,
     "telling": 2.2,

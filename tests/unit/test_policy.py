@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from bento_rollout.assessment import Assessment, Evidence, Finding
+from bento_rollout.course import after_promotion
 from bento_rollout.decision import Action
 from bento_rollout.errors import InvalidValue, NotReady, Refused, StoreCorrupt
 from bento_rollout.policy import begin, decide
-from bento_rollout.position import MOST_TICK, Position, Stage, paused_by, resumed
+from bento_rollout.position import MOST_TICK, Position, Stage, edited, paused_by, resumed
 from tests.unit.trying import CANARY, FINE, SWAP, Findings, Try, parsed, plain
 
 HARM: Findings = {
@@ -181,7 +182,7 @@ def test_a_good_candidate_is_promoted() -> None:
     assert tried.until(Action.ADVANCE, looks=1).weights == {"boosted": 50_000}
     assert tried.until(Action.PROMOTE).weights == {"logistic": 2000}
     assert "logistic keeps 2 % to compare with" in tried.last.words
-    assert (tried.position.stage, tried.look().missing) == (Stage.BAKE, ("the bake: 90s more",))
+    assert (tried.position.stage, tried.look().missing) == (Stage.BAKE, ("the bake: 1m 30s more",))
     assert tried.until(Action.END_BAKE).weights == {}
     assert tried.look().words == "the try has ended (done): nothing runs"
 
@@ -292,7 +293,7 @@ def test_late_labels_are_watched_after_the_promotion() -> None:
     """Weights are settled, and harm that labels tell later is still acted on; other guardrails are not."""
     tried = Try(plain("[{weight: 5}]", LABELS % ""))
     assert (tried.look(LABELLED).action, tried.position.stage) == (Action.PROMOTE, Stage.WATCH)
-    assert tried.look({"error_rate": Finding.HARMFUL}).missing == ("late labels: 490s more",)
+    assert tried.look({"error_rate": Finding.HARMFUL}).missing == ("late labels: 8m 10s more",)
     decision = tried.look({"label.correct": Finding.HARMFUL})
     assert (decision.action, decision.causes) == (Action.PAUSE, ("label.correct",))
     tried.position = resumed(tried.position, tried.strategy, tried.evidence(), "the join was wrong")
@@ -318,6 +319,8 @@ def test_an_alarm_stays_latched_and_resume_needs_a_reason() -> None:
     tried.position = resumed(tried.position, tried.strategy, tried.evidence(), "a test drive")
     assert (tried.position.alarms, tried.position.open_alarms) == (("error_rate",), ())
     assert tried.until(Action.ADVANCE, HARM).position.alarms == ("error_rate",)
+    tried.position = after_promotion(tried.strategy, tried.position)[0]
+    assert "and a person accepted the harm of error_rate" in tried.until(Action.END_BAKE, HARM).words
 
 
 def test_nothing_is_promoted_when_every_guardrail_is_only_excused() -> None:
@@ -445,6 +448,7 @@ def test_a_clock_that_jumps_does_not_give_up() -> None:
 def test_a_dry_run_decides_and_changes_nothing() -> None:
     """It says once what it would do, and then what it waits for."""
     tried = running(dry_run=True)
+    assert (tried.last.dry_run, tried.last.weights) == (True, None)
     decision = tried.until(Action.ADVANCE)
     assert (decision.dry_run, decision.weights, decision.position.place) == (True, None, "step 1")
     assert decision.words.startswith("dry run, nothing changes: step 1 of 3 (weight 5 %) is over")
@@ -468,6 +472,33 @@ def test_a_strategy_without_the_step_is_refused() -> None:
     baking = running().at_bake()
     with pytest.raises(InvalidValue, match="the try bakes, and this strategy has no bake_after"):
         decide(plain("[{weight: 5}]"), baking.position, baking.evidence(), baking.now)
+
+
+def test_an_edit_keeps_what_counts_the_same() -> None:
+    """Steps, bakes and ``on_harm`` keep what was shown; another margin is another claim."""
+    tried = running()
+    tried.look()
+    before, fine = tried.strategy, ("error_rate", "latency")
+    assert edited(tried.position, before, parsed(CANARY, on_harm="pause")).healthy == fine
+    same = parsed(CANARY.replace("margin: 1pp", "margin: 0.01, on_harm: notify, weight: 3"))
+    assert edited(tried.position, before, same).healthy == fine
+    stricter = parsed(CANARY.replace("margin: 1pp", "margin: 0.5pp"))
+    assert edited(tried.position, before, stricter).healthy == ("latency",)
+    with pytest.raises(InvalidValue, match="the try is of 'boosted', and this strategy tries 'forest'"):
+        edited(tried.position, before, parsed(CANARY.replace("boosted", "forest")))
+    with pytest.raises(InvalidValue, match="in step 1, and this strategy has 0"):
+        edited(tried.position, before, parsed(SWAP))
+
+
+def test_a_person_promotes_once() -> None:
+    """By hand from any step; not again, and not what was aborted."""
+    tried = running()
+    position, weights = after_promotion(tried.strategy, tried.position)
+    assert (position.stage, weights) == (Stage.BAKE, {"logistic": 2000})
+    with pytest.raises(Refused, match="'boosted' is the champion already"):
+        after_promotion(tried.strategy, position)
+    with pytest.raises(Refused, match=r"the try has ended \(aborted\)"):
+        after_promotion(tried.strategy, tried.position.at(Stage.ABORTED))
 
 
 def test_a_removed_guardrail_decides_nothing_more() -> None:
