@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     SerializeAsAny,
     ValidationError,
@@ -32,7 +33,7 @@ from .guardrails import (
 from .steps import MOST_STEPS, BakeAfter, Canary, Pause, Step, Swap
 from .values import FULL, Seconds, Strict, parse_fraction, shown
 
-__all__ = ["Strategy", "model_at"]
+__all__ = ["StoredStrategy", "Strategy", "model_at"]
 
 _IN_SHADOW = (ErrorRate, Latency, Agreement)
 """What a shadow step has evidence of."""
@@ -186,6 +187,10 @@ class Strategy(Strict):
             return None
         stays = any(isinstance(one, Agreement) and one.is_required for one in self.guardrails.values())
         return shadows[-1] if stays or before[-1].shadow is not None else 0
+
+
+StoredStrategy = Annotated[Strategy, PlainSerializer(lambda strategy: strategy.plain, return_type=dict)]
+"""A strategy as a field of what is stored: written as its plain data, however the whole is dumped."""
 
 
 _MODELS: dict[str, type[BaseModel]] = {

@@ -22,7 +22,8 @@ from bento_rollout.guardrails import (
     alpha_shares,
     parse_guardrails,
 )
-from bento_rollout.strategy import Strategy
+from bento_rollout.strategy import StoredStrategy, Strategy
+from bento_rollout.values import Strict
 
 EXAMPLE = """
 canary:
@@ -132,6 +133,20 @@ def test_a_stored_strategy_comes_back(text: str) -> None:
     strategy = parsed(text)
     assert Strategy.parse(json.loads(json.dumps(strategy.plain))) == strategy
     assert strategy.plain["false_alarm"] == 0.01
+
+
+class State(Strict):
+    """Something stored that has a strategy."""
+
+    strategy: StoredStrategy | None = None
+
+
+@pytest.mark.parametrize("text", [EXAMPLE, SWAP])
+def test_a_strategy_within_a_stored_state(text: str) -> None:
+    """It comes back from a state that is dumped as JSON without further ado."""
+    state = State(strategy=parsed(text))
+    assert State.model_validate(json.loads(state.model_dump_json())) == state
+    assert State.model_validate_json(State().model_dump_json()) == State()
 
 
 def test_what_a_step_waits_for() -> None:
