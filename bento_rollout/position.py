@@ -198,11 +198,13 @@ def ticked(position: Position, strategy: Strategy, now: float) -> Position:
 
 
 def _might_decide(position: Position, strategy: Strategy) -> bool:
-    """Whether it waits for evidence: nobody paused it, no pause step, no bake that is still due."""
+    """Whether only evidence or readiness is waited for: no person, no pause, no bake after a promotion."""
     if position.paused is not None:
         return False
     if position.stage is Stage.STEPS:
-        return strategy.steps[position.step].pause is None
+        pause = strategy.steps[position.step].pause
+        over = pause is None or (pause.seconds is not None and position.counted >= pause.seconds)
+        return over or position.passed
     bake = strategy.bake_after
     return position.stage is Stage.BAKE and bake is not None and position.counted >= bake.seconds
 

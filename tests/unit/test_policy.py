@@ -416,6 +416,16 @@ def test_waiting_for_a_person_is_not_being_undecided() -> None:
     assert tried.position.undecided <= 60
 
 
+def test_a_pause_that_is_over_is_given_up_when_the_candidate_is_not_ready() -> None:
+    """What a person ended waits for nobody any more."""
+    tried = running(give_up_after="120s")
+    tried.until(Action.ADVANCE)
+    tried.position = resumed(tried.position, tried.strategy, tried.evidence())
+    assert (
+        "missing: boosted is not ready: restarts" in tried.until(Action.PAUSE, trial_unready="restarts").words
+    )
+
+
 def test_a_bake_without_data_is_given_up() -> None:
     """After a promotion too: what was not seen is not called harmless."""
     tried = running(SWAP, give_up_after="120s")
