@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
 
 from .comparing import Comparing, parse_compare
 from .errors import InvalidSpec, InvalidValue
+from .explaining import Problem, Where, listed, problems_of, told
 from .keys import KeySource
 from .targets import Target, check_apart
 from .values import (
@@ -63,7 +64,6 @@ SAMPLED = ("prediction.served", "shadow.compared", "shadow.dropped")
 
 _PATH = re.compile(r"[^\W\d]\w*(?:\[\]|\.(?:\*|[^.\[\]*]+))*")
 
-Where = str | Callable[[Sequence[object]], str]
 Sources = tuple[KeySource, ...]
 
 
@@ -302,13 +302,11 @@ class RolloutSpec(Strict):
         bento_rollout.errors.InvalidSpec: rollout.yaml: weights.boosted: percentage 105 is not valid: ...
         """
         if not isinstance(data, Mapping):
-            problem = f"a mapping of fields is expected, not {type(data).__name__}"
-            raise InvalidSpec(f"{_named(where, ())}: {problem}")
+            wrong = Problem((), f"a mapping of fields is expected, not {type(data).__name__}")
+            raise InvalidSpec(told([wrong], where))
         if strangers := [name for name in data if not isinstance(name, str)]:
-            raise InvalidSpec(
-                f"{_named(where, strangers[:1])}: unknown field {shown(strangers[0])}; "
-                f"known here: {_listed(RolloutSpec)}"
-            )
+            words = f"unknown field {shown(strangers[0])}; known here: {listed(RolloutSpec)}"
+            raise InvalidSpec(f"{where if isinstance(where, str) else where(strangers[:1])}: {words}")
         spec = cls.__new__(cls)
         spec._fill(data, where)  # noqa: SLF001 - its own
         return spec
@@ -317,10 +315,7 @@ class RolloutSpec(Strict):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            problems = [_explain(where, item) for item in error.errors(include_url=False)[:_MOST_PROBLEMS]]
-            more = error.error_count() - len(problems)
-            problems += [f"{_named(where, ())}: and {more} more"] if more else []
-            raise InvalidSpec("\n".join(problems)) from None
+            raise InvalidSpec(told(problems_of(error, _model_at), where)) from None
 
     @property
     def state_fields(self) -> frozenset[str]:
@@ -350,42 +345,7 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 """What a field, or each entry of it, is made of."""
 
-_PLAINER = {
-    "bool_type": "true or false is expected",
-    "dict_type": "a mapping is expected",
-    "int_from_float": "a whole number is expected",
-    "int_type": "a whole number is expected",
-    "model_type": "a mapping of fields is expected",
-    "string_type": "text is expected (write it in quotes)",
-    "tuple_type": "a list is expected",
-}
-"""What is said instead of pydantic's words, which are about Python."""
 
-_MOST_PROBLEMS = 20
-"""Problems that one error tells of; the rest is counted."""
-
-_MOST = 80
-"""Letters of a wrong value that a message shows."""
-
-
-def _explain(where: Where, item: Any) -> str:
-    """Return one thing that is wrong in words: where it stands, what is wrong, what was found."""
-    parts = item["loc"]
-    where = _named(where, parts)
-    loc = [str(part) for part in (parts[:-2] if parts and parts[-1] == "[key]" else parts)]
-    place = ".".join(loc)
-    if item["type"] == "extra_forbidden":
-        model = _MODELS.get(loc[0]) if len(loc) > 1 else RolloutSpec
-        return f"{where}: unknown field {place!r}" + (f"; known here: {_listed(model)}" if model else "")
-    message = _PLAINER.get(item["type"]) or item["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
-    found = shown(item["input"])[:_MOST]
-    return f"{where}: {place}: {message}" + ("" if found in message else f" (got {found})")
-
-
-def _named(where: Where, path: Sequence[object]) -> str:
-    return where if isinstance(where, str) else where(path)
-
-
-def _listed(model: type[BaseModel]) -> str:
-    return ", ".join(sorted(field.alias or name for name, field in model.model_fields.items()))
+def _model_at(path: Sequence[str]) -> type[BaseModel] | None:
+    """Return what the field at a path stands in."""
+    return _MODELS.get(path[0]) if len(path) > 1 else RolloutSpec
