@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["NO_DATA", "Assessment", "Evidence", "Finding"]
+__all__ = ["NO_DATA", "Assessment", "Assessments", "Finding"]
 
 
 class Finding(str, Enum):
@@ -48,7 +48,7 @@ NO_DATA = Assessment(Finding.NO_DATA)
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Assessments:
     """All that is known when a tick decides. Immutable.
 
     Attributes:

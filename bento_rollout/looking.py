@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .assessment import Assessment, Evidence, Finding
+from .assessment import Assessment, Assessments, Finding
 from .decision import Action, Decision
 from .position import Paused, Position, Stage, watched
 from .steps import Step
@@ -33,7 +33,7 @@ class Look:
 
     strategy: Strategy
     here: Position
-    evidence: Evidence
+    evidence: Assessments
 
     @property
     def step(self) -> Step:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .assessment import Evidence
+from .assessment import Assessments
 from .course import course, promotion, step
 from .decision import Action, Decision
 from .errors import NotReady
@@ -42,7 +42,7 @@ def begin(strategy: Strategy, control: str, now: float, *, unready: str = "") ->
     return _unchanging(decision) if strategy.dry_run else decision
 
 
-def decide(strategy: Strategy, position: Position, evidence: Evidence, now: float) -> Decision:
+def decide(strategy: Strategy, position: Position, evidence: Assessments, now: float) -> Decision:
     """Return what to do with a try now; the same question has the same answer.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from .assessment import Evidence, Finding
+from .assessment import Assessments, Finding
 from .errors import InvalidValue, Refused, StoreCorrupt
 from .strategy import Strategy
 from .values import Strict
@@ -209,7 +209,7 @@ def _might_decide(position: Position, strategy: Strategy) -> bool:
     return position.stage is Stage.BAKE and bake is not None and position.counted >= bake.seconds
 
 
-def folded(position: Position, strategy: Strategy, evidence: Evidence) -> Position:
+def folded(position: Position, strategy: Strategy, evidence: Assessments) -> Position:
     """Return the position with what the evidence has shown.
 
     Health and harm stay known; harm takes health back. A plain threshold is healthy only while it holds.
@@ -245,7 +245,7 @@ def paused_by(position: Position, by: str, reason: str = "") -> Position:
     return position if position.paused else _with(position, paused=Paused(by=by, reason=reason))
 
 
-def resumed(position: Position, strategy: Strategy, evidence: Evidence, reason: str = "") -> Position:
+def resumed(position: Position, strategy: Strategy, evidence: Assessments, reason: str = "") -> Position:
     """Return the position after a person lets it go on: out of a pause, else out of the pause step.
 
     With a reason alarms are accepted: they stay told, and are waited for and acted on no more.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bento_rollout.assessment import Assessment, Evidence, Finding
+from bento_rollout.assessment import Assessment, Assessments, Finding
 from bento_rollout.course import after_promotion
 from bento_rollout.decision import Action
 from bento_rollout.errors import InvalidValue, NotReady, Refused, StoreCorrupt
@@ -533,6 +533,6 @@ def test_a_stored_position_comes_back() -> None:
 
 def test_evidence_of_another_place_has_no_blocks() -> None:
     """Blocks count only where they were counted."""
-    evidence = Evidence(place="step 1", trial_blocks=3, control_blocks=4)
+    evidence = Assessments(place="step 1", trial_blocks=3, control_blocks=4)
     assert (evidence.blocks_at("step 1"), evidence.blocks_at("bake")) == ((3, 4), (0, 0))
     assert replace(evidence, place="bake").blocks_at("bake") == (3, 4)

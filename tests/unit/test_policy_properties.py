@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bento_rollout.assessment import Assessment, Evidence, Finding
+from bento_rollout.assessment import Assessment, Assessments, Finding
 from bento_rollout.decision import Action, Decision
 from bento_rollout.errors import Refused
 from bento_rollout.policy import decide
@@ -87,10 +87,10 @@ many = st.lists(GOOD, min_size=4, max_size=40)
 ways = st.sampled_from(STRATEGIES)
 
 
-def evidence_of(event: Event, position: Position) -> Evidence:
+def evidence_of(event: Event, position: Position) -> Assessments:
     """The evidence of an event, as of the stretch that a try is in."""
     assessments = {name: Assessment(finding) for name, finding in event.findings.items()}
-    return Evidence(
+    return Assessments(
         assessments,
         position.place,
         event.trial_blocks,
@@ -101,7 +101,7 @@ def evidence_of(event: Event, position: Position) -> Evidence:
     )
 
 
-def before(tried: Try, event: Event) -> Evidence:
+def before(tried: Try, event: Event) -> Assessments:
     """Let the person of an event act, and return its evidence."""
     evidence = evidence_of(event, tried.position)
     if event.person and not tried.position.stage.ended:
@@ -116,7 +116,7 @@ def before(tried: Try, event: Event) -> Evidence:
     return evidence
 
 
-def shown(strategy: Strategy, position: Position, evidence: Evidence) -> set[str]:
+def shown(strategy: Strategy, position: Position, evidence: Assessments) -> set[str]:
     """Guardrails whose harm this evidence shows, and that roll back."""
     if position.stage is Stage.WATCH:
         return set()
@@ -202,7 +202,7 @@ def test_nothing_is_done_twice(strategy: Strategy, happened: list[Event], last: 
     assert looks[-2] == looks[-1]
 
 
-def looked(tried: Try, evidence: Evidence) -> Decision:
+def looked(tried: Try, evidence: Assessments) -> Decision:
     """One more look, with nothing changed but what the last one did."""
     decision = decide(tried.strategy, tried.position, evidence, tried.now)
     tried.position = decision.position

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from bento_rollout.assessment import Assessment, Evidence, Finding
+from bento_rollout.assessment import Assessment, Assessments, Finding
 from bento_rollout.decision import Action, Decision
 from bento_rollout.policy import begin, decide
 from bento_rollout.position import Position
@@ -71,10 +71,10 @@ class Try:
         self.last = begin(self.strategy, "logistic", self.now)
         self.position = self.last.position
 
-    def evidence(self, findings: Findings = FINE, **more: Any) -> Evidence:
-        """Evidence with data from both arms in the stretch that the try is in."""
+    def evidence(self, findings: Findings = FINE, **more: Any) -> Assessments:
+        """Assessments with data from both arms in the stretch that the try is in."""
         data = {"place": self.position.place, "trial_blocks": 1, "control_blocks": 1, **more}
-        return Evidence(assessed(findings), **data)
+        return Assessments(assessed(findings), **data)
 
     def look(self, findings: Findings = FINE, *, after: float = TICK, **more: Any) -> Decision:
         """Decide once, some seconds after the last time."""
