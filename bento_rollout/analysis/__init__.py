@@ -11,6 +11,7 @@ from .harm import EventTest, HarmTest
 from .health import HealthTest
 from .latency import LatencyBlock, LatencyTest
 from .ratio import SampleRatioTest
+from .sticky import KeyTable, StickyTest
 
 __all__ = [
     "Block",
@@ -18,7 +19,9 @@ __all__ = [
     "FloorTest",
     "HarmTest",
     "HealthTest",
+    "KeyTable",
     "LatencyBlock",
     "LatencyTest",
     "SampleRatioTest",
+    "StickyTest",
 ]

@@ -12,7 +12,7 @@ from .block import Block
 from .mixture import EVERY, MIXTURE_FIELDS, Mixture
 from .stored import flag, opened, pack
 
-__all__ = ["ODDS", "EventTest", "HarmTest", "champion_rate", "odds_bets"]
+__all__ = ["ODDS", "EventTest", "HarmTest", "champion_rate", "event_bets", "odds_bets"]
 
 ODDS = (1.25, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 25.0, 60.0, 200.0, 1000.0)
 """The bets: how many times the champion's odds those of the candidate are."""
@@ -56,6 +56,15 @@ def odds_bets(
             t, not_t = share * bet[0] + rest * s, share * bet[1] + rest * not_s
             null = (t, not_t, t, not_t)
         bets.append(two_rate_bet(sums, bet, champion, null))
+    return bets
+
+
+def event_bets(block: Block, share: float) -> list[float]:
+    """Return what each odds ratio of the grid wins on the events of one block, in logs."""
+    bets = []
+    for ratio in ODDS:
+        log_total = math.log(1.0 - share + ratio * share)
+        bets.append(block.x_candidate * (math.log(ratio) - log_total) - block.x_champion * log_total)
     return bets
 
 
@@ -199,12 +208,7 @@ class EventTest:
 
     def update(self, block: Block) -> EventTest:
         """Return the test after one more block, whose share is needed, and whose counts of calls are not."""
-        share = block.needed_share("EventTest")
-        bets = []
-        for ratio in ODDS:
-            log_total = math.log(1.0 - share + ratio * share)
-            bets.append(block.x_candidate * (math.log(ratio) - log_total) - block.x_champion * log_total)
-        mixture = self.mixture.step(bets, 0)
+        mixture = self.mixture.step(event_bets(block, block.needed_share("EventTest")), 0)
         alarm = self.alarm or mixture.log_evidence >= -math.log(self.alpha)
         return replace(self, mixture=mixture, alarm=alarm)
 
