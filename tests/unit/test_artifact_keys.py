@@ -20,6 +20,7 @@ from bento_rollout.artifacts.keys import (
     read_public_key,
     read_signer,
 )
+from bento_rollout.artifacts.signers import Signer
 from bento_rollout.errors import InvalidValue, KeyUnavailable, Refused
 
 SECRET = str(Identities.generate().secrets[0])
@@ -147,6 +148,33 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
             read_public_key(tmp_path / name)
 
 
+@pytest.mark.parametrize("before", ["", "# public key: age1…\n", "/srv/code/"])
+def test_a_secret_in_the_place_of_its_path_is_not_repeated(before: str) -> None:
+    """Whoever gives the key itself, or a file's content, is told so, and no message holds it."""
+    secret, pem = str(Identities.generate().secrets[0]), Signer.generate().to_pem().decode()
+    for environ in ({IDENTITY_FILE_VARIABLE: f"{before}{secret}"}, {}):
+        with pytest.raises(KeyUnavailable, match="has a secret key itself for its path") as raised:
+            find_identities(None if environ else f"{before}{secret}\n", environ=environ)
+        assert secret[20:] not in str(raised.value)
+    with pytest.raises(InvalidValue, match="has a secret key itself for its path") as refused:
+        read_signer(Path(before + pem))
+    assert pem.splitlines()[1] not in str(refused.value)
+
+
+def test_a_public_file_in_the_place_of_a_secret_one(tmp_path: Path) -> None:
+    """It need not be closed to others: it is the wrong one."""
+    keygen(tmp_path)
+    with pytest.raises(KeyUnavailable, match=r"recipient\.txt is a public key: give the secret one"):
+        find_identities(tmp_path / "recipient.txt")
+    with pytest.raises(InvalidValue, match=r"sign\.pub\.pem is a public key: give the secret one"):
+        read_signer(tmp_path / "sign.pub.pem")
+
+
+def test_keygen_takes_a_path_as_text(tmp_path: Path) -> None:
+    """As everything does that reads one."""
+    assert keygen(str(tmp_path / "keys"))[0] == tmp_path / "keys" / "identity.txt"
+
+
 def test_a_link_to_a_private_file_is_read(tmp_path: Path) -> None:
     """Mounted secrets are links; what counts is the file."""
     path, recipients = identity_file(tmp_path, "identity.txt")
@@ -179,7 +207,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     """Neither in representations nor in errors, not even when one is given in place of a path."""
     made = Identities.parse(SECRET, "x")
     assert repr(made) == "Identities(source='x')"
-    with pytest.raises(KeyUnavailable, match="give the path of a file that holds it") as raised:
+    with pytest.raises(KeyUnavailable, match="give a file that holds it") as raised:
         find_identities(SECRET)
     assert SECRET[20:40] not in str(raised.value)
     assert SECRET[20:40] in made.to_text()
