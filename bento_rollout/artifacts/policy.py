@@ -128,12 +128,13 @@ class TrustPolicy:
         if manifest.serial < asked.min_serial:
             raise PolicyViolated(
                 f"{manifest.tag} is an older release: it has the serial {manifest.serial}, and {where} asks"
-                f" for at least {asked.min_serial}"
+                f" for at least {asked.min_serial}; to go back to it on purpose, lower min_serial there"
             )
         if manifest.serial == asked.min_serial and asked.artifact_id not in {None, manifest.artifact_id}:
             raise PolicyViolated(
                 f"{manifest.tag} has the serial {manifest.serial} and the id {manifest.artifact_id};"
-                f" {where} knows another artifact of this serial, {asked.artifact_id}"
+                f" {where} knows another artifact of this serial, {asked.artifact_id}: a release has a serial"
+                " of its own"
             )
         if asked.expires is not None and now >= asked.expires:
             raise PolicyViolated(

@@ -182,9 +182,15 @@ def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
     if not isinstance(tag, str) or "/" in text:
         folder = Path(text)
         if not folder.is_dir():
-            raise ArtifactNotFound(f"there is no folder {folder}")
+            what = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+            raise ArtifactNotFound(f"{what}; an artifact is a folder that holds sealed/")
         return Shelved(None, None, folder)
-    return (default_shelf() if shelf is None else shelf).find(text)
+    try:
+        return (default_shelf() if shelf is None else shelf).find(text)
+    except ArtifactNotFound as error:
+        if not Path(text).is_dir():
+            raise
+        raise ArtifactNotFound(f"{error}; for the folder {text} write ./{text}") from None
 
 
 def default_shelf() -> Shelf:
