@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..errors import ArtifactNotFound, InvalidValue, Refused
+from ..errors import ArtifactError, ArtifactNotFound, InvalidValue, Refused
 from .canonical import shown
 from .files import Unusable, read_small, sync_folder
 from .manifest import TAG_PART
@@ -177,14 +177,22 @@ def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
     Raises:
         InvalidValue: it is no tag.
         ArtifactNotFound: there is none.
+        ArtifactError: a folder on the way to it is closed to this user.
     """
     text = os.fspath(tag)
-    if not isinstance(tag, str) or "/" in text:
-        folder = Path(text)
-        if not folder.is_dir():
-            what = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+    try:
+        return _find(text, shelf, folder="/" in text or not isinstance(tag, str))
+    except PermissionError as error:
+        raise ArtifactError(f"{error.filename or text} cannot be opened: {error.strerror}") from None
+
+
+def _find(text: str, shelf: Shelf | None, *, folder: bool) -> Shelved:
+    if folder:
+        path = Path(text)
+        if not path.is_dir():
+            what = f"{path} is a file" if path.exists() else f"there is no folder {path}"
             raise ArtifactNotFound(f"{what}; an artifact is a folder that holds sealed/")
-        return Shelved(None, None, folder)
+        return Shelved(None, None, path)
     try:
         return (default_shelf() if shelf is None else shelf).find(text)
     except ArtifactNotFound as error:

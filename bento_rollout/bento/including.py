@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -59,12 +60,16 @@ def check_no_keys() -> None:
     config, context = build
     filled = config.with_defaults()
     packed = BentoPathSpec(filled.include, filled.exclude, context)
-    for place in _files(Path(context).resolve()):
-        if packed.includes(place) and _is_secret(Path(context, place)):
-            raise InvalidValue(
-                f"the bento would hold the secret key {place}: move it elsewhere, or exclude it in"
-                f' bentofile.yaml (or [tool.bentoml.build]), like  exclude: ["{place}"]'
-            )
+    found = sorted(
+        place
+        for place in _files(Path(context).resolve())
+        if packed.includes(place) and _is_secret(Path(context, place))
+    )
+    if found:
+        raise InvalidValue(
+            f"the bento would hold secret keys, {', '.join(found[:5])}: move them elsewhere, or leave"
+            f" them out in bentofile.yaml (or [tool.bentoml.build]), like  exclude: {json.dumps(found[:5])}"
+        )
 
 
 def _files(context: Path) -> Iterator[str]:

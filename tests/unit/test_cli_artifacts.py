@@ -638,6 +638,19 @@ def test_what_lies_somewhere_else_is_said(
     assert "file is a file; an artifact is a folder that holds sealed/" in err
 
 
+def test_a_store_that_is_closed_to_this_user(
+    say: Say, keys: Keys, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told in a sentence, and is no bug; root is let in anywhere, so the system's answer is made up."""
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    code, _, err = say("artifacts", "verify", str(model), *keys.public)
+    assert (code, err) == (1, f"Error: {model} cannot be opened: Permission denied\n")
+
+
 def test_the_line_that_is_no_recipient_is_named(say: Say, keys: Keys, tmp_path: Path) -> None:
     """And what it holds is not: it may be an identity."""
     (tmp_path / "x").write_text("x")
