@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from _bentoml_sdk.models import BentoModel
 
-from ..artifacts.loading import As, load_from
+from ..artifacts.loading import As, check_loading, load_from
 from ..artifacts.opening import Artifact, open_artifact
 from ..artifacts.verifying import verify
 from ..errors import ArtifactError, InvalidValue
@@ -49,7 +49,8 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         kms: key services, by the names under which they wrapped the data key.
 
     Raises:
-        InvalidValue: the loader is nothing to call; or ``bentoml build`` would pack a secret key.
+        InvalidValue: the loader is nothing to call, ``as_`` is none of the four, or no path is given for one
+            that needs it; or ``bentoml build`` would pack a secret key.
 
     Example::
 
@@ -69,10 +70,13 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         identity: Identities | Path | str | None = None,
         kms: Mapping[str, Kms] | None = None,
     ) -> None:
-        if not callable(loader):
+        try:
+            check_loading(loader, as_)
+        except InvalidValue as error:
+            raise InvalidValue(f"SealedModel({tag!r}): {error}") from None
+        if path is None and as_ != "folder":
             raise InvalidValue(
-                f"SealedModel({tag!r}): loader={loader!r} is nothing to call; write for example "
-                "loader=joblib.load"
+                f"SealedModel({tag!r}): path=None is for as_='folder' alone; name a file of the artifact"
             )
         super().__init__(tag)
         check_no_keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,16 @@ def test_a_loader_is_needed() -> None:
     """What is loaded, and how, is the code's to say."""
     with pytest.raises(InvalidValue, match=r"loader=None .* loader=joblib\.load"):
         artifacts.SealedModel("screening:v1", "model.joblib", loader=None)  # type: ignore[arg-type]  # so it is
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({}, "path=None is for as_='folder' alone"), ({"path": "m", "as_": "pth"}, "as_='pth'")],
+)
+def test_what_is_given_to_the_loader_is_checked_at_once(given: dict[str, Any], named: str) -> None:
+    """A worker that finds it out ends at its start, and another is started, without an end."""
+    with pytest.raises(InvalidValue, match=rf"SealedModel\('screening:v1'\): {named}"):
+        artifacts.SealedModel("screening:v1", loader=json.load, **given)
 
 
 def test_a_relative_policy_lies_beside_the_code() -> None:
