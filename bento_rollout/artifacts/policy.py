@@ -94,12 +94,13 @@ class TrustPolicy:
             raise PolicyViolated("a trust policy without keys trusts nobody: name a sign.pub.pem in `keys`")
 
     @classmethod
-    def read(cls, path: Path) -> TrustPolicy:
+    def read(cls, path: Path | str) -> TrustPolicy:
         """Read a ``trust.toml`` and the keys that it names.
 
         Raises:
             PolicyViolated: it or one of its keys is missing or cannot be used; the message says which.
         """
+        path = Path(path)
         try:
             found = parse_trust(read_small(path))
             return cls(

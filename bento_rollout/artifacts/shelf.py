@@ -95,6 +95,9 @@ class FolderShelf:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))  # text is taken, too, as for every other path
+
     def find(self, tag: str) -> Shelved:
         """Return where an artifact lies; see `Shelf.find`."""
         name, version = split_tag(tag)
@@ -140,6 +143,9 @@ class PlainFolder:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
 
     def find(self, tag: str) -> Shelved:
         """Return the folder; what lies there must be the model that the tag names (`Shelf.find`).

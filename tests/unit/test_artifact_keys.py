@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bento_rollout import artifacts
 from bento_rollout.artifacts.files import Unusable, read_private, read_small, replace_file, write_new
 from bento_rollout.artifacts.keys import (
     IDENTITY_FILE_VARIABLE,
@@ -170,9 +172,24 @@ def test_a_public_file_in_the_place_of_a_secret_one(tmp_path: Path) -> None:
         read_signer(tmp_path / "sign.pub.pem")
 
 
-def test_keygen_takes_a_path_as_text(tmp_path: Path) -> None:
-    """As everything does that reads one."""
-    assert keygen(str(tmp_path / "keys"))[0] == tmp_path / "keys" / "identity.txt"
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    """Wherever one is given, as what reads keys and policies takes it."""
+    keys = tmp_path / "keys"
+    assert keygen(str(keys))[0] == keys / "identity.txt"
+    sealing: dict[str, Any] = {
+        "signer": str(keys / "sign.pem"),
+        "recipients": (keys / "recipient.txt").read_text().split(),
+    }
+    shelf: Any = artifacts.FolderShelf(str(tmp_path / "models"))  # type: ignore[arg-type]  # in no type
+    with artifacts.create("m:v1", serial=1, shelf=shelf, **sealing) as art, art.open("x") as file:
+        file.write(b"y")
+    (keys / "trust.toml").write_text('keys = ["sign.pub.pem"]\nidentity = "identity.txt"\n')
+    policy = artifacts.TrustPolicy.read(str(keys / "trust.toml"))
+    plain: Any = artifacts.PlainFolder(str(tmp_path / "models/m/v1"))  # type: ignore[arg-type]  # in no type
+    opened = artifacts.open("m:v1", policy=policy, shelf=plain)
+    opened.extract("x", str(tmp_path / "x"))
+    assert (tmp_path / "x").read_bytes() == b"y"
+    assert artifacts.bump(str(keys / "trust.toml"), opened.manifest)
 
 
 def test_a_link_to_a_private_file_is_read(tmp_path: Path) -> None:
