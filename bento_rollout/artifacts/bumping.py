@@ -19,7 +19,7 @@ __all__ = ["bump"]
 _HEADER = re.compile(r"^[ \t]*\[[^\[\]\n]+\][ \t]*(?:#[^\r\n]*)?(?=\r?$)", re.MULTILINE)
 
 
-def bump(path: Path, manifest: Manifest) -> bool:
+def bump(path: Path | str, manifest: Manifest) -> bool:
     """Raise a model's ``min_serial`` to that of an artifact, which was verified, and note which one that is.
 
     It is never lowered. The file is replaced in one step; comments, order and mode stay. Two that do it at a
@@ -36,6 +36,7 @@ def bump(path: Path, manifest: Manifest) -> bool:
         PolicyViolated: the file is not valid, knows another artifact of the same serial, is written in a way
             that cannot be edited without changing more, or cannot be written. It is as it was.
     """
+    path = Path(path)
     try:
         path = Path(os.path.realpath(path))  # the file behind a link; a loop of links fails below, in one way
         with alone(path.parent):

@@ -125,10 +125,14 @@ class Envelope:
 
     def _open_age(self, identities: Identities | None, passphrase: str | None) -> bytes:
         if self.age is None:
-            raise KeyUnavailable(f"there is no {KEYS_AGE}: only a KMS opens this")
+            some = ", ".join(map(shown, self.keys.wrapped))
+            raise KeyUnavailable(f"there is no {KEYS_AGE}: only a KMS opens this: {some} (kms=, from Python)")
         if _header(self.age).passphrase:
             if passphrase is None:
-                raise KeyUnavailable(f"{KEYS_AGE} is opened by a passphrase, and none was given")
+                raise KeyUnavailable(
+                    f"{KEYS_AGE} is opened by a passphrase, and none was given: pass passphrase="
+                    " (--passphrase-file FILE)"
+                )
             return _decrypted(
                 lambda raw: pyrage.passphrase.decrypt(raw, passphrase), self.age, "the passphrase"
             )
@@ -178,7 +182,9 @@ def _decrypted(decrypt: Callable[[bytes], bytes], age: bytes, source: str) -> by
         key = decrypt(age)
     except pyrage.DecryptError as error:
         if str(error) in _NO_MATCH:
-            raise KeyUnavailable(f"{KEYS_AGE} was not wrapped for {source}") from None
+            raise KeyUnavailable(
+                f"{KEYS_AGE} was not wrapped for {source}; `artifacts inspect` says who can open it"
+            ) from None
         if "work" in str(error):
             raise KeyUnavailable(f"{KEYS_AGE} was not opened by {source}: {error}") from None
         raise ArtifactCorrupt(f"{KEYS_AGE} is damaged: {error}") from None

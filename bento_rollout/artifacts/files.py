@@ -27,6 +27,10 @@ MAX_SMALL = 256 * 2**10
 """Bytes of a key, an identity file or a policy."""
 
 _SECRETS = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY-----", re.IGNORECASE)
+"""What names a secret itself where its file's path was asked for; no message may repeat that."""
+
+_PUBLIC = (b"-----BEGIN PUBLIC KEY-", b"age1")
+"""How the files begin that are for everybody: who gives one for a secret need not narrow its mode."""
 
 
 class Unusable(Exception):
@@ -46,7 +50,7 @@ def read_small(path: Path) -> bytes:
     """Return the content of a regular file of at most 256 KiB.
 
     Raises:
-        Unusable: it is missing, unreadable, too large, or no regular file.
+        Unusable: it is missing, unreadable, too large, or no regular file; or the path is a secret itself.
     """
     return _read(path, private=False)
 
@@ -65,7 +69,7 @@ def read_private(path: Path) -> bytes:
 
 def _read(path: Path, *, private: bool) -> bytes:
     if is_secret(str(path)):
-        raise Unusable("is a secret key, and no path: give the path of a file that holds it")
+        raise Unusable("has a secret key itself for its path, not shown here: give a file that holds it")
     try:
         # Without waiting: a pipe in its place may have nobody who writes to it.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -73,11 +77,11 @@ def _read(path: Path, *, private: bool) -> bytes:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise Unusable(f"{path} is no regular file")
-            if private:
-                _check_private(path, found)
             content = b""
             while len(content) <= MAX_SMALL and (part := os.read(fd, MAX_SMALL + 1 - len(content))):
                 content += part
+            if private:
+                _check_private(path, found, public=content.startswith(_PUBLIC))
         finally:
             os.close(fd)
     except (OSError, ValueError) as error:
@@ -88,12 +92,14 @@ def _read(path: Path, *, private: bool) -> bytes:
     return content
 
 
-def _check_private(path: Path, found: os.stat_result) -> None:
+def _check_private(path: Path, found: os.stat_result, *, public: bool) -> None:
     """Refuse a file that others can read, by its open descriptor's status."""
     allowed = 0o740 if found.st_uid == 0 and os.geteuid() != 0 else 0o700
     if found.st_uid not in {0, os.geteuid()}:
         raise Unusable(f"{path} belongs to another user (uid {found.st_uid}): make a copy of your own")
     if excess := stat.S_IMODE(found.st_mode) & 0o777 & ~allowed:
+        if public:
+            raise Unusable(f"{path} is a public key: give the secret one")
         raise Unusable(
             f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}, {excess:04o} too much):"
             f" chmod 600 {path}"

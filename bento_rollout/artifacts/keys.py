@@ -128,8 +128,8 @@ def find_identities(
     if text := environ.get(IDENTITY_VARIABLE):
         return Identities.parse(text, IDENTITY_VARIABLE)
     raise KeyUnavailable(
-        "no identity was given: pass one, name a file as `identity` in trust.toml, or set"
-        f" {IDENTITY_FILE_VARIABLE} or {IDENTITY_VARIABLE}"
+        "no identity was given: pass identity= (--identity FILE), name a file as `identity` in trust.toml,"
+        f" or set {IDENTITY_FILE_VARIABLE} or {IDENTITY_VARIABLE}"
     )
 
 
@@ -157,7 +157,7 @@ def read_public_key(path: Path) -> PublicKey:
         raise InvalidValue(f"the public key {error}") from None
 
 
-def keygen(folder: Path) -> list[Path]:
+def keygen(folder: Path | str) -> list[Path]:
     """Make an identity and a signing key, and return the files: all four, or none.
 
     ``identity.txt`` (age) and ``sign.pem`` are for their owner alone (mode 0600); ``recipient.txt`` and
@@ -167,7 +167,7 @@ def keygen(folder: Path) -> list[Path]:
         Refused: one of the files is there already; a key is never overwritten.
         OSError: the folder cannot be written.
     """
-    identity, signer = Identities.generate(), Signer.generate()
+    folder, identity, signer = Path(folder), Identities.generate(), Signer.generate()
     contents = {
         "identity.txt": (identity.to_text().encode(), 0o600),
         "recipient.txt": (f"{identity.recipients[0]}\n".encode(), 0o644),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from ..errors import InvalidValue
 from .keys import Identities
@@ -16,7 +16,7 @@ from .policy import TrustPolicy
 from .shelf import Shelf
 from .verifying import THREADS, Pinned
 
-__all__ = ["As", "load", "load_from"]
+__all__ = ["As", "check_loading", "load", "load_from"]
 
 Loaded = TypeVar("Loaded")
 
@@ -83,10 +83,12 @@ def load_from(
     """Load a model from an artifact that is open; see `load`.
 
     Raises:
-        InvalidValue: ``as_`` is none of the four, or no path is given for one that needs it.
+        InvalidValue: ``as_`` is none of the four, no path is given for one that needs it, or the loader is
+            nothing to call.
         ArtifactNotFound: there is no such file.
         ArtifactCorrupt: it is not what was signed.
     """
+    check_loading(loader, as_)
     if as_ == "folder":
         if path is not None:
             artifact.manifest.find(path)
@@ -100,7 +102,17 @@ def load_from(
         return loader(artifact.open(path))  # not closed here: some read more of it later
     if as_ == "bytes":
         return loader(bytes(artifact.read(path)))
-    if as_ == "path":
-        with artifact.memfd(path) as memory:
-            return loader(memory.path)
-    raise InvalidValue(f"as_={as_!r}: it is 'file', 'bytes', 'path' or 'folder'")
+    with artifact.memfd(path) as memory:
+        return loader(memory.path)
+
+
+def check_loading(loader: object, as_: str) -> None:
+    """Check how something is to be loaded, before anything is.
+
+    Raises:
+        InvalidValue: the loader is nothing to call, or ``as_`` is none of the four.
+    """
+    if not callable(loader):
+        raise InvalidValue(f"loader={loader!r} is nothing to call; write for example loader=joblib.load")
+    if as_ not in get_args(As):
+        raise InvalidValue(f"as_={as_!r}: it is 'file', 'bytes', 'path' or 'folder'")

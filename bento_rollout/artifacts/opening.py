@@ -139,7 +139,7 @@ class Artifact:
                 " (`docker run --shm-size`), or take links"
             ) from error
 
-    def extract(self, path: str, target: Path, *, progress: Progress | None = None) -> None:
+    def extract(self, path: str, target: Path | str, *, progress: Progress | None = None) -> None:
         """Write a file's plaintext to where the caller wants it: the only way by which it gets on a disk.
 
         It appears under its name when all of it has passed, with mode 0600, and takes 16 MiB of memory.
@@ -151,7 +151,7 @@ class Artifact:
             OSError: it cannot be written; nothing is left of it.
         """
         blob, file = self.manifest.find(path)
-        with self._stored.blob(blob) as fd, naming(path), placed(target) as sink:
+        with self._stored.blob(blob) as fd, naming(path), placed(Path(target)) as sink:
             for part in self._parts(fd, file, progress):
                 _write(sink, part)
 

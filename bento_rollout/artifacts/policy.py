@@ -94,12 +94,13 @@ class TrustPolicy:
             raise PolicyViolated("a trust policy without keys trusts nobody: name a sign.pub.pem in `keys`")
 
     @classmethod
-    def read(cls, path: Path) -> TrustPolicy:
+    def read(cls, path: Path | str) -> TrustPolicy:
         """Read a ``trust.toml`` and the keys that it names.
 
         Raises:
             PolicyViolated: it or one of its keys is missing or cannot be used; the message says which.
         """
+        path = Path(path)
         try:
             found = parse_trust(read_small(path))
             return cls(
@@ -128,12 +129,13 @@ class TrustPolicy:
         if manifest.serial < asked.min_serial:
             raise PolicyViolated(
                 f"{manifest.tag} is an older release: it has the serial {manifest.serial}, and {where} asks"
-                f" for at least {asked.min_serial}"
+                f" for at least {asked.min_serial}; to go back to it on purpose, lower min_serial there"
             )
         if manifest.serial == asked.min_serial and asked.artifact_id not in {None, manifest.artifact_id}:
             raise PolicyViolated(
                 f"{manifest.tag} has the serial {manifest.serial} and the id {manifest.artifact_id};"
-                f" {where} knows another artifact of this serial, {asked.artifact_id}"
+                f" {where} knows another artifact of this serial, {asked.artifact_id}: a release has a serial"
+                " of its own"
             )
         if asked.expires is not None and now >= asked.expires:
             raise PolicyViolated(

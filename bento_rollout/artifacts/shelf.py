@@ -94,6 +94,9 @@ class FolderShelf:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))  # text is taken, too, as for every other path
+
     def find(self, tag: str) -> Shelved:
         """Return where an artifact lies; see `Shelf.find`."""
         name, version = split_tag(tag)
@@ -139,6 +142,9 @@ class PlainFolder:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
     def find(self, tag: str) -> Shelved:
         """Return the folder; what lies there must be the model that the tag names (`Shelf.find`).
 
@@ -175,14 +181,28 @@ def find(tag: str | os.PathLike[str], shelf: Shelf | None = None) -> Shelved:
     Raises:
         InvalidValue: it is no tag.
         ArtifactNotFound: there is none.
+        ArtifactError: a folder on the way to it is closed to this user.
     """
     text = os.fspath(tag)
-    if not isinstance(tag, str) or "/" in text:
-        folder = Path(text)
-        if not _is_folder(folder):
-            raise ArtifactNotFound(f"there is no folder {folder}")
-        return Shelved(None, None, folder)
-    return (default_shelf() if shelf is None else shelf).find(text)
+    try:
+        return _find(text, shelf, folder="/" in text or not isinstance(tag, str))
+    except PermissionError as error:
+        raise ArtifactError(f"{error.filename or text} cannot be opened: {error.strerror}") from None
+
+
+def _find(text: str, shelf: Shelf | None, *, folder: bool) -> Shelved:
+    if folder:
+        path = Path(text)
+        if not _is_folder(path):
+            what = f"{path} is a file" if path.exists() else f"there is no folder {path}"
+            raise ArtifactNotFound(f"{what}; an artifact is a folder that holds sealed/")
+        return Shelved(None, None, path)
+    try:
+        return (default_shelf() if shelf is None else shelf).find(text)
+    except ArtifactNotFound as error:
+        if not _is_folder(Path(text)):
+            raise
+        raise ArtifactNotFound(f"{error}; for the folder {text} write ./{text}") from None
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,19 +1,27 @@
-"""Refuses, while ``bentoml build`` imports the service, a bento that would lack the spec."""
+"""Refuses, while ``bentoml build`` imports the service, a bento that lacks the spec or holds secret keys."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bentoml._internal.bento.build_config import BentoPathSpec
 
-from ..errors import InvalidSpec
+from ..errors import InvalidSpec, InvalidValue
 
-__all__ = ["check_included"]
+__all__ = ["check_included", "check_no_keys"]
 
 BUILDER = "bentoml._internal.bento.bento"
+MAX_KEY_FILE = 256 * 2**10
+"""Bytes up to which a file is searched for keys; larger ones are read as keys by nobody."""
+
+_NEVER_PACKED = {".git", ".venv", "venv", "__pycache__"}
+_IDENTITY = re.compile(rb"^AGE-SECRET-KEY-1[0-9A-Z]{58}\s*$", re.MULTILINE)
 
 
 def check_included(spec: Path) -> None:
@@ -38,6 +46,48 @@ def check_included(spec: Path) -> None:
             f"the bento would lack {place}: add it to `include:` in bentofile.yaml "
             f'(or [tool.bentoml.build]), like  include: ["*.py", "{place}"]'
         )
+
+
+def check_no_keys() -> None:
+    """Raise `InvalidValue` when a build is going on that would pack what `keygen` keeps secret.
+
+    Without ``include`` BentoML packs the whole folder, and a bento with its identity is no longer sealed to
+    anybody. Found are identities of age, whatever the file's name, and a ``sign.pem`` with a private key.
+    """
+    build = _running_build()
+    if build is None:
+        return
+    config, context = build
+    filled = config.with_defaults()
+    packed = BentoPathSpec(filled.include, filled.exclude, context)
+    found = sorted(
+        place
+        for place in _files(Path(context).resolve())
+        if packed.includes(place) and _is_secret(Path(context, place))
+    )
+    if found:
+        raise InvalidValue(
+            f"the bento would hold secret keys, {', '.join(found[:5])}: move them elsewhere, or leave"
+            f" them out in bentofile.yaml (or [tool.bentoml.build]), like  exclude: {json.dumps(found[:5])}"
+        )
+
+
+def _files(context: Path) -> Iterator[str]:
+    """The files of a build's folder, as BentoML matches them."""
+    for root, folders, files in os.walk(context):
+        folders[:] = [name for name in folders if name not in _NEVER_PACKED]
+        for name in files:
+            yield Path(root, name).relative_to(context).as_posix()
+
+
+def _is_secret(path: Path) -> bool:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_KEY_FILE:
+            return False
+        content = path.read_bytes()
+    except OSError:
+        return False  # the build itself says what cannot be read
+    return bool(_IDENTITY.search(content)) or (path.name == "sign.pem" and b"PRIVATE KEY-----" in content)
 
 
 def _running_build() -> tuple[Any, str] | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from _bentoml_sdk.models import BentoModel
 
-from ..artifacts.loading import As, load_from
+from ..artifacts.loading import As, check_loading, load_from
 from ..artifacts.opening import Artifact, open_artifact
 from ..artifacts.verifying import verify
-from ..errors import InvalidValue
+from ..errors import ArtifactError, InvalidValue
+from .including import check_no_keys
 
 if TYPE_CHECKING:
     from bentoml._internal.bento.bento import BentoModelInfo
@@ -47,7 +49,8 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         kms: key services, by the names under which they wrapped the data key.
 
     Raises:
-        InvalidValue: the loader is nothing to call.
+        InvalidValue: the loader is nothing to call, ``as_`` is none of the four, or no path is given for one
+            that needs it; or ``bentoml build`` would pack a secret key.
 
     Example::
 
@@ -67,12 +70,16 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         identity: Identities | Path | str | None = None,
         kms: Mapping[str, Kms] | None = None,
     ) -> None:
-        if not callable(loader):
+        try:
+            check_loading(loader, as_)
+        except InvalidValue as error:
+            raise InvalidValue(f"SealedModel({tag!r}): {error}") from None
+        if path is None and as_ != "folder":
             raise InvalidValue(
-                f"SealedModel({tag!r}): loader={loader!r} is nothing to call; write for example "
-                "loader=joblib.load"
+                f"SealedModel({tag!r}): path=None is for as_='folder' alone; name a file of the artifact"
             )
         super().__init__(tag)
+        check_no_keys()
         code = Path(sys._getframe(1).f_globals.get("__file__", ".")).absolute().parent  # noqa: SLF001 - who says it
         self._keep(
             path=path,
@@ -139,10 +146,11 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         Raises:
             ArtifactError: it does not pass, or cannot be found; its class and text say why.
         """
-        verified = verify(str(self.tag), policy=self.policy)
-        if self.path is not None:
-            verified.manifest.find(self.path)
-        self._open()
+        with self._named():
+            verified = verify(str(self.tag), policy=self.policy)
+            if self.path is not None:
+                verified.manifest.find(self.path)
+            self._open()
 
     def with_tag(self, tag: str) -> SealedModel[Loaded]:
         """Return the same reference to another model of the store."""
@@ -159,4 +167,15 @@ class SealedModel(BentoModel, Generic[Loaded]):  # type: ignore[misc]  # BentoML
         return open_artifact(str(self.tag), policy=self.policy, identity=self.identity, kms=self.kms)
 
     def _load(self) -> Loaded:
-        return load_from(self._open(), self.path, loader=self.loader, as_=self.as_)
+        with self._named():
+            return load_from(self._open(), self.path, loader=self.loader, as_=self.as_)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say which model it is: a service has several, and not every check names the one it is about."""
+        try:
+            yield
+        except ArtifactError as error:
+            if str(error).startswith(str(self.tag)):
+                raise
+            raise type(error)(f"{self.tag}: {error}") from error.__cause__

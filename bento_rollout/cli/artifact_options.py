@@ -132,11 +132,17 @@ def read_recipients(given: tuple[str, ...]) -> list[str]:
         except UnicodeDecodeError:
             raise InvalidValue(f"--recipient {text}: the file is no text") from None
         except Unusable as error:
-            raise InvalidValue(f"--recipient {text}: no recipient (age1…), and no file: {error}") from None
-        some = [line for line in lines if line and not line.startswith("#")]
-        if not some or not all(line.startswith("age1") for line in some):
-            raise InvalidValue(f"--recipient {text}: a line of the file is no recipient (age1…), or none is")
-        found += some
+            raise InvalidValue(f"--recipient: no recipient (age1…), and no file: {error}") from None
+        some = {number: line for number, line in enumerate(lines, 1) if line and not line.startswith("#")}
+        if not some:
+            raise InvalidValue(f"--recipient {text}: the file has no recipient (age1…)")
+        for number, line in some.items():
+            if not line.startswith("age1"):
+                raise InvalidValue(
+                    f"--recipient {text}: line {number} is no recipient (age1…); `keygen` writes one as"
+                    " recipient.txt"
+                )
+        found += some.values()
     return found
 
 

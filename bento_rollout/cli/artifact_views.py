@@ -55,7 +55,11 @@ def verified(facts: Facts, policy: Path | None) -> list[Block]:
         *_rest(facts),
     ]
     if "bumped" in facts:
-        told = "raised to this serial" if facts["bumped"] else "asked for this serial or a later one before"
+        told = (
+            "raised to this serial; older ones no longer open here"
+            if facts["bumped"]
+            else "asked for this serial or a later one before"
+        )
         blocks.insert(
             -1, Line("policy", (Cell(f"{policy}: "), Cell(told, "bold" if facts["bumped"] else "")))
         )

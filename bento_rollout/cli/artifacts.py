@@ -109,7 +109,11 @@ def seal(
         passphrase=read_passphrase("--passphrase-file", passphrase_file),
         shelf=None if output is None else PlainFolder(Path(output)),
     )
-    with _writing(None), progress_bar(f"sealing {tag}", lambda: size) as progress, creation as art:
+    with (
+        _writing(None, output or tag),
+        progress_bar(f"sealing {tag}", lambda: size) as progress,
+        creation as art,
+    ):
         if path.is_dir():
             art.add_folder(path, progress=progress)
         else:
@@ -342,13 +346,18 @@ def _plain_size(tag: str) -> int:
 
 
 @contextmanager
-def _writing(path: Path | None) -> Iterator[None]:
-    """Tell a full disk, or a folder that is not ours, in a sentence: nothing is left of what was begun."""
+def _writing(path: Path | None, what: str = "it") -> Iterator[None]:
+    """Tell a full disk, or a folder that is not ours, in a sentence: nothing is left of what was begun.
+
+    Args:
+        path: the file or folder that the user named, or None.
+        what: without a path, what is being written, where the system names no file.
+    """
     try:
         yield
     except FileExistsError as error:
         raise Refused(f"{path or error.filename} is there already, and nothing is overwritten") from None
     except OSError as error:
         raise Refused(
-            f"{path or error.filename or 'it'} cannot be written: {error.strerror or error}"
+            f"{path or error.filename or what} cannot be written: {error.strerror or error}"
         ) from None

@@ -66,7 +66,9 @@ async function show(found) {
     const bars = new Map(artifact.manifest.files.map((file) => [file, drawn(file)]));
     await eachFile(artifact, bars, "good", (path, each) => artifact.check(path, each));
     passed("ciphertext");
-    const { name, version, serial } = artifact.manifest, identity = byId("identity").value;
+    const { name, version, serial } = artifact.manifest, typed = byId("identity").value;
+    // A line of text keeps no line ends: in a whole identity.txt that was pasted, the comment runs into the key.
+    const identity = (typed.match(/AGE-SECRET-KEY-1[0-9A-Z]{58}/g) ?? [typed]).join("\n");
     if (identity) {
       await artifact.unlock({ identity });
       await eachFile(artifact, bars, "open", (path, each) => artifact.read(path, each));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -142,7 +143,8 @@ def test_without_an_identity_the_bento_does_not_start(
         env=env, cwd=bento.parent, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode != 0
-    assert "KeyUnavailable: no identity was given" in done.stderr
+    assert "KeyUnavailable: screening-logistic:" in done.stderr
+    assert ": no identity was given" in done.stderr
 
 
 def test_a_bento_without_the_spec_is_refused(tmp_path: Path) -> None:
@@ -160,4 +162,32 @@ def test_a_bento_without_the_spec_is_refused(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "the bento would lack rollout.yaml" in done.stderr
     (tmp_path / "bentofile.yaml").write_text('service: "service:Lean"\ninclude: ["*.py", "rollout.yaml"]\n')
+    run(*build, env=env, cwd=tmp_path)
+
+
+def test_a_bento_with_secret_keys_is_refused(tmp_path: Path) -> None:
+    """Without `include` BentoML packs the whole folder: keys that open the models must not come in."""
+    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "1"}
+    command = (sys.executable, "-m", "bento_rollout.cli", "artifacts")
+    (tmp_path / "words.json").write_text("[]")
+    run(*command, "keygen", "--output", "keys", env=env, cwd=tmp_path)
+    keys = ("--recipient", "keys/recipient.txt", "--signer", "keys/sign.pem")
+    run(*command, "seal", "words.json", "--name", "words:v1", "--serial", "1", *keys, env=env, cwd=tmp_path)
+    (tmp_path / "service.py").write_text(
+        "import json\nimport bentoml\nfrom bento_rollout.artifacts import SealedModel\n"
+        '@bentoml.service(name="lean")\nclass Lean:\n'
+        '    words = SealedModel("words:v1", "words.json", loader=json.load)\n'
+        "    @bentoml.api\n    def one(self) -> int:\n        return 1\n",
+    )
+    build = [sys.executable, "-m", "bentoml", "build", "service:Lean"]
+    for excluded, found in (
+        ([], r"keys/identity\.txt, keys/sign\.pem"),
+        (["keys/identity.txt"], r"keys/sign\.pem"),
+        (["sign.pem"], r"keys/identity\.txt"),
+    ):
+        (tmp_path / "bentofile.yaml").write_text(json.dumps({"exclude": excluded}))
+        done = subprocess.run(build, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert re.search(f"the bento would hold secret keys, {found}: .*exclude:", done.stderr), done.stderr
+    (tmp_path / "bentofile.yaml").write_text(json.dumps({"exclude": ["keys/", "home/"]}))
     run(*build, env=env, cwd=tmp_path)

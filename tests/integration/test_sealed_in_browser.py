@@ -571,6 +571,14 @@ def test_the_page_shows_what_is_verified(shown: Any, sealed: Sealed) -> None:
     assert (steps, segments) == (["good"] * 6, ["open"] * 3)
 
 
+def test_a_whole_identity_file_may_be_pasted(shown: Any, sealed: Sealed) -> None:
+    """Its field is one line: the comment before the key runs into it."""
+    both = Identities.generate().to_text() + sealed.identity.to_text()
+    for text in (sealed.identity.to_text(), both):
+        said, _, segments = told(shown, sealed, text)
+        assert (said.endswith(", and it opens."), segments) == (True, ["open"] * 3)
+
+
 def test_the_page_shows_what_is_wrong(shown: Any, sealed: Sealed) -> None:
     """The step that failed is red, those before it are green, and the segment is found."""
     forge(sealed, 1, -1)

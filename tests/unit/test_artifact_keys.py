@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bento_rollout import artifacts
 from bento_rollout.artifacts.files import Unusable, read_private, read_small, replace_file, write_new
 from bento_rollout.artifacts.keys import (
     IDENTITY_FILE_VARIABLE,
@@ -20,6 +22,7 @@ from bento_rollout.artifacts.keys import (
     read_public_key,
     read_signer,
 )
+from bento_rollout.artifacts.signers import Signer
 from bento_rollout.errors import InvalidValue, KeyUnavailable, Refused
 
 SECRET = str(Identities.generate().secrets[0])
@@ -147,6 +150,48 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
             read_public_key(tmp_path / name)
 
 
+@pytest.mark.parametrize("before", ["", "# public key: age1…\n", "/srv/code/"])
+def test_a_secret_in_the_place_of_its_path_is_not_repeated(before: str) -> None:
+    """Whoever gives the key itself, or a file's content, is told so, and no message holds it."""
+    secret, pem = str(Identities.generate().secrets[0]), Signer.generate().to_pem().decode()
+    for environ in ({IDENTITY_FILE_VARIABLE: f"{before}{secret}"}, {}):
+        with pytest.raises(KeyUnavailable, match="has a secret key itself for its path") as raised:
+            find_identities(None if environ else f"{before}{secret}\n", environ=environ)
+        assert secret[20:] not in str(raised.value)
+    with pytest.raises(InvalidValue, match="has a secret key itself for its path") as refused:
+        read_signer(Path(before + pem))
+    assert pem.splitlines()[1] not in str(refused.value)
+
+
+def test_a_public_file_in_the_place_of_a_secret_one(tmp_path: Path) -> None:
+    """It need not be closed to others: it is the wrong one."""
+    keygen(tmp_path)
+    with pytest.raises(KeyUnavailable, match=r"recipient\.txt is a public key: give the secret one"):
+        find_identities(tmp_path / "recipient.txt")
+    with pytest.raises(InvalidValue, match=r"sign\.pub\.pem is a public key: give the secret one"):
+        read_signer(tmp_path / "sign.pub.pem")
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    """Wherever one is given, as what reads keys and policies takes it."""
+    keys = tmp_path / "keys"
+    assert keygen(str(keys))[0] == keys / "identity.txt"
+    sealing: dict[str, Any] = {
+        "signer": str(keys / "sign.pem"),
+        "recipients": (keys / "recipient.txt").read_text().split(),
+    }
+    shelf: Any = artifacts.FolderShelf(str(tmp_path / "models"))  # type: ignore[arg-type]  # in no type
+    with artifacts.create("m:v1", serial=1, shelf=shelf, **sealing) as art, art.open("x") as file:
+        file.write(b"y")
+    (keys / "trust.toml").write_text('keys = ["sign.pub.pem"]\nidentity = "identity.txt"\n')
+    policy = artifacts.TrustPolicy.read(str(keys / "trust.toml"))
+    plain: Any = artifacts.PlainFolder(str(tmp_path / "models/m/v1"))  # type: ignore[arg-type]  # in no type
+    opened = artifacts.open("m:v1", policy=policy, shelf=plain)
+    opened.extract("x", str(tmp_path / "x"))
+    assert (tmp_path / "x").read_bytes() == b"y"
+    assert artifacts.bump(str(keys / "trust.toml"), opened.manifest)
+
+
 def test_a_link_to_a_private_file_is_read(tmp_path: Path) -> None:
     """Mounted secrets are links; what counts is the file."""
     path, recipients = identity_file(tmp_path, "identity.txt")
@@ -179,7 +224,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     """Neither in representations nor in errors, not even when one is given in place of a path."""
     made = Identities.parse(SECRET, "x")
     assert repr(made) == "Identities(source='x')"
-    with pytest.raises(KeyUnavailable, match="give the path of a file that holds it") as raised:
+    with pytest.raises(KeyUnavailable, match="give a file that holds it") as raised:
         find_identities(SECRET)
     assert SECRET[20:40] not in str(raised.value)
     assert SECRET[20:40] in made.to_text()

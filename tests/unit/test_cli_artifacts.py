@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from bento_rollout.artifacts.envelope import Envelope
 from bento_rollout.artifacts.keys import Identities, read_public_key, read_signer
 from bento_rollout.artifacts.policy import TrustPolicy
+from bento_rollout.artifacts.sealing import Creation
 from bento_rollout.artifacts.signature import sign
 from bento_rollout.testing import FileKms
 from tests.unit.door import Say
@@ -588,7 +590,7 @@ WRONG: list[tuple[str, str]] = [
     ("verify M --public-key {public}", "'M'"),
     ("verify m --public-key {x}", "no public key in PEM"),
     ("verify m --public-key {public} --policy {x}", "not both"),
-    ("resign m --public-key {public} --signer {public}", "open to others"),
+    ("resign m --public-key {public} --signer {public}", "is a public key: give the secret one"),
     ("rewrap m", "TAG"),
     ("keygen", "--output"),
 ]
@@ -620,6 +622,63 @@ def test_wrong_usage(keys: Keys, say: Say, tmp_path: Path, line: str, names: str
     assert code == 2, err
     assert names.lower() in err.lower()
     assert not [path for path in tmp_path.iterdir() if "made" in path.name]
+
+
+def test_what_lies_somewhere_else_is_said(
+    say: Say, keys: Keys, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without a ``/`` is a tag, and a file is no artifact: both are told, with what to write."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.chdir(model.parent)
+    code, _, err = say("artifacts", "verify", model.name, *keys.public)
+    assert code == 3
+    assert f"for the folder {model.name} write ./{model.name}" in err
+    code, _, err = say("artifacts", "verify", str(tmp_path / "file"), *keys.public)
+    assert code == 3
+    assert "file is a file; an artifact is a folder that holds sealed/" in err
+
+
+def test_a_store_that_is_closed_to_this_user(
+    say: Say, keys: Keys, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told in a sentence, and is no bug; root is let in anywhere, so the system's answer is made up."""
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    code, _, err = say("artifacts", "verify", str(model), *keys.public)
+    assert (code, err) == (1, f"Error: '{model}' cannot be looked at: Permission denied\n")
+
+
+def test_the_line_that_is_no_recipient_is_named(say: Say, keys: Keys, tmp_path: Path) -> None:
+    """And what it holds is not: it may be an identity."""
+    (tmp_path / "x").write_text("x")
+    identity = keys.folder / "identity.txt"
+    seal = ("artifacts", "seal", str(tmp_path / "x"), "--name", "m:v1", "--serial", "1")
+    signer = ("--signer", str(keys.folder / "sign.pem"))
+    for given, said in (
+        (str(identity), "line 2 is no recipient"),
+        (identity.read_text(), "--recipient is a secret key"),
+    ):
+        code, _, err = say(*seal, *signer, "--recipient", given)
+        assert code == 2
+        assert said in err
+        assert "AGE-SECRET-KEY-1" not in err
+
+
+def test_a_full_disk_is_told_with_what_was_being_written(
+    say: Say, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system names no file when a write fails: the tag does."""
+    (tmp_path / "x").write_text("x")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Creation, "add", full)
+    code, _, err = say("artifacts", "seal", str(tmp_path / "x"), "--name", "m:v1", *keys.sealing)
+    assert (code, "m:v1 cannot be written: No space left on device" in err) == (1, True), err
 
 
 # -- what others' tools say ----------------------------------------------------------------------------------

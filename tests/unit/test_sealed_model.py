@@ -6,19 +6,30 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bento_rollout import artifacts
 from bento_rollout.bento import deploying
 from bento_rollout.bento.variants import with_tag
-from bento_rollout.errors import ArtifactCorrupt, ArtifactError, InvalidValue
+from bento_rollout.errors import ArtifactCorrupt, ArtifactError, InvalidValue, KeyUnavailable
 
 
 def test_a_loader_is_needed() -> None:
     """What is loaded, and how, is the code's to say."""
     with pytest.raises(InvalidValue, match=r"loader=None .* loader=joblib\.load"):
         artifacts.SealedModel("screening:v1", "model.joblib", loader=None)  # type: ignore[arg-type]  # so it is
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({}, "path=None is for as_='folder' alone"), ({"path": "m", "as_": "pth"}, "as_='pth'")],
+)
+def test_what_is_given_to_the_loader_is_checked_at_once(given: dict[str, Any], named: str) -> None:
+    """A worker that finds it out ends at its start, and another is started, without an end."""
+    with pytest.raises(InvalidValue, match=rf"SealedModel\('screening:v1'\): {named}"):
+        artifacts.SealedModel("screening:v1", loader=json.load, **given)
 
 
 def test_a_relative_policy_lies_beside_the_code() -> None:
@@ -77,7 +88,7 @@ def test_a_class_has_the_reference_and_an_instance_the_model(
 def test_who_is_not_there_is_said() -> None:
     """The check that a start makes."""
     model = artifacts.SealedModel("nobody:v1", "m", loader=json.load, policy="nowhere.toml")
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match=r"^nobody:v1: the trust policy cannot be used"):
         model.check()
 
 
@@ -88,3 +99,30 @@ def test_a_candidates_long_complaint_fits_into_an_environment(monkeypatch: pytes
     subprocess.run([sys.executable, "-c", ""], check=True)
     told = deploying.broken_candidates()["second"]
     assert told.startswith("its deployment hook raised ArtifactCorrupt: xxx")
+
+
+def test_an_identity_in_the_place_of_its_file_stays_unsaid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path is taken beside the code; a secret must not come into a log by that."""
+    keys = tmp_path / "keys"
+    artifacts.keygen(keys)
+    shelf = artifacts.FolderShelf(tmp_path / "models")
+    with (
+        artifacts.create(
+            "words:v1",
+            recipients=(keys / "recipient.txt").read_text(encoding="utf-8").split(),
+            signer=keys / "sign.pem",
+            serial=1,
+            shelf=shelf,
+        ) as art,
+        art.open("w.json", "wb") as file,
+    ):
+        file.write(b"[]")
+    monkeypatch.setattr("bento_rollout.artifacts.shelf.default_shelf", lambda: shelf)
+    policy = artifacts.TrustPolicy((artifacts.read_public_key(keys / "sign.pub.pem"),))
+    text = (keys / "identity.txt").read_text(encoding="utf-8")
+    model = artifacts.SealedModel("words:v1", "w.json", loader=json.load, policy=policy, identity=text)
+    with pytest.raises(KeyUnavailable, match=r"^words:v1: the identity file has a secret key") as raised:
+        model.check()
+    assert "AGE-SECRET-KEY" not in str(raised.value)
