@@ -9,9 +9,11 @@ from .block import Block
 from .floor import FloorTest
 from .harm import EventTest, HarmTest
 from .health import HealthTest
+from .key_block import KeyBlock
+from .key_table import KeyTable
+from .keyed import KeyedTest
 from .latency import LatencyBlock, LatencyTest
 from .ratio import SampleRatioTest
-from .sticky import KeyTable, StickyTest
 
 __all__ = [
     "Block",
@@ -19,9 +21,10 @@ __all__ = [
     "FloorTest",
     "HarmTest",
     "HealthTest",
+    "KeyBlock",
     "KeyTable",
+    "KeyedTest",
     "LatencyBlock",
     "LatencyTest",
     "SampleRatioTest",
-    "StickyTest",
 ]

@@ -144,6 +144,10 @@ class HarmTest:
         """Return the test with a new epoch open, as at a change of step; ``E`` stays as it is."""
         return replace(self, mixture=self.mixture.epoch())
 
+    def plain(self) -> HarmTest:
+        """Return a test with what this one knows of the champion, and no evidence, alarm or start mixture."""
+        return replace(self, mixture=Mixture.plain(len(ODDS)), alarm=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
         return pack(
@@ -215,6 +219,10 @@ class EventTest:
     def epoch(self) -> EventTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""
         return replace(self, mixture=self.mixture.epoch())
+
+    def plain(self) -> EventTest:
+        """Return a test of the same settings without evidence, alarm or start mixture."""
+        return replace(self, mixture=Mixture.plain(len(ODDS)), alarm=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""

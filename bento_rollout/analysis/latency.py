@@ -16,7 +16,7 @@ from .harm import champion_rate, odds_bets
 from .mixture import EVERY, MIXTURE_FIELDS, Mixture
 from .stored import flag, numbers, opened, pack
 
-__all__ = ["LatencyBlock", "LatencyTest"]
+__all__ = ["BINS", "LatencyBlock", "LatencyTest"]
 
 BINS = ABOVE + 1
 """How many counts a histogram has: below 1 µs, 1 047 bins of 2 %, and above about 1 000 s."""
@@ -225,6 +225,10 @@ class LatencyTest:
     def epoch(self) -> LatencyTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""
         return self._next(mixture=self.mixture.epoch())
+
+    def plain(self) -> LatencyTest:
+        """Return a test with what this one knows of the champion, and no evidence, alarm or start mixture."""
+        return self._next(mixture=Mixture.plain(len(self.mixture.logs)), alarm=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
