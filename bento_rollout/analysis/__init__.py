@@ -13,6 +13,8 @@ from .key_block import KeyBlock
 from .key_table import KeyTable
 from .keyed import KeyedTest
 from .latency import LatencyBlock, LatencyTest
+from .latency_health import LatencyHealthTest
+from .outlook import needed, typical_block
 from .ratio import SampleRatioTest
 
 __all__ = [
@@ -25,6 +27,9 @@ __all__ = [
     "KeyTable",
     "KeyedTest",
     "LatencyBlock",
+    "LatencyHealthTest",
     "LatencyTest",
     "SampleRatioTest",
+    "needed",
+    "typical_block",
 ]

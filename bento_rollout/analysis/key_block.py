@@ -14,10 +14,11 @@ from .harm import EventTest, HarmTest
 from .health import HealthTest
 from .key_table import HASHES
 from .latency import BINS, LatencyBlock, LatencyTest
+from .latency_health import LatencyHealthTest
 
 __all__ = ["KeyBlock", "OneTest", "Running", "running"]
 
-OneTest = HarmTest | EventTest | LatencyTest | FloorTest | HealthTest
+OneTest = HarmTest | EventTest | LatencyTest | FloorTest | HealthTest | LatencyHealthTest
 """What can be tested by key."""
 
 
@@ -123,7 +124,7 @@ def running(test: OneTest, block: KeyBlock) -> Running:
     Raises:
         InvalidValue: the keyless sums are of another kind, or a value is none of this test.
     """
-    durations, keyless = isinstance(test, LatencyTest), block.keyless
+    durations, keyless = isinstance(test, (LatencyTest, LatencyHealthTest)), block.keyless
     if keyless is not None and durations != isinstance(keyless, LatencyBlock):
         raise InvalidValue(f"keyless is a {type(keyless).__name__}; {type(test).__name__} takes another")
     if isinstance(test, EventTest) and block.share is None:
@@ -167,8 +168,8 @@ class _Rates:
     def given(self, test: OneTest) -> OneTest:
         if isinstance(test, FloorTest):
             return test.update(int(self.candidate[0]), self.candidate[1])
-        if isinstance(test, LatencyTest):
-            raise InvalidValue("LatencyTest takes durations, and these are rates")
+        if isinstance(test, (LatencyTest, LatencyHealthTest)):
+            raise InvalidValue(f"{type(test).__name__} takes durations, and these are rates")
         (n_c, x_c), (n_s, x_s) = self.candidate, self.champion
         return test.update(Block(int(n_c), x_c, int(n_s), x_s, self.share))
 
@@ -190,7 +191,7 @@ class _Bins:
         self._block = None
 
     def given(self, test: OneTest) -> OneTest:
-        if not isinstance(test, LatencyTest):
+        if not isinstance(test, (LatencyTest, LatencyHealthTest)):
             raise InvalidValue(f"{type(test).__name__} takes rates, and these are durations")
         if self._block is None:
             self._block = LatencyBlock(self.candidate, self.champion, self.share)

@@ -15,6 +15,7 @@ from .health import HealthTest
 from .key_block import KeyBlock, OneTest, Running, running
 from .key_table import KeyTable
 from .latency import LatencyTest
+from .latency_health import LatencyHealthTest
 from .mixture import EVERY
 from .stored import flag, opened, pack
 
@@ -27,7 +28,8 @@ NEWEST = 5
 """Of them, the newest ones that are never dropped."""
 
 _KINDS: Mapping[str, type[OneTest]] = {
-    kind.__name__: kind for kind in (HarmTest, EventTest, LatencyTest, FloorTest, HealthTest)
+    kind.__name__: kind
+    for kind in (HarmTest, EventTest, LatencyTest, FloorTest, HealthTest, LatencyHealthTest)
 }
 _STORED = frozenset({"copies", "epochs", "calls", "table", "alarm"})
 _FIXED = {"every": EVERY, "most_copies": MOST_COPIES, "newest": NEWEST}
@@ -35,7 +37,7 @@ _FIXED = {"every": EVERY, "most_copies": MOST_COPIES, "newest": NEWEST}
 
 def is_health(test: OneTest) -> bool:
     """Whether a test shows health: a claim that is made once, so that each key counts once and for ever."""
-    return isinstance(test, HealthTest) or (isinstance(test, FloorTest) and test.good)
+    return isinstance(test, (HealthTest, LatencyHealthTest)) or (isinstance(test, FloorTest) and test.good)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,12 @@ class KeyedTest:
     is dropped, which can only hide an alarm. A new copy knows of the champion what the one before knew.
 
     Epochs open at the start, by `epoch`, and after every 1 000 calls of the candidate. A test of health
-    (`HealthTest`, or `FloorTest` with ``good``) has one copy of weight 1 and no epochs: each key counts
-    once and for ever.
+    (`HealthTest`, `LatencyHealthTest`, or `FloorTest` with ``good``) has one copy of weight 1 and no
+    epochs: each key counts once and for ever.
 
     Args:
         start: the test, at its start: a `HarmTest` (of each key the first call), an `EventTest` (the first
-            error), a `LatencyTest` (the first call's duration), a `FloorTest` or a `HealthTest`.
+            error), a `LatencyTest` (the first call's duration), a `FloorTest`, or a test of health.
 
     Attributes:
         copies: those that live, oldest first.
@@ -192,7 +194,7 @@ class KeyedTest:
 
 def _plain(test: OneTest) -> OneTest:
     """Return what a copy begins as."""
-    return test if isinstance(test, HealthTest) else test.plain()
+    return test if isinstance(test, (HealthTest, LatencyHealthTest)) else test.plain()
 
 
 def _grown(
@@ -226,5 +228,7 @@ def _copy_of(name: str, pair: object, start: OneTest) -> Copy:
 
 
 def _settings(test: OneTest) -> tuple[object, ...]:
+    if isinstance(test, LatencyHealthTest):
+        return type(test), test.thresholds
     names = ("alpha", "tolerance", "margin", "p0", "good", "bins")
     return type(test), *(getattr(test, name, None) for name in names)

@@ -16,7 +16,7 @@ from .harm import champion_rate, odds_bets
 from .mixture import EVERY, MIXTURE_FIELDS, Mixture
 from .stored import flag, numbers, opened, pack
 
-__all__ = ["BINS", "LatencyBlock", "LatencyTest"]
+__all__ = ["BINS", "QUANTILES", "LatencyBlock", "LatencyTest"]
 
 BINS = ABOVE + 1
 """How many counts a histogram has: below 1 µs, 1 047 bins of 2 %, and above about 1 000 s."""
