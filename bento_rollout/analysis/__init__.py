@@ -11,11 +11,13 @@ from .harm import EventTest, HarmTest
 from .health import HealthTest
 from .key_block import KeyBlock
 from .key_table import KeyTable
+from .key_windows import KeyCalls, KeyWindows
 from .keyed import KeyedTest
 from .latency import LatencyBlock, LatencyTest
 from .latency_health import LatencyHealthTest
 from .outlook import needed, typical_block
 from .ratio import SampleRatioTest
+from .verdict import finding_of, worst
 
 __all__ = [
     "Block",
@@ -24,12 +26,16 @@ __all__ = [
     "HarmTest",
     "HealthTest",
     "KeyBlock",
+    "KeyCalls",
     "KeyTable",
+    "KeyWindows",
     "KeyedTest",
     "LatencyBlock",
     "LatencyHealthTest",
     "LatencyTest",
     "SampleRatioTest",
+    "finding_of",
     "needed",
     "typical_block",
+    "worst",
 ]
