@@ -182,20 +182,25 @@ class _Bins:
     candidate: list[int]
     champion: list[int]
     _block: LatencyBlock | None = None
+    _sums: list[tuple[int, int, int, int]] | None = None
 
     def __bool__(self) -> bool:
         return any(self.candidate) or any(self.champion)
 
     def add(self, candidate: bool, value: float) -> None:
         (self.candidate if candidate else self.champion)[int(value)] += 1
-        self._block = None
+        self._block = self._sums = None
 
     def given(self, test: OneTest) -> OneTest:
         if not isinstance(test, (LatencyTest, LatencyHealthTest)):
             raise InvalidValue(f"{type(test).__name__} takes rates, and these are durations")
         if self._block is None:
             self._block = LatencyBlock(self.candidate, self.champion, self.share)
-        return test.update(self._block)
+        if isinstance(test, LatencyHealthTest):
+            return test.update(self._block)
+        if self._sums is None:  # copies of one test share their thresholds
+            self._sums = test.sums(self._block)
+        return test.after(self._sums, self.share)
 
 
 def _together(

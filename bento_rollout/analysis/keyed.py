@@ -156,7 +156,9 @@ class KeyedTest:
         if len(copies) > MOST_COPIES:
             least = min(copies[:-NEWEST], key=lambda copy: copy.log_evidence)
             copies = tuple([copy for copy in copies if copy is not least])
-        return replace(self, copies=copies, epochs=epochs, table=self.table.since(copies[0].epoch))
+        oldest = copies[0].epoch  # what counted before it is as good as new
+        table = self.table if oldest == self.copies[0].epoch else self.table.since(oldest)
+        return replace(self, copies=copies, epochs=epochs, table=table)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
