@@ -9,9 +9,15 @@ from .block import Block
 from .floor import FloorTest
 from .harm import EventTest, HarmTest
 from .health import HealthTest
+from .key_block import KeyBlock
+from .key_table import KeyTable
+from .key_windows import KeyCalls, KeyWindows
+from .keyed import KeyedTest
 from .latency import LatencyBlock, LatencyTest
+from .latency_health import LatencyHealthTest
+from .outlook import needed, typical_block
 from .ratio import SampleRatioTest
-from .sticky import KeyTable, StickyTest
+from .verdict import finding_of, worst
 
 __all__ = [
     "Block",
@@ -19,9 +25,17 @@ __all__ = [
     "FloorTest",
     "HarmTest",
     "HealthTest",
+    "KeyBlock",
+    "KeyCalls",
     "KeyTable",
+    "KeyWindows",
+    "KeyedTest",
     "LatencyBlock",
+    "LatencyHealthTest",
     "LatencyTest",
     "SampleRatioTest",
-    "StickyTest",
+    "finding_of",
+    "needed",
+    "typical_block",
+    "worst",
 ]

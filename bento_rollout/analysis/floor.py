@@ -96,6 +96,10 @@ class FloorTest:
         """Return the test with a new epoch open, ``E`` as it was; the claim that all is well has none."""
         return self if self.good else replace(self, mixture=self._bets.epoch())
 
+    def plain(self) -> FloorTest:
+        """Return a test of the same settings without evidence, alarm or start mixture."""
+        return replace(self, mixture=Mixture.plain(len(self._bets.logs)), alarm=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
         return pack(

@@ -43,19 +43,26 @@ def odds_bets(
             is placed.
     """
     s, not_s = champion
-    rest = 1.0 - share
     bets: list[float] = []
-    for ratio in odds:
-        bet = from_odds(ratio * s / not_s)
-        if tolerance:
-            if bet[0] <= s + tolerance:
-                bets.append(0.0)
-                continue
-            null = nearest(share, bet, champion, tolerance)
-        else:
-            t, not_t = share * bet[0] + rest * s, share * bet[1] + rest * not_s
-            null = (t, not_t, t, not_t)
-        bets.append(two_rate_bet(sums, bet, champion, null))
+    if tolerance:
+        for ratio in odds:
+            bet = from_odds(ratio * s / not_s)
+            null = nearest(share, bet, champion, tolerance) if bet[0] > s + tolerance else None
+            bets.append(two_rate_bet(sums, bet, champion, null) if null else 0.0)
+        return bets
+    bad_c, good_c, bad_s, good_s = sums
+    rest, log = 1.0 - share, math.log
+    shared_s, shared_not_s = rest * s, rest * not_s
+    for ratio in odds:  # written out: this is most of what a tick costs
+        own = ratio * s / not_s
+        c, not_c = own / (1.0 + own), 1.0 / (1.0 + own)
+        t, not_t = share * c + shared_s, share * not_c + shared_not_s
+        bets.append(
+            bad_c * log(c / t)
+            + good_c * log(not_c / not_t)
+            + bad_s * log(s / t)
+            + good_s * log(not_s / not_t)
+        )
     return bets
 
 
@@ -144,6 +151,10 @@ class HarmTest:
         """Return the test with a new epoch open, as at a change of step; ``E`` stays as it is."""
         return replace(self, mixture=self.mixture.epoch())
 
+    def plain(self) -> HarmTest:
+        """Return a test with what this one knows of the champion, and no evidence, alarm or start mixture."""
+        return replace(self, mixture=Mixture.plain(len(ODDS)), alarm=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
         return pack(
@@ -215,6 +226,10 @@ class EventTest:
     def epoch(self) -> EventTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""
         return replace(self, mixture=self.mixture.epoch())
+
+    def plain(self) -> EventTest:
+        """Return a test of the same settings without evidence, alarm or start mixture."""
+        return replace(self, mixture=Mixture.plain(len(ODDS)), alarm=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""

@@ -16,7 +16,7 @@ from .harm import champion_rate, odds_bets
 from .mixture import EVERY, MIXTURE_FIELDS, Mixture
 from .stored import flag, numbers, opened, pack
 
-__all__ = ["LatencyBlock", "LatencyTest"]
+__all__ = ["BINS", "QUANTILES", "LatencyBlock", "LatencyTest"]
 
 BINS = ABOVE + 1
 """How many counts a histogram has: below 1 µs, 1 047 bins of 2 %, and above about 1 000 s."""
@@ -201,19 +201,29 @@ class LatencyTest:
 
     def update(self, block: LatencyBlock) -> LatencyTest:
         """Return the test after one more block."""
+        return self.after(self.sums(block), block.share)
+
+    def sums(self, block: LatencyBlock) -> list[tuple[int, int, int, int]]:
+        """Return for each threshold slow and other calls of the candidate, then those of the champion.
+
+        They are the same for all tests with the same `bins`.
+        """
         up_to_c, up_to_s = list(accumulate(block.candidate)), list(accumulate(block.champion))
         n_c, n_s = up_to_c[-1], up_to_s[-1]
-        share = realised(block.share, n_c, n_s)
+        quick = [(up_to_c[min(allowed, ABOVE)], up_to_s[own]) for own, allowed in self.bins]
+        return [(n_c - quick_c, quick_c, n_s - quick_s, quick_s) for quick_c, quick_s in quick]
+
+    def after(self, sums: list[tuple[int, int, int, int]], share: float | None) -> LatencyTest:
+        """Return the test after a block with these `sums` and this share (None: the realised one)."""
+        n_c, n_s = sums[0][0] + sums[0][1], sums[0][2] + sums[0][3]
+        share = realised(share, n_c, n_s)
         bets: list[float] = []
-        slower: list[float] = []
-        for (own, allowed), before in zip(self.bins, self.champion_slower, strict=True):
-            quick_c, quick_s = up_to_c[min(allowed, ABOVE)], up_to_s[own]
+        for before, found in zip(self.champion_slower, sums, strict=True):
             if share is None:
                 bets += [0.0] * len(ODDS)
             else:
-                rate = champion_rate(before, self.champion_calls)
-                bets += odds_bets((n_c - quick_c, quick_c, n_s - quick_s, quick_s), share, rate, ODDS)
-            slower.append(before + n_s - quick_s)
+                bets += odds_bets(found, share, champion_rate(before, self.champion_calls), ODDS)
+        slower = [before + found[2] for before, found in zip(self.champion_slower, sums, strict=True)]
         mixture = self.mixture.step(bets, n_c)
         return self._next(
             champion_calls=self.champion_calls + n_s,
@@ -225,6 +235,10 @@ class LatencyTest:
     def epoch(self) -> LatencyTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""
         return self._next(mixture=self.mixture.epoch())
+
+    def plain(self) -> LatencyTest:
+        """Return a test with what this one knows of the champion, and no evidence, alarm or start mixture."""
+        return self._next(mixture=Mixture.plain(len(self.mixture.logs)), alarm=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""

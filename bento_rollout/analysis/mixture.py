@@ -35,7 +35,7 @@ class Mixture:
 
     Attributes:
         logs: ``ln S`` of each bet.
-        epochs: how many have opened, 1 at the start.
+        epochs: how many have opened, 1 at the start; 0: a plain mean that nothing is added to.
         calls: of the candidate since an epoch last opened by count.
 
     >>> mixture = Mixture.start(2)
@@ -54,21 +54,31 @@ class Mixture:
         """Return so many bets, with epoch 1 just opened."""
         return cls((math.log(0.5),) * bets)
 
+    @classmethod
+    def plain(cls, bets: int) -> Mixture:
+        """Return so many bets without epochs: ``E = mean(S)``, as one copy of a test of keys has it."""
+        return cls((0.0,) * bets, 0)
+
     @property
     def log_evidence(self) -> float:
         """``ln E``, the epochs still to come included."""
+        if not self.epochs:
+            return log_mean(self.logs)
         return log_add(log_mean(self.logs), -math.log(self.epochs + 1))
 
     def step(self, bets: Sequence[float], calls: int) -> Mixture:
         """Return the bets after a block won each of them so much, in logs, in so many candidate calls."""
+        logs = tuple([log + bet for log, bet in zip(self.logs, bets, strict=True)])
+        if not self.epochs:
+            return Mixture(logs, 0)
         calls += self.calls
-        following = Mixture(
-            tuple([log + bet for log, bet in zip(self.logs, bets, strict=True)]), self.epochs, calls % EVERY
-        )
+        following = Mixture(logs, self.epochs, calls % EVERY)
         return following.epoch() if calls >= EVERY else following
 
     def epoch(self) -> Mixture:
-        """Return the bets with one more epoch open."""
+        """Return the bets with one more epoch open; plain ones have none."""
+        if not self.epochs:
+            return self
         epochs = self.epochs + 1
         weight = -math.log(epochs) - math.log(epochs + 1)
         return Mixture(tuple([log_add(log, weight) for log in self.logs]), epochs, self.calls)
@@ -81,8 +91,6 @@ class Mixture:
     def from_fields(cls, fields: Mapping[str, Any], bets: int) -> Mixture:
         """Return what was stored of so many bets; refuse other numbers of them, and what is not finite."""
         epochs, calls = count("epochs", fields["epochs"]), count("calls", fields["calls"])
-        if epochs < 1:
-            raise InvalidValue(f"epochs is {epochs}; the first opens at the start, so 1 or more are needed")
-        if calls >= EVERY:
+        if calls >= (EVERY if epochs else 1):
             raise InvalidValue(f"calls is {calls}; an epoch opens after {EVERY}, so fewer are needed")
         return cls(numbers("logs", fields["logs"], bets), epochs, calls)

@@ -149,8 +149,8 @@ def test_stored_evidence_of_another_grid_is_refused() -> None:
         HarmTest.from_dict(stored | {"every": 500})
     with pytest.raises(InvalidValue, match="other settings"):
         HarmTest.from_dict(stored | {"odds": [2.0, *stored["odds"][1:]]})
-    with pytest.raises(InvalidValue, match="epochs is 0"):
-        HarmTest.from_dict(stored | {"epochs": 0})
+    with pytest.raises(InvalidValue, match="epochs is -1"):
+        HarmTest.from_dict(stored | {"epochs": -1})
     with pytest.raises(InvalidValue, match="calls is 1000"):
         HarmTest.from_dict(stored | {"calls": 1000})
 

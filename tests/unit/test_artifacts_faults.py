@@ -156,7 +156,7 @@ def test_a_secret_in_the_place_of_its_files_name_is_not_shown(desk: Desk, where:
     signer = desk.signer.read_text()
     line = identity.strip().splitlines()[-1]
     for secret in (identity, line, line.lower(), f" {line}", signer):
-        with pytest.raises(error, match="give (the path of )?a file that holds it") as told:
+        with pytest.raises(error, match=r"give (the path of )?a file that holds it") as told:
             use(desk, secret)
         shown = str(told.value).lower()
         assert line[15:].lower() not in shown
