@@ -39,7 +39,8 @@ _FIXED = {"quantiles": list(QUANTILES), "odds": list(ODDS), "every": EVERY}
 
 def _counts(name: str, values: Iterable[int]) -> tuple[int, ...]:
     """Return a histogram; refuse one of another length, or with what is no count."""
-    found = tuple(values) if hasattr(values, "__iter__") else ()
+    plain = values.tolist() if hasattr(values, "tolist") else values  # of an array: whole numbers at once
+    found = tuple(plain) if hasattr(plain, "__iter__") else ()
     if len(found) != BINS:
         raise InvalidValue(f"{name} has {len(found)} counts; {BINS} are needed, one for each bin")
     if all(type(value) is int for value in found) and min(found) >= 0:
