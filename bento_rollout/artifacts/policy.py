@@ -26,7 +26,7 @@ from ..errors import InvalidValue, PolicyViolated
 from .canonical import GREATEST, Malformed, as_list, as_text, shown
 from .files import Unusable, read_small
 from .keys import read_public_key
-from .manifest import Manifest
+from .manifest import TAG_PART, Manifest
 from .signers import PublicKey
 
 if sys.version_info >= (3, 11):
@@ -192,6 +192,10 @@ def parse_trust(raw: bytes) -> TrustFile:
 
 def _model(name: str, value: Any) -> ModelTrust:
     where = f"models.{shown(name)}"
+    if not TAG_PART.fullmatch(name):
+        raise Malformed(
+            f"{where} is for no model: write its name alone, without a version, as in models.'words'"
+        )
     asked = _table(value, where)
     _check_members(asked, _MODEL_MEMBERS, where)
     serial, artifact = asked.get("min_serial", 0), asked.get("artifact_id")

@@ -204,7 +204,7 @@ def _trust() -> Target:
         min_serial = 42
         artifact_id = "00112233445566778899aabbccddeeff"
         not_after = 2027-01-01
-        [models.'of a moment']
+        [models.'of-a-moment']
         not_after = 2027-01-01T12:00:00.5+02:00
     """
     return Target("trust.toml", [whole] * 20 + vectors("trust", "*.toml"), read, (Malformed,))

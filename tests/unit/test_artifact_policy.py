@@ -134,6 +134,11 @@ BAD = {
         'keys = ["k"]\n[models.m]\nminserial = 1',
         r"models\.'m' has the unknown member",
     ),
+    "a name with a version": (
+        'keys = ["k"]\n[models."m:v1"]\nmin_serial = 1',
+        "its name alone, without a version",
+    ),
+    "a name that no model has": ('keys = ["k"]\n[models.M]\nmin_serial = 1', r"models\.'M' is for no model"),
     "models as a list": ('keys = ["k"]\nmodels = []', "models is list, no table"),
     "a model as a number": ('keys = ["k"]\n[models]\nm = 1', r"models\.'m' is 1, no table"),
     "negative serial": ('keys = ["k"]\n[models.m]\nmin_serial = -1', "min_serial is -1"),
