@@ -125,6 +125,10 @@ class Envelope:
 
     def _open_age(self, identities: Identities | None, passphrase: str | None) -> bytes:
         if self.age is None:
+            if not self.keys.wrapped:
+                raise KeyUnavailable(
+                    f"{KEYS_AGE} is missing, and {KEYS_JSON} names no KMS: take it from a copy of the artifact"
+                )
             some = ", ".join(map(shown, self.keys.wrapped))
             raise KeyUnavailable(f"there is no {KEYS_AGE}: only a KMS opens this: {some} (kms=, from Python)")
         if _header(self.age).passphrase:

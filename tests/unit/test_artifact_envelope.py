@@ -197,6 +197,13 @@ def kms(tmp_path: Path) -> FileKms:
     return FileKms(tmp_path / "master.key")
 
 
+def test_a_lost_file_is_not_told_as_a_kms_that_never_was() -> None:
+    """Only a copy helps."""
+    sealed = Envelope.seal(KEY, CONTEXT, recipients=ALICE.recipients)
+    with pytest.raises(KeyUnavailable, match=r"keys\.age is missing, .* from a copy"):
+        Envelope.parse(None, sealed.keys.to_bytes()).open(CONTEXT, identities=ALICE)
+
+
 def test_a_kms_opens_what_it_wrapped(kms: FileKms, tmp_path: Path) -> None:
     """With or without recipients beside it, and never in another context."""
     alone = Envelope.seal(KEY, CONTEXT, kms={"eu": kms})
