@@ -127,7 +127,7 @@ class Envelope:
         if self.age is None:
             if not self.keys.wrapped:
                 raise KeyUnavailable(
-                    f"{KEYS_AGE} is missing, and {KEYS_JSON} names no KMS: take it from a copy of the artifact"
+                    f"{KEYS_AGE} is missing, and {KEYS_JSON} names no KMS: take it from a copy"
                 )
             some = ", ".join(map(shown, self.keys.wrapped))
             raise KeyUnavailable(f"there is no {KEYS_AGE}: only a KMS opens this: {some} (kms=, from Python)")
