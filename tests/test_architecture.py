@@ -30,6 +30,7 @@ LAYERS: dict[str, float] = {
     "strategy": 1.26,
     "served": 1.28,
     "judging": 1.2,
+    "kept": 1.2,
     "kinds": 1.1,
     "closeness": 1.1,
     "duplicates": 1.12,
