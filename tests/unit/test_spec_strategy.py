@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import yaml
 from bento_rollout.applying import differences, seed
 from bento_rollout.errors import InvalidSpec
 from bento_rollout.judging import Judging
+from bento_rollout.operations import Rollout
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.specfile import load_spec
+from bento_rollout.steps import Canary, Step
+from bento_rollout.store.presence import Presence
 from bento_rollout.strategy import Strategy
 
 SPEC = """\
@@ -60,6 +64,22 @@ def test_a_spec_with_a_strategy(tmp_path: Path) -> None:
     assert differences(state, without) == []
     assert RolloutSpec().strategy is None
     assert RolloutSpec().labels == {}
+
+
+def test_the_example_has_every_field() -> None:
+    """`examples/progressive.yaml` is valid, and leaves out only what cannot stand beside the rest."""
+    file = Path(__file__).parents[2] / "examples/progressive.yaml"
+    spec, written = load_spec(file), yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert spec.strategy is not None
+    assert set(Strategy.model_fields) - set(written["strategy"]) == {"blue_green"}
+    named = {field.alias or name for name, field in Canary.model_fields.items()}
+    assert named == set(written["strategy"]["canary"])
+    assert {key for step in written["strategy"]["canary"]["steps"] for key in step} == set(Step.model_fields)
+    assert {type(one).__name__ for one in spec.strategy.guardrails.values()} == {
+        "ErrorRate", "Latency", "Agreement", "Label", "Measure", "Threshold"
+    }  # fmt: skip
+    assert set(Judging.model_fields) - set(written["labels"]["chargeback"]) == {"name"}
+    assert sum(step.bake or 0 for step in spec.strategy.steps) < 60
 
 
 def test_the_ledger_goes_by_two_names() -> None:
@@ -139,6 +159,22 @@ def test_what_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
         RolloutSpec(**fields)
     assert str(error.value).startswith("RolloutSpec: ")
     assert told.partition(": ")[2] in str(error.value) or "line" not in told
+
+
+def test_a_workers_strategy_is_no_difference(screening: Rollout, join: Callable[..., Presence]) -> None:
+    """What a card tells of a strategy asks nothing of the state, whatever labels it speaks of."""
+    spec = RolloutSpec(**yaml.safe_load(SPEC))
+    assert spec.strategy is not None
+    join(spec={"strategy": spec.strategy.plain})
+    assert screening.status()["differences"] == []
+
+
+def test_a_strategy_hides_no_difference(screening: Rollout, join: Callable[..., Presence]) -> None:
+    """What the spec asks of the state beside it is told as ever."""
+    spec = RolloutSpec(**yaml.safe_load(SPEC))
+    assert spec.strategy is not None
+    join(spec={"strategy": spec.strategy.plain, "targets": {"boosted": {"keys": ["u1"]}}})
+    assert [text.partition(":")[0] for text in screening.status()["differences"]] == ["targets"]
 
 
 @pytest.mark.parametrize(
