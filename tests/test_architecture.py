@@ -15,6 +15,7 @@ LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
     "records": 0.0,
+    "ids": 0.0,
     "assessment": 0.0,
     # L1, what is asked and who answers
     "arrays": 1.0,
@@ -43,6 +44,9 @@ LAYERS: dict[str, float] = {
     "targets": 1.2,
     "spec": 1.3,
     "assignment": 1.3,
+    "sums": 1.1,
+    "arms": 1.2,
+    "units": 1.25,
     "evidence": 1.3,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,

@@ -239,6 +239,8 @@ class Serving:
         if self._recording is None:
             return
         for name, runner in self._runners.items():
+            if runner.ready and self._router is not None:
+                self._router.been_ready.add(name)
             fact = Readiness(self._site.name, name, runner.kind, runner.state, runner.restarts)
             if self._told.get(name) != fact:
                 self._told[name] = fact
