@@ -63,9 +63,12 @@ LAYERS: dict[str, float] = {
     "bench": 2.02,
     "notes": 2.06,
     "looking": 2.06,
+    "attempt": 2.06,
     "course": 2.07,
     "policy": 2.1,
+    "snapshot": 2.09,
     "state": 2.1,
+    "deciding": 2.15,
     "telling": 2.2,
     "applying": 2.3,
     # L3, files and locks and logs, and the verbs over them
@@ -88,7 +91,9 @@ LAYERS: dict[str, float] = {
     "flips": 3.3,
     "reports": 3.3,
     "shadow_report": 3.35,
+    "tries": 3.3,
     "reader": 3.38,
+    "trying": 3.39,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time
