@@ -94,6 +94,8 @@ LAYERS: dict[str, float] = {
     "tries": 3.3,
     "reader": 3.38,
     "trying": 3.39,
+    "outlining": 2.07,
+    "controller": 3.6,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time
