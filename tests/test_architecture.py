@@ -42,6 +42,7 @@ LAYERS: dict[str, float] = {
     "spec": 1.3,
     "assignment": 1.3,
     "evidence": 1.3,
+    "label_evidence": 1.31,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
