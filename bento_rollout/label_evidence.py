@@ -1,14 +1,14 @@
 """What labels that come late say of the variants: sums that are added in any order; pure.
 
-A prediction counts when it reaches its maturity age, labelled or not. Were it to count when its label comes, what
-is found out soon (a fraud that was noticed, a patient who came back) would count before what is found out late, and
-a variant would look worse, or better, by the speed of its labels alone.
+A prediction counts when it reaches its maturity age, labelled or not. Were it to count when its label comes,
+what is found out soon (a fraud that was noticed, a patient who came back) would count before what is found
+out late, and a variant would look worse, or better, by the speed of its labels alone.
 
-What a mature prediction without a label says: that its label is missing, and nothing about how good it was. It
-is left out of the rate (to call it bad would punish whoever's labels get lost, to call it good would hide harm), and
-counts among those whose label should be there: the part of predictions that found their label must be alike in
-both arms. Where it is not, labels are lost on the way of one of them, and what is left is no fair sample: that is
-`unmeasurable`, and no verdict about the model.
+What a mature prediction without a label says: that its label is missing, and nothing about how good it was.
+It is left out of the rate (to call it bad would punish whoever's labels get lost, to call it good would hide
+harm), and counts among those whose label should be there: the part of predictions that found their label must
+be alike in both arms. Where it is not, labels of one of them are lost, and what is left is no fair sample:
+that is `unmeasurable`, and no verdict about the model.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import mmh3
 from .errors import InvalidValue
 from .evidence import Place
 
-__all__ = ["BadOf", "KeyLabel", "LabelArm", "LabelSums", "Mature", "sums_of"]
+__all__ = ["BadOf", "KeyLabel", "LabelArm", "LabelSums", "Mature", "judged", "sums_of", "unit_of"]
 
 _WHOLE = 1 << 64
 _FAR = 1e12
 
 BadOf = Callable[[Any, Any], float | None]
-"""Takes the label and the answer, as the ledger has them; how bad that is, 0 to 1; None: they give no number."""
+"""Takes the label and the answer, as the ledger has them; gives how bad that is, 0 to 1; None: no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,24 @@ class Mature:
 
     @property
     def unit(self) -> int | None:
-        """The 64-bit hash of what counts once where routing is sticky; None: it had a key that has no hash.
+        """The 64-bit hash of what counts once where routing is sticky; None: its key has no hash.
 
-        That is the key; without one the caller's own id, so that a client's retries count once; or the prediction.
+        That is the key; without one the caller's own id, so that a client's retries count once; or the
+        prediction.
         """
-        if self.keyed:
-            who = None if self.key_hash is None else f"key:{self.key_hash}"
-        else:
-            who = f"call:{self.inference_id or self.prediction_id}"
-        return None if who is None else mmh3.hash64(f"label:{who}", 0, signed=False)[0]
+        if self.keyed and self.key_hash is None:
+            return None
+        return unit_of(self.key_hash, self.inference_id, self.prediction_id)
+
+
+def unit_of(key_hash: str | None, inference_id: str | None, prediction_id: str) -> int:
+    """Return the 64-bit hash of whose a prediction is: a key's, the caller's own id's, or its own."""
+    who = f"key:{key_hash}" if key_hash is not None else f"call:{inference_id or prediction_id}"
+    return mmh3.hash64(who, 0, signed=False)[0]
 
 
 class KeyLabel(NamedTuple):
-    """What the first mature prediction of a key says; one that gives a number comes before one that gives none.
+    """What the first mature prediction of a key says; one that gives a number comes before others.
 
     Attributes:
         bad: from 0 to 1; None: no number.
@@ -200,14 +205,13 @@ def sums_of(rows: Iterable[Mature], bad_of: BadOf, *, sticky: Collection[str] = 
 
     Args:
         rows: the predictions.
-        bad_of: how bad an answer was by its label. What it raises, and what is no number, is None: the
-            user's function must not cost the evidence of the others; what is outside 0 to 1 is clipped.
+        bad_of: how bad an answer was by its label (see `judged`).
         sticky: the endpoints whose routing is sticky: there the keys are told apart.
     """
     sums = LabelSums()
     for row in rows:
         arm = sums.arm(Place(row.revision, row.endpoint), row.variant)
-        bad = _judged(row, bad_of) if row.labelled else None
+        bad = judged(bad_of, row.label, row.output) if row.labelled else None
         arm.predictions += 1
         arm.labelled += row.labelled
         if bad is not None:
@@ -222,9 +226,14 @@ def sums_of(rows: Iterable[Mature], bad_of: BadOf, *, sticky: Collection[str] = 
     return sums
 
 
-def _judged(row: Mature, bad_of: BadOf) -> float | None:
+def judged(bad_of: BadOf, label: Any, output: Any) -> float | None:
+    """Return how bad an answer was, from 0 to 1; None: no number.
+
+    When ``bad_of`` raises, or gives NaN, that is none: the user's function must not cost the evidence of the
+    others. What is outside 0 to 1 is clipped.
+    """
     try:
-        bad = bad_of(row.label, row.output)
+        bad = bad_of(label, output)
         bad = None if bad is None else float(bad)
     except Exception:  # noqa: BLE001 - a user's function
         return None

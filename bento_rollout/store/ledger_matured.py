@@ -1,4 +1,4 @@
-"""Predictions that have just reached their maturity age, read from the ledger with their labels: each once."""
+"""Predictions that have reached their maturity age, read from the ledger with their labels, each once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from ..records import Outcome, Reason
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
 
-__all__ = ["AHEAD", "AT_ONCE", "Matured", "Watermark", "base_rate", "end_of", "matured"]
+__all__ = [
+    "AHEAD",
+    "AT_ONCE",
+    "Matured",
+    "Watermark",
+    "base_rate",
+    "end_of",
+    "matured",
+    "newest_label",
+    "output_of",
+]
 
 AHEAD = 300.0
 """Seconds that a prediction's time may be ahead of the clock; one that is further ahead never counts."""
@@ -55,10 +65,10 @@ _HEIR = "SELECT 1 FROM predictions WHERE inference_id = ? AND (id, row) > (?, ?)
 class Watermark:
     """How far a reader of mature predictions has come. Immutable; kept with what was made of them.
 
-    It is a place in the order of arrival (``seq``), not a time: SQLite gives out ``seq`` under the lock of whoever
-    writes, so what is written later has a greater one, whatever its time. A row that arrives late (a long
-    stream, a ledger that was locked for a minute) is therefore never skipped and never counted twice, and no
-    jump of a clock moves the mark.
+    It is a place in the order of arrival (``seq``), not a time: SQLite gives out ``seq`` under the lock of
+    whoever writes, so what is written later has a greater one, whatever its time. A row that arrives late (a
+    long stream, a ledger that was locked for a minute) is therefore never skipped and never counted twice,
+    and no jump of a clock moves the mark.
 
     Args:
         seq: the last place that was looked at; 0: none.
@@ -123,7 +133,7 @@ def end_of(place: Path, *, patience: float = PATIENCE) -> Watermark:
         return _end(db)
 
 
-def matured(  # noqa: PLR0913 - what is read, from where, and how much of it
+def matured(
     place: Path,
     *,
     label: str,
@@ -205,10 +215,11 @@ class _Reading:
 
     def _mature(self, row: Sequence[Any]) -> Mature:
         seq, request, number, time, key_hash, inference_id, endpoint, variant, revision, reason, _ = row
-        value = self._label_of(request, number, inference_id, time + self._matures)
+        ripe = time + self._matures
+        value = newest_label(self._db, self._label, request, number, inference_id, ripe)
         output = None
         if value is not None:
-            (output,) = self._db.execute(_OUTPUT, (seq,)).fetchone()
+            output = output_of(self._db, seq)
             self._left -= len(output or "")
         return Mature(
             id_of(request, number), time, revision, endpoint, variant,
@@ -216,18 +227,30 @@ class _Reading:
             value is not None, read(value), read(output),
         )  # fmt: skip
 
-    def _label_of(self, request: str, number: int, inference_id: str | None, ripe: float) -> str | None:
-        """Return the newest label of a prediction that was told in time, as JSON text."""
-        found = self._db.execute(_BY_ID, (request, number, self._label, ripe)).fetchall()
-        if inference_id is not None:
-            called = self._db.execute(_BY_INFERENCE, (inference_id, self._label, ripe)).fetchall()
-            if called and not self._db.execute(_HEIR, (inference_id, request, number, ripe)).fetchall():
-                found += called
-        return max(found)[2] if found else None
+
+def newest_label(
+    db: sqlite3.Connection, label: str, request: str, row: int, inference_id: str | None, ripe: float
+) -> str | None:
+    """Return a prediction's newest label of a name, as JSON text, of those that were told up to a time.
+
+    One by inference id belongs to the newest prediction of that id, of those made up to that time.
+    """
+    found = db.execute(_BY_ID, (request, row, label, ripe)).fetchall()
+    if inference_id is not None:
+        called = db.execute(_BY_INFERENCE, (inference_id, label, ripe)).fetchall()
+        if called and not db.execute(_HEIR, (inference_id, request, row, ripe)).fetchall():
+            found += called
+    return max(found)[2] if found else None
+
+
+def output_of(db: sqlite3.Connection, seq: int) -> str | None:
+    """Return the answer of the prediction with this ``seq``, as JSON text; None: it is not kept."""
+    found = db.execute(_OUTPUT, (seq,)).fetchone()
+    return None if found is None else found[0]
 
 
 def _start(db: sqlite3.Connection, after: Watermark) -> Watermark:
-    """Return where to go on: the mark itself, or its like in a file that lies there instead of the old one."""
+    """Return where to go on: the mark itself, or its like in a file that lies there instead of the old."""
     if after.seq == 0:
         return after
     (given,) = db.execute(_GIVEN).fetchone() or (0,)
