@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, StoreCorrupt
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
 from .ledger_file import LedgerFile, id_of
@@ -25,6 +26,7 @@ __all__ = [
     "matured",
     "newest_label",
     "output_of",
+    "sound",
 ]
 
 AHEAD = 300.0
@@ -165,7 +167,8 @@ def matured(
         place: where the rollout's shared files lie; where there is no ledger, nothing is found.
         label: the labels' name.
         after: where the last read ended.
-        until: now, in seconds since 1970.
+        until: now, in seconds since 1970. Of a clock that jumps ahead all becomes mature at once, in both
+            arms alike, with the labels that are there.
         matures: the maturity age, in seconds.
         most: rows that are looked at, at most.
         patience: seconds to wait for another process's lock.
@@ -177,9 +180,9 @@ def matured(
     file = LedgerFile(place, patience=patience)
     if not file.exists():
         return Matured((), after)
-    with file.reading() as db:
+    with sound(file), file.reading() as db:
         start = _start(db, after)
-        return _Reading(db, label, until, matures).read(start, most, replaced=start is not after)
+        return _Reading(db, label, until, matures).read(start, max(most, 1), replaced=start is not after)
 
 
 class _Reading:
@@ -222,10 +225,22 @@ class _Reading:
             output = output_of(self._db, seq)
             self._left -= len(output or "")
         return Mature(
-            id_of(request, number), time, revision, endpoint, variant,
+            id_of(request, number), time, int(revision), endpoint, variant,
             reason == Reason.SPLIT.value, key_hash, inference_id,
             value is not None, read(value), read(output),
         )  # fmt: skip
+
+
+@contextmanager
+def sound(file: LedgerFile) -> Iterator[None]:
+    """Turn what values of the wrong kind raise, which only a damaged file holds, into an error of ours."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt(
+            f"the ledger {file.path} is damaged: a prediction in it cannot be ({type(error).__name__}); "
+            "move it away, and a new one begins"
+        ) from error
 
 
 def newest_label(
@@ -311,7 +326,7 @@ def base_rate(
     file = LedgerFile(place, patience=patience)
     if not file.exists():
         return None
-    with file.reading() as db:
+    with sound(file), file.reading() as db:
         told = db.execute(_LABELS, (_MOST_LOOKED_AT, label, _MOST_LABELS)).fetchall()
     newest: dict[tuple[str, int], str] = {}
     for name, row, value in told:

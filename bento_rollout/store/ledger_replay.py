@@ -13,7 +13,7 @@ from ..label_evidence import judged, unit_of
 from ..records import Outcome, Reason
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
-from .ledger_matured import newest_label, output_of
+from .ledger_matured import newest_label, output_of, sound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,7 @@ def replayable(
     calls, file = _Calls(last), LedgerFile(place, patience=patience)
     before = _END if file.exists() else 0
     while before and calls.wanted:
-        with file.reading() as db:
+        with sound(file), file.reading() as db:
             before = calls.add_chunk(db, before, champion, judging)
     return calls.whole()
 

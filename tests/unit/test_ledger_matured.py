@@ -85,6 +85,7 @@ def test_a_late_read_finds_the_same(place: Path) -> None:
     told(place, {"prediction_id": fact.prediction_id, "label": "in time"}, age=2 * DAY + 1)
     told(place, {"prediction_id": fact.prediction_id, "label": "late"}, age=2 * DAY - 1)
     assert [row.label for row in found(place).rows] == ["in time"]
+    assert found(place) == found(place, until=NOW + DAY), "whoever ended before it was saved finds it again"
     assert [row.label for row in found(place, matures=3 * DAY).rows] == ["late"]
 
 
@@ -274,6 +275,16 @@ def test_overwritten_values(place: Path) -> None:
         (True, 1, None),
         (True, None, {"score": 0.5}),
     ]
+
+
+@pytest.mark.parametrize("column", ["time", "id", "revision"])
+def test_a_value_that_cannot_be(place: Path, column: str) -> None:
+    """That is one of our errors, and not Python's."""
+    written(place, drawn(DAY))
+    with sqlite3.connect(place / "ledger.db") as db:
+        db.execute(f"UPDATE predictions SET {column} = x'ff'")
+    with pytest.raises(StoreCorrupt, match="a prediction in it cannot be"):
+        found(place)
 
 
 def test_pruned_before_it_matured(place: Path) -> None:

@@ -152,3 +152,12 @@ def test_a_damaged_ledger(place: Path) -> None:
         db.execute("PRAGMA application_id = 7")
     with pytest.raises(StoreCorrupt, match="is not a ledger"):
         replayable(place, "one")
+
+
+def test_a_value_that_cannot_be(place: Path) -> None:
+    """It is one of our errors, and not numpy's."""
+    written(place, call(0))
+    with sqlite3.connect(place / "ledger.db") as db:
+        db.execute("UPDATE predictions SET seconds = 'soon'")
+    with pytest.raises(StoreCorrupt, match="a prediction in it cannot be"):
+        replayable(place, "one")
