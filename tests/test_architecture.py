@@ -51,6 +51,7 @@ LAYERS: dict[str, float] = {
     "rounds": 1.32,
     "exams": 1.33,
     "evidence": 1.3,
+    "label_evidence": 1.31,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
