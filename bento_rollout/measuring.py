@@ -73,7 +73,7 @@ class Refused:
     """What was measured and could not be noted, in this process.
 
     Attributes:
-        lost: how many values.
+        lost: how many times; the metrics tell it.
         waiting: 0; nothing waits here.
     """
 
@@ -87,12 +87,14 @@ class Refused:
         """Count one, and say so once for each name and cause; what is no name is not told: it may be data."""
         self.lost += 1
         told = name if type(name) is str and _is_name(name) else f"a {type(name).__name__} that is no name"
-        if (told, why) in self._said or len(self._said) >= MOST_SAID:
+        key = ("" if why is _MANY else told, why)
+        if key in self._said or len(self._said) >= MOST_SAID:
             return
-        self._said.add((told, why))
-        log.event("measure.refused", "warning", measure=told, problem=why, hint=f"{hint}; {_COUNTED}")
+        self._said.add(key)
+        log.event("call.measure_refused", "warning", measure=told, problem=why, hint=f"{hint}; {_COUNTED}")
 
 
+_MANY = f"a call measures at most {MOST_NAMES} names"
 _COUNTED = "further ones are only counted"
 
 REFUSED = Refused()
@@ -135,7 +137,7 @@ class Sheet:
                 return  # nobody waits for this run any more
             known = self._values.get(name)
             if known is None and len(self._values) >= MOST_NAMES:
-                raise _Bad(f"a call measures at most {MOST_NAMES} names", "leave some out")
+                raise _Bad(_MANY, "leave some out")
             total = told if known is None else _sum(known, told)
             if known is not None and not _is_finite(total):
                 raise _Bad("what it adds up to is not finite", _A_NUMBER)

@@ -291,7 +291,7 @@ class Runs:
             problem, where = f"it returned a {type(said).__name__}, and neither True nor False", ""
         self._once.say(
             problem,
-            "is_error.failed",
+            "call.is_error_failed",
             "error",
             rollout=self._rollout,
             error=type(error).__name__,
