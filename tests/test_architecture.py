@@ -104,6 +104,7 @@ LAYERS: dict[str, float] = {
     "budgets": 3.9,
     "copying": 3.9,
     "shadowing": 3.92,
+    "measuring": 3.93,
     "executor": 3.95,
     "gates": 3.95,
     "keeping": 3.95,

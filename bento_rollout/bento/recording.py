@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ..calls import Call
 from ..errors import RolloutError
 from ..feed import Feed
+from ..measuring import REFUSED
 from ..predictions import prediction_of
 from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.hashing import KeyHash
@@ -157,6 +158,7 @@ class Recording:
             channels["evidence"] = self._evidence
         channels["log"] = self._lines
         channels["spans"] = self._lost_spans
+        channels["measures"] = REFUSED
         return metrics
 
 
