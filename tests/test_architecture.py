@@ -55,6 +55,7 @@ LAYERS: dict[str, float] = {
     "course": 2.07,
     "policy": 2.1,
     "state": 2.1,
+    "notice": 2.2,
     "telling": 2.2,
     "applying": 2.3,
     # L3, files and locks and logs, and the verbs over them
@@ -65,6 +66,8 @@ LAYERS: dict[str, float] = {
     "arena": 3.0,
     "pipe": 3.05,
     "hooks": 3.0,
+    "posting": 3.0,
+    "webhook": 3.01,
     "tally": 3.05,
     "store": 3.1,
     "opening": 3.2,
