@@ -7,11 +7,14 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Answer", "post"]
 
@@ -45,29 +48,38 @@ def post(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> A
     """
     parts = urlsplit(url)
     connection, path, more = _connection(parts, seconds)
-    try:
-        with _limited(connection, seconds):
-            connection.request("POST", path, body, {**headers, **more, "Connection": "close"})
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.headers.get("Retry-After"))
-    finally:
-        connection.close()
+    with _Limit(seconds) as limit:
+        try:
+            connection.connect()
+            limit.watch(connection.sock)
+            if parts.scheme == "https":
+                tls = ssl.create_default_context()
+                connection.sock = tls.wrap_socket(connection.sock, server_hostname=parts.hostname)
+            everything = {"Host": parts.netloc, **headers, **more, "Connection": "close"}
+            connection.request("POST", path, body, everything)
+            with connection.getresponse() as answer:
+                return Answer(answer.status, answer.headers.get("Retry-After"))
+        finally:
+            connection.close()
 
 
 def _connection(parts: SplitResult, seconds: float) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """Return what reaches an address, the path to ask it for, and what the proxy wants to know beside it."""
-    host, path = parts.hostname or "", parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-    proxy = _proxy(parts)
-    first = parts if proxy is None else proxy
-    at, port = first.hostname or "", first.port
+    """Return what reaches an address, the path to ask it for, and what a proxy wants to know beside it.
+
+    TLS comes on top when the connection is there: so its handshake has the same limit as all the rest.
+    """
+    path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+    if (proxy := _proxy(parts)) is None:
+        port = parts.port or _PORTS[parts.scheme]
+        return http.client.HTTPConnection(parts.hostname or "", port, timeout=seconds), path, {}
+    connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port, timeout=seconds)
     if parts.scheme == "https":
-        tls = ssl.create_default_context()
-        secure = http.client.HTTPSConnection(at, port, timeout=seconds, context=tls)
-        if proxy is not None:
-            secure.set_tunnel(host, parts.port or http.client.HTTPS_PORT, _credentials(proxy))
-        return secure, path, {}
-    plain = http.client.HTTPConnection(at, port, timeout=seconds)
-    return (plain, path, {}) if proxy is None else (plain, parts.geturl(), _credentials(proxy))
+        connection.set_tunnel(parts.hostname or "", parts.port or _PORTS["https"], _credentials(proxy))
+        return connection, path, {}
+    return connection, parts.geturl(), _credentials(proxy)
+
+
+_PORTS = {"http": http.client.HTTP_PORT, "https": http.client.HTTPS_PORT}
 
 
 def _proxy(parts: SplitResult) -> SplitResult | None:
@@ -88,30 +100,38 @@ def _credentials(proxy: SplitResult) -> dict[str, str]:
     return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-@contextmanager
-def _limited(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
-    """End a connection's use when its time is over: a server that sends a byte now and then is late, too.
+class _Limit:
+    """Ends a connection when its time is over: a server that sends a byte now and then is late, too.
 
-    Raises:
-        TimeoutError: it took too long.
+    What the block raises from then on is a `TimeoutError`.
     """
-    late = threading.Event()
 
-    def end() -> None:
-        late.set()
-        if (sock := connection.sock) is not None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._late = threading.Event()
+        self._handle: socket.socket | None = None
+        self._clock = threading.Timer(seconds, self._end)
+        self._clock.daemon = True
+
+    def watch(self, sock: socket.socket) -> None:
+        """Take a handle of a connection of its own: TLS takes the one that we were given."""
+        self._handle = sock.dup()
+        if self._late.is_set():
+            raise TimeoutError
+
+    def __enter__(self) -> Self:
+        self._clock.start()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._clock.cancel()
+        if self._handle is not None:
+            self._handle.close()
+        if isinstance(error, TimeoutError) or (error is not None and self._late.is_set()):
+            raise TimeoutError(f"no answer within {self._seconds:g} s") from error
+
+    def _end(self) -> None:
+        self._late.set()
+        if self._handle is not None:
             with suppress(OSError):
-                # Not `sock.shutdown`: of TLS that would change what the other thread reads with just now.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-    clock = threading.Timer(seconds, end)
-    clock.daemon = True
-    clock.start()
-    try:
-        yield
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if late.is_set():
-            raise TimeoutError(f"no answer within {seconds:g} s") from error
-        raise
-    finally:
-        clock.cancel()
+                self._handle.shutdown(socket.SHUT_RDWR)

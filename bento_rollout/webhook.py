@@ -12,14 +12,15 @@ import hashlib
 import hmac
 import http.client
 import json
+import math
 import os
 import re
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from .errors import InvalidValue
@@ -38,6 +39,9 @@ SHORTEST, LONGEST = 24, 64
 
 MOST_READ = 4096
 """Bytes that a file with a key may have."""
+
+MOST_SAID = 300
+"""Characters of why there was no answer."""
 
 MAKE_ONE = (
     f'make one with: python -c "import base64, secrets; '
@@ -105,10 +109,10 @@ class Webhook:
     def tell(self, notice: Notice) -> Failure | None:
         """Send one request and wait for its answer; return None when it was taken (2xx), else why not."""
         try:
-            body = json.dumps(_content(notice), ensure_ascii=False, default=str).encode()
+            body = json.dumps(_finite(_content(notice)), default=str).encode()
             headers = _headers(notice, body, _keys(self.secret))
             answer = post(self.url, headers, body, self.timeout)
-        except (InvalidValue, OSError, http.client.HTTPException) as error:
+        except (ValueError, OSError, http.client.HTTPException) as error:
             return Failure(_why(error), again=True)
         return _judged(answer, time.time())
 
@@ -126,7 +130,7 @@ def signatures(keys: tuple[bytes, ...], message: str, timestamp: str, body: byte
     """Return the header ``webhook-signature``: one signature by each key.
 
     >>> signatures((b"0" * 24,), "msg_1", "1674087231", b"{}")
-    'v1,bsI4snRXF6SBVTRk1W1Hz6scv5iDg9mN1sAEPJKYgpE='
+    'v1,yLZ+eTzorJpgvCEx1oQEw/rzasCtLCDkrrYdYQxE8ns='
     """
     content = b".".join((message.encode(), timestamp.encode(), body))
     digests = (hmac.digest(key, content, "sha256") for key in keys)
@@ -150,6 +154,15 @@ def _content(notice: Notice) -> dict[str, object]:
     return {"type": f"rollout.{kind}", "timestamp": when.replace("+00:00", "Z"), "data": notice.plain}
 
 
+def _finite(value: object) -> object:
+    """Return plain data as JSON can say it: for a number that is none it has no word but null."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _judged(answer: Answer, now: float) -> Failure | None:
     """Return None when a message was taken, else why not."""
     status = answer.status
@@ -164,7 +177,7 @@ def _judged(answer: Answer, now: float) -> Failure | None:
 
 
 def _seconds(text: str | None, now: float) -> float:
-    """Return the seconds that ``Retry-After`` asks for, as a number or as a date; 0: none that can be read."""
+    """Return the seconds that ``Retry-After`` asks for, as a number or a date; 0: none to be read."""
     text = (text or "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
@@ -181,7 +194,7 @@ def _why(error: Exception) -> str:
         return f"its answer is no HTTP ({type(error).__name__})"
     if isinstance(error, (InvalidValue, TimeoutError)):
         return str(error) or "no answer in time"
-    return f"it cannot be reached: {error}"
+    return f"it cannot be reached: {error}"[:MOST_SAID]
 
 
 def _checked(url: object) -> str:
@@ -230,14 +243,15 @@ def _keys(source: str) -> tuple[bytes, ...]:
         raise InvalidValue(f"the webhook's key ({source}) is empty or not there; {MAKE_ONE}")
     if None in keys:
         raise InvalidValue(
-            f"the webhook's key ({source}) is not {PREFIX} and base64 of {SHORTEST} to {LONGEST} bytes; {MAKE_ONE}"
+            f"the webhook's key ({source}) is not {PREFIX} and base64 of {SHORTEST} to {LONGEST} bytes; "
+            f"{MAKE_ONE}"
         )
     return tuple(key for key in keys if key is not None)
 
 
 def _read(path: str) -> str:
     try:
-        with Path(path).open("rb", opener=_at_once) as file:
+        with open(path, "rb", opener=_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidValue(f"the webhook's key (file:{path}) is not in a file")
             return file.read(MOST_READ).decode("ascii", "replace")

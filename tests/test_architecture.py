@@ -70,6 +70,8 @@ LAYERS: dict[str, float] = {
     "webhook": 3.01,
     "tally": 3.05,
     "store": 3.1,
+    "outbox": 3.1,
+    "notifier": 3.2,
     "opening": 3.2,
     "view": 3.2,
     "advising": 3.25,
