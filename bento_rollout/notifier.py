@@ -29,7 +29,7 @@ Notify = (
 RECENT = 3600.0
 """Seconds that are looked back where it is not known what a receiver was told."""
 
-FURTHEST = 1000
+FURTHEST = 200
 """How many commits are looked back at most."""
 
 
@@ -96,11 +96,9 @@ class Notifier:
         """
         if not self._boxes or (self._followed and revision == self._told.revision):
             return 0
-        known = (
-            [self._told.revision] if self._followed else [self._told.receivers.get(n, 0) for n in self._boxes]
-        )
-        wanted = revision - min(known) + 1
-        return min(wanted, FURTHEST) if wanted > 1 else FURTHEST
+        told = self._told
+        first = told.revision if self._followed else min(told.receivers.get(name, 0) for name in self._boxes)
+        return FURTHEST if revision < first else min(revision - first + 1, FURTHEST)
 
     def follow(self, commits: Sequence[Commit]) -> None:
         """Offer what is new in a history; returns at once.
@@ -117,20 +115,20 @@ class Notifier:
         states = {commit.revision: commit.state for commit in ordered}
         if self._state is not None:
             states.setdefault(self._state.revision, self._state)
-        starts = self._starts(ordered)
-        for commit in ordered:
-            notice = notice_of(commit, states.get(commit.parent))
-            for name, box in self._boxes.items():
-                if notice is not None and starts[name](commit):
-                    box.put(notice)
-        newest = ordered[-1]
-        self._state, self._followed = newest.state, True
-        with self._lock:
+        is_new = self._news(ordered)
+        with self._lock:  # else what is told meanwhile would seem to be all that there was to tell
+            for commit in ordered:
+                notice = notice_of(commit, states.get(commit.parent))
+                for name, box in self._boxes.items():
+                    if notice is not None and is_new[name](commit):
+                        box.put(notice)
+            newest = ordered[-1]
             self._told = Told(newest.revision, newest.time, self._told.receivers)
+            self._state, self._followed = newest.state, True
         self._keep()
 
     def offer(self, notice: Notice) -> None:
-        """Tell every receiver of a notice; returns at once."""
+        """Tell every receiver of a notice; returns at once. Who follows the history has no need to."""
         for box in self._boxes.values():
             box.put(notice)
 
@@ -145,12 +143,12 @@ class Notifier:
         for box in self._boxes.values():
             box.join(max(0.0, until - time.monotonic()))
 
-    def _starts(self, ordered: Sequence[Commit]) -> dict[str, Callable[[Commit], bool]]:
+    def _news(self, ordered: Sequence[Commit]) -> dict[str, Callable[[Commit], bool]]:
         """Return for each receiver what says of a commit whether it is new to it."""
         told, newest = self._told, ordered[-1]
         same = any(one.revision == told.revision and one.time == told.time for one in ordered)
         reaches = ordered[0].revision <= told.revision
-        # A store that was made anew, or restored, counts its revisions anew: what was told, was told of others.
+        # A store that was made anew, or restored, counts its revisions anew: others were told of.
         if newest.revision < told.revision or (reaches and not same):
             told = Told()
         elif self._followed:
@@ -162,13 +160,15 @@ class Notifier:
         }
 
     def _keep(self) -> None:
-        """Keep how far each receiver was told."""
+        """Keep how far each receiver was told; nothing is known of that before the history is."""
         with self._lock:
-            newest = self._told.revision
-            oldest = {name: box.oldest for name, box in self._boxes.items()}
-            receivers = {name: newest if one is None else one - 1 for name, one in oldest.items()}
-            if receivers != self._told.receivers or not receivers:
-                self._told = Told(newest, self._told.time, receivers)
+            if not self._followed:
+                return
+            newest, oldest = self._told.revision, {name: box.oldest for name, box in self._boxes.items()}
+            receivers = {
+                name: newest if one is None else min(newest, one - 1) for name, one in oldest.items()
+            }
+            self._told = Told(newest, self._told.time, receivers)
             self._file.write(self._told)
 
     def _called(self, name: str) -> str:

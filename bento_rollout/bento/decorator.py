@@ -14,6 +14,7 @@ from bentoml._internal.context import server_context
 
 from ..errors import Incompatible, InvalidSpec, InvalidValue
 from ..hooks import Hook, as_hooks
+from ..notifier import Notify, as_receivers
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
 from ..specfile import load_spec
@@ -47,6 +48,7 @@ def rollout(
     spec: str | Path | RolloutSpec | None = None,
     before_flip: Hooks = None,
     after_flip: Hooks = None,
+    notify: Notify = None,
 ) -> Callable[[S], S]:
     """Make a BentoML service the champion of a rollout, with candidates beside it.
 
@@ -59,11 +61,14 @@ def rollout(
         spec: a path relative to the file that decorates, a `RolloutSpec`, or nothing (all to the champion).
         before_flip: called in every worker before a flip; may veto by raising.
         after_flip: called once, in one worker, after a flip.
+        notify: told of each decision by evidence, and of each verb of a person on a try, in one worker:
+            callables that take a `Notice`, and `Webhook`; what they do changes nothing and holds nobody up.
 
     Raises:
         Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
-        InvalidValue: a name that is reserved or not valid, or a ``BENTO_ROLLOUT`` that is neither on nor off.
+        InvalidValue: a name that is reserved or not valid, somebody to notify who cannot be, or a
+            ``BENTO_ROLLOUT`` that is neither on nor off.
 
     Example::
 
@@ -90,7 +95,9 @@ def rollout(
         path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
         hooks = as_hooks(before_flip), as_hooks(after_flip)
+        receivers = as_receivers(notify)
         site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
+        site.notify = receivers
         if path is not None:
             site.file = path
             check_included(path)

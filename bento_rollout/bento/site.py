@@ -21,6 +21,7 @@ from .variants import Definition
 
 if TYPE_CHECKING:
     from ..calls import Sink
+    from ..webhook import Webhook
     from .middleware import App
     from .serving import Serving
 
@@ -41,6 +42,7 @@ class Site:
         sink: takes an observation for each run of a variant, and what variants become; set it before the
             service starts.
         file: where the spec was read from; None: it is not from a file.
+        notify: who is told what becomes of a try.
         instance: the service's instance in this worker.
         serving: this worker's part, once it has begun.
     """
@@ -61,6 +63,7 @@ class Site:
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
         self.file: Path | None = None
+        self.notify: tuple[Hook | Webhook, ...] = ()
         self.sink: Sink | None = None
         self.instance: Any = None
         self.serving: Serving | None = None
