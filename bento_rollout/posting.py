@@ -127,7 +127,8 @@ class _Limit:
         self._clock.cancel()
         if self._handle is not None:
             self._handle.close()
-        if isinstance(error, TimeoutError) or (error is not None and self._late.is_set()):
+        # Also without an error: a head that ends too early seems to be whole.
+        if self._late.is_set() or isinstance(error, TimeoutError):
             raise TimeoutError(f"no answer within {self._seconds:g} s") from error
 
     def _end(self) -> None:
