@@ -303,8 +303,8 @@ NO_EVENTS = {
     *("flip.instance", "flip.json", "flip.lock"),
     *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
 } | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
-"""What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or what a
-webhook's message is of.
+"""What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the
+type of a webhook's message.
 """
 
 
