@@ -164,7 +164,7 @@ def values_of(unit: Unit) -> Mapping[str, Sequence[float]]:
     run = unit.run
     found: dict[str, list[float]] = {}
     for name, value in run.measures:
-        found.setdefault(name, []).append(value)
+        found.setdefault(name, []).extend(value if isinstance(value, tuple) else (value,))
     if len(run.rows) > len(unit.rows):
         at = [run.rows.index(row) for row in unit.rows]
         for name, values in found.items():

@@ -102,6 +102,7 @@ LAYERS: dict[str, float] = {
     "trying": 3.39,
     "outlining": 2.07,
     "controller": 3.6,
+    "late": 3.6,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time
