@@ -91,7 +91,7 @@ class Outbox:
         self._waiting: dict[Mark, _Waiting] = {}
         self._ended: deque[Mark] = deque(maxlen=MOST)
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._over = False
 
     @property
     def oldest(self) -> int | None:
@@ -121,9 +121,10 @@ class Outbox:
             self._changed.notify()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread's end for so many seconds."""
+        """Wait for the thread's end for so many seconds; after them no further try begins."""
         if self._thread is not None:
             self._thread.join(seconds)
+        self._over = True
 
     def _begin(self) -> None:
         if self._thread is None:
@@ -139,7 +140,7 @@ class Outbox:
     def _next(self) -> _Waiting | None:
         """Wait until something is due, and return it; None: it is closed, and nothing is."""
         with self._changed:
-            while True:
+            while not self._over:
                 first = min(
                     self._waiting.values(), key=lambda one: (one.due, one.notice.revision), default=None
                 )
@@ -149,6 +150,7 @@ class Outbox:
                 if self._closed:
                     return None
                 self._changed.wait(pause)
+            return None
 
     def _tell(self, notice: Notice) -> Failure | None:
         try:

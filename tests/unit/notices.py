@@ -158,6 +158,8 @@ class Listener:
 
     def close(self) -> None:
         """Listen no more."""
+        with suppress(OSError):  # without it one more gets in: the thread that waits for it holds it open
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for sock in self._open:
             with suppress(OSError):
