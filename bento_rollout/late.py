@@ -88,9 +88,7 @@ class Late:
         entry = metric.partition(".")[2]
         judging, judge = judging_of(self._labels, entry), self._judges.get(entry)
         if judging is None or judge is None:
-            raise InvalidValue(
-                f"nothing says how the label {entry!r} gives a number: write labels: in the spec"
-            )
+            raise InvalidValue(f"nothing says how the label {entry!r} gives a number: write it under labels:")
         after = end_of(self._place) if mark is None else Watermark.from_plain(mark)
         found = matured(
             self._place,

@@ -13,7 +13,7 @@ from tests.integration.callers import Answer, Load
 from tests.integration.running import ROOT, Server, fresh, serving, until
 
 TARGET = "tests.integration.apps.tried:Tried"
-FEW = 24
+FEW = 4
 KEYS = [f"user-{number}" for number in range(200_000)]
 
 
