@@ -1,16 +1,15 @@
-"""Tries of a candidate over a real server with real traffic: each harm is rolled back, and the good is promoted."""
+"""Tries over a real server with real traffic: each harm is rolled back, and what is good is promoted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.callers import Answer, Load
-from tests.integration.running import ROOT, Server, fresh, serving, until
+from tests.integration.running import Server, fresh, serving, until
 
 TARGET = "tests.integration.apps.tried:Tried"
 FEW = 4
@@ -21,7 +20,8 @@ KEYS = [f"user-{number}" for number in range(200_000)]
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service of two workers whose candidate behaves as a file says."""
     folder = fresh(tmp_path_factory.mktemp("tried"))
-    with serving(TARGET, folder, rollout="tried", workers=2, environment={"TRIED_PLACE": str(folder)}) as server:
+    place = {"TRIED_PLACE": str(folder)}
+    with serving(TARGET, folder, rollout="tried", workers=2, environment=place) as server:
         server.ready()
         until(lambda: states(server) == {"ready"}, "the candidate is ready")
         yield server
@@ -112,7 +112,8 @@ def test_a_good_candidate_goes_up_by_itself_and_is_promoted(tried: Server) -> No
     assert not callers.failures
     assert attempt(tried)["stage"] == "done", attempt(tried)
     told = [(author, action) for author, action, _ in actions(tried, since)]
-    assert told[1:] == [("evidence", name) for name in ("advance", "advance", "advance", "promote", "end_bake")]
+    ways = ("advance", "advance", "advance", "promote", "end_bake")
+    assert told[1:] == [("evidence", name) for name in ways]
     weights = [weights for _, _, weights in actions(tried, since)]
     assert [one.get("trying", 0) for one in weights[:4]] == [1, 5, 25, 50]
     assert weights[4] == {"steady": 10}
