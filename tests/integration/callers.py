@@ -23,7 +23,7 @@ class Answer:
     Attributes:
         began, ended: when the request was about to be sent, and when its answer was read.
         status: 0: the connection broke.
-        variant, reason, revision: from the headers.
+        variant, reason, revision, prediction: from the headers.
         body: the JSON of the answer, or what went wrong.
     """
 
@@ -34,6 +34,7 @@ class Answer:
     reason: str = ""
     revision: int = 0
     body: Any = None
+    prediction: str = ""
 
     @property
     def seconds(self) -> float:
@@ -121,6 +122,7 @@ async def ask(
         headers.get("x-rollout-reason", ""),
         int(headers.get("x-rollout-revision", "0")),
         json.loads(body),
+        headers.get("x-rollout-prediction-id", ""),
     )
 
 
