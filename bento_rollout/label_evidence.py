@@ -231,8 +231,8 @@ def sums_of(rows: Iterable[Mature], bad_of: BadOf, *, sticky: Collection[str] = 
 def measured(sums: LabelSums, guardrail: str) -> Evidence:
     """Return the numbers of late labels as those of a measure, which is tested alike.
 
-    How many predictions had no label is not in it. Where routing is sticky, an arm none of whose predictions has
-    a key that was hashed is left out: its calls are no units.
+    How many predictions had no label is not in it. Where routing is sticky, an arm of which no key was hashed
+    is left out: its calls are no units.
 
     Args:
         sums: the sums.
