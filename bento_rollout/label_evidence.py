@@ -23,7 +23,7 @@ import mmh3
 from .arms import Arm
 from .errors import InvalidValue
 from .evidence import Evidence, Place
-from .sums import GRAIN, MeasureSums
+from .sums import GRAIN, MISSING, MeasureSums
 
 __all__ = ["BadOf", "KeyLabel", "LabelArm", "LabelSums", "Mature", "judged", "measured", "sums_of", "unit_of"]
 
@@ -231,8 +231,8 @@ def sums_of(rows: Iterable[Mature], bad_of: BadOf, *, sticky: Collection[str] = 
 def measured(sums: LabelSums, guardrail: str) -> Evidence:
     """Return the numbers of late labels as those of a measure, which is tested alike.
 
-    How many predictions had no label is not in it. Where routing is sticky, an arm of which no key was hashed
-    is left out: its calls are no units.
+    How many predictions had no label is beside it, under the name with `MISSING`. Where routing is sticky, an
+    arm of which no key was hashed is left out: its calls are no units.
 
     Args:
         sums: the sums.
@@ -244,7 +244,10 @@ def measured(sums: LabelSums, guardrail: str) -> Evidence:
             if arm.unhashed and not arm.keys:
                 continue
             keys = {key: (said.bad, said.time) for key, said in arm.keys.items() if said.bad is not None}
-            found = Arm(measures={guardrail: MeasureSums(arm.judged, arm.bad, 0, keys)})
+            gone = {key: (float(not said.labelled), said.time) for key, said in arm.keys.items()}
+            lost = MeasureSums(arm.predictions, float(arm.predictions - arm.labelled), 0, gone)
+            sums_ = {guardrail: MeasureSums(arm.judged, arm.bad, 0, keys), guardrail + MISSING: lost}
+            found = Arm(measures=sums_)
             evidence.arms.setdefault(place, {})[variant] = found
     return evidence
 

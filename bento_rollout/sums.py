@@ -12,6 +12,7 @@ from .histogram import ABOVE, bin_of
 
 __all__ = [
     "GRAIN",
+    "MISSING",
     "WHOLE",
     "Bins",
     "MeasureSums",
@@ -35,6 +36,9 @@ GRAIN = 1 << 20
 
 _FAR = 1e12
 """Seconds since 1970 that no call comes after."""
+
+MISSING = " missing"
+"""Put after the name of a label: whether there is none when its prediction matures."""
 
 Bins = dict[int, int]
 """How many fell into each bin of `histogram.bin_of`."""
