@@ -98,5 +98,5 @@ class Late:
             most=MOST,
         )
         rows = [row for row in found.rows if endpoint in (None, row.endpoint)]
-        evidence.add(measured(sums_of(rows, judge.bad_of, sticky=self._sticky), metric))
+        evidence.add(measured(sums_of(rows, judge.bad_of, sticky=self._sticky), name))
         return found.after.to_plain()

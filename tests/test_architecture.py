@@ -103,6 +103,7 @@ LAYERS: dict[str, float] = {
     "outlining": 2.07,
     "controller": 3.6,
     "late": 3.6,
+    "seen": 3.35,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time
