@@ -107,8 +107,11 @@ class Arm:
 
 
 def is_failure(run: Observation) -> bool:
-    """Whether a run failed by the variant's doing: an error, a timeout, not being there; no client's 4xx."""
-    return run.outcome.failed
+    """Whether a run failed by the variant's doing: as ``is_error=`` said, or where it did not its outcome.
+
+    By its outcome an error, a timeout and not being there count; no client's 4xx.
+    """
+    return run.outcome.failed if run.counts is None else run.counts
 
 
 class Evidence:
