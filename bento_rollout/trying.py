@@ -199,7 +199,8 @@ class TryVerbs(Reader):
         Where harm was shown a reason is needed: with it the harm is accepted, and acted on no more.
 
         Raises:
-            Refused: harm was shown and no reason is given; or a try runs, and nothing waits.
+            AlarmLatched: harm was shown, and no reason is given.
+            Refused: a try runs, and nothing waits.
         """
 
         def go_on(state: RolloutState, _: View) -> RolloutState:
