@@ -40,7 +40,7 @@ def _filled(part: float) -> int:
     """Return the characters for a part; the last one only when it is whole."""
     if part >= 1:
         return HALF
-    return min(HALF - 1, round(HALF * part)) if part > 0 else 0
+    return min(HALF - 1, round(HALF * part)) if part > 0 else 0  # also of NaN
 
 
 def tried(facts: Facts | None) -> Iterator[Block]:
