@@ -434,6 +434,29 @@ def test_a_start_ends_the_watch_of_the_one_before() -> None:
     assert line.rollback().champion == "boosted"
 
 
+def test_undoing_a_start_in_a_watch_keeps_the_way_back() -> None:
+    """The watch is over with the start: its champion is settled, and its control is the way back."""
+    line = Line(parsed(WATCHING))
+    line.start()
+    line.until(Stage.WATCH)
+    line.strategy = parsed(WATCHING.replace("candidate: boosted", "candidate: forest"))
+    line.start()
+    state = line.undo()
+    assert (state.champion, state.percents, stage(state)) == ("boosted", {}, Stage.ABORTED)
+    assert [point.champion for point in state.settled] == ["logistic", "boosted"]
+    assert line.rollback().champion == "logistic"
+
+
+def test_undoing_an_undo_ends_the_try_again() -> None:
+    """What was done, and brought back, is done again when that is taken back."""
+    line = Line()
+    line.start()
+    line.until(Stage.DONE)
+    assert stage(line.undo()) is Stage.BAKE
+    state = line.undo()
+    assert (stage(state), state.champion, state.is_settled) == (Stage.DONE, "boosted", True)
+
+
 def test_starts_that_are_refused() -> None:
     """A second one, the champion itself, and one beside a candidate with weight: each by name."""
     line = Line()
