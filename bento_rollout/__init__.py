@@ -14,13 +14,16 @@ __all__ = [
     "Change",
     "Flip",
     "Hook",
+    "Notice",
     "Rollout",
     "RolloutError",
     "RolloutSpec",
     "Variant",
     "Veto",
+    "Webhook",
     "__version__",
     "is_shadow",
+    "measure",
     "open_rollout",
     "rollout",
 ]
@@ -29,12 +32,15 @@ _HOMES = {
     "Change": "operations",
     "Flip": "records",
     "Hook": "hooks",
+    "Notice": "notice",
     "Rollout": "operations",
     "RolloutError": "errors",
     "RolloutSpec": "spec",
     "Variant": "bento.variants",
     "Veto": "errors",
+    "Webhook": "webhook",
     "is_shadow": "shadowing",
+    "measure": "measuring",
     "open_rollout": "operations",
     "rollout": "bento.decorator",
 }
@@ -44,10 +50,13 @@ if TYPE_CHECKING:
     from .bento.variants import Variant
     from .errors import RolloutError, Veto
     from .hooks import Hook
+    from .measuring import measure
+    from .notice import Notice
     from .operations import Change, Rollout, open_rollout
     from .records import Flip
     from .shadowing import is_shadow
     from .spec import RolloutSpec
+    from .webhook import Webhook
 
 
 def __getattr__(name: str) -> Any:
