@@ -19,7 +19,7 @@ from .evidence import Evidence
 from .guardrails import Label, Threshold, split_name
 from .past import Past
 from .policy import begin, decide
-from .position import MOST_TICK, Position, Stage, resumed
+from .position import MOST_TICK, Position, Stage, resumed, ticked
 from .rounds import Arms
 from .strategy import Strategy
 from .traffic import Crowd, Split, Traffic
@@ -30,19 +30,25 @@ __all__ = ["CONTROL", "Event", "Outcome", "Plan", "Reach", "Run", "past_of", "si
 CONTROL = "champion"
 """The control's name in a plan."""
 
-_SOONEST, _GROWTH, _LATEST = 1.0, 0.08, 600.0
-"""Seconds between two looks: the least, as a part of the stretch so far, and the most."""
+_SOONEST, _LATEST = 1.0, 6 * 3600.0
+"""Seconds between two looks: the least, and the most."""
+
+_GROWTH, _QUIET_GROWTH = 0.1, 0.3
+"""The same as a part of the stretch so far: in its dense part, and after it."""
 
 _DENSE, _DENSE_OPEN, _MOST_DENSE = 5_000, 40_000, 200_000
 """Calls of a stretch that all count: when only time is missing, when evidence is, and with many keys."""
 
-_FLOOD, _TRICKLE = 5_000, 150
-"""Calls between two looks that count: in the dense part, and after it."""
+_FLOOD, _TRICKLE_OPEN, _TRICKLE = 5_000, 2_000, 150
+"""Calls between two looks that count: in the dense part, and after it when evidence, or only time, is missing."""
+
+_SUMS = 200_000
+"""The same where keys are not told apart: then what counts are sums."""
 
 _PAST = 20_000
 """Calls of the champion that are known before the rollout."""
 
-_MOST_LOOKS = 200_000
+_MOST_LOOKS = 50_000
 """Looks after which a run is given up that nothing ended."""
 
 
@@ -192,13 +198,26 @@ class _Try:
         """Let some seconds pass, count what happened in them, and decide."""
         began, self.now = self.now, self.now + seconds
         evidence = self._happened(seconds, began)
-        while began + MOST_TICK < self.now:  # a look adds so much at most
-            began += MOST_TICK
-            if self._decide(began):
-                return
+        self._wait_until(self.now)
         self.bench = self.bench.update(evidence, self.arms, self.now, self._gauges)
         self.known = self.bench.assessments(self.arms[self.revision], self.now, needs=False)
-        self._decide(self.now)
+        self._decide()
+
+    def _wait_until(self, now: float) -> None:
+        """Let the position count what looks each second would have, of which none had anything new to say.
+
+        One look adds `MOST_TICK` at most; all of a gap add alike, as no gap goes beyond the end of a bake.
+        """
+        here, strategy = self.position, self.plan.strategy
+        gap = now - (now if here.looked is None else here.looked) - MOST_TICK
+        if gap <= 0 or here.looked is None:
+            return
+        after = ticked(here, strategy, here.looked + MOST_TICK)
+        added = {
+            name: getattr(here, name) + (getattr(after, name) - getattr(here, name)) * gap / MOST_TICK
+            for name in ("counted", "undecided", "promoted")
+        }
+        self.position = here.model_copy(update={**added, "looked": now - MOST_TICK})
 
     def _happened(self, seconds: float, began: float) -> Evidence:
         """Return what is told of some seconds; labels come when they are mature."""
@@ -212,26 +231,24 @@ class _Try:
             if later:
                 self.due.append((self.now + (0.0 if self.prompt else self._matures), later))
         while self.due and self.due[0][0] <= self.now:
-            _add(evidence, self.due.popleft()[1])
+            evidence.add(self.due.popleft()[1])
         return evidence
 
-    def _decide(self, now: float) -> bool:
-        """Decide once; whether it did something."""
+    def _decide(self) -> None:
+        """Decide once, and do it."""
         strategy = self.plan.strategy
         if self._waits_for_a_person and self.position.counted >= self.plan.person:
             self.position = resumed(self.position, strategy, self.known)
-        decision = decide(strategy, self.position, self.known, now)
+        decision = decide(strategy, self.position, self.known, self.now)
         for name in decision.position.healthy:
             if name not in self.healthy:
-                self.healthy[name] = self._reach(now)
+                self.healthy[name] = self._reach()
         if decision.position.open_alarms and self.caught is None:
-            self.caught = self._reach(now)
+            self.caught = self._reach()
         if decision.action is Action.HOLD:
             self.position = decision.position
-            return False
-        self.now = now
-        self._apply(decision)
-        return True
+        else:
+            self._apply(decision)
 
     def _apply(self, decision: Decision) -> None:
         before = self.position.place if self.events else ""
@@ -257,10 +274,12 @@ class _Try:
     def _until_next(self) -> float:
         """Return the seconds until the next look: no longer than the stretch certainly takes."""
         rate = self.plan.traffic.rate
-        seconds = min(_LATEST, max(_SOONEST, 5.0 / rate, (self.now - self.entered) * _GROWTH))
+        growth = _GROWTH if self._dense else _QUIET_GROWTH
+        seconds = min(_LATEST, max(_SOONEST, 5.0 / rate, (self.now - self.entered) * growth))
         if (left := self._time_left) > 0:
             seconds = min(seconds, max(left, 1e-3))
-        return seconds
+        left = self.plan.strategy.give_up_after - self.position.undecided
+        return min(seconds, max(left, _SOONEST))
 
     @property
     def _time_left(self) -> float:
@@ -285,16 +304,27 @@ class _Try:
 
     @property
     def _most(self) -> int:
-        """How many calls count until the next look.
+        """How many calls count until the next look."""
+        if not self.plan.traffic.sticky:
+            return _SUMS
+        return _FLOOD if self._dense else _TRICKLE_OPEN if self._open else _TRICKLE
 
-        While evidence is missing all do. When only time is, chance keeps a part of them: then harm of which
-        nothing was seen yet is seen later than it would be, never sooner.
+    @property
+    def _open(self) -> bool:
+        """Whether the step still waits for evidence."""
+        if self.position.stage is not Stage.STEPS:
+            return False
+        return not {*self.plan.strategy.required_at(self.position.step)} <= {*self.position.healthy}
+
+    @property
+    def _dense(self) -> bool:
+        """Whether all calls count: for long while evidence is missing, and at the beginning of any stretch.
+
+        Later chance keeps a part of them: then harm of which nothing was seen yet is seen later than it
+        would be, never sooner.
         """
-        open_ = self.position.stage is Stage.STEPS and not {
-            *self.plan.strategy.required_at(self.position.step)
-        } <= {*self.position.healthy}
-        dense = max(_DENSE_OPEN, min(_MOST_DENSE, 3 * self.plan.traffic.keys)) if open_ else _DENSE
-        return _FLOOD if self.counted < dense else _TRICKLE
+        most = max(_DENSE_OPEN, min(_MOST_DENSE, 3 * self.plan.traffic.keys))
+        return self.counted < (most if self._open else _DENSE)
 
     @property
     def _matures(self) -> float:
@@ -332,15 +362,9 @@ class _Try:
         return None
 
     def _run(self, outcome: Outcome, causes: tuple[str, ...]) -> Run:
-        end = self._reach(self.now)
-        return Run(
-            outcome, causes, end, self.promoted, self.caught, self.healthy, tuple(self.events)
-        )
+        end = self._reach()
+        return Run(outcome, causes, end, self.promoted, self.caught, self.healthy, tuple(self.events))
 
-    def _reach(self, now: float) -> Reach:
-        return Reach(now, self.calls, self.failed, self.crowd.met, self.crowd.hurt)
+    def _reach(self) -> Reach:
+        return Reach(self.now, self.calls, self.failed, self.crowd.met, self.crowd.hurt)
 
-
-def _add(evidence: Evidence, more: Evidence) -> None:
-    """Add what was counted earlier."""
-    evidence.add(more)

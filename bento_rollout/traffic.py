@@ -7,7 +7,7 @@ part of what a call does is its key's own: some users fail more often, and some 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from .behaviour import Behaviour, Behaviours
 from .errors import InvalidValue
 from .evidence import Arm, Evidence, KeySums, MeasureSums, PairSums, Place, Timing
-from .guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure
+from .guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, split_name
 from .histogram import ABOVE, LEAST, STEP
 
-__all__ = ["MOST_KEYS", "Crowd", "Hit", "Split", "Traffic"]
+__all__ = ["MOST_KEYS", "Crowd", "Hit", "Split", "Traffic", "endpoints_of"]
 
 MOST_KEYS = 10_000_000
 """Keys that a plan draws calls of."""
@@ -339,6 +339,7 @@ def _counted(bins: Ints) -> dict[int, int]:
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def endpoints_of(names: Iterator[str | None]) -> tuple[str, ...]:
+def endpoints_of(guardrails: Iterable[str]) -> tuple[str, ...]:
     """Return the endpoints that guardrails name; none named: one that stands for all."""
-    return tuple(sorted({name for name in names if name is not None})) or ("predict",)
+    named = {endpoint for _, endpoint in map(split_name, guardrails) if endpoint is not None}
+    return tuple(sorted(named)) or ("predict",)
