@@ -94,7 +94,10 @@ def behaviours(strategy: Strategy, base: Iterable[str], candidate: Iterable[str]
             continue
         texts = given[0].get(metric), given[1].get(metric)
         values = _values(metric, kind, *texts)
-        told[metric] = (texts[0] or _as_text(kind, values[0])), (texts[1] or texts[0] or _as_text(kind, values[1]))
+        told[metric] = (
+            (texts[0] or _as_text(kind, values[0])),
+            (texts[1] or texts[0] or _as_text(kind, values[1])),
+        )
         if texts == (None, None):
             assumed.append(metric)
         if isinstance(kind, Latency):
@@ -160,9 +163,7 @@ def _form(text: str) -> str:
 def _value(where: str, kind: Guardrail, text: str) -> float:
     try:
         if isinstance(kind, Latency):
-            if (seconds := parse_duration(text)) <= 0:
-                raise InvalidValue(f"{text} is not above 0")
-            return seconds
+            return parse_duration(text)
         if isinstance(kind, Measure):
             return _measure(kind, text)
         return parse_fraction(text if text.endswith("%") else float(text))
@@ -175,7 +176,9 @@ def _measure(kind: Measure, text: str) -> float:
     number = parse_fraction(text) if text.endswith("%") else float(text)
     least, most = kind.range or (0.0, 1e6)
     if not least <= number <= most:
-        words = f"its range, {least:g} to {most:g}" if kind.range else "0 to 1e6, the number of events in a call"
+        words = (
+            f"its range, {least:g} to {most:g}" if kind.range else "0 to 1e6, the number of events in a call"
+        )
         raise InvalidValue(f"{text} is not in {words}")
     return number
 

@@ -113,7 +113,8 @@ def needs(plan: Plan) -> list[dict[str, Any]]:
         if not step.weight:
             continue
         share = strategy.weight_at(number) / FULL
-        required = strategy.required_at(number)
+        waits = strategy.required_at(number)
+        required = waits or strategy.required_to_promote or tuple(strategy.guardrails)
         each = {name: _needed(plan, bench, name, share) for name in required}
         known = {name: units for name, units in each.items() if units is not None}
         slowest = max(known, key=lambda name: known[name], default=None)
@@ -125,12 +126,14 @@ def needs(plan: Plan) -> list[dict[str, Any]]:
                 "step": number + 1,
                 "what": str(step),
                 "share": share,
-                "required": list(required),
+                "required": list(waits),
                 "slowest": slowest,
                 "units": units,
                 "distinct": distinct,
                 "seconds": seconds,
-                "late": distinct is not None and (seconds is None or seconds > strategy.give_up_after),
+                "late": bool(waits)
+                and distinct is not None
+                and (seconds is None or seconds > strategy.give_up_after),
             }
         )
     return found
@@ -227,16 +230,16 @@ def _warnings(strategy: Strategy, facts: Mapping[str, Any]) -> list[str]:
         when = "never come" if step["seconds"] is None else f"take {in_short(step['seconds'])}"
         found.append(
             f"step {step['step']} ({step['what']}) needs about {step['distinct']:,} {unit} until "
-            f"{step['slowest']} can be shown healthy; at {facts['requests_per_second']:g} requests a second from "
-            f"{facts['keys']:,} keys they {when}, and it gives up after {in_time(strategy.give_up_after)}: "
+            f"{step['slowest']} can be shown healthy; at {facts['requests_per_second']:g} requests a second "
+            f"from {facts['keys']:,} keys they {when}, and it gives up after {in_time(strategy.give_up_after)}: "
             "write a larger weight, a larger margin, or healthy: optional"
         )
     gave_up = facts["healthy"]["outcomes"][Outcome.GAVE_UP.value]
     if gave_up["runs"]:
         reasons = facts["healthy"]["causes"]
         found.append(
-            f"{gave_up['share']:.1%} of the healthy rollouts were not decided within give_up_after, and paused "
-            f"(the most common reason: {max(reasons, key=lambda name: reasons[name])})"
+            f"{gave_up['share']:.1%} of the healthy rollouts were not decided within give_up_after, and "
+            f"paused (the most common reason: {max(reasons, key=lambda name: reasons[name])})"
         )
     if not strategy.promotes:
         found.append("finally: hold promotes nothing: durations are those until all steps are over")

@@ -40,7 +40,7 @@ _DENSE, _DENSE_OPEN, _MOST_DENSE = 5_000, 40_000, 200_000
 """Calls of a stretch that all count: when only time is missing, when evidence is, and with many keys."""
 
 _FLOOD, _TRICKLE_OPEN, _TRICKLE = 5_000, 2_000, 150
-"""Calls between two looks that count: in the dense part, and after it when evidence, or only time, is missing."""
+"""Calls between two looks that count: in the dense part; after it when evidence, or only time, is missing."""
 
 _SUMS = 200_000
 """The same where keys are not told apart: then what counts are sums."""
@@ -138,7 +138,7 @@ class Run:
 
 
 def past_of(traffic: Traffic, rng: np.random.Generator) -> Past:
-    """Return what is known of the champion before a rollout: durations, and how often it disagrees with itself."""
+    """Return what is known of the champion before: durations, and how often it disagrees with itself."""
     crowd = Crowd(replace(traffic, sticky=False), rng, healthy=True)
     before = Split(CONTROL, CONTROL, 0.0, shadow=0.25)
     evidence, _, _ = crowd.draw(before, _PAST / traffic.rate, 0.0, 0, _PAST)
@@ -367,4 +367,3 @@ class _Try:
 
     def _reach(self) -> Reach:
         return Reach(self.now, self.calls, self.failed, self.crowd.met, self.crowd.hurt)
-

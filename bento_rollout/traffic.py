@@ -1,4 +1,4 @@
-"""`Traffic`: made-up calls of a rollout that is only planned, drawn many at a time and told as evidence; pure.
+"""`Traffic`: made-up calls of a rollout that is only planned, drawn in numbers and told as evidence; pure.
 
 Who calls, whom chance gives the call and what becomes of it are drawn from a generator that is handed in. A
 part of what a call does is its key's own: some users fail more often, and some are slower, whoever serves.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .behaviour import Behaviour, Behaviours
 from .errors import InvalidValue
 from .evidence import Arm, Evidence, KeySums, MeasureSums, PairSums, Place, Timing
-from .guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, split_name
+from .guardrails import Guardrail, Label, Latency, Measure, split_name
 from .histogram import ABOVE, LEAST, STEP
 
 __all__ = ["MOST_KEYS", "Crowd", "Hit", "Split", "Traffic", "endpoints_of"]
@@ -204,7 +204,7 @@ class Crowd:
             if watched.keys.size:
                 at_once.pairs[place] = {
                     split.trial: self._pairs(watched, self._arms[1]),
-                    split.control: self._pairs(watched, self._arms[0], floor=True),
+                    split.control: self._pairs(watched, self._arms[0]),
                 }
 
     # -- what one arm's calls did ----------------------------------------------------------------------
@@ -251,13 +251,11 @@ class Crowd:
                 first = (bad > 0).astype(np.float64)
             else:
                 bad = first = self._bad(calls.keys, metric, arm).astype(np.float64)
-            found[metric] = MeasureSums(
-                int(bad.size), float(bad.sum()), 0, self._firsts_of(calls, first)
-            )
+            found[metric] = MeasureSums(int(bad.size), float(bad.sum()), 0, self._firsts_of(calls, first))
         return found
 
-    def _pairs(self, calls: _Calls, arm: Behaviour, *, floor: bool = False) -> PairSums:
-        """Return what was compared with the control's answers; of a floor the control itself answers twice."""
+    def _pairs(self, calls: _Calls, arm: Behaviour) -> PairSums:
+        """Return what was compared with the control's answers; of the control it answers twice."""
         failed = self._bad(calls.keys, "error_rate", arm)
         answered = calls.of(~failed)
         disagreed = self._bad(calls.keys, "agreement", arm) & ~failed
@@ -265,7 +263,9 @@ class Crowd:
         champion = _counted(self._bins(answered.keys, self._arms[0]))
         both = np.stack([disagreed, failed], axis=1)
         keys = {key: (*pair, time) for key, (pair, time) in self._firsts_of(calls, both).items()}
-        return PairSums(int(answered.keys.size), int(disagreed.sum()), int(failed.sum()), seconds, champion, keys)
+        return PairSums(
+            int(answered.keys.size), int(disagreed.sum()), int(failed.sum()), seconds, champion, keys
+        )
 
     # -- chance ----------------------------------------------------------------------------------------
 

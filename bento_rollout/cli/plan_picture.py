@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from ..amounts import in_short
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["timeline"]
 
 _WIDTH, _LEFT, _RIGHT = 960, 60, 20
-_TOP, _TALL, _BETWEEN = 46, 150, 120
+_TOP, _TALL, _BETWEEN = 46, 150, 130
+_LETTERS = 130
 _COLOURS = {"roll_back": "#c0392b", "pause": "#d68910", "promote": "#1e8449", "end_bake": "#1e8449"}
 _LINE, _TEXT, _FAINT = "#2c5f9e", "#222222", "#bbbbbb"
 
@@ -63,24 +65,28 @@ def _course(run: Run, top: float) -> list[Html]:
     corners.append((run.end.seconds, share))
     points = " ".join(f"{_x(seconds, run):.1f},{_y(part, top):.1f}" for seconds, part in corners)
     found = [element("polyline", points=points, fill="none", stroke=_LINE, stroke_width="2.5")]
-    for number, event in enumerate(run.events):
-        found += _mark(event, run, top, number)
+    for event in run.events:
+        found += _mark(event, run, top)
     if run.caught is not None:
-        words = f"harm shown after {in_short(run.caught.seconds)}, {run.caught.calls:,.0f} calls of the candidate"
+        words = (
+            f"harm shown after {in_short(run.caught.seconds)}, {run.caught.calls:,.0f} calls of the candidate"
+        )
         found.append(_text(words, _LEFT, top + _TALL + 40, colour=_COLOURS["roll_back"]))
-    found.append(_text(f"ends {run.outcome.value.replace('_', ' ')}: {run.events[-1].words}"[:150], _LEFT, top + _TALL + 60))
+    ending = f"{run.outcome.value.replace('_', ' ')}: {run.events[-1].words}"
+    for row, line in enumerate(wrap(ending, _LETTERS, max_lines=2, placeholder=" …")):
+        found.append(_text(line, _LEFT, top + _TALL + 58 + 16 * row))
     return found
 
 
-def _mark(event: Event, run: Run, top: float, number: int) -> list[Html]:
+def _mark(event: Event, run: Run, top: float) -> list[Html]:
     x, y = _x(event.seconds, run), _y(event.share, top)
     colour = _COLOURS.get(event.action.value, _LINE)
-    dot = element(
-        "circle", element("title", event.words), cx=f"{x:.1f}", cy=f"{y:.1f}", r=5, fill=colour
-    )
+    dot = element("circle", element("title", event.words), cx=f"{x:.1f}", cy=f"{y:.1f}", r=5, fill=colour)
     anchor = "end" if x > _WIDTH * 0.8 else "start"
     words = event.action.value.replace("_", " ")
-    return [dot, _text(words, x, top - 2 if number % 2 else y - 10, anchor=anchor, size=11, colour=colour)]
+    if event.action.value == "advance":
+        words = f"{event.share * 100:g} %"
+    return [dot, _text(words, x, y - 9, anchor=anchor, size=11, colour=colour)]
 
 
 def _x(seconds: float, run: Run) -> float:

@@ -36,7 +36,10 @@ def plan_view(facts: Facts, *, width: int = 0) -> list[Block]:
     told = f"  {facts['runs']} simulated rollouts of each kind, seed {facts['seed']}"
     blocks: list[Block] = [
         Line("plan", (Cell(facts["candidate"], "bold"), Cell(told, "cyan"))),
-        Line("traffic", (Cell(f"{facts['requests_per_second']:g} requests/s of {facts['keys']:,} users; {how}"),)),
+        Line(
+            "traffic",
+            (Cell(f"{facts['requests_per_second']:g} requests/s of {facts['keys']:,} users; {how}"),),
+        ),
         *(Line("warning", (Cell(warning, "yellow"),)) for warning in facts["warnings"]),
         _metrics(facts),
         _outcomes(facts),
@@ -44,7 +47,11 @@ def plan_view(facts: Facts, *, width: int = 0) -> list[Block]:
     if facts["steps"]:
         blocks.append(_steps(facts))
     if (seconds := facts["labels_add"]) is not None:
-        text = f"waiting for labels adds {in_short(seconds)} to the median" if seconds else "waiting adds nothing"
+        text = (
+            f"waiting for labels adds {in_short(seconds)} to the median"
+            if seconds
+            else "waiting adds nothing"
+        )
         blocks.append(Line("labels", (Cell(text),)))
     blocks += _plot("healthy: time until promoted", facts["healthy"]["promoted"]["times"], "green", width)
     if facts["harmful"]:
@@ -96,7 +103,15 @@ def _steps(facts: Facts) -> Grid:
         needs = EMPTY if step["distinct"] is None else f"{step['distinct']:,}"
         style = "yellow" if step["late"] else ""
         slowest = step["slowest"] or EMPTY
-        rows.append((Cell(f"{step['step']}"), Cell(step["what"]), Cell(needs, style), Cell(when, style), Cell(slowest)))
+        rows.append(
+            (
+                Cell(f"{step['step']}"),
+                Cell(step["what"]),
+                Cell(needs, style),
+                Cell(when, style),
+                Cell(slowest),
+            )
+        )
     return Grid(("step", "what", f"{unit} needed", "come within", "slowest"), tuple(rows))
 
 
@@ -148,10 +163,17 @@ def replay_view(facts: Facts, *, width: int = 0) -> list[Block]:  # noqa: ARG001
         *(Line("note", (Cell(note, "yellow"),)) for note in facts["notes"]),
     ]
     rows = [
-        (Cell(name), Cell(f"{row['runs']}"), Cell(_chance(row)), Cell(f"{row['promised']:.3%}" if row["promised"] else EMPTY))
+        (
+            Cell(name),
+            Cell(f"{row['runs']}"),
+            Cell(_chance(row)),
+            Cell(f"{row['promised']:.3%}" if row["promised"] else EMPTY),
+        )
         for name, row in facts["guardrails"].items()
     ]
     alarms = facts["any"]
     last = Cell(f"{alarms['promised']:.1%}", "bold")
-    rows.append((Cell("any of them", "bold"), Cell(f"{alarms['runs']}", "bold"), Cell(_chance(alarms), "bold"), last))
+    rows.append(
+        (Cell("any of them", "bold"), Cell(f"{alarms['runs']}", "bold"), Cell(_chance(alarms), "bold"), last)
+    )
     return [*blocks, Grid(("guardrail", "alarms", "share (95 % sure)", "promised at most"), tuple(rows))]

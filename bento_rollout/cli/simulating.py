@@ -13,10 +13,12 @@ from ..errors import InvalidSpec, InvalidValue
 from .options import Whole, parse_time, printing
 from .output import emit_json, in_terminal, show
 from .progress import counting_bar
+from .replayed import replayed_calls
 
 if TYPE_CHECKING:
+    from ..replaying import Replay
     from ..simulation import Plan, Run
-    from ..specfile import RolloutSpec
+    from ..spec import RolloutSpec
     from ..strategy import Strategy
 
 __all__ = ["simulate"]
@@ -40,15 +42,28 @@ _MOST_RUNS = 100_000
     metavar="METRIC=VALUE",
     help="What a harmful candidate does, like error_rate=2% or latency=x1.3.",
 )
-@click.option("--runs", type=Whole(1), default=200, show_default=True, metavar="N", help="Rollouts of each kind.")
-@click.option("--seed", type=Whole(0), default=1, show_default=True, metavar="N", help="The same seed, the same numbers.")
+@click.option(
+    "--runs", type=Whole(1), default=200, show_default=True, metavar="N", help="Rollouts of each kind."
+)
+@click.option(
+    "--seed",
+    type=Whole(0),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="The same seed, the same numbers.",
+)
 @click.option("--no-keys", is_flag=True, help="Routing is not sticky: each call is drawn anew.")
 @click.option(
     "--zipf", type=float, default=0.0, metavar="S", help="How unevenly users call, like 1.1; default: evenly."
 )
 @click.option("--sigma", type=float, default=0.5, show_default=True, help="Spread of the log of durations.")
 @click.option(
-    "--per-key", type=float, default=0.1, show_default=True, help="Part of what a call does that is its user's own."
+    "--per-key",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Part of what a call does that is its user's own.",
 )
 @click.option(
     "--person", metavar="TIME", help="How long a person takes to end a pause step, like 1h; default: no time."
@@ -65,12 +80,14 @@ def simulate(file: str, aa: str | None, picture: Path | None, as_json: bool, **a
     The policy and the tests are the real ones, and the calls are made up. Without --candidate only a healthy
     candidate is tried. With --aa the calls are real: those of a champion, split in two by chance.
     """
-    strategy = _strategy(file)
+    if aa is not None and picture is not None:
+        raise click.UsageError("--picture is of simulated rollouts, and --aa replays calls that were")
+    spec = _spec(file)
     if aa is not None:
-        facts, runs = _replayed(strategy, aa, asked)
+        facts, runs = _replayed(spec, aa, asked)
         from .plan_views import replay_view as view
     else:
-        facts, runs = _planned(strategy, asked)
+        facts, runs = _planned(_planned_strategy(spec), asked)
         from .plan_views import plan_view as view
     if as_json:
         emit_json(facts)
@@ -84,7 +101,9 @@ def simulate(file: str, aa: str | None, picture: Path | None, as_json: bool, **a
 def _planned(strategy: Strategy, asked: dict[str, Any]) -> tuple[dict[str, Any], list[Run]]:
     for option in ("requests_per_second", "keys"):
         if asked[option] is None:
-            raise click.UsageError(f"--{option.replace('_', '-')} is missing: how long it takes depends on it")
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} is missing: how long it takes depends on it"
+            )
     import numpy as np
 
     from ..behaviour import behaviours, metrics_of
@@ -124,8 +143,28 @@ def one_run(task: tuple[Plan, int, int, bool, bool]) -> Run:
     return simulated(plan, np.random.default_rng([seed, 1, number]), healthy=healthy, prompt=prompt)
 
 
-def _replayed(strategy: Strategy, name: str, asked: dict[str, Any]) -> tuple[dict[str, Any], list[Run]]:
-    raise NotImplementedError
+def _replayed(spec: RolloutSpec, name: str, asked: dict[str, Any]) -> tuple[dict[str, Any], list[Run]]:
+    from ..operations import open_rollout
+    from ..replaying import Replay, replay_facts
+
+    for option in ("requests_per_second", "keys", "base", "candidate", "zipf"):
+        if asked[option]:
+            words = f"--aa replays calls that were: --{option.replace('_', '-')} says nothing about them"
+            raise click.UsageError(words)
+    rollout = open_rollout(name)
+    champion = rollout.state.champion
+    calls = replayed_calls(spec, rollout.ledger.path.parent, champion)
+    task = Replay.of(_planned_strategy(spec), calls, sticky=not asked["no_keys"])
+    salts = range(asked["seed"] * _MOST_RUNS, asked["seed"] * _MOST_RUNS + _checked_runs(asked["runs"]))
+    alarms = _all(one_replay, [(task, salt) for salt in salts], asked["jobs"], "replays")
+    return {"rollout": name, "champion": champion, **replay_facts(task, alarms)}, []
+
+
+def one_replay(task: tuple[Replay, int]) -> tuple[str, ...]:
+    """Return what alarmed in one replay, in whatever process."""
+    from ..replaying import replay
+
+    return replay(*task)
 
 
 def _all(work: Callable[[Any], Any], tasks: list[Any], jobs: int, what: str) -> list[Any]:
@@ -139,7 +178,9 @@ def _all(work: Callable[[Any], Any], tasks: list[Any], jobs: int, what: str) -> 
 
 
 @contextmanager
-def _mapping(jobs: int, tasks: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
+def _mapping(
+    jobs: int, tasks: int
+) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
     import os
 
     jobs = min(jobs or os.cpu_count() or 1, tasks)
@@ -160,19 +201,25 @@ def _checked_runs(runs: int) -> int:
     return runs
 
 
-def _strategy(file: str) -> Strategy:
-    """Return the strategy of a spec file.
+def _spec(file: str) -> RolloutSpec:
+    """Return a spec that has a strategy.
 
     Raises:
         InvalidSpec: the file is none, or has no strategy.
     """
     from ..specfile import load_with_digest
 
-    spec: RolloutSpec = load_with_digest(file)[0]
-    strategy = spec.strategy
-    if strategy is None:
+    spec = load_with_digest(file)[0]
+    if spec.strategy is None:
         where = "<stdin>" if file == "-" else file
         raise InvalidSpec(f"{where}: it has no `strategy`, so there is nothing to plan")
+    return spec
+
+
+def _planned_strategy(spec: RolloutSpec) -> Strategy:
+    """Return the strategy; a dry run is planned as if it were none."""
+    strategy = spec.strategy
+    assert strategy is not None
     return strategy.model_copy(update={"dry_run": False})
 
 
