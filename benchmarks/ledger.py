@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 
 from benchmarks._ab import interleaved, ratio
-from bento_rollout.records import Observation, Outcome, Plan, Prediction, Reason, Reply, uuid7
+from bento_rollout.ids import uuid7
+from bento_rollout.records import Observation, Outcome, Plan, Prediction, Reason, Reply
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger_rows import Keeping
 from bento_rollout.store.ledger_writer import MOST_WAITING, LedgerWriter

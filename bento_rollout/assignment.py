@@ -263,13 +263,13 @@ class Table:
         Args:
             key: the normal key, or None: ``draw`` is asked for a random bucket.
             draw: returns a random bucket; called only when it is needed.
-            ready: the variants that can answer here and now.
+            ready: the variants that can answer here and now; the plan says who was meant and cannot.
             pinned: the variant that the caller asked for, already known to exist.
             header: looks up a request header, for targets by header.
         """
         variant, reason, bucket = self._choose(key, draw, pinned, header)
         if variant not in ready:
-            return Plan(self._stand_in(ready), self.revision, Reason.UNAVAILABLE, bucket)
+            return Plan(self._stand_in(ready), self.revision, Reason.UNAVAILABLE, bucket, variant)
         return Plan(variant, self.revision, reason, bucket)
 
     def _choose(

@@ -8,28 +8,29 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import mmh3
 
+from .arms import Arm, KeySums
 from .errors import InvalidValue
-from .histogram import ABOVE, bin_of
-from .records import Observation, Prediction, Reason
+from .guardrails import Guardrail, Measure, split_name
+from .histogram import bin_of
+from .records import Compared, Observation, Reason
+from .sums import WHOLE, MeasureSums, PairSums, Timing, add_counts, checked_count, cut_keys
+from .units import Told, Unit, bad_part, pairs_of, units_of, values_of
 
-__all__ = ["MOST_KEYS", "Arm", "Evidence", "Failed", "KeySums", "Place", "hash64_of", "is_failure"]
+__all__ = ["MOST_KEYS", "Evidence", "Place", "hash64_of"]
 
 MOST_KEYS = 100_000
 """Keys of one place, in all its arms, that are told apart; with more, only those of half the hashes are."""
 
-_WHOLE = 1 << 64
-"""Hashes are below it."""
+_MOST_PLACES = 1000
+"""Places of which anything is kept when some must go."""
 
 _DRAWN = frozenset((Reason.SPLIT, Reason.NO_KEY))
-
-Failed = Callable[[Observation], bool]
-"""Whether a run was the variant's error."""
+_DEFAULT = Reason.DEFAULT
 
 
 class Place(NamedTuple):
@@ -37,78 +38,6 @@ class Place(NamedTuple):
 
     revision: int
     endpoint: str
-
-
-class KeySums(NamedTuple):
-    """What one key did in one arm.
-
-    Attributes:
-        calls, errors: how many; a call counts once, however many of its rows have the key.
-        first_error: whether its first call failed.
-        first_bin: the bin of its first call's duration (see `histogram.bin_of`).
-        time: when that was, in seconds since 1970.
-    """
-
-    calls: int
-    errors: int
-    first_error: bool
-    first_bin: int
-    time: float
-
-    def plus(self, other: KeySums) -> KeySums:
-        """Return both together: what came first is the earlier one's."""
-        first = min(self, other, key=lambda sums: (sums.time, sums[2:4]))
-        return KeySums(self.calls + other.calls, self.errors + other.errors, *first[2:])
-
-
-@dataclass(slots=True)
-class Arm:
-    """What one variant did in one place.
-
-    Attributes:
-        calls, errors: units that chance gave it, and those of them that failed. A unit is one call, or of a
-            call with a key for each row all its rows of one key.
-        seconds: how long the units took that were answered, by bin.
-        keys: what each key did, by its 64-bit hash.
-        keyless: of the units, those that had no key, and those of them that failed.
-        apart: units that chance did not give it, by reason: these are no evidence.
-    """
-
-    calls: int = 0
-    errors: int = 0
-    seconds: dict[int, int] = field(default_factory=dict)
-    keys: dict[int, KeySums] = field(default_factory=dict)
-    keyless: tuple[int, int] = (0, 0)
-    apart: dict[str, int] = field(default_factory=dict)
-
-    def add(self, other: Arm) -> None:
-        """Add what was counted elsewhere, or at another time."""
-        self.calls += other.calls
-        self.errors += other.errors
-        for index, number in other.seconds.items():
-            self.seconds[index] = self.seconds.get(index, 0) + number
-        for key, sums in other.keys.items():
-            self.add_key(key, sums)
-        self.keyless = self.keyless[0] + other.keyless[0], self.keyless[1] + other.keyless[1]
-        for reason, number in other.apart.items():
-            self.apart[reason] = self.apart.get(reason, 0) + number
-
-    def count(self, sums: KeySums) -> None:
-        """Count one unit, whosever it is."""
-        self.calls += sums.calls
-        self.errors += sums.errors
-        if not sums.first_error:
-            self.seconds[sums.first_bin] = self.seconds.get(sums.first_bin, 0) + 1
-
-    def add_key(self, key: int, sums: KeySums) -> None:
-        """Note what a key did."""
-        known = self.keys.get(key)
-        self.keys[key] = sums if known is None else known.plus(sums)
-
-
-def is_failure(run: Observation) -> bool:
-    """Whether a run failed by the variant's doing: an error, a timeout, not being there; no client's 4xx."""
-    return run.outcome.failed
 
 
 class Evidence:
@@ -119,14 +48,16 @@ class Evidence:
 
     Args:
         salt: what keys are hashed with; empty: keys are not told apart (routing is not sticky).
-        failed: whether a run was the variant's error.
+        sticky: the endpoints whose calls have keys; None: all have. The others' are not told apart.
+        guardrails: by name; those of measures say of which ones what is bad. Of others the name is noted.
         most_keys: keys of one place that are told apart.
 
     Attributes:
         arms: what each variant did, by place and variant.
+        pairs: what each shadow did, by place and variant; that of the champion itself is the noise floor.
         cuts: below what the hashes of a place lie that are told apart; a place without a cut has all.
 
-    >>> from bento_rollout.records import Outcome
+    >>> from bento_rollout.records import Outcome, Prediction
     >>> run = Observation("r", "predict", "boosted", 7, Reason.SPLIT, "id", Outcome.ERROR, 0.01)
     >>> evidence = Evidence(salt="s")
     >>> evidence.count(Prediction("r", "predict", "id", 0.0, (), (run,), Outcome.OK, 0.02, ("p-17",)))
@@ -135,32 +66,60 @@ class Evidence:
     (1, 1, 1)
     """
 
-    __slots__ = ("_failed", "_most", "_salt", "arms", "cuts")
+    __slots__ = ("_guardrails", "_measures", "_most", "_salt", "_sticky", "arms", "cuts", "pairs")
 
-    def __init__(self, *, salt: str = "", failed: Failed = is_failure, most_keys: int = MOST_KEYS) -> None:
-        self._salt, self._failed, self._most = salt, failed, most_keys
+    def __init__(
+        self,
+        *,
+        salt: str = "",
+        sticky: Collection[str] | None = None,
+        guardrails: Mapping[str, Guardrail] | None = None,
+        most_keys: int = MOST_KEYS,
+    ) -> None:
+        self._salt, self._sticky, self._most = salt, sticky, most_keys
+        self._guardrails = guardrails or {}
+        self._measures = _by_measure(self._guardrails)
         self.arms: dict[Place, dict[str, Arm]] = {}
+        self.pairs: dict[Place, dict[str, PairSums]] = {}
         self.cuts: dict[Place, int] = {}
 
     def __bool__(self) -> bool:
         """Whether anything was counted."""
-        return bool(self.arms)
+        return bool(self.arms or self.pairs)
 
-    def count(self, prediction: Prediction) -> None:
+    def count(self, prediction: Told) -> None:
         """Count what became of one prediction: for each unit, the run of whoever was drawn for it."""
-        for key, run in _units(prediction, self._failed):
+        for unit in units_of(prediction):
+            run, time = unit.run, prediction.time
             place = Place(run.revision, run.endpoint)
-            arm = self._arm(place, run.variant)
-            if run.reason not in _DRAWN:
-                arm.apart[run.reason.value] = arm.apart.get(run.reason.value, 0) + 1
+            arm = self._arm(place, unit.variant)
+            if unit.reason not in _DRAWN:
+                add_counts(arm.apart, {unit.reason.value: 1})
+                if unit.reason is _DEFAULT and not unit.failed:
+                    _add_history(arm, run)
                 continue
-            failed, index = self._failed(run), bin_of(run.seconds)
-            sums = KeySums(1, int(failed), failed, index, prediction.time)
-            arm.count(sums)
-            if not self._salt or key is None:
-                arm.keyless = arm.keyless[0] + 1, arm.keyless[1] + sums.errors
-            elif (hashed := hash64_of(self._salt, key)) < self.cuts.get(place, _WHOLE):
-                arm.add_key(hashed, sums)
+            key = self._hash(place, unit.name)
+            index = 0 if unit.missed else bin_of(run.seconds)
+            arm.count(KeySums(1, int(unit.failed), unit.failed, index, time), key)
+            if not unit.missed:
+                if run.measures:
+                    self._measure(arm, unit, time, key)
+                if run.total is not None and not unit.failed:
+                    for name, seconds in _timings(run).items():
+                        arm.timings.setdefault(name, Timing()).count(bin_of(seconds), time, key)
+            if key is not None:
+                self._bound(place)
+
+    def count_pair(self, compared: Compared) -> None:
+        """Count what a shadow made of one prediction, and what the champion did."""
+        place = Place(compared.revision, compared.endpoint)
+        seconds, champion = compared.seconds, compared.champion_seconds
+        sums = self.pairs.setdefault(place, {}).setdefault(compared.variant, PairSums())
+        for name, agreed in pairs_of(compared):
+            key = self._hash(place, name)
+            took = None if compared.failed or seconds is None or champion is None else (seconds, champion)
+            sums.count(took, compared.time, key, agreed=agreed, failed=compared.failed)
+            if key is not None:
                 self._bound(place)
 
     def add(self, other: Evidence) -> None:
@@ -168,27 +127,49 @@ class Evidence:
         for place, arms in other.arms.items():
             for variant, arm in arms.items():
                 self._arm(place, variant).add(arm)
-            self._cut(place, min(self.cuts.get(place, _WHOLE), other.cuts.get(place, _WHOLE)))
+        for place, pairs in other.pairs.items():
+            for variant, sums in pairs.items():
+                self.pairs.setdefault(place, {}).setdefault(variant, PairSums()).add(sums)
+        for place in {**other.arms, **other.pairs}:
+            self._cut(place, min(self.cuts.get(place, WHOLE), other.cuts.get(place, WHOLE)))
             self._bound(place)
 
     def take(self) -> Evidence:
         """Return what was counted since the last time, and begin anew."""
-        taken = Evidence(salt=self._salt, failed=self._failed, most_keys=self._most)
+        taken = Evidence(
+            salt=self._salt, sticky=self._sticky, guardrails=self._guardrails, most_keys=self._most
+        )
         taken.arms, self.arms = self.arms, {}
+        taken.pairs, self.pairs = self.pairs, {}
         taken.cuts, self.cuts = self.cuts, {}
         return taken
 
+    def shed(self, most: int) -> int:
+        """Forget the oldest revisions while more is told of keys than this; return how many units are gone.
+
+        The newest one is always kept.
+        """
+        gone = 0
+        while len(places := sorted({*self.arms, *self.pairs})) > 1 and (
+            len(places) > _MOST_PLACES or sum(map(self._size_of, places)) > most
+        ):
+            arms, pairs = self.arms.pop(places[0], {}), self.pairs.pop(places[0], {})
+            self.cuts.pop(places[0], None)
+            gone += sum(arm.calls + sum(arm.apart.values()) for arm in arms.values())
+            gone += sum(sums.compared for sums in pairs.values())
+        return gone
+
     def to_plain(self) -> list[dict[str, Any]]:
-        """Return it as what JSON can say, one object for each variant of each place."""
+        """Return it as what JSON can say, one object for each variant of each place, and each shadow."""
+        parts = [("arm", place, arms) for place, arms in sorted(self.arms.items())]
+        parts += [("pair", place, pairs) for place, pairs in sorted(self.pairs.items())]  # type: ignore[misc]
         return [
             {
-                "revision": place.revision, "endpoint": place.endpoint, "variant": variant,
-                "calls": arm.calls, "errors": arm.errors, "seconds": sorted(arm.seconds.items()),
-                "keys": [[key, *sums] for key, sums in sorted(arm.keys.items())],
-                "keyless": list(arm.keyless), "apart": arm.apart, "cut": self.cuts.get(place),
+                "kind": kind, "revision": place.revision, "endpoint": place.endpoint, "variant": variant,
+                "cut": self.cuts.get(place), **sums.to_plain(),
             }
-            for place, arms in sorted(self.arms.items())
-            for variant, arm in sorted(arms.items())
+            for kind, place, variants in parts
+            for variant, sums in sorted(variants.items())
         ]  # fmt: skip
 
     @classmethod
@@ -203,98 +184,112 @@ class Evidence:
             raise InvalidValue(f"this is no evidence that a worker wrote: a {type(rows).__name__}, no list")
         try:
             for row in rows:
-                place = Place(_number(row["revision"]), str(row["endpoint"]))
-                evidence._arm(place, str(row["variant"])).add(_arm_of(row))
-                if row["cut"] is not None:
-                    evidence._cut(place, min(_number(row["cut"]), evidence.cuts.get(place, _WHOLE)))
-                evidence._bound(place)
+                evidence._add_row(row)
         except InvalidValue:
             raise
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidValue(f"this is no evidence that a worker wrote: {error!r}") from error
         return evidence
+
+    def _add_row(self, row: Mapping[str, Any]) -> None:
+        place = Place(checked_count(row["revision"], "revision"), str(row["endpoint"]))
+        variant = str(row["variant"])
+        if row["kind"] == "arm":
+            self._arm(place, variant).add(Arm.from_plain(row))
+        elif row["kind"] == "pair":
+            sums = self.pairs.setdefault(place, {}).setdefault(variant, PairSums())
+            sums.add(PairSums.from_plain(row, f"pairs.{variant}"))
+        else:
+            raise InvalidValue(f"this is no evidence that a worker wrote: of the kind {row['kind']!r}")
+        if row["cut"] is not None:
+            self._cut(place, min(checked_count(row["cut"], "cut"), self.cuts.get(place, WHOLE)))
+        self._bound(place)
 
     def _arm(self, place: Place, variant: str) -> Arm:
         return self.arms.setdefault(place, {}).setdefault(variant, Arm())
 
+    def _hash(self, place: Place, name: str) -> int | None:
+        """Return the hash of a unit's name; None: units are not told apart here, or this one is cut."""
+        if not self._salt or (self._sticky is not None and place.endpoint not in self._sticky):
+            return None
+        hashed = hash64_of(self._salt, name)
+        return hashed if hashed < self.cuts.get(place, WHOLE) else None
+
+    def _measure(self, arm: Arm, unit: Unit, time: float, key: int | None) -> None:
+        strangers = set()
+        for name, values in values_of(unit).items():
+            found = [one for one in self._measures.get(name, ()) if one[1] in (None, unit.run.endpoint)]
+            if not found:
+                strangers.add(name)
+            for guardrail, _, measure in found:
+                bad, clipped = bad_part(measure, values)
+                sums = arm.measures.setdefault(guardrail, MeasureSums())
+                sums.count(bad, time, key, clipped=clipped, counter=measure.range is None)
+        if strangers:
+            arm.note_others(strangers)
+
     def _bound(self, place: Place) -> None:
-        while sum(len(arm.keys) for arm in self.arms[place].values()) > self._most:
-            self._cut(place, self.cuts.get(place, _WHOLE) // 2)
+        while self._keys_of(place) > self._most:
+            self._cut(place, self.cuts.get(place, WHOLE) // 2)
+
+    def _keys_of(self, place: Place) -> int:
+        """Return how many keys are told apart; what they did has no part in it."""
+        arms, pairs = self.arms.get(place, {}), self.pairs.get(place, {})
+        return sum([len(arm.keys) for arm in arms.values()] + [len(sums.keys) for sums in pairs.values()])
+
+    def _size_of(self, place: Place) -> int:
+        """Return how many things are told of keys."""
+        arms = self.arms.get(place, {}).values()
+        measured = [len(sums.keys) for arm in arms for sums in arm.measures.values()]
+        timed = [len(timing.keys) for arm in arms for timing in arm.timings.values()]
+        return self._keys_of(place) + sum(measured) + sum(timed)
 
     def _cut(self, place: Place, cut: int) -> None:
         """Tell only keys apart whose hashes are below a cut."""
-        if cut < _WHOLE:
+        if cut < WHOLE:
             self.cuts[place] = cut
-            for arm in self.arms[place].values():
-                arm.keys = {key: sums for key, sums in arm.keys.items() if key < cut}
+            for arm in self.arms.get(place, {}).values():
+                arm.cut(cut)
+            for sums in self.pairs.get(place, {}).values():
+                sums.keys = cut_keys(sums.keys, cut)
 
 
-def hash64_of(salt: str, key: str) -> int:
-    """Return an unsigned 64-bit hash of a key; independent of its bucket.
+def hash64_of(salt: str, name: str) -> int:
+    """Return an unsigned 64-bit hash of a unit's name; independent of its key's bucket.
 
-    >>> hash64_of("s", "p-17") == hash64_of("s", "p-17") < 2**64
+    >>> hash64_of("s", "key:p-17") == hash64_of("s", "key:p-17") < 2**64
     True
     """
-    return mmh3.hash64(f"evidence:{salt}:{key}", 0, signed=False)[0]
+    return mmh3.hash64(f"evidence:{salt}:{name}", 0, signed=False)[0]
 
 
-def _units(prediction: Prediction, failed: Failed) -> Iterator[tuple[str | None, Observation]]:
-    """Return what counts once: the key, and the run of whoever was drawn.
-
-    A run after a failed one is a stand-in's, and no evidence of anybody.
-    """
-    runs = prediction.runs
-    if not prediction.by_rows:
-        if runs:
-            yield (prediction.keys[0] if prediction.keys else None), runs[0]
-        return
-    first: dict[int, Observation] = {}
-    for run in runs:
-        for row in run.rows:
-            first.setdefault(row, run)
-    units: dict[tuple[str, str], Observation] = {}
-    for row, run in sorted(first.items()):
-        key = prediction.keys[row] if row < len(prediction.keys) else None
-        if key is None:
-            yield None, run  # a unit of its own
-            continue
-        known = units.get((key, run.variant))
-        if known is None or (failed(run) and not failed(known)):
-            units[key, run.variant] = run  # one failed row is enough
-    for (key, _), run in units.items():
-        yield key, run
+_Counted = tuple[str, str | None, Measure]
+"""The name of a guardrail, its endpoint, and what it says of the measure."""
 
 
-def _arm_of(row: Mapping[str, Any]) -> Arm:
-    """Return an arm of what `Evidence.to_plain` told.
-
-    Raises:
-        InvalidValue: it cannot be.
-    """
-    calls, errors = _of(row["calls"], row["errors"])
-    seconds = {_number(index): _number(count) for index, count in row["seconds"]}
-    if any(index > ABOVE for index in seconds):
-        raise InvalidValue(f"a duration is in bin {max(seconds)}: the last one is {ABOVE}")
-    keys = {}
-    for key, key_calls, key_errors, first_error, first_bin, time in row["keys"]:
-        if not 0 <= _number(key) < _WHOLE or _number(first_bin) > ABOVE or not abs(time) < _FAR:
-            raise InvalidValue(f"no key can be like this: {[key, first_bin, time]}")
-        keys[key] = KeySums(*_of(key_calls, key_errors), bool(first_error), first_bin, float(time))
-    apart = {Reason(reason).value: _number(count) for reason, count in row["apart"].items()}
-    return Arm(calls, errors, seconds, keys, _of(*row["keyless"]), apart)
+def _by_measure(guardrails: Mapping[str, Guardrail]) -> dict[str, list[_Counted]]:
+    """Return what is counted of each measure: more than one guardrail may be about it, with other ranges."""
+    found: dict[str, list[_Counted]] = {}
+    for name, guardrail in guardrails.items():
+        if isinstance(guardrail, Measure):
+            metric, endpoint = split_name(name)
+            found.setdefault(metric, []).append((name, endpoint, guardrail))
+    return found
 
 
-_FAR = 1e12
-"""Seconds since 1970 that no call comes after."""
+def _timings(run: Observation) -> dict[str, float]:
+    """Return how long a stream took: all of it, and from item to item."""
+    if run.total is None:
+        return {}
+    if run.items is None or run.items < _TWO:
+        return {"total": run.total}
+    return {"total": run.total, "per_item": (run.total - run.seconds) / (run.items - 1)}
 
 
-def _of(calls: object, errors: object) -> tuple[int, int]:
-    if _number(errors) > _number(calls):
-        raise InvalidValue(f"{errors} errors in {calls} calls: there cannot be more errors than calls")
-    return _number(calls), _number(errors)
+def _add_history(arm: Arm, run: Observation) -> None:
+    for name, seconds in {"first_item": run.seconds, **_timings(run)}.items():
+        add_counts(arm.history.setdefault(name, {}), {bin_of(seconds): 1})
 
 
-def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise InvalidValue(f"{value!r} is no count: it is a whole number from 0")
-    return value
+_TWO = 2
+"""Items without which nothing is between items."""

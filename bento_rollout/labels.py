@@ -12,7 +12,7 @@ from .findings import MOST_DIFFERENCES, MOST_LABELS, RANK, Findings
 from .kinds import Beyond, Kind, described, read, step_of
 from .records import Comparison, Relation
 
-__all__ = ["compare_labels"]
+__all__ = ["compare_labels", "label_in"]
 
 DEEPEST = 8
 """Levels of an answer in which labels are looked for."""
@@ -76,6 +76,19 @@ def compare_labels(champion: Any, candidate: Any) -> Comparison:
         findings.add(place, "label", _shown(ours[at]), _shown(theirs[at]))
     pairs = zip(ours[:MOST_LABELS], theirs[:MOST_LABELS], strict=True)
     return findings.comparison(tuple((_shown(first), _shown(second)) for first, second in pairs))
+
+
+def label_in(answer: Any) -> str | None:
+    """Return the one label that an answer has, as `compare_labels` finds it; None: it has none, or several.
+
+    >>> label_in({"cat": 0.4, "dog": 0.6}), label_in(7), label_in(["cat", "dog"]), label_in(0.5)
+    ('dog', '7', 'cat', None)
+    """
+    try:
+        labels, _ = _labels(answer)
+    except (_NoLabel, Beyond):
+        return None
+    return str(labels[0]) if len(labels) == 1 else None
 
 
 def _labels(value: Any, depth: int = 0) -> tuple[Sequence[Any], tuple[int, ...]]:

@@ -27,7 +27,6 @@ __all__ = [
     "Relation",
     "Reply",
     "Series",
-    "uuid7",
 ]
 
 
@@ -61,12 +60,19 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who serves one call (or one row), at which revision, and why."""
+    """Who serves one call (or one row), at which revision, and why.
+
+    Attributes:
+        variant, revision, reason: these.
+        bucket: where the split put it; None: the split was not asked.
+        missed: the variant that chance meant, that had been ready here, and that cannot answer now.
+    """
 
     variant: str
     revision: int
     reason: Reason
     bucket: int | None = None
+    missed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,10 @@ class Observation(NamedTuple):
         seconds: monotonic duration; of a stream, to its first item.
         rows: for per-row routing, the indexes of the rows that it was given; else empty.
         error: the class name of the exception, if there was one. Never its text: that may hold payload.
+        measures: what the service's own code gave with ``measure(…)``: names and values.
+        counts: whether the run was the variant's error, as ``is_error=`` said; None: nobody said.
+        total: of a stream, how many seconds all of it took; None: it is no stream, or did not end.
+        items: of a stream, how many items it had.
     """
 
     rollout: str
@@ -100,6 +110,10 @@ class Observation(NamedTuple):
     seconds: float
     rows: tuple[int, ...] = ()
     error: str | None = None
+    measures: tuple[tuple[str, float], ...] = ()
+    counts: bool | None = None
+    total: float | None = None
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +276,9 @@ class Compared:
         seconds, champion_seconds: how long each ran; None: it failed, or that is not known.
         answer: what the shadow answered, where somebody wants it.
         trace_id, span_id: of the shadow's own span; empty where there is none.
+        failed: whether the shadow raised, so that there is no answer of its own.
+        keys, inference_ids: the prediction's, all of them: one for each of its plans. Personal data: never
+            written as they are.
     """
 
     rollout: str
@@ -278,6 +295,9 @@ class Compared:
     answer: Any = field(default=None, repr=False, compare=False)
     trace_id: str = ""
     span_id: str = ""
+    failed: bool = False
+    keys: tuple[str | None, ...] = field(default=(), repr=False)
+    inference_ids: tuple[str | None, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,17 +393,3 @@ class Flip:
     instance: Any = field(repr=False, compare=False)
     reason: str = ""
     author: str = ""
-
-
-def uuid7(unix_ms: int, entropy: bytes) -> str:
-    """Return the UUIDv7 (RFC 9562, section 5.7) of a time in milliseconds and 10 bytes of entropy.
-
-    >>> uuid7(0x017F22E279B0, bytes.fromhex("0cc318c4dc0c0c07398f"))
-    '017f22e2-79b0-7cc3-98c4-dc0c0c07398f'
-    """
-    head = unix_ms & 0xFFFF_FFFF_FFFF
-    tail = int.from_bytes(entropy[:10], "big")
-    high = (head << 16) | 0x7000 | ((tail >> 64) & 0x0FFF)
-    low = 0x8000_0000_0000_0000 | (tail & 0x3FFF_FFFF_FFFF_FFFF)
-    text = f"{(high << 64) | low:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .assignment import Table
@@ -47,6 +48,7 @@ class Router:
     Attributes:
         runs: runs one variant at a time.
         shadows: who watches calls; None: nobody can.
+        been_ready: the variants that were ready in this worker at some time.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Router:
         self.runs = Runs(runners, spec, sink, is_client_error, isolate, lambda: self.champion, feed.name)
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
         self._seen = feed.commit
-        self._ready = Ready(runners, frozenset())
+        self.been_ready = {name for name, runner in runners.items() if runner.ready}
+        self._ready, self._held = Ready(runners, frozenset()), frozenset[str]()
         self._once = log.Once()
         self._digests = digests
         self._look(self._seen)
@@ -95,7 +98,8 @@ class Router:
         call.keys = (text,)
         if table.shadows:
             call.watch = (table.champion, table.watchers(text, _draw))
-        return table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
+        plan = table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
+        return plan if plan.missed is None else self._missed(plan)
 
     def plan_rows(self, call: Call, keys: Sequence[object]) -> list[Plan]:
         """Return who serves each row, all at one revision."""
@@ -104,10 +108,20 @@ class Router:
         call.keys = tuple(texts)
         if table.shadows:
             call.watch, call.row_watch = (table.champion, ()), table.row_watchers(texts, _draw)
-        return [
+        plans = [
             table.plan(text, draw=_draw, ready=ready, pinned=call.pinned, header=call.header)
             for text in texts
         ]
+        return [plan if plan.missed is None else self._missed(plan) for plan in plans]
+
+    def _missed(self, plan: Plan) -> Plan:
+        """Return a plan that names who was meant only if chance meant it, and it was lost here.
+
+        Whoever had been ready in this worker and is not any more has crashed, or refuses: that is its error.
+        What never was ready, or is held back since its code is another, has not begun.
+        """
+        lost = plan.bucket is not None and plan.missed in self.been_ready and plan.missed not in self._held
+        return plan if lost else replace(plan, missed=None)
 
     def stand_in(self, reason: Reason) -> Plan:
         """Return the plan that the champion answers, or who stands in for it when it cannot."""
@@ -129,7 +143,7 @@ class Router:
         state = commit.state
         others = ((name, digest) for name, digest in self._digests.items() if name != state.champion)
         held = frozenset(name for name, digest in others if state.granted.get(name, digest) != digest)
-        self._ready = Ready(self._runners, held)
+        self._held, self._ready = held, Ready(self._runners, held)
         self._seen = commit
 
     # -- a call ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ GAUGES = frozenset({"rss"})
 """What plain thresholds may be about in every service: the memory of a variant's processes, in bytes."""
 
 LEAST_BASE_RATE = 0.01
-"""With fewer positives ``label.correct`` says nothing: who never says yes is right nearly always."""
+"""With fewer positives equal classes say nothing: who never says yes is right nearly always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +25,23 @@ class Served:
     """What a service has, as far as it is known. Immutable.
 
     Attributes:
-        variants: all of them.
+        variants: all of them; None: not known, and not checked.
         champion: who answers by default.
         endpoints: those that are routed; None: not known, and not checked.
-        streams: those of them that stream.
+        streams: those of them that stream; None: not known, and not checked.
         measures: names given to ``measure(…)`` so far; None: not known, and not checked.
         gauges: what else plain thresholds may be about.
         labels: labels that the spec says how to count, beside ``correct``; None: not checked.
-        base_rates: by label, which part of the predictions is positive; absent: not known.
+        base_rates: by label that has no loss, which part of the predictions is positive; absent: not known.
         shadowed: the variants that watch already.
         keep: seconds that the ledger keeps predictions; None: there is no ledger.
         outputs: whether the ledger keeps answers.
     """
 
-    variants: tuple[str, ...]
-    champion: str
+    variants: tuple[str, ...] | None = None
+    champion: str = ""
     endpoints: frozenset[str] | None = None
-    streams: frozenset[str] = frozenset()
+    streams: frozenset[str] | None = None
     measures: frozenset[str] | None = None
     gauges: frozenset[str] = GAUGES
     labels: frozenset[str] | None = None
@@ -72,6 +72,8 @@ def problems_with(strategy: Strategy, served: Served) -> list[Problem]:
 
 def _candidate(strategy: Strategy, served: Served) -> Iterator[Problem]:
     place = ("canary" if strategy.canary else "blue_green", "candidate")
+    if served.variants is None:
+        return
     if strategy.candidate not in served.variants:
         yield Problem(place, str(UnknownVariant(strategy.candidate, served.variants)))
     elif strategy.candidate == served.champion:
@@ -95,7 +97,9 @@ def _guardrail(strategy: Strategy, name: str, guardrail: Guardrail, served: Serv
 
 
 def _latency(latency: Latency, endpoint: str | None, served: Served) -> Iterator[Problem]:
-    if latency.of == "per_item" and not (served.streams if endpoint is None else {endpoint} & served.streams):
+    if latency.of != "per_item" or served.streams is None:
+        return
+    if not (served.streams if endpoint is None else {endpoint} & served.streams):
         yield Problem(
             ("of",), f"per_item needs an endpoint that streams; there are: {_listed(served.streams)}"
         )
@@ -122,16 +126,11 @@ def _label(name: str, label: Label, served: Served) -> Iterator[Problem]:
             f"{in_time(label.matures)} is longer than the ledger keeps predictions ({in_time(served.keep)}): "
             "no label would count; keep them longer (ledger: {keep: …}), or write required: false",
         )
-    if name == "correct":
-        yield from _correct(served)
-
-
-def _correct(served: Served) -> Iterator[Problem]:
-    if not served.outputs:
+    if served.keep is not None and not served.outputs:
         yield Problem(
-            (), "correct compares labels with answers, and the ledger keeps none: write outputs: true"
+            (), f"{name} compares labels with answers, and the ledger keeps none: write outputs: true"
         )
-    rate = served.base_rates.get("correct")
+    rate = served.base_rates.get(name)
     if rate is not None and rate < LEAST_BASE_RATE:
         yield Problem(
             (),

@@ -275,7 +275,8 @@ class Shadows:
             told = Compared(
                 self._terms.rollout, witness.endpoint, name, witness.champion, witness.revision,
                 witness.prediction_id, now, tuple(comparisons), witness.rows, seconds, witness.seconds,
-                answer, *((outcome and outcome.trace) or witness.trace),
+                answer, *((outcome and outcome.trace) or witness.trace), outcome is None,
+                witness.keys, witness.inference_ids,
             )  # fmt: skip
             self._sink.offer(told)
         series = self._terms.series(name, witness.champion, witness.revision, witness.endpoint)

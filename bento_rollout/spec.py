@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from .comparing import Comparing, parse_compare
 from .errors import InvalidSpec, InvalidValue
-from .explaining import Problem, Where, listed, problems_of, told
+from .explaining import Problem, Problems, Where, listed, problems_of, told
+from .judging import Judging
+from .kept import Ledger, Logging, parse_ledger
 from .keys import KeySource
+from .served import Served, problems_with
+from .strategy import Strategy
+from .strategy import model_at as in_strategy
 from .targets import Target, check_apart
 from .values import (
     FULL,
-    Fraction,
     Milli,
     PerSecond,
     Seconds,
     Share,
-    Size,
     Strict,
     VariantName,
     check_name,
@@ -58,11 +68,6 @@ RESPONSE_HEADERS = (
 
 INFERENCE_ID = KeySource("header", "x-rollout-inference-id")
 """Where the caller's own id is when no source that the spec names has one."""
-
-SAMPLED = ("prediction.served", "shadow.compared", "shadow.dropped")
-"""The events of which a part of the lines may be written; of the others, and of failures, all are."""
-
-_PATH = re.compile(r"[^\W\d]\w*(?:\[\]|\.(?:\*|[^.\[\]*]+))*")
 
 Sources = tuple[KeySource, ...]
 
@@ -116,27 +121,11 @@ Count = Annotated[int, Field(strict=True, gt=0)]
 EndpointName = Annotated[str, BeforeValidator(_endpoint)]
 
 
-def _parse_ledger(value: object) -> object:
-    return {"enabled": value} if isinstance(value, bool) else value
+def _label_name(value: object) -> str:
+    return check_name(value, "label name")
 
 
-def _event(value: object) -> str:
-    if value not in SAMPLED:
-        raise InvalidValue(f"{shown(value)} is no event that is sampled; those are: {', '.join(SAMPLED)}")
-    return str(value)
-
-
-def _input_path(value: object) -> str:
-    if not isinstance(value, str) or not _PATH.fullmatch(value):
-        raise InvalidValue(
-            f"path {shown(value)} is not valid: write argument.field, rows[].name or patient.* "
-            "([] stands for each item, * for each field)"
-        )
-    return value
-
-
-EventName = Annotated[str, BeforeValidator(_event)]
-InputPath = Annotated[str, BeforeValidator(_input_path)]
+LabelName = Annotated[str, BeforeValidator(_label_name)]
 
 
 class Routing(Strict):
@@ -217,41 +206,6 @@ class Shadow(Strict):
         return self.compare.get(endpoint) or self.compare.get(_ALL) or _CLOSE
 
 
-class Logging(Strict):
-    """Which lines are written, and what they tell of a prediction beside who answered it.
-
-    Attributes:
-        sample: by event, the fraction of its lines that is written; all lines of failures are.
-        inputs: whether lines of predictions hold the endpoint's arguments.
-        drop, hash, mask: paths in the arguments (``rows[].name``, ``patient.*``) that are left out, replaced
-            by a keyed hash, or replaced by ``***``.
-    """
-
-    sample: dict[EventName, Fraction] = Field(default_factory=dict)
-    inputs: Flag = False
-    drop: tuple[InputPath, ...] = ()
-    hash: tuple[InputPath, ...] = ()
-    mask: tuple[InputPath, ...] = ()
-
-
-class Ledger(Strict):
-    """What is kept of each prediction, and for how long.
-
-    Attributes:
-        enabled: whether predictions are kept at all.
-        outputs: whether answers are kept, as far as they are not long.
-        inputs: whether the endpoint's arguments are.
-        keep: seconds until a prediction is forgotten, its labels with it.
-        max_size: bytes of the file; the oldest predictions go.
-    """
-
-    enabled: Flag = True
-    outputs: Flag = True
-    inputs: Flag = False
-    keep: Seconds = 30 * 86400.0
-    max_size: Size = 1_000_000_000
-
-
 class BlueGreen(Strict):
     """The variant that waits to take over at the next flip."""
 
@@ -281,7 +235,9 @@ class RolloutSpec(Strict):
     shadow: dict[VariantName, Shadow] = Field(default_factory=dict)
     blue_green: BlueGreen = Field(default_factory=BlueGreen)
     log: Logging = Field(default_factory=Logging)
-    ledger: Annotated[Ledger, BeforeValidator(_parse_ledger)] = Field(default_factory=Ledger)
+    ledger: Annotated[Ledger, BeforeValidator(parse_ledger)] = Field(default_factory=Ledger)
+    strategy: Strategy | None = None
+    labels: dict[LabelName, Judging] = Field(default_factory=dict)
 
     if not TYPE_CHECKING:  # a type checker knows the fields
 
@@ -317,6 +273,34 @@ class RolloutSpec(Strict):
         except ValidationError as error:
             raise InvalidSpec(told(problems_of(error, _model_at), where)) from None
 
+    @model_validator(mode="after")
+    def _whole(self) -> RolloutSpec:
+        if self.strategy is None:
+            return self
+        wrong = [problem.below("strategy") for problem in problems_with(self.strategy, self.served)]
+        if "weights" in self.model_fields_set:
+            words = "a strategy sets the weights, step by step: write one of weights and strategy, not both"
+            wrong.insert(0, Problem(("weights",), words))
+        if wrong:
+            raise Problems(wrong)
+        return self
+
+    @property
+    def served(self) -> Served:
+        """What a strategy may speak of, as far as the spec alone tells; it knows no variants or streams."""
+        ledger, rates = self.ledger, {}
+        for name, judging in self.labels.items():
+            if judging.base_rate is not None and judging.loss is None:
+                rates[name] = judging.base_rate
+        return Served(
+            endpoints=None if self.endpoints is None else frozenset(self.endpoints),
+            labels=frozenset(self.labels),
+            base_rates=rates,
+            shadowed=frozenset(name for name, shadow in self.shadow.items() if shadow.percent),
+            keep=ledger.keep if ledger.enabled else None,
+            outputs=ledger.outputs,
+        )
+
     @property
     def state_fields(self) -> frozenset[str]:
         """Which fields of the state this spec names; `apply` touches no others."""
@@ -342,10 +326,13 @@ _MODELS: dict[str, type[BaseModel]] = {
     "variants": Limits,
     "shadow": Shadow,
     "targets": Target,
+    "labels": Judging,
 }
 """What a field, or each entry of it, is made of."""
 
 
 def _model_at(path: Sequence[str]) -> type[BaseModel] | None:
     """Return what the field at a path stands in."""
+    if path[0] == "strategy" and len(path) > 1:
+        return in_strategy(path[1:])
     return _MODELS.get(path[0]) if len(path) > 1 else RolloutSpec

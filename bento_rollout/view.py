@@ -131,10 +131,9 @@ class View:
 
     def differences(self) -> list[str]:
         """Return in words where the service's spec asks for another state."""
-        spec = next((card.spec for card in self.described), None)
-        if not spec:
-            return []
-        return differences(self.state, RolloutSpec.parse(dict(spec), "the service's spec"))
+        spec = dict(next((card.spec for card in self.described), {}))
+        spec.pop("strategy", None)  # it is no state
+        return differences(self.state, RolloutSpec.parse(spec, "the service's spec"))
 
     def _found(self, name: str) -> set[str]:
         """Return the digests of a variant in the service's workers."""

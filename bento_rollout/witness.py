@@ -48,11 +48,13 @@ class Witness:
         rows: the rows of the request that are compared one by one; None: the answer is one.
         stream: whether it is a stream.
         trace: trace id and span id of the request.
+        keys, inference_ids: the request's routing keys and the caller's own ids. Personal data.
     """
 
     __slots__ = (
         "_began", "_finish", "_kept", "_size", "_users", "answer", "args", "batch",
-        "champion", "clock", "context", "cut", "endpoint", "kwargs", "names", "prediction_id", "refused",
+        "champion", "clock", "context", "cut", "endpoint", "inference_ids", "keys", "kwargs", "names",
+        "prediction_id", "refused",
         "revision", "rows", "seconds", "spare", "stream", "total", "trace", "whole",
     )  # fmt: skip
 
@@ -68,6 +70,7 @@ class Witness:
         copy: bool = False,
     ) -> None:
         self.endpoint, self.prediction_id = call.endpoint, call.prediction_id
+        self.keys, self.inference_ids = call.keys, call.inference_ids
         self.trace = call.trace
         self.names, self.champion, self.revision = names, champion, revision
         self.args, self.kwargs = args, kwargs

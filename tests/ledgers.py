@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bento_rollout.ids import uuid7
 from bento_rollout.records import (
     Compared,
     Comparison,
@@ -18,7 +19,6 @@ from bento_rollout.records import (
     Reason,
     Relation,
     Reply,
-    uuid7,
 )
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger_writer import LedgerWriter

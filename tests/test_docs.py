@@ -19,6 +19,8 @@ from pydantic import BaseModel
 
 from bento_rollout.cli.commands import commands as cli
 from bento_rollout.errors import RolloutError
+from bento_rollout.guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, Threshold
+from bento_rollout.judging import Judging
 from bento_rollout.records import Reason
 from bento_rollout.spec import (
     RESPONSE_HEADERS,
@@ -31,6 +33,8 @@ from bento_rollout.spec import (
     Shadow,
 )
 from bento_rollout.specfile import parse_spec
+from bento_rollout.steps import BakeAfter, Canary, Pause, Step, Swap
+from bento_rollout.strategy import Strategy
 from bento_rollout.targets import Target
 from tests.integration.running import Server
 
@@ -242,7 +246,15 @@ MODELS: dict[str, type[BaseModel]] = {
     "blue_green.": BlueGreen,
     "log.": Logging,
     "ledger.": Ledger,
+    "labels.NAME.": Judging,
+    "strategy.": Strategy,
+    "strategy.canary.": Canary,
+    "strategy.canary.steps.": Step,
+    "strategy.canary.steps.pause.": Pause,
+    "strategy.canary.bake_after.": BakeAfter,
+    "strategy.blue_green.": Swap,
 }
+GUARDRAILS: tuple[type[Guardrail], ...] = (ErrorRate, Latency, Agreement, Label, Measure, Threshold)
 
 
 def test_every_field_of_the_spec_is_explained() -> None:
@@ -250,6 +262,11 @@ def test_every_field_of_the_spec_is_explained() -> None:
     nested = {
         f"{prefix}{field.alias or name}"
         for prefix, model in MODELS.items()
+        for name, field in model.model_fields.items()
+    }
+    nested |= {
+        f"strategy.guardrails.NAME.{field.alias or name}"
+        for model in GUARDRAILS
         for name, field in model.model_fields.items()
     }
     plain = set(RolloutSpec.model_fields) - {prefix.partition(".")[0] for prefix in MODELS}

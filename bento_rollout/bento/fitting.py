@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import InvalidSpec
+from ..served import problems_with
 from ..spec import KeySource, RolloutSpec
+from .judges import judges_of
 from .keys import KeyReader
 from .method import Method, parameters_of, takes_any
 
@@ -22,7 +25,8 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
         variants: the names of the variants, the decorated one first.
 
     Raises:
-        InvalidSpec: for a variant, an endpoint or an argument that is not there, or rows without a limit.
+        InvalidSpec: for a variant, an endpoint, an argument or a function that is not there, rows without a
+            limit, or a strategy that does not fit the service.
     """
     _check_names(spec, variants)
     champion, *candidates = variants
@@ -46,7 +50,26 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
         )  # what compares is slow to import, and not every service has shadows
 
         check_shadows(spec, methods, endpoints)
+    judges_of(spec)
+    _check_strategy(spec, methods, variants, endpoints)
     return endpoints
+
+
+def _check_strategy(
+    spec: RolloutSpec, methods: Mapping[str, Method], variants: Sequence[str], endpoints: Sequence[str]
+) -> None:
+    """Refuse a strategy that speaks of a variant or an endpoint that is not there."""
+    if spec.strategy is None:
+        return
+    served = replace(
+        spec.served,
+        variants=tuple(variants),
+        champion=variants[0],
+        endpoints=frozenset(endpoints),
+        streams=frozenset(endpoint for endpoint in endpoints if methods[endpoint].is_stream),
+    )
+    if problems := problems_with(spec.strategy, served):
+        raise InvalidSpec("\n".join(str(problem.below("strategy")) for problem in problems))
 
 
 def _check_names(spec: RolloutSpec, variants: Sequence[str]) -> None:

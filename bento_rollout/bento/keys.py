@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..calls import header_of
-from ..errors import InvalidSpec
 from ..keys import KeySource, follow
 from ..telemetry import log
+from .functions import imported
 from .method import named
 
 __all__ = ["KeyReader"]
@@ -60,7 +59,7 @@ class KeyReader:
             return functools.partial(_from_head, _HEAD[source.kind], source.name)
         if source.kind == "field":
             return functools.partial(self._field, source)
-        return functools.partial(self._called, source, _imported(source))
+        return functools.partial(self._called, source, imported(str(source), "routing.key"))
 
     def _field(
         self, source: KeySource, _: Scope, args: Sequence[Any], kwargs: Mapping[str, Any], __: Any
@@ -91,18 +90,6 @@ class KeyReader:
 
 def _from_head(read: Callable[[Scope, str], object], name: str, scope: Scope, *_: object) -> object:
     return read(scope, name)
-
-
-def _imported(source: KeySource) -> Callable[..., object]:
-    try:
-        found: Any = importlib.import_module(source.name)
-        for part in source.path:
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise InvalidSpec(f"routing.key: {source}: {error}") from None
-    if not callable(found):
-        raise InvalidSpec(f"routing.key: {source} is not callable")
-    return found  # type: ignore[no-any-return]  # whatever it returns is a key, or is not
 
 
 def _cookie(scope: Scope, name: str) -> str | None:

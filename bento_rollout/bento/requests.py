@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import compile_path
 
 from ..calls import Call
-from ..records import uuid7
+from ..ids import uuid7
 from ..telemetry.spans import Running, annotate
 from .answers import Answer, Deadlines, headers_of, shown, start_of
 from .context import ACTIVE, CALL

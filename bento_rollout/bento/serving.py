@@ -239,6 +239,8 @@ class Serving:
         if self._recording is None:
             return
         for name, runner in self._runners.items():
+            if runner.ready and self._router is not None:
+                self._router.been_ready.add(name)
             fact = Readiness(self._site.name, name, runner.kind, runner.state, runner.restarts)
             if self._told.get(name) != fact:
                 self._told[name] = fact
@@ -361,7 +363,7 @@ def is_client_error(error: BaseException) -> bool:
 
 
 def state_fields(spec: RolloutSpec) -> dict[str, Any]:
-    """Return the state fields that a spec names, as its file would write them."""
+    """Return what a worker's card tells of a spec, as its file would write it: state fields and strategy."""
     shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
     targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
     every = {
@@ -371,4 +373,5 @@ def state_fields(spec: RolloutSpec) -> dict[str, Any]:
         "standby": ("blue_green", {"standby": spec.blue_green.standby}),
         "salt": ("routing", {"salt": spec.routing.salt}),
     }
-    return dict(written for field, written in every.items() if field in spec.state_fields)
+    told = dict(written for field, written in every.items() if field in spec.state_fields)
+    return told if spec.strategy is None else {**told, "strategy": spec.strategy.plain}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-import importlib
 import inspect
 import os
 import typing
@@ -24,6 +22,7 @@ from ..store.presence import Presence
 from ..store.tallies import Tallies
 from ..terms import Terms
 from .context import isolate_shadow
+from .functions import imported
 from .method import Method
 from .shadowed import mark_monitors
 from .surroundings import BentoSurroundings
@@ -143,15 +142,7 @@ def comparators_of(spec: RolloutSpec) -> dict[Hashable, Comparator]:
 def _function(name: str, setting: Comparing) -> Callable[..., Any] | None:
     if setting.kind != "function" or callable(setting.function):
         return setting.function if callable(setting.function) else None
-    module, _, path = str(setting.function).partition(":")
-    try:
-        found: Any = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError, ValueError) as error:
-        hint = "in the service's own module a function must stand above the decorated class"
-        raise InvalidSpec(f"shadow.{name}.compare: {setting.function}: {error}; {hint}") from None
-    if not callable(found):
-        raise InvalidSpec(f"shadow.{name}.compare: {setting.function} is not callable")
-    return found  # type: ignore[no-any-return]  # whatever it returns is a verdict, or is not comparable
+    return imported(str(setting.function), f"shadow.{name}.compare")
 
 
 _OPEN = (typing.IO, typing.BinaryIO, typing.TextIO)

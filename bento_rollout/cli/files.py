@@ -81,9 +81,12 @@ def validate(file: str, as_json: bool) -> int:
         lines.append(_remark("it names no field: all traffic to the champion, routed at random"))
     elif spec.name is None:
         lines.append(_remark("it has no `name`: a service can use it, and `apply` cannot"))
+    numbers = later.pop("numbers", None)
     if later:
         names = "; ".join(f"{what} {', '.join(named)}" for what, named in later.items())
         lines.append(_remark(f"not checked without the code, but when the service is defined: {names}"))
+    if numbers:
+        lines.append(_remark(f"not known before the service gives them: numbers {', '.join(numbers)}"))
     show(lines)
     return 0
 
@@ -94,20 +97,29 @@ def _remark(text: str) -> Line:
 
 def _unchecked(spec: RolloutSpec) -> dict[str, list[str]]:
     """Return the names in a spec that only the code can say to be right, by what they name."""
+    from ..guardrails import Measure, Threshold, split_name
+    from ..served import GAUGES
+
     standby = spec.blue_green.standby
     variants = {*spec.weights, *spec.variants, *spec.shadow, *spec.targets, *([standby] if standby else ())}
+    tried = spec.strategy
+    guarded = [(*split_name(name), one) for name, one in tried.guardrails.items()] if tried else []
     read = (spec.routing.key, spec.routing.inference_id)
     sources = {source for by in read for listed in by.values() for source in listed}
     named: dict[str, set[str]] = {
-        "variants": variants,
+        "variants": variants | ({tried.candidate} if tried else set()),
         "endpoints": {
             *(spec.endpoints or ()),
             *(name for by in read for name in by),
             *(name for one in spec.shadow.values() for name in (*(one.endpoints or ()), *one.compare)),
+            *(endpoint for _, endpoint, _ in guarded if endpoint),
         }
         - {"*"},
         "arguments": {".".join((s.name, *s.path)) for s in sources if s.kind in ("field", "rows")},
         "functions": {f"{s.name}:{'.'.join(s.path)}" for s in sources if s.kind == "call"}
-        | {str(c.function) for one in spec.shadow.values() for c in one.compare.values() if c.function},
+        | {str(c.function) for one in spec.shadow.values() for c in one.compare.values() if c.function}
+        | {str(judging.loss) for judging in spec.labels.values() if judging.loss},
+        "numbers": {name for name, _, one in guarded if isinstance(one, (Measure, Threshold))}
+        - {*GAUGES, "error_rate"},
     }
     return {what: sorted(names) for what, names in named.items() if names}

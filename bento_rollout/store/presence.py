@@ -43,7 +43,7 @@ class Card:
         revision: the revision that it serves.
         variants: what it can serve; the decorated one first.
         before_flip, after_flip: how many hooks it has.
-        spec: the state fields that its spec asks for, as in the spec's file.
+        spec: the state fields that its spec asks for, as in the spec's file, and its strategy as plain data.
         trouble: what is wrong with its store, or None.
     """
 

@@ -20,7 +20,10 @@ from starlette.applications import Starlette
 
 from bento_rollout import RolloutSpec, Variant, rollout
 from bento_rollout.bento.decorator import site_of
+from bento_rollout.bento.judges import judges_of
+from bento_rollout.bento.serving import state_fields
 from bento_rollout.errors import Incompatible, InvalidSpec, InvalidValue
+from bento_rollout.strategy import Strategy
 from tests.contract.serving import Served, marks
 
 Serve = Callable[..., Served]
@@ -513,6 +516,29 @@ class RowsToo(Rows):
     """Takes rows, too."""
 
 
+def tried(guardrails: dict[str, Any] | None = None, candidate: str = "two") -> dict[str, Any]:
+    """A strategy in one step."""
+    canary = {"candidate": candidate, "steps": [{"weight": 5, "bake": "30m"}]}
+    return {"canary": canary, "guardrails": guardrails or {"error_rate": {"margin": "1pp"}}}
+
+
+def test_a_strategy_that_fits_is_on_the_workers_card() -> None:
+    """`start` reads it there; it is no state, which the card tells as ever."""
+    strategy = tried({"latency@stream": {"of": "per_item"}, "label.cost": {"margin": "1pp", "matures": "1d"}})
+    labels = {"cost": {"loss": "operator:sub", "range": [-1, 1]}}
+    fields = {"strategy": strategy, "labels": labels, "targets": {"two": {"keys": ["u1"]}}}
+    site = site_of(wrap(service(RowsToo), fields, cls=Rows))
+    assert site is not None
+    spec = site.spec
+    told = state_fields(spec)
+    assert told["targets"] == {"two": {"keys": ["u1"], "header": {}}}
+    assert Strategy.parse(json.loads(json.dumps(told))["strategy"]) == spec.strategy
+    assert state_fields(RolloutSpec()) == {}
+    judges = judges_of(spec)
+    assert judges["cost"].bad_of(0.5, 0.5) == 0.5
+    assert judges["correct"].bad_of("cat", "cat") == 0.0
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -554,6 +580,26 @@ class RowsToo(Rows):
         ({"routing": {"key": "tests.contract.nowhere:f"}}, "tests.contract.nowhere:f: No module named"),
         ({"routing": {"key": "os:nothing"}}, "os:nothing: module 'os' has no attribute 'nothing'"),
         ({"routing": {"key": "os:sep"}}, "os:sep is not callable"),
+        ({"labels": {"cost": {"loss": "os:sep"}}}, r"labels\.cost\.loss: os:sep is not callable"),
+        ({"labels": {"cost": {"loss": "os:nothing"}}}, r"labels\.cost\.loss: os:nothing: module 'os' has no"),
+        ({"labels": {"cost": {"loss": "nowhere:of"}}}, r"labels\.cost\.loss: nowhere:of: No module named"),
+        (
+            {"strategy": tried(candidate="three")},
+            r"strategy\.canary\.candidate: no variant is called 'three'; this rollout has: one, two",
+        ),
+        ({"strategy": tried(candidate="one")}, r"strategy\.canary\.candidate: 'one' is the champion"),
+        (
+            {"strategy": tried({"error_rate@guess": {"margin": "1pp"}})},
+            r"strategy\.guardrails\.error_rate@guess: no routed endpoint is called 'guess'; there are: frame",
+        ),
+        (
+            {"strategy": tried({"latency@predict": {"of": "per_item"}})},
+            r"strategy\.guardrails\.latency@predict\.of: per_item needs an endpoint that streams; .*: stream",
+        ),
+        (
+            {"endpoints": ["predict"], "strategy": tried({"latency": {"of": "per_item"}})},
+            r"strategy\.guardrails\.latency\.of: per_item needs an endpoint that streams; there are: none",
+        ),
     ],
 )
 def test_a_spec_that_does_not_fit_the_service_is_refused(spec: dict[str, Any], message: str) -> None:

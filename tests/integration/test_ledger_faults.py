@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bento_rollout.errors import StoreCorrupt, StoreUnreachable
-from bento_rollout.records import uuid7
+from bento_rollout.ids import uuid7
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger import Counts, Ledger
 from bento_rollout.store.ledger_file import SCHEMA

@@ -186,3 +186,33 @@ def test_what_only_the_code_can_say(say: Say, ask: Callable[..., Any], tmp_path:
     assert "variants boosted, forest" in out
     spec.write_text("name: screening\nrouting: {key: 'header:x-a'}\n")
     assert "not checked" not in say("validate", str(spec))[1]
+
+
+def test_what_only_the_code_can_say_of_a_strategy(say: Say, ask: Callable[..., Any], tmp_path: Path) -> None:
+    """`validate` checks a strategy as far as the file tells, and names the rest; errors have lines."""
+    spec = tmp_path / "rollout.yaml"
+    text = """\
+name: screening
+strategy:
+  canary: {candidate: boosted, steps: [{weight: 5, bake: 30m}]}
+  guardrails:
+    error_rate@predict: {margin: 1pp}
+    label.cost: {margin: 1pp, matures: 24h}
+    score: {better: high, range: [0, 1], margin: 0.02}
+    rss: {below: 4GiB}
+labels: {cost: {loss: costs:of}}
+"""
+    spec.write_text(text)
+    assert ask("validate", str(spec))["unchecked"] == {
+        "variants": ["boosted"],
+        "endpoints": ["predict"],
+        "functions": ["costs:of"],
+        "numbers": ["score"],
+    }
+    out = say("validate", str(spec))[1]
+    assert "when the service is defined: variants boosted; endpoints predict; functions costs:of" in out
+    assert "not known before the service gives them: numbers score" in out
+    spec.write_text(text.replace("24h", "60d"))
+    code, _, err = say("validate", str(spec))
+    assert code == 2
+    assert f"{spec}: line 6: strategy.guardrails.label.cost.matures: 60d is longer than" in err

@@ -17,6 +17,7 @@ from bento_rollout.admin import admin_app
 from bento_rollout.admin.labels import MOST_BYTES
 from bento_rollout.admin.tokens import Tokens
 from bento_rollout.errors import NotDurable, NotFound
+from bento_rollout.ids import uuid7
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.records import (
     Compared,
@@ -28,7 +29,6 @@ from bento_rollout.records import (
     Reason,
     Relation,
     Reply,
-    uuid7,
 )
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger_writer import LedgerWriter

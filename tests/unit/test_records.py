@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento_rollout.records import Flip, Observation, Outcome, Plan, Readiness, Reason, uuid7
+from bento_rollout.ids import uuid7
+from bento_rollout.records import Flip, Observation, Outcome, Plan, Readiness, Reason
 
 
 def test_uuid7_is_that_of_the_rfc() -> None:

@@ -103,7 +103,7 @@ def test_a_spec_in_python() -> None:
         ("shadow: {b: {pct: 1}}", "unknown field 'shadow.b.pct'; known here: compare, "),
         ("targets: {b: {key: u1}}", "unknown field 'targets.b.key'; known here: header, keys"),
         ("blue_green: {stand_by: b}", "unknown field 'blue_green.stand_by'; known here: standby"),
-        ("strategy: {canary: {}}", "unknown field 'strategy'"),
+        ("strategy: {canary: {}}", "line 1: strategy.canary.candidate: this field is needed"),
         ("1: 2", "unknown field 1"),
         ("yes: 2", "unknown field True"),
         # names
