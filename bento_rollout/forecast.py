@@ -231,8 +231,8 @@ def _warnings(strategy: Strategy, facts: Mapping[str, Any]) -> list[str]:
         found.append(
             f"step {step['step']} ({step['what']}) needs about {step['distinct']:,} {unit} until "
             f"{step['slowest']} can be shown healthy; at {facts['requests_per_second']:g} requests a second "
-            f"from {facts['keys']:,} keys they {when}, and it gives up after {in_time(strategy.give_up_after)}: "
-            "write a larger weight, a larger margin, or healthy: optional"
+            f"from {facts['keys']:,} keys they {when}, and it gives up after "
+            f"{in_time(strategy.give_up_after)}: write a larger weight, a larger margin, or healthy: optional"
         )
     gave_up = facts["healthy"]["outcomes"][Outcome.GAVE_UP.value]
     if gave_up["runs"]:

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arms import Arm, KeySums
 from .assessment import Finding
 from .bench import Bench, Setting
 from .errors import InvalidValue
-from .evidence import Arm, Evidence, KeySums, MeasureSums, Place
+from .evidence import Evidence, Place
 from .forecast import chance
 from .guardrails import Agreement, Label, Measure, Threshold, split_name
 from .histogram import ABOVE, LEAST, STEP
 from .past import Past
 from .rounds import Arms
 from .strategy import Strategy
+from .sums import MeasureSums
 from .values import FULL
 
 __all__ = ["Calls", "Replay", "replay", "replay_facts"]
@@ -241,4 +243,5 @@ def _mixed(units: NDArray[Any], salt: int) -> NDArray[Any]:
         mixed = units.astype(np.uint64) + golden * np.uint64(salt + 1)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * factors[0]
         mixed = (mixed ^ (mixed >> np.uint64(27))) * factors[1]
-    return (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+    places: NDArray[np.float64] = (mixed ^ (mixed >> np.uint64(31))).astype(np.float64) / 2.0**64
+    return places

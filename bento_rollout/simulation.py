@@ -36,7 +36,7 @@ _SOONEST, _LATEST = 1.0, 6 * 3600.0
 _GROWTH, _QUIET_GROWTH = 0.1, 0.3
 """The same as a part of the stretch so far: in its dense part, and after it."""
 
-_DENSE, _DENSE_OPEN, _MOST_DENSE = 5_000, 40_000, 200_000
+_DENSE, _DENSE_OPEN, _MOST_DENSE = 5_000, 30_000, 200_000
 """Calls of a stretch that all count: when only time is missing, when evidence is, and with many keys."""
 
 _FLOOD, _TRICKLE_OPEN, _TRICKLE = 5_000, 2_000, 150
@@ -323,7 +323,7 @@ class _Try:
         Later chance keeps a part of them: then harm of which nothing was seen yet is seen later than it
         would be, never sooner.
         """
-        most = max(_DENSE_OPEN, min(_MOST_DENSE, 3 * self.plan.traffic.keys))
+        most = max(_DENSE_OPEN, min(_MOST_DENSE, 3 * self.plan.traffic.keys // 2))
         return self.counted < (most if self._open else _DENSE)
 
     @property

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arms import Arm, KeySums
 from .behaviour import Behaviour, Behaviours
 from .errors import InvalidValue
-from .evidence import Arm, Evidence, KeySums, MeasureSums, PairSums, Place, Timing
+from .evidence import Evidence, Place
 from .guardrails import Guardrail, Label, Latency, Measure, split_name
 from .histogram import ABOVE, LEAST, STEP
+from .sums import MeasureSums, PairSums, Timing
 
 __all__ = ["MOST_KEYS", "Crowd", "Hit", "Split", "Traffic", "endpoints_of"]
 
@@ -77,7 +79,7 @@ class Traffic:
         rate: calls a second.
         keys: how many users there are.
         behaviours: what both arms do.
-        guarded: the metrics that count, each with its guardrail.
+        guardrails: what counts, by name.
         sticky: whether a key keeps its variant; else each call is drawn anew, and keys are not told apart.
         zipf: how unevenly keys call: the one at place ``n`` in proportion to ``n ** -zipf``; 0: evenly.
         per_key: which part of what a call does is its key's own, 0 to below 1.
@@ -91,7 +93,7 @@ class Traffic:
     rate: float
     keys: int
     behaviours: Behaviours
-    guarded: Mapping[str, Guardrail] = field(repr=False)
+    guardrails: Mapping[str, Guardrail] = field(repr=False)
     sticky: bool = True
     zipf: float = 0.0
     per_key: float = 0.1
@@ -195,8 +197,12 @@ class Crowd:
             own = calls.of(mine)
             if not own.keys.size:
                 continue
-            at_once.arms.setdefault(place, {})[variant] = self._arm(own, failed[mine], self._arms[number])
-            labels = self._measures(own, self._arms[number], Label)
+            arms, does = at_once.arms.setdefault(place, {}), self._arms[number]
+            if not split.share:
+                arms[variant] = self._alone(own, failed[mine], does)
+                continue
+            arms[variant] = self._arm(place, own, failed[mine], does)
+            labels = self._measures(place, own, does, Label)
             if labels:
                 later.arms.setdefault(place, {})[variant] = Arm(measures=labels)
         if split.shadow:
@@ -209,10 +215,16 @@ class Crowd:
 
     # -- what one arm's calls did ----------------------------------------------------------------------
 
-    def _arm(self, calls: _Calls, failed: Flags, arm: Behaviour) -> Arm:
+    def _alone(self, calls: _Calls, failed: Flags, arm: Behaviour) -> Arm:
+        """Return what the control did while nothing was split: no evidence, but what a shadow is beside."""
+        seconds = _counted(self._bins(calls.keys, arm)[~failed])
+        history = {of: dict(seconds) for of in {"first_item", *self._timings()}}
+        return Arm(alone=(int(failed.size), int(failed.sum())), history=history)
+
+    def _arm(self, place: Place, calls: _Calls, failed: Flags, arm: Behaviour) -> Arm:
         bins = self._bins(calls.keys, arm)
         arm_of = Arm(int(failed.size), int(failed.sum()), _counted(bins[~failed]))
-        arm_of.measures = self._measures(calls, arm, Measure)
+        arm_of.measures = self._measures(place, calls, arm, Measure)
         for of in self._timings():
             arm_of.timings[of] = Timing(_counted(bins[~failed]), self._firsts_of(calls, bins))
         if self._traffic.sticky:
@@ -230,8 +242,9 @@ class Crowd:
         return arm_of
 
     def _timings(self) -> set[str]:
-        latencies = (one for one in self._traffic.guarded.values() if isinstance(one, Latency))
-        return {one.of for one in latencies} - {"first_item"}
+        """Return what is timed of streams; made-up ones take as long in each way."""
+        found: set[str] = {one.of for one in self._traffic.guardrails.values() if isinstance(one, Latency)}
+        return found - {"first_item"}
 
     def _firsts_of(self, calls: _Calls, values: NDArray[Any]) -> dict[int, tuple[Any, float]]:
         """Return by key what its first call was, and when."""
@@ -241,37 +254,45 @@ class Crowd:
         firsts = zip(values[group.first].tolist(), calls.times[group.first].tolist(), strict=True)
         return dict(zip(self._hash[group.keys].tolist(), firsts, strict=True))
 
-    def _measures(self, calls: _Calls, arm: Behaviour, kind: type[Guardrail]) -> dict[str, MeasureSums]:
+    def _measures(
+        self, place: Place, calls: _Calls, arm: Behaviour, kind: type[Guardrail]
+    ) -> dict[str, MeasureSums]:
+        """Return what guardrails of a kind count, by their names; those of one metric count the same."""
+        drawn: dict[str, MeasureSums] = {}
         found = {}
-        for metric, guardrail in self._traffic.guarded.items():
-            if not isinstance(guardrail, kind):
-                continue
-            if isinstance(guardrail, Measure) and guardrail.range is None:
-                bad = self._rng.poisson(arm.bad[metric], calls.keys.size).astype(np.float64)
-                first = (bad > 0).astype(np.float64)
-            else:
-                bad = first = self._bad(calls.keys, metric, arm).astype(np.float64)
-            found[metric] = MeasureSums(int(bad.size), float(bad.sum()), 0, self._firsts_of(calls, first))
+        for name, guardrail in self._traffic.guardrails.items():
+            metric, endpoint = split_name(name)
+            if isinstance(guardrail, kind) and endpoint in (None, place.endpoint):
+                if metric not in drawn:
+                    drawn[metric] = self._sums(calls, metric, arm, guardrail)
+                found[name] = drawn[metric]
         return found
+
+    def _sums(self, calls: _Calls, metric: str, arm: Behaviour, guardrail: Guardrail) -> MeasureSums:
+        if not isinstance(guardrail, Measure) or guardrail.range is not None:
+            bad = self._bad(calls.keys, metric, arm).astype(np.float64)
+            return MeasureSums(int(bad.size), float(bad.sum()), 0, self._firsts_of(calls, bad))
+        events = self._rng.poisson(arm.bad[metric], calls.keys.size)
+        some = events > 0
+        firsts = self._firsts_of(calls.of(some), np.ones(int(some.sum())))
+        return MeasureSums(int(events.size), float(events.sum()), 0, firsts)
 
     def _pairs(self, calls: _Calls, arm: Behaviour) -> PairSums:
         """Return what was compared with the control's answers; of the control it answers twice."""
         failed = self._bad(calls.keys, "error_rate", arm)
-        answered = calls.of(~failed)
-        disagreed = self._bad(calls.keys, "agreement", arm) & ~failed
-        seconds = _counted(self._bins(answered.keys, arm))
-        champion = _counted(self._bins(answered.keys, self._arms[0]))
+        disagreed = self._bad(calls.keys, "agreement", arm) | failed
+        answered = calls.keys[~failed]
+        seconds, champion = _counted(self._bins(answered, arm)), _counted(self._bins(answered, self._arms[0]))
         both = np.stack([disagreed, failed], axis=1)
-        keys = {key: (*pair, time) for key, (pair, time) in self._firsts_of(calls, both).items()}
-        return PairSums(
-            int(answered.keys.size), int(disagreed.sum()), int(failed.sum()), seconds, champion, keys
-        )
+        keys = {key: (pair[0], pair[1], time) for key, (pair, time) in self._firsts_of(calls, both).items()}
+        return PairSums(int(failed.size), int(disagreed.sum()), int(failed.sum()), seconds, champion, keys)
 
     # -- chance ----------------------------------------------------------------------------------------
 
     def _keys(self, number: int) -> Ints:
         if self._cumulated is None:
-            return self._rng.integers(0, self._traffic.keys, number)
+            found: Ints = self._rng.integers(0, self._traffic.keys, number)
+            return found
         found = np.searchsorted(self._cumulated, self._rng.random(number) * self._cumulated[-1], side="right")
         return np.minimum(found, self._traffic.keys - 1).astype(np.int64)
 
@@ -297,7 +318,7 @@ class Crowd:
         if part:
             noise += self._owned("latency")[keys] * math.sqrt(part)
         logs = np.log(arm.latency / LEAST) + noise * self._traffic.sigma
-        bins: Ints = np.clip(np.floor(logs / math.log(STEP)).astype(np.int64) + 1, 0, ABOVE)
+        bins: Ints = np.clip(np.floor(logs / math.log(STEP)) + 1, 0, ABOVE).astype(np.int64)
         return bins
 
     def _owned(self, metric: str) -> Floats:
@@ -331,7 +352,8 @@ class _Groups:
 
     def sums(self, flags: Flags) -> Ints:
         """Return the sum of flags by key."""
-        return np.bincount(self._inverse, weights=flags, minlength=self.keys.size).astype(np.int64)
+        sums: Ints = np.bincount(self._inverse, weights=flags, minlength=self.keys.size).astype(np.int64)
+        return sums
 
 
 def _counted(bins: Ints) -> dict[int, int]:

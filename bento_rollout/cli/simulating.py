@@ -106,7 +106,7 @@ def _planned(strategy: Strategy, asked: dict[str, Any]) -> tuple[dict[str, Any],
             )
     import numpy as np
 
-    from ..behaviour import behaviours, metrics_of
+    from ..behaviour import behaviours
     from ..forecast import forecast, median_run
     from ..guardrails import Label
     from ..simulation import Plan, past_of
@@ -114,7 +114,7 @@ def _planned(strategy: Strategy, asked: dict[str, Any]) -> tuple[dict[str, Any],
 
     arms = behaviours(strategy, asked["base"], asked["candidate"])
     traffic = Traffic(
-        asked["requests_per_second"], asked["keys"], arms, metrics_of(strategy), not asked["no_keys"],
+        asked["requests_per_second"], asked["keys"], arms, strategy.guardrails, not asked["no_keys"],
         asked["zipf"], asked["per_key"], asked["sigma"], endpoints_of(strategy.guardrails),
     )  # fmt: skip
     person = parse_time("--person", asked["person"]) if asked["person"] else 0.0
