@@ -278,6 +278,8 @@ class _Try:
         seconds = min(_LATEST, max(_SOONEST, 5.0 / rate, (self.now - self.entered) * growth))
         if (left := self._time_left) > 0:
             seconds = min(seconds, max(left, 1e-3))
+        elif self._waits_for_a_person:
+            return _SOONEST
         left = self.plan.strategy.give_up_after - self.position.undecided
         return min(seconds, max(left, _SOONEST))
 
