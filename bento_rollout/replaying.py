@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arms import Arm, KeySums
+from .arms import Arm
 from .assessment import Finding
 from .bench import Bench, Setting
+from .columns import bins_of_logs, counted, firsts_of, key_sums
 from .errors import InvalidValue
 from .evidence import Evidence, Place
 from .forecast import chance
 from .guardrails import Agreement, Label, Measure, Threshold, split_name
-from .histogram import ABOVE, LEAST, STEP
 from .past import Past
 from .rounds import Arms
 from .strategy import Strategy
@@ -213,25 +213,14 @@ def _evidence(calls: Calls, trial: NDArray[Any], revision: int, *, sticky: bool)
 
 
 def _arm(calls: Calls, *, sticky: bool) -> Arm:
-    logs = np.log(np.maximum(calls.seconds, LEAST / 2) / LEAST)
-    bins = np.clip(np.floor(logs / np.log(STEP)).astype(np.int64) + 1, 0, ABOVE)
-    answered, counts = np.unique(bins[~calls.failed], return_counts=True)
-    seconds = dict(zip(answered.tolist(), counts.tolist(), strict=True))
-    arm = Arm(len(calls), int(calls.failed.sum()), seconds)
-    rows = zip(calls.units.tolist(), calls.failed.tolist(), bins.tolist(), calls.times.tolist(), strict=True)
+    bins = bins_of_logs(np.log(np.maximum(calls.seconds, 1e-9)))
+    arm = Arm(len(calls), int(calls.failed.sum()), counted(bins[~calls.failed]))
     if sticky:
-        for key, failed, index, time in rows:
-            arm.add_key(key, KeySums(1, int(failed), failed, index, time))
+        arm.keys = key_sums(calls.units, calls.failed, bins, calls.times)
     for name, values in calls.bad.items():
         has = ~np.isnan(values)
-        firsts: dict[int, tuple[float, float]] = {}
-        if sticky:
-            told = zip(
-                calls.units[has].tolist(), values[has].tolist(), calls.times[has].tolist(), strict=True
-            )
-            for key, bad, time in told:
-                firsts.setdefault(key, (bad, time))
         if has.any():
+            firsts = firsts_of(calls.units[has], values[has], calls.times[has]) if sticky else {}
             arm.measures[name] = MeasureSums(int(has.sum()), float(values[has].sum()), 0, firsts)
     return arm
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arms import Arm, KeySums
+from .arms import Arm
 from .behaviour import Behaviour, Behaviours
+from .columns import Flags, Floats, Ints, bins_of_logs, counted, firsts_of, key_sums
 from .errors import InvalidValue
 from .evidence import Evidence, Place
 from .guardrails import Guardrail, Label, Latency, Measure, split_name
-from .histogram import ABOVE, LEAST, STEP
 from .sums import MeasureSums, PairSums, Timing
 
 __all__ = ["MOST_KEYS", "Crowd", "Hit", "Split", "Traffic", "endpoints_of"]
@@ -30,10 +30,6 @@ MOST_KEYS = 10_000_000
 _MOST_RATE = 1e6
 _MOST_DRAWN = 20_000
 """Calls that are drawn at once; of more, each stands for several."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,28 +213,18 @@ class Crowd:
 
     def _alone(self, calls: _Calls, failed: Flags, arm: Behaviour) -> Arm:
         """Return what the control did while nothing was split: no evidence, but what a shadow is beside."""
-        seconds = _counted(self._bins(calls.keys, arm)[~failed])
+        seconds = counted(self._bins(calls.keys, arm)[~failed])
         history = {of: dict(seconds) for of in {"first_item", *self._timings()}}
         return Arm(alone=(int(failed.size), int(failed.sum())), history=history)
 
     def _arm(self, place: Place, calls: _Calls, failed: Flags, arm: Behaviour) -> Arm:
         bins = self._bins(calls.keys, arm)
-        arm_of = Arm(int(failed.size), int(failed.sum()), _counted(bins[~failed]))
+        arm_of = Arm(int(failed.size), int(failed.sum()), counted(bins[~failed]))
         arm_of.measures = self._measures(place, calls, arm, Measure)
         for of in self._timings():
-            arm_of.timings[of] = Timing(_counted(bins[~failed]), self._firsts_of(calls, bins))
+            arm_of.timings[of] = Timing(counted(bins[~failed]), self._firsts_of(calls, bins))
         if self._traffic.sticky:
-            group = _Groups(calls.keys)
-            rows = zip(
-                self._hash[group.keys].tolist(),
-                group.counts.tolist(),
-                group.sums(failed).tolist(),
-                failed[group.first].tolist(),
-                bins[group.first].tolist(),
-                calls.times[group.first].tolist(),
-                strict=True,
-            )
-            arm_of.keys = {key: KeySums(*sums) for key, *sums in rows}
+            arm_of.keys = key_sums(self._hash[calls.keys], failed, bins, calls.times)
         return arm_of
 
     def _timings(self) -> set[str]:
@@ -250,9 +236,7 @@ class Crowd:
         """Return by key what its first call was, and when."""
         if not self._traffic.sticky:
             return {}
-        group = _Groups(calls.keys)
-        firsts = zip(values[group.first].tolist(), calls.times[group.first].tolist(), strict=True)
-        return dict(zip(self._hash[group.keys].tolist(), firsts, strict=True))
+        return firsts_of(self._hash[calls.keys], values, calls.times)
 
     def _measures(
         self, place: Place, calls: _Calls, arm: Behaviour, kind: type[Guardrail]
@@ -282,7 +266,7 @@ class Crowd:
         failed = self._bad(calls.keys, "error_rate", arm)
         disagreed = self._bad(calls.keys, "agreement", arm) | failed
         answered = calls.keys[~failed]
-        seconds, champion = _counted(self._bins(answered, arm)), _counted(self._bins(answered, self._arms[0]))
+        seconds, champion = counted(self._bins(answered, arm)), counted(self._bins(answered, self._arms[0]))
         both = np.stack([disagreed, failed], axis=1)
         keys = {key: (pair[0], pair[1], time) for key, (pair, time) in self._firsts_of(calls, both).items()}
         return PairSums(int(failed.size), int(disagreed.sum()), int(failed.sum()), seconds, champion, keys)
@@ -317,9 +301,7 @@ class Crowd:
         noise = self._rng.standard_normal(keys.size) * math.sqrt(1 - part)
         if part:
             noise += self._owned("latency")[keys] * math.sqrt(part)
-        logs = np.log(arm.latency / LEAST) + noise * self._traffic.sigma
-        bins: Ints = np.clip(np.floor(logs / math.log(STEP)) + 1, 0, ABOVE).astype(np.int64)
-        return bins
+        return bins_of_logs(math.log(arm.latency) + noise * self._traffic.sigma)
 
     def _owned(self, metric: str) -> Floats:
         """Return what is each key's own in a metric, drawn when it is first asked for."""
@@ -340,25 +322,6 @@ class _Calls:
 
     def of(self, chosen: NDArray[Any]) -> _Calls:
         return _Calls(self.keys[chosen], self.trial[chosen], self.times[chosen])
-
-
-class _Groups:
-    """Calls by key: which keys, where each one's first call is, and how many there are."""
-
-    def __init__(self, keys: Ints) -> None:
-        self.keys, self.first, self._inverse, self.counts = np.unique(
-            keys, return_index=True, return_inverse=True, return_counts=True
-        )
-
-    def sums(self, flags: Flags) -> Ints:
-        """Return the sum of flags by key."""
-        sums: Ints = np.bincount(self._inverse, weights=flags, minlength=self.keys.size).astype(np.int64)
-        return sums
-
-
-def _counted(bins: Ints) -> dict[int, int]:
-    found, counts = np.unique(bins, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def endpoints_of(guardrails: Iterable[str]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ LAYERS: dict[str, float] = {
     "course": 2.07,
     "policy": 2.1,
     "behaviour": 2.1,
+    "columns": 2.1,
     "traffic": 2.15,
     "simulation": 2.2,
     "forecast": 2.25,

@@ -27,9 +27,9 @@ ERRORS = {"error_rate": {"margin": "3pp"}}
 def strategy_of(guardrails: dict[str, Any] | None = None, **more: Any) -> Strategy:
     """Return a strategy; what is not given is small."""
     canary = {"candidate": "boosted", "steps": more.pop("steps", STEPS)}
-    for name in ("finally", "bake_after"):
+    for name, field in (("ending", "finally"), ("bake_after", "bake_after")):
         if name in more:
-            canary[name] = more.pop(name)
+            canary[field] = more.pop(name)
     return Strategy.parse({"canary": canary, "guardrails": guardrails or ERRORS, **more})
 
 
@@ -152,7 +152,7 @@ def drawn(traffic: Traffic, split: Split, seconds: float = 200, **more: Any) -> 
 
 @given(st.integers(0, 2**32), st.booleans(), st.floats(0.01, 0.99), st.integers(1, 50))
 def test_sums_are_whole(seed: int, sticky: bool, share: float, keys: int) -> None:
-    """Whatever is drawn: it is evidence that a worker could have written, and the keys' sums are the arm's."""
+    """Whatever is drawn: a worker could have written it, and the keys' sums are the arm's."""
     strategy = strategy_of(EVERY)
     crowd = Crowd(traffic_of(strategy, keys=keys, sticky=sticky), np.random.default_rng(seed), healthy=True)
     at_once, later, hit = crowd.draw(Split("boosted", CONTROL, share), 5, 0.0, 1, 100)
@@ -335,7 +335,7 @@ def test_a_person_takes_time() -> None:
 
 def test_holding_promotes_nothing() -> None:
     """``finally: hold`` ends in nobody's promotion."""
-    run = runs_of(plan_of(strategy_of(**{"finally": "hold"})), 1)[0]
+    run = runs_of(plan_of(strategy_of(ending="hold")), 1)[0]
     assert (run.outcome, run.promoted) == (Outcome.HELD, None)
 
 
