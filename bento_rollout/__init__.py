@@ -21,6 +21,7 @@ __all__ = [
     "Veto",
     "__version__",
     "is_shadow",
+    "measure",
     "open_rollout",
     "rollout",
 ]
@@ -35,6 +36,7 @@ _HOMES = {
     "Variant": "bento.variants",
     "Veto": "errors",
     "is_shadow": "shadowing",
+    "measure": "measuring",
     "open_rollout": "operations",
     "rollout": "bento.decorator",
 }
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .bento.variants import Variant
     from .errors import RolloutError, Veto
     from .hooks import Hook
+    from .measuring import measure
     from .operations import Change, Rollout, open_rollout
     from .records import Flip
     from .shadowing import is_shadow

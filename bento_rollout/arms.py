@@ -66,6 +66,7 @@ class Arm:
         history: how long calls took while nothing was split (reason ``default``), by what was timed:
             ``first_item``, ``total``, ``per_item``. No evidence; thresholds of latency are made of it.
         others: names of measures that no guardrail asks for, at most `MOST_NAMES`.
+        alone: units while nothing was split, and those of them that failed: what a shadow is compared with.
     """
 
     calls: int = 0
@@ -77,6 +78,7 @@ class Arm:
     timings: dict[str, Timing] = field(default_factory=dict)
     history: dict[str, Bins] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
+    alone: tuple[int, int] = (0, 0)
 
     def add(self, other: Arm) -> None:
         """Add what was counted elsewhere, or at another time."""
@@ -93,6 +95,7 @@ class Arm:
         for name, bins in other.history.items():
             add_counts(self.history.setdefault(name, {}), bins)
         self.note_others(other.others)
+        self.alone = self.alone[0] + other.alone[0], self.alone[1] + other.alone[1]
 
     def count(self, sums: KeySums, key: int | None) -> None:
         """Count one unit; ``key`` is the hash of whose it is, None: nobody is told apart."""
@@ -131,7 +134,7 @@ class Arm:
             "measures": {name: sums.to_plain() for name, sums in sorted(self.measures.items())},
             "timings": {name: timing.to_plain() for name, timing in sorted(self.timings.items())},
             "history": {name: sorted(bins.items()) for name, bins in sorted(self.history.items())},
-            "others": sorted(self.others),
+            "others": sorted(self.others), "alone": list(self.alone),
         }  # fmt: skip
 
     @classmethod
@@ -158,6 +161,7 @@ class Arm:
             _each(row["timings"], Timing.from_plain, "timings"),
             _each(row["history"], checked_bins, "history"),
             set(map(_text, row["others"])),
+            checked_part({"calls": row["alone"][0], "errors": row["alone"][1]}, "calls", "errors", "alone"),
         )
 
 

@@ -17,7 +17,7 @@ from .store.presence import Presence
 from .store.sqlite import SQLiteStore
 from .telling import detail
 from .values import MAX_AUTHOR, MAX_REASON, check_text
-from .view import View, gainers
+from .view import ROLLBACKS, View, gainers
 
 __all__ = ["PERSISTENT", "Advise", "Change", "Desk", "Make", "Prepare", "default_author"]
 
@@ -145,11 +145,11 @@ class Desk:
         """
         older: int | None = None
         while page := self.store.sketches(
-            self.name, PAGE, before=older, actions=("seed", "apply", "rollback")
+            self.name, PAGE, before=older, actions=("seed", "apply", *ROLLBACKS)
         ):
             for commit in page:
                 yield commit
-                if commit.action == "rollback":
+                if commit.action in ROLLBACKS:
                     yield from self.store.sketches(self.name, 1, before=commit.revision)
             older = page[-1].revision
 

@@ -95,8 +95,10 @@ class Evidence:
             arm = self._arm(place, unit.variant)
             if unit.reason not in _DRAWN:
                 add_counts(arm.apart, {unit.reason.value: 1})
-                if unit.reason is _DEFAULT and not unit.failed:
-                    _add_history(arm, run)
+                if unit.reason is _DEFAULT:
+                    arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
+                    if not unit.failed:
+                        _add_history(arm, run)
                 continue
             key = self._hash(place, unit.name)
             index = 0 if unit.missed else bin_of(run.seconds)

@@ -3,40 +3,34 @@
 A verb is a pure change of the state (`state.py`) between a read and a compare-and-set (`committing.py`).
 What is checked around it: that the store binds everybody it must (`NotDurable`), that the variants which get
 traffic are ready in every live worker (`NotReady`), and for a flip with ``before_flip`` hooks that every live
-worker acknowledged it (`preparation.py`).
+worker acknowledged it (`preparation.py`). The verbs of a try are in `trying.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .advising import after_flip, after_retirement, after_rollback, after_undo
-from .applying import apply_spec, weighted
-from .committing import PERSISTENT, Change, Desk, Prepare, default_author
+from .committing import PERSISTENT, Change, Desk, default_author
 from .errors import InvalidValue, Refused
-from .preparation import prepared
-from .reader import Reader
 from .reports import describe, list_rollouts
-from .spec import RolloutSpec, check_name, check_variant, parse_duration
+from .spec import check_name, check_variant
 from .state import RolloutState
 from .store.ballot import Ballot
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
 from .telling import taken_back
+from .trying import TryVerbs
 from .values import parse_millis
-from .view import View, undone_rollback
-
-if TYPE_CHECKING:
-    pass
+from .view import View
 
 __all__ = ["Change", "Rollout", "default_author", "describe", "list_rollouts", "open_rollout"]
 
 
-class Rollout(Reader):
+class Rollout(TryVerbs):
     """One rollout of a store, for reading and changing.
 
     Every changing verb takes ``reason`` (kept in the history) and ``if_revision`` (refuse with `Conflict`
@@ -125,22 +119,6 @@ class Rollout(Reader):
             "flip", crown, reason, if_revision, attempts=1, prepare=prepare, advise=after_flip
         )
 
-    def _preparing(self, timeout: float | str, reason: str, *, unattended: bool) -> Prepare:
-        """Return what lets the live workers run their ``before_flip`` hooks, and waits for them."""
-        seconds = parse_duration(timeout)
-        return partial(prepared, self._desk, self._ballot, seconds, reason, unattended=unattended)
-
-    def promote(self, *, reason: str = "", if_revision: int | None = None) -> Change:
-        """End a running strategy with its candidate as champion; without one `flip` is the verb.
-
-        This version runs no strategies, so it is always refused; where one runs a reason is needed.
-        """
-        self._desk.admit(reason)
-        self._desk.read(if_revision)
-        raise Refused(
-            f"no strategy is running for {self.name!r}; to make a candidate the champion now use `flip`"
-        )
-
     def rollback(
         self,
         *,
@@ -190,7 +168,7 @@ class Rollout(Reader):
             newest = self._desk.at(state.moved)
             before = self._desk.at(newest.parent).state
             undone.append(taken_back(newest.revision, newest, before))
-            return state.undo(before=before, after=newest.state, known=view.known)
+            return state.undo(before=before, after=newest.state, known=view.known, by=self.author)
 
         change = self._desk.change("undo", back, reason, if_revision, attempts=1, advise=after_undo)
         return replace(change, detail=(*undone, *change.detail))
@@ -248,49 +226,6 @@ class Rollout(Reader):
 
         prepare = self._preparing(timeout, reason, unattended=True)
         return self._desk.change("retire", remove, reason, if_revision, prepare=prepare, advise=told)
-
-    def pause(self, *, reason: str = "", if_revision: int | None = None) -> Change:
-        """Let automation raise and promote nothing, until `resume`; people's verbs still work."""
-        return self._desk.change("pause", lambda state, _: state.pause(paused=True), reason, if_revision)
-
-    def resume(self, *, reason: str = "", if_revision: int | None = None) -> Change:
-        """End a pause."""
-        return self._desk.change("resume", lambda state, _: state.pause(paused=False), reason, if_revision)
-
-    def apply(
-        self,
-        spec: RolloutSpec,
-        *,
-        digest: str = "",
-        abort: bool = False,  # noqa: ARG002 - this version runs no strategy that could be ended
-        reason: str = "",
-        if_revision: int | None = None,
-    ) -> Change:
-        """Set exactly the state fields that a spec names; weights are for the variants as deployed now.
-
-        Args:
-            spec: what to set.
-            digest: of the file's content, by which it is known again; default: of the spec.
-            abort: end a running strategy first (this version runs none).
-            reason, if_revision: as for every verb.
-
-        Raises:
-            Refused: when it would undo a rollback that is newer than this content.
-        """
-        content = digest or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-
-        def set_fields(state: RolloutState, view: View) -> RolloutState:
-            after = apply_spec(state, spec, view.known)
-            if after is state:
-                return state
-            if (rolled := undone_rollback(self._desk.moves(), state, after, spec, content)) is not None:
-                raise Refused(
-                    f"{rolled.author} rolled back (revision {rolled.revision}) what this content sets, and "
-                    "applying it again would undo that; change the file, or set the weights by hand"
-                )
-            return after.model_copy(update={"applied": (content, state.revision + 1)})
-
-        return self._desk.change("apply", set_fields, reason, if_revision, grants=weighted(spec))
 
 
 def open_rollout(name: str, *, author: str | None = None, store: str | None = None) -> Rollout:

@@ -61,12 +61,13 @@ class Paused(Strict):
     Attributes:
         by: who paused it; ``evidence``: the policy itself.
         reason: in words, possibly empty.
-        cause: a person, harm, something that cannot be measured, or that nothing was decided for too long.
+        cause: a person, harm, something that cannot be measured, that nothing was decided for too long, or
+            that a promotion was refused.
     """
 
     by: str
     reason: str = ""
-    cause: Literal["person", "harm", "unmeasurable", "undecided"] = "person"
+    cause: Literal["person", "harm", "unmeasurable", "undecided", "refused"] = "person"
 
 
 class Position(Strict):

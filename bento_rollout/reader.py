@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
-from .errors import StoreUnreachable
-from .reports import assignments, describe, history_row, status_of
+from .errors import NotFound, StoreUnreachable
+from .reports import assignments, describe, history_row, status_of, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.ballot import Ballot
+from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
+from .tries import explained, try_status
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .attempt import Try
     from .store.ledger import Ledger
     from .store.ledger_labels import Accepted
 
 __all__ = ["Reader"]
+
+PATIENCE = 0.5
+"""Seconds that a look at a try waits for a locked file: what lies in it is for showing."""
 
 
 class Reader:
@@ -58,7 +65,44 @@ class Reader:
             if copy is None:
                 raise
             problem, commit = str(error), copy
-        return status_of(commit, self._desk.view(commit.state), describe(self._desk.location, problem))
+        tried = None if commit.state.attempt is None else self._tried(commit.state.attempt)
+        store = describe(self._desk.location, problem)
+        return status_of(commit, self._desk.view(commit.state), store, tried)
+
+    def _tried(self, attempt: Try) -> dict[str, Any]:
+        """Return how a try stands; what cannot be read is left out."""
+        begun: Commit | None = None
+        with suppress(StoreUnreachable):
+            begun, _ = self._desk.step(attempt.started)
+        report = self._report()
+        looked = None if report is None else report.get("looked")
+        told = utc(looked) if isinstance(looked, (int, float)) else None
+        return try_status(attempt, report, told, None if begun is None else utc(begun.time))
+
+    def _report(self) -> dict[str, Any] | None:
+        """Return what the leader told of the try last, as far as it can be read."""
+        try:
+            return EvidenceLog(self._desk.store.place(self.name), patience=PATIENCE).report()
+        except StoreUnreachable:
+            return None
+
+    def explain(self, revision: int | None = None) -> dict[str, Any]:
+        """Return why a revision was made, with the numbers that it was decided on: the JSON of ``explain``.
+
+        Args:
+            revision: which; None: the newest decision by evidence, and where there is none, the newest.
+
+        Raises:
+            NotFound: the history has no such revision.
+        """
+        newest = self._desk.read()
+        if revision is None:
+            decision = newest.state.attempt.decision if newest.state.attempt else None
+            revision = decision["revision"] if decision else newest.revision
+        commit, before = self._desk.step(revision)
+        if commit is None:
+            raise NotFound(f"there is no revision {revision} in the history of {self.name!r}")
+        return explained(commit, before, utc(commit.time))
 
     def history_rows(self, limit: int | None = None, *, before: int | None = None) -> list[dict[str, Any]]:
         """Return the history as plain data: the JSON of ``history --json``.
@@ -81,7 +125,7 @@ class Reader:
         state = self.state
         return state.compile().assign(keys, ready=self._desk.view(state).ready())
 
-    def explain(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
+    def assignments(self, keys: Sequence[Any]) -> list[dict[str, Any]]:
         """Return for each key its bucket, variant, revision and reason: what ``assign --json`` prints."""
         state = self.state
         return assignments(state.compile(), keys, self._desk.view(state).ready())

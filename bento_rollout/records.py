@@ -18,6 +18,7 @@ __all__ = [
     "FlipEnd",
     "Flipped",
     "Group",
+    "Measures",
     "Observation",
     "Outcome",
     "Plan",
@@ -83,6 +84,9 @@ class Group:
     rows: tuple[int, ...]
 
 
+Measures = tuple[tuple[str, "float | tuple[float, ...]"], ...]
+
+
 class Observation(NamedTuple):
     """What happened when one variant ran: how it ended and how long it took. Immutable.
 
@@ -94,10 +98,9 @@ class Observation(NamedTuple):
         seconds: monotonic duration; of a stream, to its first item.
         rows: for per-row routing, the indexes of the rows that it was given; else empty.
         error: the class name of the exception, if there was one. Never its text: that may hold payload.
-        measures: what the service's own code gave with ``measure(…)``: names and values.
-        counts: whether the run was the variant's error, as ``is_error=`` said; None: nobody said.
-        total: of a stream, how many seconds all of it took; None: it is no stream, or did not end.
-        items: of a stream, how many items it had.
+        measures: what its code gave to `measure`, by name: a number, or one for each of ``rows``.
+        counts: whether what it raised is the variant's error, as ``is_error=`` said; None: the outcome tells.
+        total, items: of a stream, the seconds to its end, at its caller's pace, and its items; else None.
     """
 
     rollout: str
@@ -110,7 +113,7 @@ class Observation(NamedTuple):
     seconds: float
     rows: tuple[int, ...] = ()
     error: str | None = None
-    measures: tuple[tuple[str, float], ...] = ()
+    measures: Measures = ()
     counts: bool | None = None
     total: float | None = None
     items: int | None = None

@@ -17,8 +17,17 @@ from .view import View
 __all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "utc"]
 
 
-def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, Any]:
-    """Return a rollout's state and its live workers: the JSON of ``status --json``."""
+def status_of(
+    commit: Commit, view: View, store: dict[str, Any], tried: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return a rollout's state and its live workers: the JSON of ``status --json``.
+
+    Args:
+        commit: the newest.
+        view: the service around it.
+        store: what the store is.
+        tried: how its try stands.
+    """
     state = commit.state
     target, further = state.rollback_target(), state.rollback_target(again=True)
     variants = view.variants()
@@ -35,6 +44,7 @@ def status_of(commit: Commit, view: View, store: dict[str, Any]) -> dict[str, An
         "standby": state.standby,
         "targets": {name: target.model_dump() for name, target in state.targets.items()},
         "paused": state.paused,
+        "try": tried,
         "salt": state.salt,
         "settled": state.is_settled,
         "rollback": _point(target),

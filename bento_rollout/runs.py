@@ -14,6 +14,7 @@ from .calls import (
     Call,
     Finish,
     Isolate,
+    Late,
     Offer,
     Runner,
     Sink,
@@ -24,8 +25,10 @@ from .calls import (
     within,
 )
 from .gates import Gated
-from .records import Observation, Outcome, Plan
+from .measuring import SHEET, Sheet, left
+from .records import Measures, Observation, Outcome, Plan
 from .spec import RolloutSpec
+from .telemetry import log
 from .telemetry.users import bound
 
 if TYPE_CHECKING:
@@ -39,11 +42,22 @@ GONE_AFTER = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A stream whose first item has come, how long that took, and the span that ends with it."""
+    """A stream whose first item has come.
+
+    Attributes:
+        items: the stream after its first item.
+        first: its first item.
+        began: when it was begun, on the clock of performance.
+        seconds: how long the first item took.
+        sheet: what its code measures.
+        span: ends with it.
+    """
 
     items: AsyncGenerator[Any, None]
     first: Any
+    began: float
     seconds: float
+    sheet: Sheet
     span: Running | None
 
 
@@ -61,6 +75,7 @@ class Runs:
 
     Attributes:
         spans: makes the spans of runs; None: nobody traces.
+        is_error: the user's own word on whether what a variant raised is its error; None: the outcome tells.
     """
 
     def __init__(
@@ -74,6 +89,8 @@ class Runs:
         rollout: str,
     ) -> None:
         self.spans: Spans | None = None
+        self.is_error: Callable[[BaseException], bool] | None = None
+        self._once = log.Once()
         self._runners, self._spec, self._sink = runners, spec, sink
         self._is_client_error, self._isolate = is_client_error, isolate
         self._champion, self._rollout = champion, rollout
@@ -102,8 +119,10 @@ class Runs:
             rows: which of the request's rows these are.
             offer: takes the observation instead of whoever is told as a rule.
         """
-        began, outcome, failure = time.perf_counter(), Outcome.OK, None
+        began, outcome, failure, counts = time.perf_counter(), Outcome.OK, None, None
+        sheet = Sheet(len(rows))
         span = None if call.span is None else self._begin_span(call, plan, len(rows))
+        token = SHEET.set(sheet)
         try:
             runner = self._runner(plan.variant)
             timeout = self._timeout(plan.variant)
@@ -114,11 +133,12 @@ class Runs:
             work = _run(runner, call.endpoint, args, kwargs, finish, plan.variant)
             value = await answered(*self._isolate(work, apart=apart), timeout)
         except BaseException as error:
-            outcome, failure = self._outcome(error), type(error).__name__
+            outcome, failure, counts = self._outcome(error), type(error).__name__, self._counts(error)
             raise
         else:
             return value
         finally:
+            left(token)
             seconds = time.perf_counter() - began
             if span is not None:
                 span.end(outcome.value, failure, failed=outcome.failed)
@@ -127,7 +147,7 @@ class Runs:
                     outcome = Outcome.DISCONNECTED
                 elif failure == _CANCELLED and await _has_left(call):
                     outcome = Outcome.DISCONNECTED  # nobody waited any more when time was up
-                fact = self._observation(call, plan, outcome, seconds, rows, failure)
+                fact = self._observation(call, plan, outcome, seconds, rows, failure, sheet.taken(), counts)
                 if offer is None:
                     self.tell(call, fact)
                 else:
@@ -146,8 +166,9 @@ class Runs:
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], *, isolated: bool
     ) -> Opened:
         """Take the first item; a failure here is observed here, everything later in `rest`."""
-        began, items = time.perf_counter(), None
+        began, items, sheet = time.perf_counter(), None, Sheet()
         span = None if call.span is None else self._begin_span(call, plan, 0)
+        token = SHEET.set(sheet)
         try:
             items = self._runner(plan.variant).stream(call.endpoint, args, kwargs)
             timeout = self._timeout(plan.variant)
@@ -161,44 +182,71 @@ class Runs:
                 outcome = Outcome.DISCONNECTED
             if span is not None:
                 span.end(outcome.value, type(error).__name__, failed=outcome.failed)
-            self._tell(call, plan, outcome, time.perf_counter() - began, type(error).__name__)
+            self._tell_stream(call, plan, outcome, began, None, error, sheet, 0)
             if items is not None:
                 await closed(items)
             raise
+        finally:
+            left(token)
         if span is not None:
             span.pause()
-        return Opened(items, first, time.perf_counter() - began, span)
+        return Opened(items, first, began, time.perf_counter() - began, sheet, span)
 
     async def rest(self, call: Call, plan: Plan, opened: Opened) -> AsyncGenerator[Any, None]:
         """Yield the items from the first on, and observe how the stream ended."""
-        item, outcome, failure = opened.first, Outcome.OK, None
+        item, outcome, failure, count = opened.first, Outcome.OK, None, 0
         idle = self._spec.limits(plan.variant).idle_timeout
         try:
             while item is not END:
+                count += 1
                 yield item
                 item = await self._next(opened, idle)
         except (GeneratorExit, asyncio.CancelledError):
             outcome = Outcome.DISCONNECTED
             raise
         except BaseException as error:
-            outcome, failure = self._outcome(error), type(error).__name__
+            outcome, failure = self._outcome(error), error
             raise
         finally:
             if opened.span is not None:
-                opened.span.end(outcome.value, failure, failed=outcome.failed)
-            self._tell(call, plan, outcome, opened.seconds, failure)
+                name = None if failure is None else type(failure).__name__
+                opened.span.end(outcome.value, name, failed=outcome.failed)
+            self._tell_stream(call, plan, outcome, opened.began, opened.seconds, failure, opened.sheet, count)
             await closed(opened.items)
 
     async def _next(self, opened: Opened, idle: float | None) -> Any:
         """Take the next item, in the stream's span; who takes the items keeps the current one."""
         if opened.span is not None:
             opened.span.enter()
+        token = SHEET.set(opened.sheet)
         try:
             step = next_of(opened.items)
             return await (step if idle is None else within(asyncio.ensure_future(step), idle))
         finally:
+            left(token)
             if opened.span is not None:
                 opened.span.pause()
+
+    def _tell_stream(
+        self,
+        call: Call,
+        plan: Plan,
+        outcome: Outcome,
+        began: float,
+        seconds: float | None,
+        error: BaseException | None,
+        sheet: Sheet,
+        items: int,
+    ) -> None:
+        """Observe how a stream ended; ``seconds``: to its first item, None if none came."""
+        if self._sink is None:
+            return
+        total = time.perf_counter() - began
+        failure, counts = (None, None) if error is None else (type(error).__name__, self._counts(error))
+        fact = self._observation(
+            call, plan, outcome, total if seconds is None else seconds, (), failure, sheet.taken(), counts
+        )
+        self.tell(call, fact._replace(total=total, items=items))
 
     # -- what they have in common ----------------------------------------------------------------------
 
@@ -229,9 +277,29 @@ class Runs:
             return Outcome.UNAVAILABLE
         return Outcome.CLIENT_ERROR if self._is_client_error(error) else Outcome.ERROR
 
-    def _tell(self, call: Call, plan: Plan, outcome: Outcome, seconds: float, error: str | None) -> None:
-        if self._sink is not None:
-            self.tell(call, self._observation(call, plan, outcome, seconds, (), error))
+    def _counts(self, error: BaseException) -> bool | None:
+        """Return what the user says of an error that a variant raised; None: nothing, or nothing of use."""
+        if self.is_error is None or isinstance(error, _NOT_RAISED):
+            return None
+        try:
+            said = self.is_error(error)
+        except BaseException as trouble:  # noqa: BLE001 - it is asked for evidence, and costs no answer
+            problem, where = f"it raised {type(trouble).__name__}", log.place_of(trouble)
+        else:
+            if isinstance(said, bool):
+                return said
+            problem, where = f"it returned a {type(said).__name__}, and neither True nor False", ""
+        self._once.say(
+            problem,
+            "call.is_error_failed",
+            "error",
+            rollout=self._rollout,
+            error=type(error).__name__,
+            problem=problem,
+            where=where,
+            hint="the outcome tells whether it counts; further ones of this kind are not logged",
+        )
+        return None
 
     def _observation(
         self,
@@ -241,11 +309,17 @@ class Runs:
         seconds: float,
         rows: tuple[int, ...],
         error: str | None,
+        measures: Measures,
+        counts: bool | None,
     ) -> Observation:
         # fmt: off
         return Observation(self._rollout, call.endpoint, plan.variant, plan.revision, plan.reason,
-                           call.prediction_id, outcome, seconds, rows, error)
+                           call.prediction_id, outcome, seconds, rows, error, measures, counts)
         # fmt: on
+
+
+_NOT_RAISED = (Late, Unavailable, asyncio.CancelledError, GeneratorExit)
+"""What ends a run without its variant having raised it."""
 
 
 def _gated(name: str, runner: Runner, spec: RolloutSpec) -> Runner | None:

@@ -1,14 +1,25 @@
 """The stack of settled states that led to the present one, and where a rollback goes in it; pure.
 
-A state is *settled* when all traffic goes to the champion. A rollback goes to the newest settled state that
-is not the present, and cuts the stack there, so that two operators who both roll back do it once.
+A state is *settled* when all traffic goes to the champion and no try runs. A rollback goes to the newest
+settled state that is not the present, and cuts the stack there, so that two operators who both roll back do
+it once.
 """
 
 from __future__ import annotations
 
 from .values import Strict
 
-__all__ = ["MAX_SETTLED", "Settled", "Stack", "back_from_settled", "cut_at", "pushed", "restored", "without"]
+__all__ = [
+    "MAX_SETTLED",
+    "Settled",
+    "Stack",
+    "back_from_settled",
+    "cut_at",
+    "newest_of",
+    "pushed",
+    "restored",
+    "without",
+]
 
 MAX_SETTLED = 100
 """How many settled states are remembered for a rollback; the history has them all."""
@@ -46,6 +57,12 @@ def back_from_settled(stack: Stack, *, rolled_back: bool, again: bool) -> Settle
     if rolled_back or not earlier or earlier[-1].champion == present:
         return None
     return earlier[-1]
+
+
+def newest_of(stack: Stack, champion: str, before: int) -> Settled:
+    """Return the newest settled state of a champion; when none is remembered, one before that revision."""
+    found = (point for point in reversed(stack) if point.champion == champion)
+    return next(found, Settled(revision=max(0, before - 1), champion=champion))
 
 
 def cut_at(stack: Stack, point: Settled) -> Stack:

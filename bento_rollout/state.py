@@ -1,158 +1,25 @@
-"""`RolloutState` and the changes that may be made to it; pure: a change is a function from state to state.
-
-*Traffic* is what decides who answers: champion, weights and what salts the split. What else operators set
-(targets, shadows, pause) is not undone with it. Where a rollback leads is told in `settling`.
-"""
+"""`RolloutState` and the changes that may be made to it; pure: a change is a function from state to state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
-
-from .assignment import Range, Table, check_ranges, reallocate
-from .errors import InvalidValue, NotReady, Refused, StoreCorrupt, StoreUnreachable, UnknownVariant
+from .assignment import Range, reallocate
+from .attempt import Try
+from .errors import InvalidValue, NotReady, Refused, UnknownVariant
 from .granting import returned
-from .settling import Settled, Stack, back_from_settled, cut_at, pushed, restored, without
+from .position import Stage, paused_by
+from .settling import Settled, cut_at, pushed, restored, without
+from .snapshot import FORMAT, Snapshot
 from .targets import Target, retargeted
-from .values import Strict, check_weights, in_words
+from .values import FULL, Strict, check_weights
 
 __all__ = ["FORMAT", "Commit", "RolloutState", "Settled"]
 
-FORMAT = 1
-"""What a stored state looks like; a version that adds a field raises it."""
 
-
-class RolloutState(Strict):
-    """Everything about a rollout that operators may change; immutable, committed whole.
-
-    Attributes:
-        name: the rollout.
-        revision: the number of this state; 0 before the first commit.
-        champion: who answers by default.
-        weights: thousandths of a percent by candidate; candidates without weight may be absent.
-        ranges: the buckets that candidates own.
-        standby: the variant that the next flip without a name goes to.
-        shadow: thousandths of a percent by shadowed variant.
-        targets: keys and headers that get a variant before the split.
-        paused: whether automation may raise and promote.
-        salt: what the hash of keys is salted with.
-        granted: the digest that each variant's traffic was granted to.
-        settled: the settled states that led here, oldest first.
-        rolled_back: whether the newest change of traffic was a rollback.
-        moved: the revision of the newest change of traffic.
-        applied: digest of the spec content that `apply` set last, and the revision at which it did.
-        format: what the stored state looks like.
-    """
-
-    name: str
-    revision: int = Field(0, ge=0)
-    champion: str
-    weights: dict[str, int] = Field(default_factory=dict)
-    ranges: tuple[Range, ...] = ()
-    standby: str | None = None
-    shadow: dict[str, int] = Field(default_factory=dict)
-    targets: dict[str, Target] = Field(default_factory=dict)
-    paused: bool = False
-    salt: str
-    granted: dict[str, str] = Field(default_factory=dict)
-    settled: Stack = ()
-    rolled_back: bool = False
-    moved: int = 0
-    applied: tuple[str, int] | None = None
-    format: int = Field(FORMAT, le=FORMAT)
-
-    @model_validator(mode="after")
-    def _whole(self) -> RolloutState:
-        check_ranges(self.ranges, self.weights)
-        if self.weights.get(self.champion):
-            raise InvalidValue(f"the champion {self.champion!r} has a weight")
-        return self
-
-    @classmethod
-    def load(cls, data: object) -> RolloutState:
-        """Return the state that stored data describes.
-
-        Raises:
-            StoreUnreachable: a newer version wrote it.
-            StoreCorrupt: it is not a state.
-        """
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            found = data.get("format", FORMAT) if isinstance(data, Mapping) else FORMAT
-            if isinstance(found, int) and found > FORMAT:
-                raise StoreUnreachable(
-                    f"a newer bento-rollout wrote this state (format {found}), and this version is too old: "
-                    f"it knows up to format {FORMAT}; use a newer bento-rollout"
-                ) from None
-            item = error.errors()[0]
-            place = ".".join(map(str, item["loc"])) or "the whole"
-            raise StoreCorrupt(f"the stored state is not readable: {place}: {item['msg']}") from None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all traffic goes to the champion."""
-        return not any(self.weights.values())
-
-    @property
-    def point(self) -> Settled:
-        """This state as one that a rollback may go to.
-
-        Raises:
-            InvalidValue: when it is not settled.
-        """
-        if not self.is_settled:
-            raise InvalidValue(
-                f"revision {self.revision} was not settled (weights {in_words(self.weights)}); "
-                "a rollback goes to a state in which the champion had all traffic"
-            )
-        return Settled(revision=self.revision, champion=self.champion)
-
-    @property
-    def named(self) -> frozenset[str]:
-        """Every variant that this state gives something to."""
-        mentioned = {self.champion, *self.weights, *self.shadow, *self.targets}
-        return frozenset(mentioned | ({self.standby} if self.standby else set()))
-
-    @property
-    def percents(self) -> dict[str, float]:
-        """Weights in percent, by candidate."""
-        return _percents(self.weights)
-
-    @property
-    def shadow_percents(self) -> dict[str, float]:
-        """Shadow percents, by variant."""
-        return _percents(self.shadow)
-
-    def rollback_target(self, *, again: bool = False) -> Settled | None:
-        """Return the settled state that a rollback would go to, or None: there is nothing to roll back.
-
-        While candidates have weight it is the state before they got any; ``again`` makes a difference only
-        when all traffic is the champion's already.
-        """
-        if self.is_settled:
-            return back_from_settled(self.settled, rolled_back=self.rolled_back, again=again)
-        return self.settled[-1] if self.settled else Settled(revision=self.revision, champion=self.champion)
-
-    def flip_target(self, known: Sequence[str]) -> str:
-        """Return who a flip without a name goes to: the standby, else the only candidate."""
-        if self.standby is not None and self.standby != self.champion:
-            return self.standby
-        candidates = [name for name in known if name != self.champion]
-        if len(candidates) == 1:
-            return candidates[0]
-        listed = ", ".join(candidates) or "none"
-        raise InvalidValue(f"no standby is set and the candidates are: {listed}; name one with --to VARIANT")
-
-    def compile(self) -> Table:
-        """Return the look-up table of this state."""
-        keys = {key: variant for variant, target in self.targets.items() for key in target.keys}
-        headers = tuple((n, v, to) for to, target in self.targets.items() for n, v in target.header.items())
-        backups = tuple(dict.fromkeys(point.champion for point in reversed(self.settled)))
-        routed = (self.revision, self.champion, self.salt, self.ranges, keys, headers, backups)
-        return Table(*routed, tuple(self.shadow.items()))
+class RolloutState(Snapshot):
+    """Everything about a rollout that operators may change, and the changes; immutable, committed whole."""
 
     def set_weights(self, weights: Mapping[str, int], known: Sequence[str]) -> RolloutState:
         """Set the weights of the candidates named (thousandths of a percent); the others stay.
@@ -178,19 +45,31 @@ class RolloutState(Strict):
         return self if merged == self.shadow else _with(self, shadow=merged)
 
     def flip(self, to: str, known: Sequence[str]) -> RolloutState:
-        """Make another variant the champion, with all traffic; the old champion becomes the standby."""
+        """Make another variant the champion, with all traffic; the old champion becomes the standby.
+
+        Raises:
+            Refused: a try runs; the watch for late harm alone ends with it.
+        """
         _check(to, known)
-        return self if to == self.champion else _crowned(self, to)
+        return self if to == self.champion else _crowned(self.freed("flip"), to)
 
     def roll_back(
-        self, *, again: bool = False, to: Settled | None = None, known: Sequence[str] | None = None
+        self,
+        *,
+        again: bool = False,
+        to: Settled | None = None,
+        known: Sequence[str] | None = None,
+        attempt: Try | None = None,
     ) -> RolloutState:
         """Give all traffic to a settled champion; the same state when there is nothing to roll back.
+
+        A running try ends with it, and its control is the way back.
 
         Args:
             again: from a settled state, go back to another champion although a rollback led here.
             to: go to this settled state.
             known: the variants that the service has; None: do not ask.
+            attempt: the running try as it ends; None: aborted.
 
         Raises:
             NotReady: when the service does not have the variant that would become champion.
@@ -198,22 +77,32 @@ class RolloutState(Strict):
         point = to or self.rollback_target(again=again)
         if point is None or (to and self.is_settled and to.champion == self.champion):
             return self
-        back = _returned(self, point.champion, known)
+        ended = _with(self, attempt=attempt or self._ended(Stage.ABORTED))
+        back = _returned(ended, point.champion, known)
         return _with(back, settled=cut_at(self.settled, point), rolled_back=True)
 
     def undo(
-        self, *, before: RolloutState, after: RolloutState, known: Sequence[str] | None = None
+        self,
+        *,
+        before: RolloutState,
+        after: RolloutState,
+        known: Sequence[str] | None = None,
+        by: str = "",
     ) -> RolloutState:
         """Take back the newest change of traffic and nothing else.
+
+        A try that this change began is aborted. One that it led on stands where it stood before, paused: it
+        was taken back because a person wants to look. One that ended in harm, or by a person, stays so.
 
         Args:
             before, after: the states before and after that change.
             known: the variants that the service has; None: do not ask.
+            by: who asks.
 
         Raises:
             NotReady: when the service does not have the variant that would become champion.
         """
-        back = _returned(self, before.champion, known)
+        back = _returned(_with(self, attempt=self._without(before, after, by)), before.champion, known)
         return _with(
             back,
             weights=before.weights,
@@ -224,6 +113,81 @@ class RolloutState(Strict):
             rolled_back=before.rolled_back,
             granted=returned(before.granted, after.granted, self.granted, before.weights),
         )
+
+    def _without(self, before: RolloutState, after: RolloutState, by: str) -> Try | None:
+        """Return the try as it is once the change that led from one state to the other is taken back."""
+        mine, then = self.attempt, after.attempt
+        if mine is None or then is None or then.number != mine.number or then == before.attempt:
+            return mine
+        if before.attempt is None or before.attempt.number != mine.number:
+            return self._ended(Stage.ABORTED)
+        if mine.position.stage in (Stage.ABORTED, Stage.ROLLED_BACK):
+            return mine
+        old, new = before.attempt.position, mine.position
+        kept = {
+            name: tuple(sorted({*getattr(old, name), *getattr(new, name)})) for name in ("alarms", "told")
+        }
+        known = old.model_copy(update={**kept, "excused": new.excused})
+        return mine.at(paused_by(known, by, "what it did was undone"), self.revision + 1)
+
+    def _ended(self, stage: Stage) -> Try | None:
+        return self.attempt and self.attempt.ended(stage, self.revision + 1)
+
+    def freed(self, verb: str) -> RolloutState:
+        """Return it without a running try, for a verb that would pull the ground from under one.
+
+        The watch for late harm just ends: all traffic is the candidate's already.
+
+        Raises:
+            Refused: naming the try, and the verbs that end it.
+        """
+        if (running := self.running) is None:
+            return self
+        if not running.watches:
+            raise Refused(
+                f"{running.words} runs ({running.position.place}), and {verb} would cross it: "
+                "promote, abort or rollback"
+            )
+        done = _with(self, attempt=self._ended(Stage.DONE))
+        return _settled(done, self.revision) if done.is_settled else done
+
+    def tried(
+        self,
+        attempt: Try,
+        *,
+        champion: str | None = None,
+        weights: Mapping[str, int] | None = None,
+        shadow: int | None = None,
+        moves: bool = False,
+    ) -> RolloutState:
+        """Set a try, and what its candidate and its control get; what others have stays.
+
+        Args:
+            attempt: the try as it is from now on.
+            champion: who becomes champion; None: nobody new. What it answered is its own then, and the old
+                champion keeps of its own keys what it keeps.
+            weights: of candidate and control, in thousandths of a percent; None: they stay.
+            shadow: what the candidate watches, in thousandths of a percent; None: that stays.
+            moves: whether this is a change of traffic, which `undo` takes back.
+
+        Raises:
+            InvalidValue: others have so much that the weights do not fit.
+        """
+        state = _with(self, attempt=attempt)
+        if shadow is not None:
+            watched = {**self.shadow, attempt.candidate: shadow}
+            state = _with(state, shadow={name: milli for name, milli in watched.items() if milli})
+        if weights is not None:
+            crowned = champion is not None and champion != self.champion
+            ranges = _exchanged(self, champion or "") if crowned else self.ranges
+            state = _exchange(state, champion or "") if crowned else state
+            others = {n: milli for n, milli in self.weights.items() if n not in attempt.both}
+            merged = {**others, **{name: milli for name, milli in weights.items() if milli}}
+            state = _with(state, weights=merged, ranges=reallocate(ranges, merged))
+        if moves:
+            return _moved(state)
+        ends = self.running is not None and state.is_settled
+        return _settled(state, self.revision + 1) if ends else state
 
     def target(
         self,
@@ -250,7 +214,9 @@ class RolloutState(Strict):
             _check(in_favour_of, known)
             if in_favour_of == variant:
                 raise InvalidValue(f"{variant!r} cannot be retired in favour of itself")
-        return _forgotten(_succeeded(self, variant, in_favour_of), variant)
+        concerned = self.running is not None and variant in self.running.both
+        state = self.freed(f"retiring {variant}") if concerned else self
+        return _forgotten(_succeeded(state, variant, in_favour_of), variant)
 
     def pause(self, *, paused: bool) -> RolloutState:
         """Stop (or let go on) what automation may raise and promote."""
@@ -303,19 +269,38 @@ def _with(state: RolloutState, **changes: Any) -> RolloutState:
 
 
 def _moved(state: RolloutState, **changes: Any) -> RolloutState:
-    """Change traffic: the next revision is a move, and settled if no candidate has weight."""
+    """Change traffic: the next revision is a move, and settled if no candidate has weight and no try runs."""
     revision = state.revision + 1
     after = _with(state, **changes, moved=revision, rolled_back=False)
-    if not after.is_settled:
-        return after
-    return _with(after, settled=pushed(after.settled, Settled(revision=revision, champion=after.champion)))
+    return _settled(after, revision) if after.is_settled else after
+
+
+def _settled(state: RolloutState, revision: int) -> RolloutState:
+    """Remember that the champion had all traffic at a revision."""
+    point = Settled(revision=revision, champion=state.champion)
+    return _with(state, settled=pushed(state.settled, point))
 
 
 def _crowned(state: RolloutState, to: str) -> RolloutState:
     """Exchange the champion: all weights end, and the two exchange their shadows."""
+    return _moved(_exchange(state, to), weights={}, ranges=())
+
+
+def _exchange(state: RolloutState, to: str) -> RolloutState:
+    """Exchange the champion, and the shadows of the two; weights are another matter."""
     exchanged = {state.champion: to, to: state.champion}
     shadow = {exchanged.get(name, name): milli for name, milli in state.shadow.items()}
-    return _moved(state, champion=to, standby=state.champion, weights={}, ranges=(), shadow=shadow)
+    return _with(state, champion=to, standby=state.champion, shadow=shadow)
+
+
+def _exchanged(state: RolloutState, to: str) -> tuple[Range, ...]:
+    """Return the ranges as the next champion sees them: its own are free, the old champion's are named."""
+    found, at = [], 0
+    for start, stop, name in sorted(state.ranges):
+        found += [(at, start, state.champion)] if at < start else []
+        found += [] if name == to else [(start, stop, name)]
+        at = stop
+    return (*found, (at, FULL, state.champion)) if at < FULL else tuple(found)
 
 
 def _returned(state: RolloutState, champion: str, known: Sequence[str] | None) -> RolloutState:
@@ -368,10 +353,6 @@ def _forgotten(state: RolloutState, variant: str) -> RolloutState:
 def _check(name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise UnknownVariant(name, tuple(known))
-
-
-def _percents(weights: Mapping[str, int]) -> dict[str, float]:
-    return {name: milli / 1000 for name, milli in sorted(weights.items())}
 
 
 class Commit(Strict):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from .attempt import Try
+from .position import Stage
 from .state import Commit, RolloutState
 from .targets import Target
 from .values import in_percent
 
-__all__ = ["Step", "detail", "taken_back", "target_changes"]
+__all__ = ["Step", "detail", "phrases", "taken_back", "target_changes"]
 
 Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
 """Looks up a revision, and the state that it was made from, as far as they are known."""
@@ -34,6 +36,17 @@ def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
         *target_changes(before.targets, after.targets),
         *(f"shadow {share}" for share in _shares(before.shadow, after.shadow)),
         *_single(before, after),
+        *_of_the_try(before.attempt, after.attempt),
+    )
+
+
+def phrases(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
+    """Return all that differs between two states: who answers how much, and what `detail` tells."""
+    crowned = after.champion != before.champion
+    return (
+        *((f"champion {after.champion} (was {before.champion})",) if crowned else ()),
+        *_shares(before.weights, after.weights),
+        *detail(before, after),
     )
 
 
@@ -99,6 +112,42 @@ def _single(before: RolloutState, after: RolloutState) -> Iterator[str]:
     if after.standby != before.standby and after.champion == before.champion:  # a flip always leaves one
         yield f"standby {after.standby or 'none'} (was {before.standby or 'none'})"
     yield from _salt(before, after)
+
+
+def _of_the_try(before: Try | None, after: Try | None) -> Iterator[str]:
+    if after is None or after == before:
+        return
+    name, where = after.words, _where(after)
+    if before is None or before.number != after.number:
+        yield f"{name} begins: {where}"
+    else:
+        if after.strategy != before.strategy:
+            yield f"{name} goes on by another strategy: {', '.join(_reworked(before, after))} changed"
+        if where != _where(before):
+            yield f"{name}: {where}"
+    old = before.position.paused if before is not None and before.number == after.number else None
+    if (paused := after.position.paused) != old and after.runs:
+        why = f": {paused.reason}" if paused and paused.reason else ""
+        yield f"{name} paused by {paused.by}{why}" if paused else f"{name} resumed"
+
+
+def _where(attempt: Try) -> str:
+    """Return where a try is, in words."""
+    position, steps = attempt.position, attempt.strategy.steps
+    if position.stage is Stage.STEPS and position.step < len(steps):
+        return f"step {position.step + 1} of {len(steps)} ({steps[position.step]})"
+    return {
+        Stage.HOLDING: "all steps are over, a person decides",
+        Stage.BAKE: "bakes after the promotion",
+        Stage.WATCH: "watches for late labels",
+        Stage.ROLLED_BACK: "rolled back",
+    }.get(position.stage, position.stage.value)
+
+
+def _reworked(before: Try, after: Try) -> Iterator[str]:
+    """Yield the fields of the strategy that differ."""
+    old, new = before.strategy.plain, after.strategy.plain
+    yield from (name for name in sorted({*old, *new}) if old.get(name) != new.get(name))
 
 
 def _salt(before: RolloutState, after: RolloutState) -> Iterator[str]:

@@ -13,9 +13,13 @@ from .granting import grant_command, retire_command
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, VariantCard
+from .strategy import Strategy
 from .values import FULL
 
-__all__ = ["View", "gainers", "undone_rollback"]
+__all__ = ["ROLLBACKS", "View", "gainers", "undone_rollback"]
+
+ROLLBACKS = ("rollback", "abort")
+"""What sends all traffic back, by a person or by evidence, and is not taken back by applying a file again."""
 
 _WORST_FIRST = ("missing", "failed", "unready", "starting", "ready")
 
@@ -54,6 +58,22 @@ class View:
     def unconfirmed(self) -> tuple[str, ...]:
         """The note that no live worker confirmed readiness, when there is none."""
         return () if self.cards else ("no worker is live: nobody confirmed that the variants are ready",)
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """How the service's spec says that its candidate is tried; None: it does not, or nobody said yet.
+
+        Raises:
+            NotReady: live workers have different ones.
+        """
+        found = [card.spec.get("strategy") for card in self.described]
+        if any(one != found[0] for one in found):
+            raise NotReady(
+                "the strategy is not the same in every live worker: a deployment is under way; "
+                "nothing changed"
+            )
+        plain = found[0] if found else None
+        return None if plain is None else Strategy.parse(plain, "the strategy of the service's spec")
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:
         """Return the digests of those of the variants that the service has, all its workers the same."""
@@ -254,7 +274,7 @@ def _newest_rollback(commits: Iterator[Commit], content: str) -> Commit | None:
     for commit in commits:
         if _applied(commit, content):
             return None
-        if commit.action == "rollback":
+        if commit.action in ROLLBACKS:
             return commit
     return None
 

@@ -27,6 +27,7 @@ PUBLIC = [
     "Veto",
     "__version__",
     "is_shadow",
+    "measure",
     "open_rollout",
     "rollout",
 ]

@@ -218,7 +218,7 @@ def _assign(rollout: Rollout, query: bytes) -> Any:
     keys = parse_query(query, ("key",))["key"]
     if not keys:
         raise InvalidValue("name at least one key: ?key=K")
-    return rollout.explain(keys)
+    return rollout.assignments(keys)
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:

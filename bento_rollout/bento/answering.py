@@ -12,6 +12,7 @@ from typing import Any
 from bentoml._internal.context import ServiceContext, _request_var, _response_var
 
 from ..executor import DaemonPool, set_aside
+from ..measuring import SHEET, Sheet
 from ..pipe import Garbled, Kind, Pipe
 from ..shadowing import SHADOW, Meter, enter_shadow
 from .carrying import effects_of, error_to, request_of, unpacked
@@ -21,7 +22,7 @@ from .worker_runner import WorkerRunner
 
 __all__ = ["Answering"]
 
-_Order = tuple[str, Sequence[Any], Mapping[str, Any], Mapping[str, Any] | None, bool | None]
+_Order = tuple[str, Sequence[Any], Mapping[str, Any], Mapping[str, Any] | None, bool | None, int | None]
 
 SHADOW_THREADS = 32
 """Threads for what shadow calls give to the loop's executor: as many as asyncio itself has, at most."""
@@ -98,11 +99,11 @@ class Answering:
         """Answer a call in this thread; who takes it out of `_in_threads` is the one who tells the worker."""
         mine, value = False, None
         try:
-            endpoint, args, kwargs, head, shadow = order
-            response = self._enter(call, head, shadow)
+            endpoint, args, kwargs, head, shadow, rows = order
+            response = self._enter(call, head, shadow, rows)
             value = run(unpacked(args, self._methods[endpoint].input_spec), kwargs)
             if mine := self._claimed(call):
-                self._pipe.send(Kind.ANSWER, call, (value, effects_of(response)))
+                self._pipe.send(Kind.ANSWER, call, (value, effects_of(response), _news()))
         except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
             if mine or self._claimed(call):
                 self._fail(call, error)
@@ -125,10 +126,10 @@ class Answering:
 
     async def _answer(self, call: int, order: Any) -> None:
         try:
-            endpoint, args, kwargs, head, shadow = self._read(order)
-            response = self._enter(call, head, shadow)
+            endpoint, args, kwargs, head, shadow, rows = self._read(order)
+            response = self._enter(call, head, shadow, rows)
             value = await self._runner.call(endpoint, args, kwargs, watched=shadow is not None)
-            self._pipe.send(Kind.ANSWER, call, (value, effects_of(response)))
+            self._pipe.send(Kind.ANSWER, call, (value, effects_of(response), _news()))
         except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
             self._fail_when_left(call, error)
             release_folder(self._loop, ended=False)
@@ -140,13 +141,13 @@ class Answering:
         items: AsyncGenerator[Any, None] | None = None
         ended = False
         try:
-            endpoint, args, kwargs, head, shadow = self._read(order)
-            response = self._enter(call, head, shadow)
+            endpoint, args, kwargs, head, shadow, rows = self._read(order)
+            response = self._enter(call, head, shadow, rows)
             items = self._runner.stream(endpoint, args, kwargs)
             async for item in items:
                 await credit.acquire()
-                self._pipe.send(Kind.ITEM, call, (item, effects_of(response)))
-            self._pipe.send(Kind.END, call, (None, effects_of(response)))
+                self._pipe.send(Kind.ITEM, call, (item, effects_of(response), _news()))
+            self._pipe.send(Kind.END, call, (None, effects_of(response), _news()))
             ended = True
         except BaseException as error:  # noqa: BLE001 - told to the worker, whose caller waits for it
             self._fail_when_left(call, error)
@@ -162,11 +163,12 @@ class Answering:
     def _read(self, order: Any) -> _Order:
         if isinstance(order, Garbled):
             raise TypeError(f"the input cannot be read in the candidate's process: {order}")
-        endpoint, args, kwargs, head, shadow = order
-        return endpoint, unpacked(args, self._methods[endpoint].input_spec), kwargs, head, shadow
+        endpoint, args, *rest = order
+        return endpoint, unpacked(args, self._methods[endpoint].input_spec), *rest
 
-    def _enter(self, call: int, head: Mapping[str, Any] | None, shadow: bool | None) -> Any:
+    def _enter(self, call: int, head: Mapping[str, Any] | None, shadow: bool | None, rows: int | None) -> Any:
         """Let the context be that of the worker's request; return the response's part of it."""
+        SHEET.set(None if rows is None else Sheet(rows))
         enter_shadow(shadow, functools.partial(self._left, call), self._pool)
         response = ServiceContext.ResponseContext()
         _response_var.set(response)
@@ -195,7 +197,7 @@ class Answering:
 
     def _fail(self, call: int, error: BaseException) -> None:
         with contextlib.suppress(ConnectionError):
-            self._pipe.send(Kind.FAILURE, call, error_to(error))
+            self._pipe.send(Kind.FAILURE, call, (error_to(error), _news()))
 
     async def _afterwards(self, response: Any, value: Any) -> None:
         """Run the background tasks that the candidate added to its response, then let go of its folder."""
@@ -204,3 +206,9 @@ class Answering:
                 await response.background()
         finally:
             release_folder(self._loop, value)
+
+
+def _news() -> dict[str, Any] | None:
+    """Return what this call has measured since the worker was told last; None: nothing."""
+    sheet = SHEET.get()
+    return None if sheet is None else sheet.news()

@@ -15,7 +15,8 @@ from bentoml._internal.runner.container import AutoContainer
 from bentoml.exceptions import ServiceUnavailable
 
 from ..calls import Call, Together
-from ..shadowing import CLOCK, Clock
+from ..measuring import SHEET, Sheet, share
+from ..shadowing import CLOCK, SHADOW, Clock
 from ..telemetry.spans import Running
 from .context import ACTIVE, watched_call
 from .method import Method
@@ -50,8 +51,8 @@ class Batcher:
         if len(values) != 1:
             raise TypeError("Batch inference function only accept one argument")
         infer = functools.partial(self._infer, contextvars.copy_context())
-        waiter = _Waiter(watched_call(), recorded_span())
-        if waiter.call is None and waiter.span is None:
+        waiter = _Waiter(watched_call(), recorded_span(), SHEET.get() if SHADOW.get() is None else None)
+        if waiter.call is None and waiter.span is None and waiter.sheet is None:
             return await self._dispatcher(infer)(values[0])
         same = self._awaited.setdefault(id(values[0]), [])
         same.append(waiter)
@@ -70,6 +71,7 @@ class Batcher:
         self._observe(len(batches))
         if len(batches) == 0:
             return []
+        sheets = [self._sheet_of(one) for one in batches]
         waiters = self._waiters(batches) if self._awaited else []
         together = _noted([waiter.call for waiter in waiters if waiter.call is not None])
         spans = [waiter.span for waiter in waiters if waiter.span is not None]
@@ -80,12 +82,17 @@ class Batcher:
             running = batch_span(self._method.name, variant, len(batches), spans)
         dim = self._method.batch_dim
         batch, indices = AutoContainer.batches_to_batch(batches, dim[0])
+        sheet = Sheet(int(indices[-1]))
+        context.run(SHEET.set, sheet)
         work = self._run(batch)
         if together is not None:
             work = _timed(work, together)
         if running is not None:
             work = _traced(work, running)
-        result = await _in_context(context, work)
+        try:
+            result = await _in_context(context, work)
+        finally:
+            share(sheet, list(zip(sheets, indices, indices[1:], strict=False)))
         return AutoContainer.batch_to_batches(result, indices, dim[1])
 
     def _waiters(self, batches: Sequence[Any]) -> list[_Waiter]:
@@ -93,13 +100,30 @@ class Batcher:
         inputs = dict.fromkeys(map(id, batches))
         return [waiter for one in inputs for waiter in self._awaited.get(one, ())]
 
+    def _sheet_of(self, value: Any) -> Sheet | None:
+        """Return the sheet of a request whose input this is; who sent the same come one after another."""
+        for waiter in self._awaited.get(id(value), ()):
+            if not waiter.taken:
+                waiter.taken = True
+                return waiter.sheet
+        return None
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class _Waiter:
-    """A request that waits in a batch: its call, when it is shadowed; its span, when that is recorded."""
+    """A request that waits in a batch.
+
+    Attributes:
+        call: its call, when it is shadowed.
+        span: its span, when that is recorded.
+        sheet: where it is noted what is measured of its rows.
+        taken: whether its batch has begun.
+    """
 
     call: Call | None
     span: Any
+    sheet: Sheet | None
+    taken: bool = False
 
 
 def _noted(calls: Sequence[Call]) -> Together | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import types
@@ -47,6 +48,7 @@ def rollout(
     spec: str | Path | RolloutSpec | None = None,
     before_flip: Hooks = None,
     after_flip: Hooks = None,
+    is_error: Callable[[BaseException], bool] | None = None,
 ) -> Callable[[S], S]:
     """Make a BentoML service the champion of a rollout, with candidates beside it.
 
@@ -59,11 +61,19 @@ def rollout(
         spec: a path relative to the file that decorates, a `RolloutSpec`, or nothing (all to the champion).
         before_flip: called in every worker before a flip; may veto by raising.
         after_flip: called once, in one worker, after a flip.
+        is_error: says of what a variant raised (a client's 4xx included, which is nobody's error by default)
+            whether guardrails count it as that variant's error. It changes evidence only: never what the
+            caller sees, who falls back, or what metrics and logs call the outcome. Not asked where nobody
+            raised: when time was up, the caller left, or the variant was not there. Of a candidate elsewhere
+            it is given what came back (at a URL a ``BentoMLException`` with its ``error_code``). It runs
+            on the event loop, so it must be quick; when it raises or returns no ``bool`` that is logged once,
+            and the outcome tells.
 
     Raises:
         Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
-        InvalidValue: a name that is reserved or not valid, or a ``BENTO_ROLLOUT`` that is neither on nor off.
+        InvalidValue: a name that is reserved or not valid, a ``BENTO_ROLLOUT`` that is neither on nor off, or
+            an ``is_error`` that is no plain function.
 
     Example::
 
@@ -90,7 +100,9 @@ def rollout(
         path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
         hooks = as_hooks(before_flip), as_hooks(after_flip)
+        _check_is_error(is_error)
         site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
+        site.is_error = is_error
         if path is not None:
             site.file = path
             check_included(path)
@@ -108,6 +120,20 @@ def _is_off(value: str) -> bool:
             f"without the rollout, or one of {', '.join(filter(None, ON))} (or nothing) to serve with it"
         )
     return word in OFF
+
+
+def _check_is_error(is_error: object) -> None:
+    """Raise `InvalidValue` for what cannot say of an error whether it counts."""
+    if is_error is None:
+        return
+    if not callable(is_error):
+        raise InvalidValue(
+            f"is_error={shown(is_error)} cannot be called: give a function of an error, like "
+            "is_error=lambda error: isinstance(error, TooLong)"
+        )
+    if inspect.iscoroutinefunction(is_error) or isinstance(is_error, type):
+        kind = "a class" if isinstance(is_error, type) else "async"
+        raise InvalidValue(f"is_error= is {kind}: give a plain function that returns True or False")
 
 
 def _say_off(service: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from ..calls import Unavailable
+from ..measuring import SHEET, Sheet
 from ..pipe import Garbled, Kind
 from ..shadowing import SHADOW, Meter
 from ..telemetry import log
@@ -214,21 +215,23 @@ class ProcessRunner:
     async def call(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an endpoint and return its answer."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        sheet = SHEET.get()
 
         def told(kind: Kind, value: Any) -> None:
             if not answer.done():
-                _settle(answer, kind, value)
+                _settle(answer, kind, value, sheet)
 
         await self._room()
         number = self._send(Kind.CALL, told, self._written(endpoint, args, kwargs))
         try:
-            value, effects = await answer
+            value, effects, measured = await answer
         except asyncio.CancelledError:
             self._cancel(number)
             raise
         finally:
             self._forget(number, SHADOW.get())
         apply_effects(effects)
+        _carry(measured, sheet)
         return value
 
     async def stream(
@@ -239,14 +242,15 @@ class ProcessRunner:
         await self._room()
         order = self._written(endpoint, args, kwargs)
         number = self._send(Kind.STREAM, lambda kind, value: items.put_nowait((kind, value)), order)
-        over, first, meter = False, True, SHADOW.get()
+        over, first, meter, sheet = False, True, SHADOW.get(), SHEET.get()
         try:
             while True:
                 kind, value = await items.get()
                 over = kind is not Kind.ITEM
                 if kind is Kind.FAILURE or isinstance(value, Garbled):
-                    raise _error_of(value)
-                item, effects = value
+                    raise _error_of(value, sheet)
+                item, effects, measured = value
+                _carry(measured, sheet)
                 if first:
                     apply_effects(effects)
                     first = False
@@ -267,7 +271,10 @@ class ProcessRunner:
     def _written(self, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         spec = self._service.apis[endpoint].input_spec
         meter = SHADOW.get()
-        return endpoint, packed(args, spec), dict(kwargs), head(), None if meter is None else meter.monitored
+        monitored = None if meter is None else meter.monitored
+        sheet = SHEET.get() if meter is None else None
+        rows = None if sheet is None else sheet.rows
+        return endpoint, packed(args, spec), dict(kwargs), head(), monitored, rows
 
     def _send(self, kind: Kind, told: Told, order: Any) -> int:
         child = self._child
@@ -314,17 +321,27 @@ class ProcessRunner:
             told(Kind.FAILURE, Unavailable(f"variant {self.name!r} did not answer: {why}"))
 
 
-def _settle(answer: asyncio.Future[Any], kind: Kind, value: Any) -> None:
+def _settle(answer: asyncio.Future[Any], kind: Kind, value: Any, sheet: Sheet | None) -> None:
     if kind is Kind.ANSWER and not isinstance(value, Garbled):
         answer.set_result(value)
         return
-    error = _error_of(value)
+    error = _error_of(value, sheet)
     if not isinstance(error, Exception) or isinstance(error, StopIteration):  # nobody here is to end by it
         error = RemoteError(f"the candidate raised {type(error).__name__}")
     answer.set_exception(error)
 
 
-def _error_of(value: Any) -> BaseException:
+def _error_of(value: Any, sheet: Sheet | None) -> BaseException:
     if isinstance(value, Garbled):
         return TypeError(f"the candidate's answer cannot be read in the worker: {value}")
-    return value if isinstance(value, BaseException) else error_from(*value)
+    if isinstance(value, BaseException):
+        return value
+    told, measured = value
+    _carry(measured, sheet)
+    return error_from(*told)
+
+
+def _carry(measured: Any, sheet: Sheet | None) -> None:
+    """Note what the candidate has measured of a call so far."""
+    if measured is not None and sheet is not None:
+        sheet.carry(measured)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from ..calls import Call
 from ..errors import RolloutError
 from ..feed import Feed
+from ..measuring import REFUSED
 from ..predictions import prediction_of
 from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.hashing import KeyHash
@@ -28,6 +30,8 @@ from ..threads import side_by_side
 from .metrics import Lossy, Metrics, metrics_are_on
 
 if TYPE_CHECKING:
+    from ..guardrails import Guardrail
+    from ..store.evidence_writer import EvidenceWriter
     from .site import Site
 
 __all__ = ["Recording"]
@@ -64,6 +68,9 @@ class Recording:
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
+        self._evidence = self._open_evidence(site)
+        if self._evidence is not None:
+            subscriptions.append(((Prediction, Compared), self._evidence.offer))
         self.metrics = self._open_metrics(site)
         if self.metrics is not None:
             subscriptions.append((FACTS, self.metrics.offer))
@@ -86,6 +93,8 @@ class Recording:
     def look(self) -> None:
         """Look at what nobody tells, and bring the metrics up to now; called each second, not on the loop."""
         self._lost_spans.look()
+        if self._evidence is not None:
+            self._evidence.look()
         if self.metrics is not None:
             self.metrics.refresh()
 
@@ -97,6 +106,8 @@ class Recording:
             ends.append(lambda seconds: sent.append(spans.flush(seconds)))
         if self._ledger is not None:
             ends.append(self._ledger.close)
+        if self._evidence is not None:
+            ends.append(self._evidence.close)
         if self.metrics is not None:
             ends.append(self.metrics.close)
         side_by_side(ends, FAREWELL)
@@ -111,6 +122,29 @@ class Recording:
             return None
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
 
+    def _open_evidence(self, site: Site) -> EvidenceWriter | None:
+        """Return what counts predictions for a strategy; None: the spec has none."""
+        strategy = getattr(site.spec, "strategy", None)
+        if strategy is None:
+            return None
+        from ..store.evidence_writer import EvidenceWriter  # most services have no use for it
+
+        feed = self._feed
+
+        def guardrails() -> Mapping[str, Guardrail]:
+            attempt = getattr(feed.commit.state, "attempt", None)  # its strategy may have been edited since
+            found: Mapping[str, Guardrail] = getattr(attempt, "strategy", strategy).guardrails
+            return found
+
+        return EvidenceWriter(
+            self._place,
+            f"{os.getpid()}-{secrets.token_hex(4)}",
+            salt=_salt(self._place.parent, site.name),
+            sticky={name for name in site.methods if _routed(site, name)},
+            guardrails=guardrails,
+            rollout=site.name,
+        )
+
     def _open_metrics(self, site: Site) -> Metrics | None:
         if not metrics_are_on():
             return None
@@ -120,8 +154,11 @@ class Recording:
         )
         if self._ledger is not None:
             channels["ledger"] = self._ledger
+        if self._evidence is not None:
+            channels["evidence"] = self._evidence
         channels["log"] = self._lines
         channels["spans"] = self._lost_spans
+        channels["measures"] = REFUSED
         return metrics
 
 
@@ -132,6 +169,21 @@ def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
     except (RolloutError, OSError):  # the ledger says so
         hashed = None
     return (hashed or KeyHash(os.urandom(32))).of
+
+
+def _salt(store: Path, name: str) -> str:
+    """Return what keys are hashed with: a secret, so that nobody who has the hashes can try keys."""
+    try:
+        hashed = KeyHash.beside(store, create=True)
+    except (RolloutError, OSError):  # all workers must have the same
+        hashed = None
+    return f"{name}:{'' if hashed is None else hashed.of('evidence')}"
+
+
+def _routed(site: Site, endpoint: str) -> bool:
+    """Whether an endpoint's calls have keys."""
+    routed = site.spec.endpoints is None or endpoint in site.spec.endpoints
+    return routed and bool(site.spec.routing.sources(endpoint))
 
 
 def _hidden_ids(site: Site) -> set[str]:

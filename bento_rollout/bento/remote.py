@@ -18,12 +18,14 @@ from multidict import CIMultiDict
 from starlette.responses import Response
 
 from ..calls import Unavailable
+from ..measuring import SHEET, Sheet
 from ..shadowing import SHADOW, Meter
 from ..telemetry import log
 from .answered import RemoteFailure
 from .carrying import Effects, apply_effects
 from .context import request_scope
 from .encoding import Encoding, NotEncoded
+from .measured import MEASURED, MEASURES, MOST_BESIDE
 from .method import Method
 from .replies import described, effects_of, error_of
 from .sendable import check_sendable
@@ -197,6 +199,7 @@ class Remote:
                 timeout=DONE,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept", "accept-encoding", "user-agent"),
+                max_field_size=2 * MOST_BESIDE if self.pickled else 8190,
             )
         return self._session
 
@@ -259,12 +262,15 @@ class Remote:
         scope = request_scope()
         headers = self.heads(scope)
         headers.update(own)
-        _mark(headers, SHADOW.get(), ours=self.pickled)
+        sheet = SHEET.get()
+        _mark(headers, SHADOW.get(), sheet, ours=self.pickled)
         url = self.address(self._prefix + _filled(self._routes[endpoint], scope))
         try:
             async with self._connected().post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as answer:
+                if sheet is not None and (told := answer.headers.get(MEASURES)) is not None:
+                    sheet.carry_text(told)
                 yield answer
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             problem = f"{self.name!r} cannot be reached: {described(error)}"
@@ -337,17 +343,21 @@ class Remote:
         return Response(body, answer.status, media_type=answer.headers.get("content-type"))
 
 
-def _mark(headers: CIMultiDict[str], meter: Meter | None, *, ours: bool) -> None:
+def _mark(headers: CIMultiDict[str], meter: Meter | None, sheet: Sheet | None, *, ours: bool) -> None:
     """Say in a call's head whether it is a shadow; what the caller says of that is not passed on.
 
     Args:
         headers: the call's.
         meter: the shadow call; None: it is none.
+        sheet: where it is noted what is measured; None: nobody wants to know.
         ours: whether it goes to a service of our own.
     """
-    for name in (SHADOWED, MONITORED):
+    for name in (SHADOWED, MONITORED, MEASURED):
         headers.popall(name, None)
-    if meter is not None:
+    if meter is None:
+        if sheet is not None:
+            headers[MEASURED] = str(sheet.rows)
+    else:
         headers[SHADOWED] = "1"
         if ours and meter.monitored:
             headers[MONITORED] = "1"

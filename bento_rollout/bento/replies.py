@@ -25,8 +25,8 @@ OF_THE_CONNECTION = frozenset(
 
 OF_THE_SERVER = OF_THE_CONNECTION | {
     "date", "server", "set-cookie", "x-bentoml-request-id", "x-bentoml-trace-id", "x-rollout-variant",
-    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason", "alt-svc", "clear-site-data",
-    "strict-transport-security",
+    "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason", "x-rollout-measures", "alt-svc",
+    "clear-site-data", "strict-transport-security",
 }  # fmt: skip
 """Headers of an answer that are the server's own affair, or speak of a host that the caller has not asked."""
 

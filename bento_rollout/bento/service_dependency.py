@@ -19,6 +19,7 @@ from _bentoml_sdk.service.dependency import Dependency
 from ..errors import Incompatible
 from .deploying import say_broken
 from .joining import candidates_models, is_deployment_hook
+from .measured import MOST_BESIDE, MeasuredMiddleware
 from .shadowed import ShadowedMiddleware
 from .variants import Definition, subclass
 
@@ -108,7 +109,10 @@ def _apart(candidate: Definition) -> Service[Any]:
     """Return the candidate's service so that what it lacks is its own trouble, and not the champion's."""
     service = copy.copy(candidate.service)  # the user's own object may be served elsewhere, too
     service.models = candidates_models(service.models)
-    service.middlewares = [*service.middlewares, (ShadowedMiddleware, {})]
+    prefix = (service.path_prefix or "").rstrip("/")
+    batched = [prefix + method.route for method in service.apis.values() if method.batchable]
+    measured = (MeasuredMiddleware, {"most": MOST_BESIDE, "batched": batched})
+    service.middlewares = [*service.middlewares, measured, (ShadowedMiddleware, {})]
     if any(method.is_task for method in service.apis.values()):
         traffic = service.config.get(
             "traffic", {}

@@ -126,7 +126,7 @@ class Serving:
         self._router = Router(
             feed, self._runners, site.spec, recording.sink, is_client_error, isolate, self._digests
         )
-        self._router.runs.spans = self.spans
+        self._router.runs.spans, self._router.runs.is_error = self.spans, site.is_error
         recording.begin(self.spans)
         self._serve(self._router)
         self._tell()

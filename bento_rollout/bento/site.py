@@ -5,7 +5,7 @@ The process that starts the workers imports this and nothing of what serves: it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Site:
         sink: takes an observation for each run of a variant, and what variants become; set it before the
             service starts.
         file: where the spec was read from; None: it is not from a file.
+        is_error: the user's own word on what counts as a variant's error; None: its outcome tells.
         instance: the service's instance in this worker.
         serving: this worker's part, once it has begun.
     """
@@ -58,6 +59,7 @@ class Site:
         self.before, self.after = before, after
         self.name = spec.name or service.name
         self.champion = next(iter(definitions))
+        self.is_error: Callable[[BaseException], bool] | None = None
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
         self.file: Path | None = None

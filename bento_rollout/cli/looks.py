@@ -87,7 +87,7 @@ def assign(name: str, keys: tuple[str, ...], as_json: bool) -> int:
 
     if not keys:
         raise click.UsageError("name at least one key: --key K")
-    rows = open_rollout(name).explain(keys)
+    rows = open_rollout(name).assignments(keys)
     if as_json:
         emit_json(rows)
     else:

@@ -24,6 +24,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE standing (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER, told TEXT NOT NULL)",
         "INSERT INTO standing VALUES (1, 0, '{}')",
     ),
+    ("CREATE TABLE report (one INTEGER PRIMARY KEY CHECK (one = 1), told TEXT NOT NULL)",),
 )
 _REMEDY = "move it away: a running try begins with fresh evidence, and nothing else is lost"
 
@@ -159,6 +160,37 @@ class EvidenceLog:
             db.execute("UPDATE standing SET seq = ?, told = ?", (standing.seq, told))
             db.execute("DELETE FROM flushes WHERE seq <= ?", (standing.seq,))
             db.execute("COMMIT")
+
+    def tell(self, report: Mapping[str, Any]) -> None:
+        """Say how the try stands, for people who look; the last word counts, whoever says it.
+
+        Args:
+            report: what JSON can say.
+
+        Raises:
+            StoreUnreachable: the file cannot be written.
+            StoreCorrupt: it is damaged.
+        """
+        told = json.dumps(report, allow_nan=False, separators=(",", ":"))
+        with self._file.open(write=True) as db:
+            db.execute("INSERT OR REPLACE INTO report VALUES (1, ?)", (told,))
+
+    def report(self) -> dict[str, Any] | None:
+        """Return what was told last; None: nothing yet.
+
+        Raises:
+            StoreUnreachable: the file cannot be read.
+            StoreCorrupt: it is damaged.
+        """
+        if not self._file.exists():
+            return None
+        with self._file.open(write=False) as db:
+            row = db.execute("SELECT told FROM report").fetchone()
+        try:
+            found = None if row is None else json.loads(row[0])
+        except ValueError as error:
+            raise self._file.damaged(error) from error
+        return found if isinstance(found, dict) else None
 
 
 def _flush_of(seq: int, worker: str, time: float, sums: str) -> Flush:

@@ -128,6 +128,8 @@ class LogLines:
             own := next(iter(fact.inference_ids), None)
         ) is not None and fact.endpoint not in self._hidden_ids:
             fields["inference_id"] = own[:_LONGEST_ID]
+        if fact.runs and fact.runs[-1].measures and not fact.by_rows:
+            fields["measures"] = dict(fact.runs[-1].measures)
         if fact.task_id is not None:
             fields["task_id"] = fact.task_id
         if fact.shadows:

@@ -250,19 +250,19 @@ def test_a_name_that_the_service_lost_is_missing(screening: Rollout, join: Join)
     screening.set_weights({"boosted": 50})
     join(variants={"logistic": READY["logistic"]})
     assert screening.status()["variants"]["boosted"]["state"] == "missing"
-    rows = screening.explain([f"u{i}" for i in range(40)])
+    rows = screening.assignments([f"u{i}" for i in range(40)])
     assert {(row["variant"], row["reason"]) for row in rows} == {
         ("logistic", "unavailable"),
         ("logistic", "split"),
     }
 
 
-def test_assign_and_explain_agree(screening: Rollout, join: Join) -> None:
-    """The vectorised answer for keys is the one that is explained key by key."""
+def test_assign_and_assignments_agree(screening: Rollout, join: Join) -> None:
+    """The vectorised answer for keys is the one that is told key by key."""
     join()
     screening.set_weights({"boosted": 30, "forest": 20})
     keys = [f"u{i}" for i in range(500)]
-    assert list(screening.assign(keys)) == [row["variant"] for row in screening.explain(keys)]
+    assert list(screening.assign(keys)) == [row["variant"] for row in screening.assignments(keys)]
 
 
 def test_an_unknown_rollout_is_not_found(store: SQLiteStore) -> None:

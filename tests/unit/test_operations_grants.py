@@ -77,7 +77,7 @@ def test_a_new_digest_is_held_until_weight_grants_it(screening: Rollout, join: J
     first.leave()
     join(variants=with_digest("new"))
     assert screening.status()["variants"]["boosted"]["held"] == "new digest, weight 50 held"
-    assert {row["variant"] for row in screening.explain([f"u{i}" for i in range(50)])} == {"logistic"}
+    assert {row["variant"] for row in screening.assignments([f"u{i}" for i in range(50)])} == {"logistic"}
     change = screening.set_weights({"boosted": 50})
     assert change.changed
     assert change.state.granted["boosted"] == "new"
@@ -340,7 +340,7 @@ def test_who_cannot_answer_is_not_shown_as_served(
     assert status["served"] == {"logistic": 100}
     assert (status["idle"]["boosted"]["percent"], status["idle"]["boosted"]["state"]) == (10, state)
     assert why in status["idle"]["boosted"]["why"]
-    assert {row["variant"] for row in screening.explain([f"u{i}" for i in range(50)])} == {"logistic"}
+    assert {row["variant"] for row in screening.assignments([f"u{i}" for i in range(50)])} == {"logistic"}
 
 
 def test_who_stands_in_for_a_champion_that_cannot_answer_is_told(screening: Rollout, join: Join) -> None:
@@ -355,7 +355,7 @@ def test_who_stands_in_for_a_champion_that_cannot_answer_is_told(screening: Roll
     assert (status["champion"], status["served"]) == ("boosted", {"logistic": 100})
     why = {"percent": 100, "state": "unready", "why": "it does not answer"}
     assert status["idle"] == {"boosted": {**why, "command": "bento-rollout rollback screening"}}
-    assert screening.explain(["u1"])[0]["variant"] == "logistic"
+    assert screening.assignments(["u1"])[0]["variant"] == "logistic"
     join()
     assert screening.status()["idle"]["boosted"]["why"] == "it does not answer, in 1 of 2 workers"
 
@@ -370,7 +370,7 @@ def test_held_targets_are_told(screening: Rollout, join: Join) -> None:
     assert set(status["idle"]) == {"boosted"}
     assert status["variants"]["boosted"]["held"] == "new digest, targets held"
     assert status["variants"]["forest"]["held"] == "new digest"
-    assert screening.explain(["u1"])[0]["reason"] == "unavailable"
+    assert screening.assignments(["u1"])[0]["reason"] == "unavailable"
 
 
 # -- what is read of a long history --------------------------------------------------------------------------

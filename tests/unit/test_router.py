@@ -358,3 +358,42 @@ def test_a_candidate_that_raises_generator_exit_only_fails(tmp_path: Path) -> No
     bench = Bench(tmp_path, Local("one"), Local("two", leave), **GUARDED)
     answer, plan = bench.ask()
     assert (answer, plan.variant) == (bench.ask()[0], "one")
+
+
+# -- who was lost ----------------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_was_lost_is_named(tmp_path: Path) -> None:
+    """Chance meant it, and it had been ready here: its error, whoever answers."""
+    two = Local("two")
+    bench = Bench(tmp_path, Local("one"), two, **ALL_TWO)
+    two.ready = False
+    plan = bench.ask(key="u1")[1]
+    assert (plan.variant, plan.reason, plan.missed) == ("one", Reason.UNAVAILABLE, "two")
+    rows = bench.router.plan_rows(Call("predict", "id"), ["u1", None])
+    assert [row.missed for row in rows] == ["two", "two"]
+    two.ready = True
+    assert bench.ask(key="u1")[1].missed is None
+
+
+def test_a_candidate_that_never_was_there_is_not(tmp_path: Path) -> None:
+    """Before it is ready it has not begun; from then on it may be lost."""
+    two = Local("two", ready=False)
+    bench = Bench(tmp_path, Local("one"), two, **ALL_TWO)
+    assert bench.ask()[1].missed is None
+    bench.router.been_ready.add("two")
+    assert bench.ask()[1].missed == "two"
+
+
+@pytest.mark.parametrize("how", ["held", "missing", "pinned"])
+def test_what_is_nobody_s_fault_is_not(how: str, tmp_path: Path) -> None:
+    """A candidate whose code is another, one that the code has not, and a caller's own wish."""
+    two = Local("two")
+    bench = Bench(tmp_path, Local("one"), two, **ALL_TWO, granted={"two": "new"} if how == "held" else {})
+    call = Call("predict", "id", pinned="two" if how == "pinned" else None)
+    if how == "missing":
+        del bench.runners["two"]
+        bench.router.been_ready.discard("two")
+    two.ready = how == "held"
+    plan = bench.router.plan(call, "u1")
+    assert (plan.variant, plan.reason, plan.missed) == ("one", Reason.UNAVAILABLE, None)

@@ -1,0 +1,127 @@
+"""`Notes`: what whoever leads a rollout remembers between two looks, and leaves to the next one; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .bench import Bench, Setting
+from .errors import InvalidValue, StoreCorrupt
+from .evidence import Evidence
+from .past import Past
+from .position import Position
+from .strategy import Strategy
+
+__all__ = ["MOST_PASTS", "Notes", "caught_up"]
+
+FORMAT = 1
+"""What stored notes look like."""
+
+MOST_PASTS = 6
+"""Variants, each as it was, of which the past is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is known of the running try, and of champions before it. Immutable.
+
+    Attributes:
+        number: the try that it is about; 0: none.
+        revision: of the state's try that the position continues.
+        position: where the try stands, with the time and the evidence since that revision in it.
+        bench: its tests.
+        pasts: by variant and digest what is known of it from before, the last one heard of last.
+        labels: how far the labels of each name were read, as whoever reads them wrote it.
+    """
+
+    number: int = 0
+    revision: int = 0
+    position: Position | None = None
+    bench: Bench | None = None
+    pasts: Mapping[tuple[str, str], Past] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    def past(self, variant: str, digest: str) -> Past:
+        """Return what is known of a variant from before."""
+        return self.pasts.get((variant, digest), Past())
+
+    def heard(self, evidence: Evidence, variant: str, digest: str) -> Notes:
+        """Return the notes with what a champion did."""
+        if not evidence:
+            return self
+        pasts = dict(self.pasts)
+        known = pasts.pop((variant, digest), Past())
+        pasts[variant, digest] = known.plus(evidence, variant)
+        return replace(self, pasts=dict([*pasts.items()][-MOST_PASTS:]))
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The notes as plain data."""
+        return {
+            "format": FORMAT,
+            "number": self.number,
+            "revision": self.revision,
+            "position": None if self.position is None else self.position.plain,
+            "bench": None if self.bench is None else self.bench.to_dict(),
+            "pasts": [[*name, past.plain] for name, past in self.pasts.items()],
+            "labels": dict(self.labels),
+        }
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any] | None, strategy: Strategy | None, sticky: bool) -> Notes:
+        """Return the notes that `plain` told; empty ones when there are none.
+
+        Args:
+            data: what was stored.
+            strategy: of the running try; None: there is none, and what was noted of one is left out.
+            sticky: whether the unit is the key.
+
+        Raises:
+            InvalidValue: they are not whole, or of another version; nothing of them can be believed.
+        """
+        if not data:
+            return cls()
+        if data.get("format") != FORMAT:
+            raise InvalidValue(f"notes of format {data.get('format')!r}; this version knows {FORMAT}")
+        try:
+            pasts = {(str(name), str(digest)): Past.parse(past) for name, digest, past in data["pasts"]}
+            number, revision, labels = data["number"], data["revision"], dict(data["labels"])
+            if any(type(one) is not int or one < 0 for one in (number, revision)):
+                raise InvalidValue(f"the notes are of try {number!r} at revision {revision!r}")
+            if strategy is None or data["bench"] is None or data["position"] is None:
+                return cls(pasts=pasts)
+            position = Position.parse(data["position"])
+            bench = Bench.from_dict(data["bench"], strategy, Setting(sticky))
+        except (KeyError, TypeError, ValueError, StoreCorrupt) as error:
+            raise InvalidValue(f"the notes of whoever led before are not whole: {error}") from error
+        return cls(number, revision, position, bench, pasts, labels)
+
+
+def caught_up(stored: Position, live: Position, counted_alike: frozenset[str]) -> Position:
+    """Return a position that a decision or a person stored, with what was seen before they did.
+
+    A person's verb begins from what was stored last, and what has been counted and shown since is not lost
+    by it.
+
+    Args:
+        stored: what the state says.
+        live: what was known when it was said.
+        counted_alike: the guardrails that still count as they did.
+    """
+    healthy = {name for name in live.healthy if name in counted_alike} | {*stored.healthy}
+    alarms = {*stored.alarms, *live.alarms}
+    known: dict[str, Any] = {
+        "healthy": tuple(sorted(healthy - alarms)),
+        "alarms": tuple(sorted(alarms)),
+        "told": tuple(sorted({*stored.told, *live.told})),
+    }
+    if stored.place == live.place:
+        resumed = live.paused is not None and stored.paused is None
+        known |= {
+            "counted": max(stored.counted, live.counted),
+            "undecided": 0.0 if resumed else max(stored.undecided, live.undecided),
+            "promoted": max(stored.promoted, live.promoted),
+            "looked": live.looked if live.looked is not None else stored.looked,
+        }
+    return stored.model_copy(update=known)

@@ -1,0 +1,50 @@
+"""`Leadership`: one of the workers of a host decides for all of them, as long as it lives."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from .files import release, same_file, try_lock
+from .making import make_folder
+
+__all__ = ["Leadership"]
+
+
+class Leadership:
+    """The right to lead a rollout on this host; the kernel takes it back when its holder dies.
+
+    Args:
+        folder: where the rollout's shared files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "leader.lock"
+        self._fd = -1
+        self._pid = os.getpid()
+
+    def hold(self) -> bool:
+        """Take it if nobody else has it; return whether it is held now, and of the file that lies there.
+
+        Raises:
+            OSError: the file cannot be made or locked.
+        """
+        if self._fd >= 0:
+            if same_file(self._fd, self._path):
+                return True
+            self.resign()  # somebody removed the file: another one may lead by a new one
+        make_folder(self._path.parent)
+        fd = try_lock(self._path)
+        if fd is None:
+            return False
+        self._fd = fd
+        return True
+
+    def resign(self) -> None:
+        """Give it back."""
+        if self._fd < 0 or os.getpid() != self._pid:  # a forked child does not lead
+            return
+        with suppress(OSError):
+            release(self._fd)
+        self._fd = -1

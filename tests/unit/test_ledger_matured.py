@@ -1,0 +1,431 @@
+"""What has matured in a ledger: each prediction once, with the labels that came in time, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.label_evidence import Mature
+from bento_rollout.records import Outcome, Plan, Prediction, Reason
+from bento_rollout.store import ledger_matured
+from bento_rollout.store.ledger import Ledger
+from bento_rollout.store.ledger_file import LedgerFile
+from bento_rollout.store.ledger_matured import AHEAD, Matured, Watermark, base_rate, end_of, matured
+from tests.ledgers import NOW, by_rows, new_id, prediction, reply_of, written
+
+DAY = 86400.0
+START = Watermark()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """The folder of a rollout."""
+    return tmp_path / "store.d" / "r"
+
+
+def drawn(age: float, key: str | None = "u1", reason: Reason = Reason.SPLIT, **more: Any) -> Prediction:
+    """Return a prediction of so many seconds ago."""
+    return prediction(key, at=NOW - age, plans=(Plan("one", 3, reason),), **more)
+
+
+def told(place: Path, *labels: dict[str, Any], age: float = 0.0) -> None:
+    """Tell labels, so many seconds ago."""
+    assert not Ledger(place, clock=lambda: NOW - age).label(labels).refused
+
+
+def found(place: Path, after: Watermark = START, *, until: float = NOW, **more: Any) -> Matured:
+    """Read what has matured at the age of a day."""
+    return matured(place, **{"label": "label", "after": after, "until": until, "matures": DAY, **more})
+
+
+def ids(read: Matured) -> list[str]:
+    """Return the ids of the predictions of a read."""
+    return [row.prediction_id for row in read.rows]
+
+
+# -- what counts --------------------------------------------------------------------------------------------
+
+
+def test_labelled_or_not(place: Path) -> None:
+    """Each mature prediction counts, with its newest label and its answer; a young one waits."""
+    old, silent, young = drawn(DAY + 9), drawn(DAY + 5, None, Reason.NO_KEY), drawn(DAY - 5)
+    written(place, old, silent, young)
+    told(place, {"prediction_id": old.prediction_id, "label": "fine"}, age=60)
+    told(place, {"prediction_id": old.prediction_id, "label": "fraud", "source": "audit"}, age=30)
+    read = found(place)
+    first, second = read.rows
+    assert (first.labelled, first.label, first.output) == (True, "fraud", {"score": 0.5})
+    assert (first.variant, first.revision, first.endpoint, first.keyed) == ("one", 3, "predict", True)
+    assert first.key_hash is not None
+    assert (second.prediction_id, second.labelled, second.keyed) == (silent.prediction_id, False, False)
+    assert (read.more, read.missing, read.replaced, dict(read.apart)) == (False, 0, False, {})
+    assert ids(found(place, read.after)) == []
+    assert ids(found(place, read.after, until=NOW + 5)) == [young.prediction_id]
+
+
+def test_only_labels_of_that_name(place: Path) -> None:
+    """Others are somebody else's."""
+    fact = drawn(DAY)
+    written(place, fact)
+    told(place, {"prediction_id": fact.prediction_id, "label": 1, "name": "chargeback"}, age=1)
+    assert [row.labelled for row in found(place).rows] == [False]
+    assert [row.label for row in found(place, label="chargeback").rows] == [1]
+
+
+def test_a_late_read_finds_the_same(place: Path) -> None:
+    """A label that was told after its prediction had matured does not count, however late the read is."""
+    fact = drawn(3 * DAY)
+    written(place, fact)
+    told(place, {"prediction_id": fact.prediction_id, "label": "in time"}, age=2 * DAY + 1)
+    told(place, {"prediction_id": fact.prediction_id, "label": "late"}, age=2 * DAY - 1)
+    assert [row.label for row in found(place).rows] == ["in time"]
+    assert found(place) == found(place, until=NOW + DAY), "whoever ended before it was saved finds it again"
+    assert [row.label for row in found(place, matures=3 * DAY).rows] == ["late"]
+
+
+def test_by_inference_id(place: Path) -> None:
+    """Such a label is the newest prediction's of those that were made until the older one had matured."""
+    first, again = (
+        drawn(2 * DAY, None, inference_ids=("tx-1",)),
+        drawn(2 * DAY - 9, None, inference_ids=("tx-1",)),
+    )
+    much_later = drawn(9, None, inference_ids=("tx-1",))
+    other = drawn(2 * DAY, None, inference_ids=("tx-2",))
+    later = drawn(9, None, inference_ids=("tx-2",))
+    written(place, first, again, other, much_later, later)
+    told(place, {"inference_id": "tx-1", "label": 1}, {"inference_id": "tx-2", "label": 2}, age=DAY + 60)
+    assert [row.label for row in found(place).rows] == [None, 1, 2]
+
+
+def test_apart(place: Path) -> None:
+    """What somebody chose, what a stand-in answered, and what was not answered is no evidence."""
+    failed = drawn(DAY, outcome=Outcome.ERROR)
+    gone = drawn(DAY, outcome=Outcome.DISCONNECTED)
+    reasons = (Reason.PINNED, Reason.TARGETED, Reason.FALLBACK, Reason.UNAVAILABLE, Reason.DEFAULT)
+    written(place, failed, gone, *(drawn(DAY, reason=reason) for reason in reasons))
+    read = found(place)
+    assert read.rows == ()
+    assert read.apart == {"unanswered": 2, **{reason.value: 1 for reason in reasons}}
+
+
+def test_rows(place: Path) -> None:
+    """Each row is a prediction; one that the champion answered for the candidate is none of it."""
+    fact = by_rows()
+    written(place, fact)
+    told(
+        place,
+        {"prediction_id": f"{fact.prediction_id}.2", "label": "c"},
+        {"inference_id": "t1", "label": "x"},
+    )
+    read = found(place, until=NOW + DAY)
+    assert [(row.prediction_id[-2:], row.label, row.output) for row in read.rows] == [
+        (".0", "x", "a"),
+        (".2", "c", "c"),
+    ]
+    assert read.apart == {"fallback": 1}
+
+
+def test_units(place: Path) -> None:
+    """The key; else the caller's own id; else the prediction. A key that has no hash is no unit."""
+    facts = [drawn(DAY, "u1"), drawn(DAY, "u1"), drawn(DAY, "u2")]
+    facts += [drawn(DAY, None, Reason.NO_KEY, inference_ids=(name,)) for name in ("t", "t", None)]
+    written(place, *facts)
+    one, same, two, tx, again, alone = (row.unit for row in found(place).rows)
+    assert one == same
+    assert tx == again
+    assert len({one, two, tx, alone}) == 4
+    assert Mature("id", 0.0, 1, "predict", "one", keyed=True).unit is None
+
+
+# -- each once ----------------------------------------------------------------------------------------------
+
+
+def test_what_arrives_late_counts_once(place: Path) -> None:
+    """A call that began long ago, and is written after its neighbours were read, is found, and only once."""
+    written(place, drawn(DAY + 50), drawn(DAY + 40))
+    first = found(place)
+    late = drawn(DAY + 45)
+    written(place, late)
+    second = found(place, first.after)
+    assert (len(first.rows), ids(second)) == (2, [late.prediction_id])
+    assert found(place, second.after).rows == ()
+
+
+def test_each_once_however_it_is_read(place: Path) -> None:
+    """Whatever the order of times, the ends of reads, and what is written between them."""
+    chance, after, seen, facts = random.Random(7), START, list[str](), list[Prediction]()
+    for step in range(6):
+        some = [drawn(DAY + chance.uniform(-20, 60) - 10 * step) for _ in range(40)]
+        facts += some
+        written(place, *some)
+        for _ in range(chance.randrange(4)):
+            read = found(place, after, until=NOW + 10 * step, most=chance.randrange(1, 50))
+            after, seen = Watermark.from_plain(read.after.to_plain()), seen + ids(read)
+            assert all(row.time <= NOW + 10 * step - DAY for row in read.rows)
+    seen += ids(found(place, after, until=NOW + DAY))
+    assert sorted(seen) == sorted(fact.prediction_id for fact in facts)
+
+
+def test_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read ends after so many rows, or so much of answers, and says that there may be more."""
+    facts = [drawn(DAY + 9, reply=reply_of(b'"' + b"x" * 100 + b'"')) for _ in range(9)]
+    written(place, *facts)
+    told(place, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts), age=60)
+    read = found(place, most=4)
+    assert (len(read.rows), read.more) == (4, True)
+    monkeypatch.setattr(ledger_matured, "HEAVIEST", 250)
+    heavy = found(place, read.after)
+    assert (len(heavy.rows), heavy.more) == (3, True)
+    last = found(place, heavy.after)
+    assert (len(last.rows), last.more) == (2, False)
+
+
+# -- clocks -------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_ahead(place: Path) -> None:
+    """Far ahead, what it stamped never counts, and holds nothing up; a little ahead, it is waited for."""
+    far, fine, near = drawn(-1e6), drawn(DAY + 5), drawn(-AHEAD + 1)
+    behind = drawn(DAY + 4)
+    written(place, far, fine, near, behind)
+    read = found(place)
+    assert (ids(read), dict(read.apart)) == ([fine.prediction_id], {"ahead": 1})
+    later = found(place, read.after, until=NOW + AHEAD + DAY)
+    assert ids(later) == [near.prediction_id, behind.prediction_id]
+    assert not later.replaced
+
+
+def test_a_clock_that_goes_back(place: Path) -> None:
+    """Nothing counts again."""
+    written(place, drawn(DAY + 5))
+    read = found(place)
+    again = found(place, read.after, until=NOW - 3 * DAY)
+    assert (again.rows, again.after) == ((), read.after)
+
+
+# -- what happens to the file -------------------------------------------------------------------------------
+
+
+def test_nothing_was_ever_kept(place: Path) -> None:
+    """Nothing is found, the mark stays, and looking makes no file."""
+    mark = Watermark(7, "0190")
+    assert found(place, mark) == Matured((), mark)
+    assert (end_of(place), base_rate(place, "label")) == (Watermark(), None)
+    assert not place.exists()
+
+
+def test_a_try_begins_at_the_end(place: Path) -> None:
+    """What was predicted before is none of it."""
+    written(place, drawn(DAY + 9), drawn(5))
+    mark = end_of(place)
+    new = drawn(DAY + 1)
+    written(place, new)
+    assert ids(found(place, mark, until=NOW + DAY)) == [new.prediction_id]
+
+
+def test_a_locked_ledger(place: Path) -> None:
+    """That is said, and the same mark finds the same later."""
+    fact = drawn(DAY)
+    written(place, fact)
+    db = sqlite3.connect(place / "ledger.db", isolation_level=None)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("BEGIN EXCLUSIVE")
+    db.execute("DELETE FROM forgotten")
+    try:
+        with pytest.raises(StoreUnreachable, match="locked"):
+            found(place, patience=0.01)
+    finally:
+        db.execute("ROLLBACK")
+        db.close()
+    assert ids(found(place)) == [fact.prediction_id]
+
+
+@pytest.mark.parametrize("cut", [100, 5000, 20_000])
+def test_a_damaged_ledger(place: Path, cut: int) -> None:
+    """That is one of our errors, wherever the file is cut."""
+    facts = [drawn(DAY) for _ in range(300)]
+    written(place, *facts)
+    told(place, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts))
+    path = place / "ledger.db"
+    os.truncate(path, cut)
+    for log in place.glob("ledger.db-*"):
+        log.unlink()
+    with pytest.raises((StoreCorrupt, StoreUnreachable)):
+        found(place)
+    with pytest.raises((StoreCorrupt, StoreUnreachable)):
+        base_rate(place, "label")
+
+
+def test_overwritten_values(place: Path) -> None:
+    """A label or an answer that is no JSON costs its own number only."""
+    facts = [drawn(DAY) for _ in range(2)]
+    written(place, *facts)
+    told(place, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts), age=1)
+    with sqlite3.connect(place / "ledger.db") as db:
+        db.execute("UPDATE predictions SET output = '{' WHERE seq = 1")
+        db.execute("DROP TRIGGER labels_stay")
+        db.execute("UPDATE labels SET value = 'nonsense' WHERE seq = 2")
+    assert [(row.labelled, row.label, row.output) for row in found(place).rows] == [
+        (True, 1, None),
+        (True, None, {"score": 0.5}),
+    ]
+
+
+@pytest.mark.parametrize("column", ["time", "id", "revision"])
+def test_a_value_that_cannot_be(place: Path, column: str) -> None:
+    """That is one of our errors, and not Python's."""
+    written(place, drawn(DAY))
+    with sqlite3.connect(place / "ledger.db") as db:
+        db.execute(f"UPDATE predictions SET {column} = x'ff'")
+    with pytest.raises(StoreCorrupt, match="a prediction in it cannot be"):
+        found(place)
+
+
+def test_pruned_before_it_matured(place: Path) -> None:
+    """How many went before anybody looked is told."""
+    written(place, drawn(DAY + 90))
+    read = found(place)
+    left = drawn(DAY + 1)
+    written(place, *(drawn(DAY + 60 - number) for number in range(20)), left)
+    Ledger(place, clock=lambda: NOW).prune(keep=DAY + 10)
+    later = found(place, read.after)
+    assert (ids(later), later.missing, later.replaced) == ([left.prediction_id], 20, False)
+    assert found(place).missing == 0, "nobody was asked to look at what went before the first read"
+
+
+def test_all_is_pruned(place: Path) -> None:
+    """A mark stays good, though nothing before it is left."""
+    written(place, drawn(DAY + 90), drawn(DAY + 80))
+    read = found(place)
+    Ledger(place, clock=lambda: NOW).prune(keep=1.0)
+    empty = found(place, read.after)
+    assert (empty.rows, empty.after, empty.replaced) == ((), read.after, False)
+    new = drawn(DAY + 1)
+    written(place, new)
+    assert ids(found(place, empty.after)) == [new.prediction_id]
+
+
+@pytest.mark.parametrize("number", [1, 3, 8])
+def test_a_new_file(place: Path, number: int) -> None:
+    """Where the ledger was moved away, all that is in the new one counts, be it shorter or longer."""
+    written(place, *(drawn(DAY + 90) for _ in range(3)))
+    read = found(place)
+    (place / "ledger.db").rename(place / "moved.db")
+    facts = [drawn(DAY + 9) for _ in range(number)]
+    written(place, *facts)
+    anew = found(place, read.after)
+    assert (ids(anew), anew.replaced) == ([fact.prediction_id for fact in facts], True)
+    assert not found(place, anew.after).replaced
+
+
+def test_an_older_copy(place: Path) -> None:
+    """Where a backup was put back, nothing counts again."""
+    written(place, drawn(DAY + 90), drawn(DAY + 80))
+    backup = (place / "ledger.db").read_bytes()
+    written(place, *(drawn(DAY + 70) for _ in range(5)))
+    read = found(place)
+    for path in place.glob("ledger.db*"):
+        path.unlink()
+    (place / "ledger.db").write_bytes(backup)
+    again = found(place, read.after)
+    assert (again.rows, again.replaced) == ((), True)
+    new = drawn(DAY + 1)
+    written(place, new)
+    assert ids(found(place, again.after)) == [new.prediction_id]
+
+
+def test_a_ledger_of_a_newer_version(place: Path) -> None:
+    """That is said, with what to do."""
+    written(place, drawn(DAY))
+    with sqlite3.connect(place / "ledger.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreUnreachable, match="schema 99"):
+        found(place)
+
+
+# -- cost ---------------------------------------------------------------------------------------------------
+
+
+def test_every_query_uses_an_index(place: Path) -> None:
+    """None of them reads a table from its beginning to its end."""
+    written(place, drawn(DAY, inference_ids=("t",)))
+    plans: list[str] = []
+    with LedgerFile(place).reading() as db:
+        for name in (
+            "_NEXT",
+            "_LAST_BEFORE",
+            "_NEWER",
+            "_OUTPUT",
+            "_BY_ID",
+            "_BY_INFERENCE",
+            "_HEIR",
+            "_LABELS",
+        ):
+            query = getattr(ledger_matured, name)
+            explained = db.execute(f"EXPLAIN QUERY PLAN {query}", [1] * query.count("?"))
+            plans += [f"{name}: {row[3]}" for row in explained]
+    tables = [plan for plan in plans if "predictions" in plan or "labels" in plan]
+    assert len(tables) >= 8
+    assert not [plan for plan in tables if ": SCAN" in plan], plans
+    assert not [
+        plan for plan in plans if plan.startswith(("_NEXT", "_HEIR", "_NEWER")) and "B-TREE" in plan
+    ], plans
+
+
+def test_a_read_without_news_looks_at_one_row(place: Path) -> None:
+    """However many are too young."""
+    written(place, *(drawn(5) for _ in range(500)))
+    steps = [0]
+    with LedgerFile(place).reading() as db:
+        db.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 10)
+        read = ledger_matured._Reading(db, "label", NOW, DAY).read(START, 2000, replaced=False)
+    assert (read.rows, read.after) == ((), START)
+    assert steps[0] < 20
+
+
+# -- marks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, [], {"seq": 1}, {"seq": -1, "newest": ""}, {"seq": True, "newest": ""}, {"seq": 1, "newest": 2}],
+)
+def test_what_is_no_mark(wrong: object) -> None:
+    """It is refused by name."""
+    with pytest.raises(InvalidValue, match="no place in a ledger"):
+        Watermark.from_plain(wrong)
+
+
+# -- base rates ---------------------------------------------------------------------------------------------
+
+
+def test_base_rate(place: Path) -> None:
+    """Which part is positive: what was named, or all but the most frequent class; from 100 labels on."""
+    facts = [drawn(DAY) for _ in range(200)]
+    written(place, *facts)
+    labels = [
+        {"prediction_id": fact.prediction_id, "label": int(at % 50 == 0)} for at, fact in enumerate(facts)
+    ]
+    told(place, *labels[:99], age=9)
+    assert base_rate(place, "label") is None
+    told(place, *labels[99:], age=9)
+    assert base_rate(place, "label") == pytest.approx(0.02)
+    assert base_rate(place, "label", positive=["0"]) == pytest.approx(0.98)
+    assert base_rate(place, "label", class_of=lambda value: "yes" if value else None) is None
+    assert base_rate(place, "other") is None
+    told(place, {**labels[1], "label": 1})
+    assert base_rate(place, "label") == pytest.approx(0.025), (
+        "a correction counts, and what it corrects does not"
+    )
+
+
+def test_orphans_have_classes_too(place: Path) -> None:
+    """What is true of a prediction that is not known yet says how frequent a class is."""
+    told(place, *({"inference_id": new_id(), "label": at % 4 == 0} for at in range(100)))
+    assert base_rate(place, "label") == pytest.approx(0.25)
