@@ -14,7 +14,7 @@ from .amounts import in_short, in_time
 from .analysis import HealthTest, KeyedTest, LatencyBlock, LatencyHealthTest, needed, typical_block
 from .bench import Bench, Setting
 from .exams import LatencyExam, RateExam
-from .guardrails import Threshold
+from .guardrails import Threshold, split_name
 from .rounds import counts_of
 from .simulation import Outcome, Plan, Reach, Run
 from .strategy import Strategy
@@ -151,7 +151,7 @@ def _needed(plan: Plan, bench: Bench, name: str, share: float) -> int | None:
         mine = [round(count * wanted / total * _LARGE) for count in counts]
         return _asked(exam.health, LatencyBlock(mine, [count * _LARGE for count in counts], share))
     if isinstance(exam, RateExam) and exam.health is not None:
-        rate = plan.traffic.behaviours.base.bad[exam.number]
+        rate = plan.traffic.behaviours.base.bad[split_name(name)[0]]
         return _asked(exam.health, typical_block(share, min(0.5, max(1e-6, rate))))
     return None
 

@@ -118,6 +118,8 @@ class Replay:
                 f"calls of the ledger tell nothing of {', '.join(out)}: "
                 "a replay needs error_rate, latency or a label"
             )
+        bad = {n: calls.bad[split_name(n)[0]] for n in kept if split_name(n)[0] in calls.bad}
+        calls = replace(calls, bad={**calls.bad, **bad})
         before = int(len(calls) * _PAST)
         alone = _evidence(calls.part(0, before), np.zeros(before, dtype=np.bool_), 0, sticky=False)
         # Each keeps the part of the false alarms that it has in the whole strategy.

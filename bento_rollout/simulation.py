@@ -339,9 +339,8 @@ class _Try:
         found = {}
         for name, one in self.plan.strategy.guardrails.items():
             if isinstance(one, Threshold):
-                found[split_name(name)[0]] = (
-                    one.above + 1.0 if one.above is not None else (one.below or 0.0) - 1.0
-                )
+                value = one.above + 1.0 if one.above is not None else (one.below or 0.0) - 1.0
+                found[name] = found[split_name(name)[0]] = value
         return found
 
     # -- how it ends -----------------------------------------------------------------------------------
