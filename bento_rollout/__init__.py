@@ -14,11 +14,13 @@ __all__ = [
     "Change",
     "Flip",
     "Hook",
+    "Notice",
     "Rollout",
     "RolloutError",
     "RolloutSpec",
     "Variant",
     "Veto",
+    "Webhook",
     "__version__",
     "is_shadow",
     "measure",
@@ -30,11 +32,13 @@ _HOMES = {
     "Change": "operations",
     "Flip": "records",
     "Hook": "hooks",
+    "Notice": "notice",
     "Rollout": "operations",
     "RolloutError": "errors",
     "RolloutSpec": "spec",
     "Variant": "bento.variants",
     "Veto": "errors",
+    "Webhook": "webhook",
     "is_shadow": "shadowing",
     "measure": "measuring",
     "open_rollout": "operations",
@@ -47,10 +51,12 @@ if TYPE_CHECKING:
     from .errors import RolloutError, Veto
     from .hooks import Hook
     from .measuring import measure
+    from .notice import Notice
     from .operations import Change, Rollout, open_rollout
     from .records import Flip
     from .shadowing import is_shadow
     from .spec import RolloutSpec
+    from .webhook import Webhook
 
 
 def __getattr__(name: str) -> Any:

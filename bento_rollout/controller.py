@@ -29,6 +29,7 @@ from .rounds import Arms
 from .state import Commit, RolloutState
 from .store.evidence_log import AT_ONCE, EvidenceLog, Standing
 from .store.leadership import Leadership
+from .strategy import Strategy
 from .telemetry import log
 from .values import FULL
 from .view import View
@@ -59,7 +60,12 @@ MOST_REVISIONS = 500
 class Sources(Protocol):
     """What else a try is judged by than what workers count."""
 
-    def labels(self, strategy: Any, marks: Mapping[str, Any], now: float) -> tuple[Evidence, dict[str, Any]]:
+    def begin(self, strategy: Strategy) -> dict[str, Any]:
+        """Return from where on labels are read for a try that begins."""
+
+    def labels(
+        self, strategy: Strategy, marks: Mapping[str, Any], now: float
+    ) -> tuple[Evidence, dict[str, Any]]:
         """Return what has matured, counted like measures named ``label.NAME``, and how far that was read."""
 
     def gauges(self, variant: str, view: View) -> Mapping[str, float]:
@@ -185,7 +191,7 @@ class Controller:
             hand = self._hand = self._begin(commit)
         attempt = commit.state.attempt
         evidence, hand.seq, more = self._read(hand.seq)
-        notes = self._continued(hand.notes, attempt, commit, now)
+        notes = self._continued(hand.notes, attempt, commit.revision)
         notes = _heard(notes, evidence, commit.state)
         decision: Decision | None = None
         if attempt is not None and attempt.runs:
@@ -232,7 +238,7 @@ class Controller:
                 return evidence, seq, False
         return evidence, seq, True
 
-    def _continued(self, notes: Notes, attempt: Try | None, commit: Commit, now: float) -> Notes:
+    def _continued(self, notes: Notes, attempt: Try | None, revision: int) -> Notes:
         """Return the notes for the try that the state knows: begun, gone on with, or put away."""
         if attempt is None or not attempt.runs:
             return replace(notes, number=0, revision=0, position=None, bench=None, labels={})
@@ -241,8 +247,8 @@ class Controller:
         setting = Setting(self._sticky, notes.past(control, digest))
         bench, position, live = notes.bench, attempt.position, notes.position
         if notes.number != attempt.number or bench is None or live is None:
-            bench = Bench.begin(strategy, setting).entered(position.place, commit.revision)
-            notes = replace(notes, labels=self._labels_from(strategy, now))
+            bench = Bench.begin(strategy, setting).entered(position.place, revision)
+            notes = replace(notes, labels={} if self._sources is None else self._sources.begin(strategy))
         elif notes.revision != attempt.revision:
             before, bench = bench.counting, bench.edited(strategy, setting)
             alike = frozenset(name for name, one in bench.counting.items() if before.get(name) == one)
@@ -254,10 +260,6 @@ class Controller:
         return replace(
             notes, number=attempt.number, revision=attempt.revision, position=position, bench=bench
         )
-
-    def _labels_from(self, strategy: Any, now: float) -> dict[str, Any]:
-        """Return from when on labels count: predictions that were made before the try are none of it."""
-        return {name: {"from": now} for name in strategy.guardrails if name.startswith("label.")}
 
     def _assessed(
         self,

@@ -92,7 +92,7 @@ class Evidence:
         for unit in units_of(prediction):
             run, time = unit.run, prediction.time
             place = Place(run.revision, run.endpoint)
-            arm = self._arm(place, unit.variant)
+            arm = self.arm(place, unit.variant)
             if unit.reason not in _DRAWN:
                 add_counts(arm.apart, {unit.reason.value: 1})
                 if unit.reason is _DEFAULT:
@@ -128,7 +128,7 @@ class Evidence:
         """Add what another worker counted, or this one at another time, in any order."""
         for place, arms in other.arms.items():
             for variant, arm in arms.items():
-                self._arm(place, variant).add(arm)
+                self.arm(place, variant).add(arm)
         for place, pairs in other.pairs.items():
             for variant, sums in pairs.items():
                 self.pairs.setdefault(place, {}).setdefault(variant, PairSums()).add(sums)
@@ -197,7 +197,7 @@ class Evidence:
         place = Place(checked_count(row["revision"], "revision"), str(row["endpoint"]))
         variant = str(row["variant"])
         if row["kind"] == "arm":
-            self._arm(place, variant).add(Arm.from_plain(row))
+            self.arm(place, variant).add(Arm.from_plain(row))
         elif row["kind"] == "pair":
             sums = self.pairs.setdefault(place, {}).setdefault(variant, PairSums())
             sums.add(PairSums.from_plain(row, f"pairs.{variant}"))
@@ -207,7 +207,8 @@ class Evidence:
             self._cut(place, min(checked_count(row["cut"], "cut"), self.cuts.get(place, WHOLE)))
         self._bound(place)
 
-    def _arm(self, place: Place, variant: str) -> Arm:
+    def arm(self, place: Place, variant: str) -> Arm:
+        """Return the sums of one variant in one place, which are made if need be."""
         return self.arms.setdefault(place, {}).setdefault(variant, Arm())
 
     def _hash(self, place: Place, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Runs the user's callables around a flip: bounded in time; what they raise is an answer, not a crash."""
+"""Runs the user's callables: bounded in time; what they raise is an answer, not a crash."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidValue, Veto
 from .records import Flip
 from .spec import parse_duration
+
+if TYPE_CHECKING:
+    from .notice import Notice
 
 __all__ = ["Hook", "as_hooks", "run_hooks"]
 
@@ -30,14 +33,19 @@ class Hook:
     """A hook with a time limit of its own.
 
     Args:
-        func: called with one `Flip`; sync (in a thread) or async (on the worker's event loop).
+        func: called with one `Flip`, or of ``notify=`` with one `Notice`; sync (in a thread) or async (on
+            the worker's event loop).
         timeout: seconds, or text like ``"5m"``; without a `Hook` around it a callable gets 10 s.
 
     >>> Hook(print, timeout="5m").timeout
     300.0
     """
 
-    def __init__(self, func: Callable[[Flip], Any], timeout: float | str = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        func: Callable[[Flip], Any] | Callable[[Notice], Any],
+        timeout: float | str = DEFAULT_TIMEOUT,
+    ) -> None:
         if not callable(func):
             raise InvalidValue(f"a hook must be callable, not {func!r}")
         self.func = func
@@ -48,10 +56,14 @@ class Hook:
         """The callable's name, for messages."""
         return getattr(self.func, "__qualname__", None) or repr(self.func)
 
-    def run(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
+    def run(self, given: Flip | Notice, loop: asyncio.AbstractEventLoop | None) -> str | None:
         """Run it and wait; return None, or in words why it failed: its veto, its error, or being late."""
+        return self.wait(self.begin(given, loop))
+
+    def wait(self, result: Future[str | None]) -> str | None:
+        """Wait for what `begin` began, for as long as it may take; return what `run` returns."""
         try:
-            return self._start(flip, loop).result(self.timeout)
+            return result.result(self.timeout)
         except _LATE:
             return self._late
 
@@ -59,12 +71,12 @@ class Hook:
     def _late(self) -> str:
         return f"{self.name} took longer than {self.timeout:g} s"
 
-    def _start(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> Future[str | None]:
+    def begin(self, given: Flip | Notice, loop: asyncio.AbstractEventLoop | None) -> Future[str | None]:
         """Call it in a thread of its own; the future holds what it raised, in words, or None."""
         result: Future[str | None] = Future()
 
         def work() -> None:
-            result.set_result(self._attempt(flip, loop))
+            result.set_result(self._attempt(given, loop))
 
         # A daemon, so that a hook which hangs does not hold the worker's exit; in the caller's context, so
         # that the endpoints of the target's instance are the target's own.
@@ -72,9 +84,9 @@ class Hook:
         threading.Thread(target=context.run, args=(work,), name=f"hook-{self.name}", daemon=True).start()
         return result
 
-    def _attempt(self, flip: Flip, loop: asyncio.AbstractEventLoop | None) -> str | None:
+    def _attempt(self, given: Any, loop: asyncio.AbstractEventLoop | None) -> str | None:
         try:
-            value = self.func(flip)
+            value = self.func(given)
             if inspect.isawaitable(value):
                 return self._await(value, loop)
         except Veto as veto:

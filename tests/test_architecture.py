@@ -76,6 +76,7 @@ LAYERS: dict[str, float] = {
     "snapshot": 2.09,
     "state": 2.1,
     "deciding": 2.15,
+    "notice": 2.2,
     "telling": 2.2,
     "applying": 2.3,
     # L3, files and locks and logs, and the verbs over them
@@ -86,8 +87,12 @@ LAYERS: dict[str, float] = {
     "arena": 3.0,
     "pipe": 3.05,
     "hooks": 3.0,
+    "posting": 3.0,
+    "webhook": 3.01,
     "tally": 3.05,
     "store": 3.1,
+    "outbox": 3.1,
+    "notifier": 3.2,
     "opening": 3.2,
     "view": 3.2,
     "gauges": 3.25,
@@ -103,6 +108,7 @@ LAYERS: dict[str, float] = {
     "trying": 3.39,
     "outlining": 2.07,
     "controller": 3.6,
+    "late": 3.6,
     "operations": 3.4,
     "worker": 3.4,
     # L4, one call at a time

@@ -15,6 +15,7 @@ from bentoml._internal.context import server_context
 
 from ..errors import Incompatible, InvalidSpec, InvalidValue
 from ..hooks import Hook, as_hooks
+from ..notifier import Notify, as_receivers
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
 from ..specfile import load_spec
@@ -49,6 +50,7 @@ def rollout(
     before_flip: Hooks = None,
     after_flip: Hooks = None,
     is_error: Callable[[BaseException], bool] | None = None,
+    notify: Notify = None,
 ) -> Callable[[S], S]:
     """Make a BentoML service the champion of a rollout, with candidates beside it.
 
@@ -68,12 +70,14 @@ def rollout(
             it is given what came back (at a URL a ``BentoMLException`` with its ``error_code``). It runs
             on the event loop, so it must be quick; when it raises or returns no ``bool`` that is logged once,
             and the outcome tells.
+        notify: told of each decision by evidence, and of each verb of a person on a try, in one worker:
+            callables that take a `Notice`, and `Webhook`; what they do changes nothing and holds nobody up.
 
     Raises:
         Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
-        InvalidValue: a name that is reserved or not valid, a ``BENTO_ROLLOUT`` that is neither on nor off, or
-            an ``is_error`` that is no plain function.
+        InvalidValue: a name that is reserved or not valid, an ``is_error`` that is no plain function, somebody
+            to notify who is none, or a ``BENTO_ROLLOUT`` that is neither on nor off.
 
     Example::
 
@@ -101,8 +105,9 @@ def rollout(
         loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
         hooks = as_hooks(before_flip), as_hooks(after_flip)
         _check_is_error(is_error)
+        receivers = as_receivers(notify)
         site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
-        site.is_error = is_error
+        site.is_error, site.notify = is_error, receivers
         if path is not None:
             site.file = path
             check_included(path)

@@ -45,6 +45,7 @@ from .variants import Definition
 from .worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
+    from .leading import Leading
     from .process_runner import ProcessRunner
     from .remote import Remote
     from .site import Site
@@ -83,6 +84,7 @@ class Serving:
         self._worker: Worker | None = None
         self._shadows: BentoShadows | None = None
         self._recording: Recording | None = None
+        self._leading: Leading | None = None
         self._admin: Any = None
         self._starting: set[asyncio.Future[None]] = set()
         self._told: dict[str, Readiness] = {}
@@ -141,6 +143,11 @@ class Serving:
         self._worker.each_second = recording.look
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
+        if site.spec.strategy is not None:
+            from .leading import Leading  # most services have no use for it
+
+            self._leading = Leading(site, store, loop)
+            self._leading.start()
 
     def tell(self, call: Call) -> None:
         """Tell of a call whose answer is out, or whose task is done; never raises."""
@@ -161,6 +168,8 @@ class Serving:
         """End; called before the service's own shutdown hooks."""
         if self._shadows is not None:
             await self._shadows.close()
+        if self._leading is not None:
+            await asyncio.to_thread(self._leading.stop)
         if self._worker is not None:
             await asyncio.to_thread(self._worker.stop)
         for task in self._starting:

@@ -21,6 +21,7 @@ from .variants import Definition
 
 if TYPE_CHECKING:
     from ..calls import Sink
+    from ..webhook import Webhook
     from .middleware import App
     from .serving import Serving
 
@@ -42,6 +43,7 @@ class Site:
             service starts.
         file: where the spec was read from; None: it is not from a file.
         is_error: the user's own word on what counts as a variant's error; None: its outcome tells.
+        notify: who is told what becomes of a try.
         instance: the service's instance in this worker.
         serving: this worker's part, once it has begun.
     """
@@ -63,6 +65,7 @@ class Site:
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
         self.file: Path | None = None
+        self.notify: tuple[Hook | Webhook, ...] = ()
         self.sink: Sink | None = None
         self.instance: Any = None
         self.serving: Serving | None = None

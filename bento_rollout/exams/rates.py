@@ -21,8 +21,9 @@ from ..analysis import (
 )
 from ..assessment import Assessment, Finding
 from ..rounds import ERRORS, Rates, Round
+from ..sums import MISSING
 from .exam import HEALTH_ALPHA, Heard, either, levels
-from .ratio import Ratio
+from .lost import Lost
 
 __all__ = ["RateExam"]
 
@@ -41,7 +42,7 @@ class RateExam:
         windows: what keys do in their first minute, where that is what health is about.
         watched_harm, watched_health: the tests of a trial that watches.
         heard, watched: what was counted so far.
-        ratio: of labels, whether those of both arms come as often as they should; None: of no label.
+        lost: of labels, whether those of both arms go missing alike; None: of no label.
     """
 
     number: str
@@ -53,7 +54,7 @@ class RateExam:
     watched_health: HealthTest | None = None
     heard: Heard = field(default_factory=Heard)
     watched: Heard = field(default_factory=Heard)
-    ratio: Ratio | None = None
+    lost: Lost | None = None
 
     @classmethod
     def start(
@@ -93,7 +94,7 @@ class RateExam:
             KeyWindows(window) if sticky and number == ERRORS and health is not None else None,
             HarmTest(alpha, tolerance) if watches else None,
             health if watches else None,
-            ratio=Ratio.start() if number.startswith(LABEL) else None,
+            lost=Lost.start(sticky=sticky) if number.startswith(LABEL) else None,
         )
 
     def fed(self, round_: Round) -> RateExam:
@@ -101,6 +102,8 @@ class RateExam:
         exam = self
         if (rates := round_.rates(self.number)) is not None:
             exam = exam._split(rates, round_.now)
+        if self.lost is not None and (missing := round_.rates(self.number + MISSING)) is not None:
+            exam = replace(exam, lost=self.lost.fed(missing))
         if self.watched_harm is not None and (block := round_.watched_errors) is not None:
             exam = replace(
                 exam,
@@ -116,7 +119,7 @@ class RateExam:
         units = rates.units
         if not any(units) and self.windows is None:
             return self
-        exam = replace(self, heard=self.heard.plus(*units), ratio=self.ratio and self.ratio.fed(rates))
+        exam = replace(self, heard=self.heard.plus(*units))
         if not isinstance(self.harm, KeyedTest):
             block = rates.block(events=self.events)
             health = exam.health.update(block) if isinstance(exam.health, HealthTest) else exam.health
@@ -147,8 +150,8 @@ class RateExam:
         shown = [test for test in (self.health, self.watched_health) if test is not None]
         health = self.watched_health if watching else self.health
         known = heard.both or any(test.alarm for test in shown)
-        ratio = () if self.ratio is None else (self.ratio.test,)
-        finding = finding_of(harm=harms, health=either(shown), ratio=ratio, heard=known)
+        lost = () if self.lost is None else (self.lost,)
+        finding = finding_of(harm=harms, health=either(shown), ratio=lost, heard=known)
         unit = "keys" if isinstance(self.harm, KeyedTest) and not watching else "requests"
         more: int | None = None
         if needs and health is not None and finding in (Finding.INCONCLUSIVE, Finding.NO_DATA):
@@ -157,7 +160,10 @@ class RateExam:
         numbers = heard.numbers | levels(harms, shown)
         if share is not None:
             numbers["share"] = share
-        return Assessment(finding, _rates_in_words(self.number, heard), more, unit, numbers)
+        words = _rates_in_words(self.number, heard)
+        if finding is Finding.UNMEASURABLE:
+            words = "labels of one variant go missing more often than those of the other"
+        return Assessment(finding, words, more, unit, numbers)
 
 
 def _rates_in_words(number: str, heard: Heard) -> str:

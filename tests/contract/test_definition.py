@@ -18,7 +18,7 @@ from bentoml.models import BentoModel
 from bentoml.validators import DataframeSchema
 from starlette.applications import Starlette
 
-from bento_rollout import RolloutSpec, Variant, rollout
+from bento_rollout import Hook, RolloutSpec, Variant, Webhook, rollout
 from bento_rollout.bento.decorator import site_of
 from bento_rollout.bento.judges import judges_of
 from bento_rollout.bento.serving import state_fields
@@ -235,6 +235,31 @@ def test_what_is_no_service_is_no_candidate(given: Any) -> None:
     """A plain class, text or nothing is refused by name."""
     with pytest.raises(Incompatible, match=r"candidate 'two' must be a @bentoml\.service class or a Variant"):
         wrap(given)
+
+
+def test_who_is_told_is_kept_and_what_cannot_be_told_is_refused() -> None:
+    """Callables and webhooks stand on the site; anything else is refused by its value, before it serves."""
+    hook = Webhook("https://hooks.example.com/x", secret="env:ROLLOUT_WEBHOOK_SECRET")
+
+    def told(notify: Any) -> tuple[Any, ...]:
+        @rollout(notify=notify)
+        @bentoml.service
+        class Told:
+            @bentoml.api
+            def predict(self, x: int) -> int:
+                return x
+
+        site = site_of(Told)
+        assert site is not None
+        return site.notify
+
+    assert told(None) == ()
+    assert told(hook) == (hook,)
+    called, kept = told([print, hook])
+    assert isinstance(called, Hook)
+    assert (called.func, kept) == (print, hook)
+    with pytest.raises(InvalidValue, match="5 is neither"):
+        told([print, 5])
 
 
 def test_the_decorator_stands_above_a_service_once() -> None:

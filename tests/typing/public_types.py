@@ -13,11 +13,13 @@ from bento_rollout import (
     Change,
     Flip,
     Hook,
+    Notice,
     Rollout,
     RolloutError,
     RolloutSpec,
     Variant,
     Veto,
+    Webhook,
     open_rollout,
     rollout,
 )
@@ -36,6 +38,19 @@ def warm_up(flip: Flip) -> None:
 async def tell(flip: Flip) -> None:
     """An async hook."""
     assert_type(flip.reason, str)
+
+
+def announce(notice: Notice) -> None:
+    """Who is told of decisions."""
+    assert_type(notice.revision, int)
+    assert_type(notice.words, str)
+    assert_type(notice.causes, tuple[str, ...])
+    assert_type(notice.plain, dict[str, Any])
+
+
+async def announce_later(notice: Notice) -> None:
+    """The same, async."""
+    assert_type(notice.by_evidence, bool)
 
 
 @bentoml.service(name="boosted")
@@ -63,6 +78,12 @@ assert_type(spec.weights, dict[str, int])
     spec=spec,
     before_flip=[Hook(warm_up, timeout="5m"), warm_up],
     after_flip=tell,
+    notify=[
+        announce,
+        announce_later,
+        Hook(announce, timeout="1m"),
+        Webhook("https://hooks.example.com/x", secret="env:ROLLOUT_WEBHOOK_SECRET", timeout="5s"),
+    ],
 )
 @bentoml.service(name="screening", workers=2)
 class Screening:

@@ -1,0 +1,73 @@
+"""What is told of a commit, and of which."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from bento_rollout import Notice
+from bento_rollout.notice import notice_of
+from tests.states import seed
+
+from .notices import BEGUN, commit
+
+
+def test_a_decision_is_told_with_its_evidence() -> None:
+    """What evidence decided comes with causes, numbers, what is missing, and the weights around it."""
+    told = notice_of(commit(7, "roll_back", percent=0.0), commit(6, percent=25.0).state)
+    assert told is not None
+    assert told.by_evidence
+    assert (told.rollout, told.revision, told.time, told.action) == ("screening", 7, BEGUN + 7, "roll_back")
+    assert (told.candidate, told.control, told.champion) == ("boosted", "logistic", "logistic")
+    assert (told.words, told.place, told.causes) == ("boosted: roll_back", "step 2", ("errors",))
+    assert told.missing == ("errors: about 300 more requests",)
+    assert told.guardrails["errors"]["finding"] == "harmful"
+    assert (told.weights_before, told.weights) == ({"boosted": 25.0}, {"boosted": 0.0})
+
+
+def test_what_evidence_did_is_told_by_what_it_decided() -> None:
+    """A history may call it otherwise; the decision's own word is told."""
+    told = notice_of(commit(7, "weight", decision={"action": "advance"}), None)
+    assert told is not None
+    assert (told.action, told.weights_before) == ("advance", None)
+
+
+@pytest.mark.parametrize("verb", ["start", "abort", "retry", "promote", "pause", "resume", "rollback"])
+def test_each_verb_of_a_person_on_a_try_is_told(verb: str) -> None:
+    """With who and why, and without an older decision's evidence."""
+    told = notice_of(commit(7, verb, author="ann@desk", reason="as agreed"), None)
+    assert told is not None
+    assert not told.by_evidence
+    assert (told.action, told.author, told.reason) == (verb, "ann@desk", "as agreed")
+    assert told.words.startswith("ann@desk ")
+    assert told.words.endswith("the try of boosted: as agreed")
+    assert "changed" not in told.words
+    assert (told.causes, told.missing, dict(told.guardrails)) == ((), (), {})
+
+
+@pytest.mark.parametrize("verb", ["undo", "apply"])
+def test_other_verbs_that_change_a_try_are_told(verb: str) -> None:
+    """Whatever sets its strategy or its position: nobody's abort goes untold for its name."""
+    told = notice_of(commit(7, verb, author="ann"), None)
+    assert told is not None
+    assert told.words == f"ann changed ({verb}) the try of boosted"
+
+
+def test_what_does_not_touch_a_try_is_not_told() -> None:
+    """A weight that a person sets beside it, a commit without a try, and a rollout that never had one."""
+    assert notice_of(commit(7, "weight", author="ann", touched=False), None) is None
+    assert notice_of(commit(7, "weight", author="ann", attempt=False), None) is None
+    assert notice_of(seed(), None) is None
+
+
+def test_a_notice_is_plain_data_and_frozen() -> None:
+    """JSON can say all of it, and nobody changes it for others."""
+    told = notice_of(commit(7), commit(6).state)
+    assert told is not None
+    again = json.loads(json.dumps(told.plain))
+    assert again == told.plain
+    assert set(again) == set(Notice.__dataclass_fields__)
+    with pytest.raises(FrozenInstanceError):
+        told.action = "hold"  # type: ignore[misc]  # that is the point
