@@ -21,7 +21,7 @@ from .strategy import Strategy
 from .traffic import Traffic
 from .values import FULL
 
-__all__ = ["forecast", "interval", "median_run", "needs", "scenario"]
+__all__ = ["chance", "forecast", "interval", "median_run", "needs", "scenario", "spread"]
 
 _Z = 1.959964
 _NEVER = 3650 * 86400.0

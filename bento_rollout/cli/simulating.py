@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..spec import RolloutSpec
     from ..strategy import Strategy
 
-__all__ = ["simulate"]
+__all__ = ["one_replay", "one_run", "simulate"]
 
 _FEW = 20
 """Runs that are not worth a second process."""
