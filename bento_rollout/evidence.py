@@ -97,6 +97,8 @@ class Evidence:
                 add_counts(arm.apart, {unit.reason.value: 1})
                 if unit.reason is _DEFAULT:
                     arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
+                    if run.measures:
+                        arm.note_others({name for name, _ in run.measures})
                     if not unit.failed:
                         _add_history(arm, run)
                 continue
