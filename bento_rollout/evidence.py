@@ -96,11 +96,7 @@ class Evidence:
             if unit.reason not in _DRAWN:
                 add_counts(arm.apart, {unit.reason.value: 1})
                 if unit.reason is _DEFAULT:
-                    arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
-                    if run.measures:
-                        arm.note_others({name for name, _ in run.measures})
-                    if not unit.failed:
-                        _add_history(arm, run)
+                    _count_alone(arm, unit)
                 continue
             key = self._hash(place, unit.name)
             index = 0 if unit.missed else bin_of(run.seconds)
@@ -286,6 +282,16 @@ def _by_measure(guardrails: Mapping[str, Guardrail]) -> dict[str, list[_Counted]
             measure = guardrail if isinstance(guardrail, Measure) else None
             found.setdefault(metric, []).append((name, endpoint, measure))
     return found
+
+
+def _count_alone(arm: Arm, unit: Unit) -> None:
+    """Count what happened while nothing was split."""
+    run = unit.run
+    arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
+    if run.measures:
+        arm.note_others({name for name, _ in run.measures})
+    if not unit.failed:
+        _add_history(arm, run)
 
 
 def _timings(run: Observation) -> dict[str, float]:
