@@ -238,7 +238,7 @@ def _exam(strategy: Strategy, name: str, setting: Setting) -> Exam:
         floor = setting.past.floor
         return AgreementExam.start(alpha, least=guardrail.least, floor=floor, sticky=setting.sticky)
     margin, tolerance, events = _of(guardrail)
-    return RateExam.start(
+    exam = RateExam.start(
         ERRORS if metric == ERRORS else name,
         alpha,
         margin=margin,
@@ -248,6 +248,9 @@ def _exam(strategy: Strategy, name: str, setting: Setting) -> Exam:
         watches=watches and metric == ERRORS,
         window=strategy.key_window,
     )
+    if isinstance(guardrail, Measure) and guardrail.values is not None:
+        return replace(exam, best=guardrail.values[0], worst=guardrail.values[1])
+    return exam
 
 
 def _of(guardrail: Guardrail) -> tuple[float | None, float, bool]:

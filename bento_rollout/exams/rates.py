@@ -42,6 +42,7 @@ class RateExam:
         windows: what keys do in their first minute, where that is what health is about.
         watched_harm, watched_health: the tests of a trial that watches.
         heard, watched: what was counted so far.
+        best, worst: of a measure with a range, the values that are not bad at all, and bad altogether.
         lost: of labels, whether those of both arms go missing alike; None: of no label.
     """
 
@@ -55,6 +56,8 @@ class RateExam:
     heard: Heard = field(default_factory=Heard)
     watched: Heard = field(default_factory=Heard)
     lost: Lost | None = None
+    best: float | None = None
+    worst: float | None = None
 
     @classmethod
     def start(
@@ -160,15 +163,24 @@ class RateExam:
         numbers = heard.numbers | levels(harms, shown)
         if share is not None:
             numbers["share"] = share
-        words = _rates_in_words(self.number, heard)
+        words = self._in_words(heard, numbers)
         if finding is Finding.UNMEASURABLE:
             words = "labels of one variant go missing more often than those of the other"
         return Assessment(finding, words, more, unit, numbers)
 
-
-def _rates_in_words(number: str, heard: Heard) -> str:
-    if not heard.both:
-        return ""
-    what = "errors" if number == ERRORS else "bad"
-    trial, control = heard.trial_bad / heard.trial, heard.control_bad / heard.control
-    return f"{trial:.2%} {what} of {heard.trial:.0f}, against {control:.2%} of {heard.control:.0f}"
+    def _in_words(self, heard: Heard, numbers: dict[str, float]) -> str:
+        """Return what both arms came to in words; means of a measure are noted among the numbers."""
+        if not heard.both:
+            return ""
+        trial, control = heard.trial_bad / heard.trial, heard.control_bad / heard.control
+        counted = f"of {heard.trial:.0f}", f"of {heard.control:.0f}"
+        if self.best is not None and self.worst is not None:
+            means = [self.best + rate * (self.worst - self.best) for rate in (trial, control)]
+            numbers["trial_mean"], numbers["control_mean"] = means
+            return f"mean {means[0]:.4g} {counted[0]}, against {means[1]:.4g} {counted[1]}"
+        if self.events:
+            return (
+                f"{heard.trial_bad:.0f} events of the candidate, against {heard.control_bad:.0f} of the other"
+            )
+        what = "errors" if self.number == ERRORS else "bad"
+        return f"{trial:.2%} {what} {counted[0]}, against {control:.2%} {counted[1]}"
