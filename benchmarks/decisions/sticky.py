@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from bento_rollout.analysis.floor import FloorTest
 from bento_rollout.analysis.harm import ODDS
-from bento_rollout.analysis.keyed import MOST_COPIES, NEWEST
+from bento_rollout.analysis.keyed import LONG_PART, MOST_COPIES, NEWEST, SHORT, SPREAD
 from bento_rollout.analysis.latency import ODDS as LATENCY_ODDS
 from bento_rollout.analysis.mixture import EVERY
 
 from .twins import Array, Blocks, log_mean, two_rates
 
-__all__ = ["KeyFloor", "KeyLatency", "KeyRates", "Keyed", "KeyEvents", "Population", "Requests"]
+__all__ = ["KeyEvents", "KeyFloor", "KeyLatency", "KeyRates", "Keyed", "Population", "Requests"]
 
 FAR = 1 << 30
 """An epoch that never opens."""
@@ -93,22 +91,18 @@ class Keyed:
         champion: tuple[Array, float] | None = None,
         alpha: float = 0.01,
         events: bool = False,
-        **schedule: Any,
     ) -> None:
         runs = population.runs
         self.population, self.alpha, self.events, self.levels = population, alpha, events, levels
-        self.every, self.short, self.part = EVERY, schedule.get("short", 0), schedule.get("part", 0.5)
-        if not self.short:
-            self.short, self.part = self.every, 0.5
         self.keys = population.keys
         self.last = np.zeros(runs * self.keys, dtype=np.int32)
-        self.epochs, self.eras = np.ones(runs, dtype=np.int64), np.ones(runs, dtype=np.int64)
-        self.calls, self.short_calls = np.zeros(runs), np.zeros(runs)
+        self.epochs, self.long = np.ones(runs, dtype=np.int64), np.ones(runs, dtype=np.int64)
+        self.calls = np.zeros(runs, dtype=np.int64)
         self.begun = np.full((runs, MOST_COPIES), FAR, dtype=np.int32)
         self.begun[:, 0] = 1
         self.live = np.ones(runs, dtype=np.int64)
         self.log_weights = np.full((runs, MOST_COPIES), -np.inf)
-        self.log_weights[:, 0] = np.log(0.5)
+        self.log_weights[:, 0] = np.log(_weights(self.epochs, self.long))
         self.logs = np.zeros((runs, MOST_COPIES, bets))
         self.evidence = np.zeros((runs, MOST_COPIES))
         bad, calls = champion or (np.zeros((runs, levels)), 0.0)
@@ -164,19 +158,16 @@ class Keyed:
         return Blocks(bad[:, :, 1], good[:, :, 1], bad[:, :, 0], good[:, :, 0], requests.share)
 
     def _open(self, calls: Array) -> None:
-        self.calls += calls
-        self.short_calls += calls
-        long = self.calls >= self.every
-        short = self.short_calls >= self.short
-        self.calls[long] %= self.every
-        self.short_calls[short] %= self.short
-        self.short_calls[long] = 0
-        if (due := long | short).any():
+        after = self.calls + calls
+        long = after >= EVERY
+        due = long | (after // SHORT > self.calls // SHORT)
+        self.calls = after % EVERY
+        if due.any():
             self._begin(np.flatnonzero(due), long)
 
     def _begin(self, runs: Array, long: Array) -> None:
         self.epochs[runs] += 1
-        self.eras[runs] += long[runs]
+        self.long[runs] += long[runs]
         full = runs[self.live[runs] == MOST_COPIES]
         if len(full):  # the least of all but the newest five, the new one among them, is dropped
             held = (self.log_weights + self.evidence)[full, : MOST_COPIES + 1 - NEWEST]
@@ -187,12 +178,9 @@ class Keyed:
                 array[full, : MOST_COPIES - 1] = array[full[:, None], source]
             self.live[full] -= 1
         place = self.live[runs]
-        epochs, eras = self.epochs[runs].astype(float), self.eras[runs].astype(float)
-        weight = (1 - self.part) / (epochs * (epochs + 1)) + np.where(
-            long[runs], self.part / (eras * (eras + 1)), 0.0
-        )
+        weights = _weights(self.epochs[runs], np.where(long, self.long, 0)[runs])
         self.begun[runs, place] = self.epochs[runs]
-        self.log_weights[runs, place] = np.log(weight)
+        self.log_weights[runs, place] = np.log(weights)
         self.logs[runs, place] = 0.0
         self.evidence[runs, place] = 0.0
         self.champion_bad[runs, place] = self.champion_bad[runs, place - 1]
@@ -200,11 +188,20 @@ class Keyed:
         self.live[runs] += 1
 
 
+def _weights(epochs: Array, long: Array) -> Array:
+    """Return the weights of copies: of all epochs a fifth, and of the long ones (not 0) the rest."""
+    later = SPREAD + epochs
+    part = -np.log1p(-1.0 / later) / np.log(later) / np.log(later - 1.0)
+    more = np.where(long > 0, LONG_PART / np.maximum(long * (long + 1), 1), 0.0)
+    weights: Array = (1.0 - LONG_PART) * np.log(SPREAD) * part + more
+    return weights
+
+
 class KeyEvents(Keyed):
     """First errors of keys: `EventTest`."""
 
-    def __init__(self, population: Population, alpha: float = 0.01, **schedule: Any) -> None:
-        super().__init__(population, len(ODDS), alpha=alpha, events=True, **schedule)
+    def __init__(self, population: Population, alpha: float = 0.01) -> None:
+        super().__init__(population, len(ODDS), alpha=alpha, events=True)
 
     def won(self, blocks: Blocks) -> Array:
         """Return what each bet of each copy wins."""
@@ -216,8 +213,8 @@ class KeyEvents(Keyed):
 class KeyRates(Keyed):
     """First calls of keys: `HarmTest`."""
 
-    def __init__(self, population: Population, alpha: float = 0.01, **schedule: Any) -> None:
-        super().__init__(population, len(ODDS), alpha=alpha, **schedule)
+    def __init__(self, population: Population, alpha: float = 0.01) -> None:
+        super().__init__(population, len(ODDS), alpha=alpha)
 
     def won(self, blocks: Blocks) -> Array:
         """Return what each bet of each copy wins."""
@@ -230,11 +227,11 @@ class KeyLatency(Keyed):
     """Durations of keys' first calls: `LatencyTest`."""
 
     def __init__(
-        self, population: Population, slower: Array, calls: float, alpha: float = 0.01, **schedule: Any
+        self, population: Population, slower: Array, calls: float, alpha: float = 0.01
     ) -> None:
         levels = slower.shape[1]
         bets = levels * len(LATENCY_ODDS)
-        super().__init__(population, bets, levels=levels, champion=(slower, calls), alpha=alpha, **schedule)
+        super().__init__(population, bets, levels=levels, champion=(slower, calls), alpha=alpha)
 
     def won(self, blocks: Blocks) -> Array:
         """Return what each bet of each copy wins."""
@@ -246,8 +243,8 @@ class KeyLatency(Keyed):
 class KeyFloor(Keyed):
     """Pairs of keys' first calls, of the candidate's arm: `FloorTest`."""
 
-    def __init__(self, population: Population, p0: float, alpha: float = 0.01, **schedule: Any) -> None:
-        super().__init__(population, len(ODDS), alpha=alpha, **schedule)
+    def __init__(self, population: Population, p0: float, alpha: float = 0.01) -> None:
+        super().__init__(population, len(ODDS), alpha=alpha)
         own = np.array(ODDS) * p0 / (1.0 - p0)
         self.log_bad = np.log(own / (1.0 + own) / p0)
         self.log_good = -np.log(1.0 + own) - np.log(1.0 - p0)
@@ -256,6 +253,3 @@ class KeyFloor(Keyed):
         """Return what each bet of each copy wins."""
         won: Array = blocks.bad_c * self.log_bad + blocks.good_c * self.log_good
         return won
-
-
-_ = FloorTest
