@@ -43,7 +43,11 @@ def _at_least(hits: int, runs: int, p: float) -> float:
     """The chance of so many hits or more; summed from the largest term on, where floats are exact enough."""
     log_p, log_q = math.log(p), math.log1p(-p)
     terms = [
-        math.lgamma(runs + 1) - math.lgamma(n + 1) - math.lgamma(runs - n + 1) + n * log_p + (runs - n) * log_q
+        math.lgamma(runs + 1)
+        - math.lgamma(n + 1)
+        - math.lgamma(runs - n + 1)
+        + n * log_p
+        + (runs - n) * log_q
         for n in range(hits)
     ]
     return 1.0 - math.fsum(map(math.exp, terms))
@@ -79,7 +83,9 @@ class Delay:
     def __str__(self) -> str:
         if not math.isfinite(self.median):
             return f"found in {self.found} of {self.runs}"
-        text = f"{_whole(self.median)} [{_whole(self.low)}, {_whole(self.high)}], 90 % within {_whole(self.p90)}"
+        text = (
+            f"{_whole(self.median)} [{_whole(self.low)}, {_whole(self.high)}], 90 % within {_whole(self.p90)}"
+        )
         return text if self.found == self.runs else f"{text}, found in {self.found} of {self.runs}"
 
     def plain(self) -> dict[str, float | None]:

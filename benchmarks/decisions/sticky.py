@@ -226,9 +226,7 @@ class KeyRates(Keyed):
 class KeyLatency(Keyed):
     """Durations of keys' first calls: `LatencyTest`."""
 
-    def __init__(
-        self, population: Population, slower: Array, calls: float, alpha: float = 0.01
-    ) -> None:
+    def __init__(self, population: Population, slower: Array, calls: float, alpha: float = 0.01) -> None:
         levels = slower.shape[1]
         bets = levels * len(LATENCY_ODDS)
         super().__init__(population, bets, levels=levels, champion=(slower, calls), alpha=alpha)

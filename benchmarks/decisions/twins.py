@@ -333,11 +333,10 @@ def _nearest(share: float, c: Array, s: Array, apart: float) -> Array:
         high, low = np.where(value > 0, t, high), np.where(value < 0, t, low)
         step = t - value / np.where(slope > 0, slope, np.nan)
         following = np.where((low < step) & (step < high), step, low + (high - low) / 2)
-        following = np.where(value == 0, t, following)
-        done = np.abs(following - t).max() <= 1e-15 * t.min()
-        t = following
-        if done:
+        moves = (np.abs(following - t) > 1e-15 * t) & (low < following) & (following < high) & (value != 0)
+        if not moves.any():
             break
+        t = np.where(moves, following, t)
     return np.maximum(t, 1e-300)
 
 
