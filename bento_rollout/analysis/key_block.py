@@ -156,6 +156,7 @@ class _Rates:
     share: float | None
     candidate: list[float]
     champion: list[float]
+    _block: Block | None = None
 
     def __bool__(self) -> bool:
         return bool(self.candidate[0] or self.champion[0])
@@ -164,14 +165,17 @@ class _Rates:
         arm = self.candidate if candidate else self.champion
         arm[0] += 1
         arm[1] += value
+        self._block = None
 
     def given(self, test: OneTest) -> OneTest:
         if isinstance(test, FloorTest):
             return test.update(int(self.candidate[0]), self.candidate[1])
         if isinstance(test, (LatencyTest, LatencyHealthTest)):
             raise InvalidValue(f"{type(test).__name__} takes durations, and these are rates")
-        (n_c, x_c), (n_s, x_s) = self.candidate, self.champion
-        return test.update(Block(int(n_c), x_c, int(n_s), x_s, self.share))
+        if self._block is None:  # copies that count the same share it
+            (n_c, x_c), (n_s, x_s) = self.candidate, self.champion
+            self._block = Block(int(n_c), x_c, int(n_s), x_s, self.share)
+        return test.update(self._block)
 
 
 @dataclass(slots=True)

@@ -108,7 +108,10 @@ class KeyTable:
             keys: their hashes.
             epoch: the present one.
         """
-        lasts = {key: last for key in keys if key < self.cut and (last := self.last(key)) < epoch}
+        cut, recently, before = self.cut, self._recent.get, self.epochs.get  # looked up once: it is asked often
+        lasts = {
+            key: last for key in keys if key < cut and (last := recently(key) or before(key, 0)) < epoch
+        }
         size = len(self) + sum(not last for last in lasts.values())
         if size > self.capacity:
             return self._halved(lasts, epoch)

@@ -438,7 +438,7 @@ COPY = EventTest().plain().to_dict()
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"copies": []}, "no list of 1 to 20"),
+        ({"copies": []}, "no list of 1 to 12"),
         ({"copies": [[2, 2, COPY], [1, 1, COPY]]}, "rising epochs are needed"),
         ({"copies": [[0, 0, COPY]]}, "rising epochs are needed"),
         ({"copies": [[1]]}, "no list of an epoch, a long epoch and a test"),
