@@ -120,6 +120,7 @@ PURE_IMPORTS = frozenset(
         "collections",
         "dataclasses",
         "enum",
+        "functools",
         "itertools",
         "math",
         "numbers",

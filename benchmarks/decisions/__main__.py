@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from . import __doc__ as about
-from .check import check
+from .check import Checked, check
 from .pictures import draw
 from .rows import ROWS, SEED, Line, Row, together
 from .streams import Found
-from .tick import tick
+from .tick import Cost, tick
 
 EXTRA = ("check", "tick")
 
@@ -51,7 +51,8 @@ def main() -> int:
     if options.pictures:
         draw(found, options.pictures)
     failed = [line.row for line in lines if line.bar.met(line.value) is False]
-    failed += [item.name for item in (*checked, *ticks) if not item.met]
+    measured: list[Checked | Cost] = [*checked, *ticks]
+    failed += [item.name for item in measured if not item.met]
     if options.json:
         plain = {
             "quick": options.quick,
@@ -67,13 +68,11 @@ def main() -> int:
         return 1 if failed else 0
     for text in table(lines):
         print(text)
-    for item in (*checked, *ticks):
+    for item in measured:
         print(item)
-    kind = "quick" if options.quick else "full"
-    minutes = (time.monotonic() - began) / 60
-    print(
-        f"{kind}, seed {options.seed}, Python {platform.python_version()}, numpy {np.__version__}, {minutes:.1f} min"
-    )
+    kind, minutes = "quick" if options.quick else "full", (time.monotonic() - began) / 60
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    print(f"{kind}, seed {options.seed}, {versions}, {minutes:.1f} min")
     return 1 if failed else 0
 
 

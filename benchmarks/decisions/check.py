@@ -52,7 +52,8 @@ class Checked:
 
     def __str__(self) -> str:
         state = "met" if self.met else "MISSED"
-        return f"{self.name}: {self.runs} runs of {self.looks} looks, apart {self.apart:.1e}, bar {NEAR:.0e}: {state}"
+        size = f"{self.runs} runs of {self.looks} looks"
+        return f"{self.name}: {size}, apart {self.apart:.1e}, bar {NEAR:.0e}: {state}"
 
     def plain(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -99,7 +100,7 @@ def _blocks(runs: int, looks: int) -> Iterator[Blocks]:
         n_c = random.binomial(100, part, runs)
         bad_c, bad_s = random.binomial(n_c, candidate), random.binomial(100 - n_c, champion)
         sums = bad_c, n_c - bad_c, bad_s, 100 - n_c - bad_s
-        yield Blocks(*(sum_.astype(float) for sum_ in sums), part)
+        yield Blocks.of(sums, part)
 
 
 def _streams(name: str, twin: Any, tests: list[Any], looks: int) -> Checked:
@@ -143,7 +144,7 @@ def _latency(runs: int, looks: int) -> Checked:
             0.05 * np.exp(0.5 * random.standard_normal((runs, n)) + shift) for n, shift in ((5, 0.1), (95, 0))
         ]
         bins = [1 + np.floor(np.log(arm / LEAST) / np.log(STEP)) for arm in arms]
-        bad = [(arm[:, :, None] > own[:, None, :]).sum(axis=1).astype(float) for arm in bins]
+        bad = [np.sum(arm[:, :, None] > own[:, None, :], axis=1, dtype=float) for arm in bins]
         twin.update(Blocks(bad[0], 5 - bad[0], bad[1], 95 - bad[1], SHARE))
         blocks = zip(*(_histograms(arm) for arm in arms), strict=True)
         tests = [
@@ -172,7 +173,7 @@ def _keyed(name: str, twin_of: Callable[[Population], Keyed], starts: list[Any],
     twin, tests = twin_of(population), [KeyedTest(start) for start in starts]
     for _ in range(looks):
         keys = population.draw(60)
-        bad = (random.random(keys.shape) < 0.1).astype(np.int64)
+        bad = np.asarray(random.random(keys.shape) < 0.1).astype(np.int64)
         requests = Requests(keys, np.take_along_axis(population.candidate, keys, axis=1), bad, 0.3)
         twin.update(requests)
         for run in range(runs):
@@ -203,7 +204,7 @@ def _keyed_latency(runs: int, looks: int) -> Checked:
 
 
 def _collected(runs: int, looks: int) -> Checked:
-    """Predictions go through the collector that serves: what was pinned is apart, and the rest is the twin's."""
+    """Predictions go through the collector that serves: pinned ones are apart, and the rest is the twin's."""
     random, apart = np.random.default_rng(7), 0.0
     twin, collectors = Harm(runs), [Collector() for _ in range(runs)]
     for _ in range(looks // 10):

@@ -13,6 +13,7 @@ import numpy as np
 from . import sticky_streams, streams
 from .numbers import Delay, Rate
 from .streams import Found
+from .twins import Array
 
 __all__ = ["ROWS", "Bar", "Line", "Row", "together"]
 
@@ -126,7 +127,7 @@ class Row:
 
     def lines(self, found: Found) -> list[Line]:
         """Return what all parts together came to."""
-        lines = []
+        lines: list[Line] = []
         for name, bar in self.bars.items():
             kind: Callable[[Any], Rate | Delay] = Delay if bar.kind == "median" else _rate
             others = {other: kind(times) for other, times in found.items() if other not in self.bars}
@@ -135,7 +136,7 @@ class Row:
         return lines
 
 
-def _rate(times: streams.Array) -> Rate:
+def _rate(times: Array) -> Rate:
     return Rate(int(np.isfinite(times).sum()), len(times))
 
 
@@ -153,10 +154,11 @@ DELAYS = (
     (0.01, 0.05, "1 → 5", 185, 6000),
     (0.0, 1.0, "0 → 100", 5, 600),
 )
+TIMES = "\u00d7"
 SLOWER = (
-    (1.2, 1.0, "×1.2", 190, 6000),
-    (2.0, 1.0, "×2", 20, 600),
-    (10.0, 0.02, "2 % of requests ×10", 320, 6000),
+    (1.2, 1.0, f"{TIMES}1.2", 190, 6000),
+    (2.0, 1.0, f"{TIMES}2", 20, 600),
+    (10.0, 0.02, f"2 % of requests {TIMES}10", 320, 6000),
 )
 
 ROWS = (
@@ -262,7 +264,7 @@ ROWS = (
     ),
     *(
         Row(
-            f"latency-{text.split(' ')[0].replace('×', 'x')}",
+            f"latency-{text.split(' ')[0].replace(TIMES, 'x')}",
             f"latency {text}",
             streams.latency,
             {"factor": factor, "part": part, "most": most},

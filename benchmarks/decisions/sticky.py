@@ -67,7 +67,7 @@ class Requests:
         bad_c, bad_s = (arm.sum(axis=1).astype(float) for arm in arms)
         n_c = self.candidate.sum(axis=1, dtype=float)[:, None]
         sums = bad_c, n_c - bad_c, bad_s, self.keys.shape[1] - n_c - bad_s
-        return Blocks(*(sums if levels > 1 else (part[:, 0] for part in sums)), self.share)
+        return Blocks.of(sums if levels > 1 else [part[:, 0] for part in sums], self.share)
 
 
 class Keyed:

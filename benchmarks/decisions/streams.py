@@ -107,17 +107,18 @@ def rates(
 
 def ramp(rng: np.random.Generator, runs: int) -> Found:
     """The share grows from 5 to 50 % while both arms fail ten times as often for a while."""
-    tests = {"ours": Harm(runs), "z-test": Peeked(runs), "threshold": Threshold(runs, 0.02)}
+    ours = Harm(runs)
+    tests: dict[str, Twin] = {"ours": ours, "z-test": Peeked(runs), "threshold": Threshold(runs, 0.02)}
 
     def blocks() -> Iterator[Blocks]:
         for share, rate, number, begins in RAMP:
             if begins and share > SHARE:
-                tests["ours"].epoch()  # type: ignore[attr-defined]
+                ours.epoch()
             for _ in range(number):
                 calls = rng.binomial(100, share, runs)
                 bad_c, bad_s = rng.binomial(calls, rate), rng.binomial(100 - calls, rate)
                 sums = bad_c, calls - bad_c, bad_s, 100 - calls - bad_s
-                yield Blocks(*(part.astype(float) for part in sums), share)
+                yield Blocks.of(sums, share)
 
     return watch(tests, blocks(), runs)
 
@@ -139,7 +140,7 @@ def pinned(rng: np.random.Generator, runs: int, *, rate: float, hard: float, par
 
 def agreement(rng: np.random.Generator, runs: int, *, rate: float, floor: float, most: int) -> Found:
     """Pairs of a shadow that disagree in a part of the cases, against a known floor."""
-    tests = {"ours": Floor(runs, floor), "threshold": Threshold(runs, 2 * floor)}
+    tests: dict[str, Twin] = {"ours": Floor(runs, floor), "threshold": Threshold(runs, 2 * floor)}
     none = np.zeros(runs)
 
     def blocks() -> Iterator[Blocks]:
@@ -195,7 +196,7 @@ class AtTail(Peeked):
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""
         sums = blocks.bad_c, blocks.good_c, blocks.bad_s, blocks.good_s
-        super().update(Blocks(*(part[:, 3] for part in sums), blocks.share))
+        super().update(Blocks.of((part[:, 3] for part in sums), blocks.share))
 
 
 def slower_than(seconds: Array) -> Array:

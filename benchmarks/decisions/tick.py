@@ -56,8 +56,8 @@ class Cost:
 def tick() -> list[Cost]:
     """Measure ticks at a hundred requests a second, long after the start, so that all copies live.
 
-    Ten guardrails: errors, latency, agreement, and seven numbers that the service measures; each with its test
-    of health.
+    Ten guardrails: errors, latency, agreement, and seven numbers that the service measures; each with its
+    test of health.
     """
     return [
         _cost("tick of 10 guardrails, each call counts", _by_call()),
@@ -105,7 +105,8 @@ def _by_key() -> Callable[[], object]:
     random = np.random.default_rng(2)
     before = _histogram(_durations(random, 2000))
     first_errors: list[Any] = [KeyedTest(EventTest(0.005))]
-    rates: list[Any] = [KeyedTest(test) for test in (HarmTest(0.005), *[HarmTest()] * 7, *[HealthTest()] * 8)]
+    starts: list[Any] = [HarmTest(0.005), *[HarmTest()] * 7, *[HealthTest()] * 8]
+    rates: list[Any] = [KeyedTest(start) for start in starts]
     floors: list[Any] = [KeyedTest(FloorTest(0.03)), KeyedTest(FloorTest(0.03, good=True))]
     slow: list[Any] = [KeyedTest(LatencyTest(before)), KeyedTest(LatencyHealthTest(before))]
 

@@ -5,6 +5,7 @@ They are written from the definitions, and `benchmarks.decisions.check` holds th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +61,12 @@ class Blocks:
     good_s: Array
     share: Any
     pinned: tuple[Array, Array] | None = None
+
+    @classmethod
+    def of(cls, sums: Iterable[Array], share: Any, pinned: tuple[Array, Array] | None = None) -> Blocks:
+        """Return blocks with these sums, in their order."""
+        bad_c, good_c, bad_s, good_s = (part.astype(float) for part in sums)
+        return cls(bad_c, good_c, bad_s, good_s, share, pinned)
 
     @property
     def calls(self) -> Array:
@@ -175,7 +182,8 @@ class _Mixed:
     @property
     def alarms(self) -> Array:
         """Whether each run is above its threshold now."""
-        return self.mixture.evidence >= 1.0 / self.alpha
+        alarms: Array = self.mixture.evidence >= 1.0 / self.alpha
+        return alarms
 
     @property
     def log_evidence(self) -> Array:
@@ -212,7 +220,7 @@ class HarmPinned(Harm):
 
 
 class Events(_Mixed):
-    """`EventTest`, for which an epoch opens after every 1 000 calls of the candidate, as its feeder does it."""
+    """`EventTest`; an epoch opens after every 1 000 calls of the candidate, as its feeder does it."""
 
     def __init__(self, runs: int, alpha: float = 0.01, calls: Any = 0, *, by_count: bool = True) -> None:
         super().__init__(runs, len(ODDS), alpha, calls)
@@ -296,7 +304,8 @@ class Health:
     @property
     def alarms(self) -> Array:
         """Whether health is shown in each run now."""
-        return self.log_evidence >= -np.log(self.alpha)
+        alarms: Array = self.log_evidence >= -np.log(self.alpha)
+        return alarms
 
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""
@@ -337,7 +346,8 @@ def _nearest(share: float, c: Array, s: Array, apart: float) -> Array:
         if not moves.any():
             break
         t = np.where(moves, following, t)
-    return np.maximum(t, 1e-300)
+    found: Array = np.maximum(t, 1e-300)
+    return found
 
 
 class SampleRatio:
@@ -350,12 +360,16 @@ class SampleRatio:
     @property
     def log_evidence(self) -> Array:
         """``ln E`` of each run."""
-        return self.frozen + _beta_multinomial(*self.counts, self.share) if self.share else self.frozen
+        if not self.share:
+            return self.frozen
+        found: Array = self.frozen + _beta_multinomial(self.counts[0], self.counts[1], self.share)
+        return found
 
     @property
     def alarms(self) -> Array:
         """Whether each run is above its threshold now."""
-        return self.log_evidence >= -np.log(self.alpha)
+        alarms: Array = self.log_evidence >= -np.log(self.alpha)
+        return alarms
 
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""

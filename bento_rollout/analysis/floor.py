@@ -29,9 +29,7 @@ def _logs(p0: float, good: bool) -> list[tuple[float, float]]:
         rates = [(part * p0, 1.0 - part * p0) for part in PARTS]
     else:
         rates = [from_odds(ratio * p0 / not_p0) for ratio in ODDS]
-    return [
-        (math.log(rate) - math.log(p0), math.log(rest) - math.log(not_p0)) for rate, rest in rates
-    ]
+    return [(math.log(rate) - math.log(p0), math.log(rest) - math.log(not_p0)) for rate, rest in rates]
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,18 +52,15 @@ def odds_bets(
         return bets
     bad_c, good_c, bad_s, good_s = sums
     rest, log = 1.0 - share, math.log
-    shared_s, shared_not_s = rest * s, rest * not_s
-    any_bad = bad_c or bad_s
-    for ratio in odds:  # written out: this is most of what a tick costs
-        own = ratio * s / not_s
-        not_c = 1.0 / (1.0 + own)
-        not_t = share * not_c + shared_not_s
-        bet = good_c * log(not_c / not_t) + good_s * log(not_s / not_t)
-        if any_bad:
-            c = own * not_c
-            t = share * c + shared_s
-            bet += bad_c * log(c / t) + bad_s * log(s / t)
-        bets.append(bet)
+    apart, shared_s, shared_not_s = s / not_s, rest * s, rest * not_s
+    bad, good = bad_c + bad_s, good_c + good_s
+    for ratio in odds:  # written out, both rates times (1 + own): this is most of what a tick costs
+        own = ratio * apart
+        whole = 1.0 + own
+        won = good_s * log(not_s * whole) - good * log(share + shared_not_s * whole)
+        if bad:
+            won += bad_c * log(own) + bad_s * log(s * whole) - bad * log(share * own + shared_s * whole)
+        bets.append(won)
     return bets
 
 

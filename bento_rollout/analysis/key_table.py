@@ -108,11 +108,13 @@ class KeyTable:
             keys: their hashes.
             epoch: the present one.
         """
-        cut, recently, before = self.cut, self._recent.get, self.epochs.get  # looked up once: it is asked often
-        lasts = {
-            key: last for key in keys if key < cut and (last := recently(key) or before(key, 0)) < epoch
-        }
-        size = len(self) + sum(not last for last in lasts.values())
+        cut, recently, before = (
+            self.cut,
+            self._recent.get,
+            self.epochs.get,
+        )  # looked up once: it is asked often
+        lasts = {key: last for key in keys if key < cut and (last := recently(key) or before(key, 0)) < epoch}
+        size = len(self) + [*lasts.values()].count(0)
         if size > self.capacity:
             return self._halved(lasts, epoch)
         recent = {**self._recent, **dict.fromkeys(lasts, epoch)}

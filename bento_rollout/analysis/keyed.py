@@ -175,8 +175,8 @@ class KeyedTest:
         table, lasts = self.table.counting([key for key, _, _ in units], self.epochs)
         by_last: dict[int, list[tuple[bool, float]]] = {}
         for key, candidate, value in units:
-            if key in lasts:
-                by_last.setdefault(lasts[key], []).append((candidate, value))
+            if (last := lasts.get(key)) is not None:
+                by_last.setdefault(last, []).append((candidate, value))
         copies = tuple(_grown(self.copies, sums, sorted(by_last.items())))
         top = max(copy.log_evidence for copy in copies)
         calls = self.calls + block.candidate_calls
@@ -189,24 +189,13 @@ class KeyedTest:
         )
         if calls >= EVERY:
             return following.epoch()
-        return following._opened(0) if calls // SHORT > self.calls // SHORT else following
+        return _opened(following, 0) if calls // SHORT > self.calls // SHORT else following
 
     def epoch(self) -> KeyedTest:
         """Return the test with a new long epoch open; a test of health has none."""
-        following = self._opened(self.long + 1)
+        following = _opened(self, self.long + 1)
         oldest = following.copies[0].epoch  # what counted before it is as good as new
         return replace(following, table=following.table.since(oldest)) if oldest > 1 else following
-
-    def _opened(self, long: int) -> KeyedTest:
-        """Return the test with one more epoch: the long one of this number, or (0) a short one."""
-        if is_health(self.start):
-            return self
-        epochs = self.epochs + 1
-        copies = (*self.copies, Copy(epochs, _plain(self.copies[-1].test), long))
-        if len(copies) > MOST_COPIES:
-            least = min(copies[:-NEWEST], key=lambda copy: copy.log_evidence)
-            copies = tuple([copy for copy in copies if copy is not least])
-        return replace(self, copies=copies, epochs=epochs, long=long or self.long)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
@@ -244,6 +233,18 @@ class KeyedTest:
             raise InvalidValue(f"table has a key of an epoch that has not opened: {epochs} have")
         alarm = flag("alarm", fields["alarm"])
         return cls(start, copies=copies, epochs=epochs, long=long, calls=calls, table=table, alarm=alarm)
+
+
+def _opened(test: KeyedTest, long: int) -> KeyedTest:
+    """Return a test with one more epoch: the long one of this number, or (0) a short one."""
+    if is_health(test.start):
+        return test
+    epochs = test.epochs + 1
+    copies = (*test.copies, Copy(epochs, _plain(test.copies[-1].test), long))
+    if len(copies) > MOST_COPIES:
+        least = min(copies[:-NEWEST], key=lambda copy: copy.log_evidence)
+        copies = tuple([copy for copy in copies if copy is not least])
+    return replace(test, copies=copies, epochs=epochs, long=long or test.long)
 
 
 def _plain(test: OneTest) -> OneTest:

@@ -54,7 +54,7 @@ def run(
     seed: int,
     fails: Callable[[int, bool, int], bool],
     calls: int,
-    start: EventTest | HarmTest = EventTest(alpha=0.01),
+    start: EventTest | HarmTest | None = None,
 ) -> tuple[int | None, bool]:
     """Serve calls of sticky keys, a twentieth of which are the candidate's, in blocks of a hundred.
 
@@ -64,14 +64,11 @@ def run(
     draw = zipf(generator)
     mine = [generator.random() < SHARE for _ in range(KEYS)]
     hashes = [generator.getrandbits(64) for _ in range(KEYS)]
-    test, naive = KeyedTest(start), HarmTest(alpha=0.01)
+    test, naive = KeyedTest(start or EventTest(alpha=0.01)), HarmTest(alpha=0.01)
     for begun in range(0, calls, 100):
         block = [(key, fails(key, mine[key], begun)) for key in islice(draw, 100)]
         arms = [[(key, bad) for key, bad in block if mine[key] is arm] for arm in (True, False)]
-        failed = [
-            {hashes[key]: float(bad) for key, bad in reversed(arm) if bad or start == HarmTest(alpha=0.01)}
-            for arm in arms
-        ]
+        failed = [{hashes[key]: float(bad) for key, bad in reversed(arm) if bad or start} for arm in arms]
         test = test.update(KeyBlock(failed[0], failed[1], share=SHARE, calls=len(arms[0])))
         sums = [(len(arm), float(sum(bad for _, bad in arm))) for arm in arms]
         naive = naive.update(Block(*sums[0], *sums[1], share=SHARE))
