@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -95,16 +95,16 @@ class KeyBlock:
             alone = keyless.n_candidate if isinstance(keyless, Block) else sum(keyless.candidate)
         return len(self.candidate) + alone
 
-    def units(self, *, events: bool) -> Iterator[tuple[int, bool, float]]:
-        """Yield each key that may count, whether it is the candidate's, and its value.
+    def units(self, *, events: bool) -> list[tuple[int, bool, float]]:
+        """Return each key that may count, whether it is the candidate's, and its value.
 
         Args:
             events: leave out keys of value 0: nothing happened to them.
         """
-        for candidate, arm in ((True, self.candidate), (False, self.champion)):
-            for key, value in arm.items():
-                if value or not events:
-                    yield key, candidate, value
+        arms = ((True, self.candidate), (False, self.champion))
+        if events:
+            return [(key, mine, value) for mine, arm in arms for key, value in arm.items() if value]
+        return [(key, mine, value) for mine, arm in arms for key, value in arm.items()]
 
 
 class Running(Protocol):
@@ -113,8 +113,8 @@ class Running(Protocol):
     def __bool__(self) -> bool:
         """Whether anything was counted."""
 
-    def add(self, candidate: bool, value: float) -> None:
-        """Count one key of an arm."""
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        """Count keys: whether each is the candidate's, and its value."""
 
     def given(self, test: OneTest) -> OneTest:
         """Return a test after a block of these sums."""
@@ -164,11 +164,12 @@ class _Rates:
     def __bool__(self) -> bool:
         return bool(self.candidate[0] or self.champion[0])
 
-    def add(self, candidate: bool, value: float) -> None:
-        arm = self.candidate if candidate else self.champion
-        arm[0] += 1
-        arm[1] += value
-        self._block = None
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        mine, theirs, self._block = self.candidate, self.champion, None
+        for candidate, value in units:
+            arm = mine if candidate else theirs
+            arm[0] += 1
+            arm[1] += value
 
     def given(self, test: OneTest) -> OneTest:
         if isinstance(test, FloorTest):
@@ -194,8 +195,9 @@ class _Bins:
     def __bool__(self) -> bool:
         return any(self.candidate) or any(self.champion)
 
-    def add(self, candidate: bool, value: float) -> None:
-        (self.candidate if candidate else self.champion)[int(value)] += 1
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        for candidate, value in units:
+            (self.candidate if candidate else self.champion)[int(value)] += 1
         self._block = self._sums = None
 
     def given(self, test: OneTest) -> OneTest:

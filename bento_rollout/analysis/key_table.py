@@ -19,7 +19,7 @@ CAPACITY = 100_000
 HASHES = 1 << 64
 """Hashes of keys lie below it."""
 
-_LAYER = 1024
+_LAYER = 4096
 """Keys in the upper layer before both become one: what an update copies is this much, not all keys."""
 
 _DIGITS = 16

@@ -171,7 +171,7 @@ class KeyedTest:
                 share where it takes one.
         """
         sums = running(self.start, block)
-        units = [*block.units(events=isinstance(self.start, EventTest))]
+        units = block.units(events=isinstance(self.start, EventTest))
         table, lasts = self.table.counting([key for key, _, _ in units], self.epochs)
         by_last: dict[int, list[tuple[bool, float]]] = {}
         for key, candidate, value in units:
@@ -259,8 +259,7 @@ def _grown(
     grown, place = [], 0
     for copy in copies:
         while place < len(groups) and groups[place][0] < copy.epoch:
-            for candidate, value in groups[place][1]:
-                sums.add(candidate, value)
+            sums.add(groups[place][1])
             place += 1
         grown.append(Copy(copy.epoch, sums.given(copy.test), copy.long) if sums else copy)
     return grown
