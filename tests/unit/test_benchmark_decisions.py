@@ -71,7 +71,8 @@ def test_few_runs_say_that_they_cannot_tell() -> None:
     assert Bar("upper", 0.01).met(Rate(8, 1000)) is None
     assert Bar("upper", 0.01).met(Rate(30, 1000)) is False
     assert Bar("above", 0.05).met(Rate(30, 200)) is True
-    assert Bar("none", 0).met(Rate(1, 300)) is False
+    assert Bar("includes", 0.01).met(Rate(1, 300)) is True
+    assert Bar("margin", 0.05).met(Rate(30, 300)) is False
 
 
 def test_pinned_calls_are_no_evidence() -> None:
