@@ -17,7 +17,7 @@ __all__ = ["draw"]
 
 WIDTH, HEIGHT = 260, 190
 LEFT, TOP, BOTTOM, GAP = 44, 46, 42, 26
-COLORS = ("#0b6bcb", "#c4320a", "#8a6d00", "#5b3fa0")
+COLORS = ("#0b6bcb", "#c4320a", "#8a6d00", "#5b3fa0", "#13795b")
 FONT = 'font-family="system-ui, sans-serif" font-size="11"'
 POINTS = 120
 
@@ -148,10 +148,12 @@ def _panel(panel: Panel, left: float, names: list[str]) -> list[str]:
         parts.append(f'<path d="M{left} {y:.1f}h{WIDTH}" stroke="#222" stroke-dasharray="4 3"/>')
     places = np.linspace(0.0, 1.0, POINTS)
     values = low * (panel.most / low) ** places if panel.log else panel.most * places
-    for name, times in panel.series.items():
+    for name, times in reversed(list(panel.series.items())):  # ours is on top
         color = COLORS[names.index(name) % len(COLORS)]
         ordered = np.sort(times)
         shares = np.searchsorted(ordered, values, side="right") / max(1, len(ordered))
-        path = "L".join(f"{across(v):.1f} {up(s):.1f}" for v, s in zip(values, shares, strict=True))
+        seen = 1 + int(np.searchsorted(shares, panel.top))  # what goes out of the picture ends at its edge
+        shown = zip(values[:seen], shares[:seen], strict=True)
+        path = "L".join(f"{across(v):.1f} {up(s):.1f}" for v, s in shown)
         parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2"/>')
     return parts
