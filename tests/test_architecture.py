@@ -154,6 +154,7 @@ PURE_IMPORTS = frozenset(
         "collections",
         "dataclasses",
         "enum",
+        "functools",
         "itertools",
         "math",
         "numbers",

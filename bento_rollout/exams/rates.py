@@ -39,6 +39,8 @@ class RateExam:
         number: which.
         events: whether it is a counter: only events are compared.
         harm, health: the tests; None: it cannot be shown to be healthy.
+        breaks: of errors of sticky keys, the test of first calls beside the one of first errors: it sees a
+            break at once, and that one sees small harm. Each has half of the false alarms.
         windows: what keys do in their first minute, where that is what health is about.
         watched_harm, watched_health: the tests of a trial that watches.
         heard, watched: what was counted so far.
@@ -51,6 +53,7 @@ class RateExam:
     harm: HarmTest | EventTest | KeyedTest
     health: HealthTest | KeyedTest | None
     windows: KeyWindows | None = None
+    breaks: KeyedTest | None = None
     watched_harm: HarmTest | None = None
     watched_health: HealthTest | None = None
     heard: Heard = field(default_factory=Heard)
@@ -86,7 +89,8 @@ class RateExam:
         """
         alpha = alpha / 2 if watches else alpha
         errors = sticky and number == ERRORS and not tolerance
-        one: HarmTest | EventTest = EventTest(alpha) if events or errors else HarmTest(alpha, tolerance)
+        share = alpha / 2 if errors else alpha
+        one: HarmTest | EventTest = EventTest(share) if events or errors else HarmTest(share, tolerance)
         health = None if margin is None else HealthTest(margin, HEALTH_ALPHA)
         keyed = None if health is None else KeyedTest(health)
         return cls(
@@ -95,6 +99,7 @@ class RateExam:
             KeyedTest(one) if sticky else one,
             keyed if sticky else health,
             KeyWindows(window) if sticky and number == ERRORS and health is not None else None,
+            KeyedTest(HarmTest(share)) if errors else None,
             HarmTest(alpha, tolerance) if watches else None,
             health if watches else None,
             lost=Lost.start(sticky=sticky) if number.startswith(LABEL) else None,
@@ -129,6 +134,8 @@ class RateExam:
             return replace(exam, harm=self.harm.update(block), health=health)
         keys = rates.key_block(events=isinstance(self.harm.start, EventTest))
         exam = replace(exam, harm=self.harm.update(keys))
+        if self.breaks is not None:
+            exam = replace(exam, breaks=self.breaks.update(rates.key_block()))
         if not isinstance(exam.health, KeyedTest):
             return exam
         if exam.windows is None:
@@ -144,12 +151,13 @@ class RateExam:
     def epoch(self) -> RateExam:
         """Return the exam with a new epoch open."""
         watched = self.watched_harm and self.watched_harm.epoch()
-        return replace(self, harm=self.harm.epoch(), watched_harm=watched)
+        breaks = self.breaks and self.breaks.epoch()
+        return replace(self, harm=self.harm.epoch(), breaks=breaks, watched_harm=watched)
 
     def told(self, share: float | None, *, watching: bool, needs: bool) -> Assessment:
         """Return what it says now."""
         heard = self.watched if watching else self.heard
-        harms = [test for test in (self.harm, self.watched_harm) if test is not None]
+        harms = [test for test in (self.harm, self.breaks, self.watched_harm) if test is not None]
         shown = [test for test in (self.health, self.watched_health) if test is not None]
         health = self.watched_health if watching else self.health
         known = heard.both or any(test.alarm for test in shown)
