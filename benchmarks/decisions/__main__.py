@@ -32,7 +32,7 @@ def main() -> int:
     only = "only rows whose names begin with this (more than once: any of them): " + ", ".join(
         (*EXTRA, *names)
     )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=only)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=only.replace("%", "%%"))
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write SVG files into this folder")
     parser.add_argument("--seed", type=int, default=SEED)
