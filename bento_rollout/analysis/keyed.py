@@ -22,10 +22,10 @@ from .stored import flag, opened, pack
 
 __all__ = ["MOST_COPIES", "Copy", "KeyedTest", "is_health"]
 
-MOST_COPIES = 12
+MOST_COPIES = 8
 """Copies that live at a time: with 20 nothing was found earlier, and a look took longer."""
 
-NEWEST = 5
+NEWEST = 4
 """Of them, the newest ones that are never dropped."""
 
 SHORT = 20
