@@ -110,8 +110,8 @@ class KeyedTest:
     is told by the epoch in which the key last counted (`KeyTable`). The copies see different data, so
     they are not averaged: it alarms when ``max_m w_m E_m >= 1/alpha``, with the weights of `weight_of`. By
     Ville's inequality copy ``m`` ever gets there with a chance of ``alpha w_m``, and the weights sum to 1.
-    At most 12 copies live; when another opens, the one with the least ``w_m E_m`` among all but the newest
-    five is dropped, which can only hide an alarm. A new copy knows of the champion what the one before knew.
+    At most 8 copies live; when another opens, the one with the least ``w_m E_m`` among all but the newest
+    four is dropped, which can only hide an alarm. A new copy knows of the champion what the one before knew.
 
     Long epochs open at the start, by `epoch`, and after every 1 000 calls of the candidate; short ones
     after every 20. The copies of long ones have most of the weight: they see small harm. Those of short
