@@ -6,6 +6,7 @@ whoever leads may save any of them and go on from there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +35,8 @@ __all__ = ["SAMPLE_RATIO", "Bench", "Setting"]
 SAMPLE_RATIO = "sample_ratio"
 """The check that both arms are seen as often as they should be."""
 
+_UNIT = {True: "keys", False: "calls"}
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -53,6 +56,7 @@ class Bench:
     """The tests of one try. Immutable.
 
     Attributes:
+        sticky: whether the unit is the key.
         exams: by guardrail.
         counting: what each guardrail's evidence belongs to, as plain data.
         ratio: whether both arms are seen as often as they should be.
@@ -61,6 +65,7 @@ class Bench:
         both: when both had one last, in seconds since 1970; None: never.
     """
 
+    sticky: bool
     exams: Mapping[str, Exam]
     counting: Mapping[str, Mapping[str, Any]]
     ratio: Ratio
@@ -75,7 +80,7 @@ class Bench:
         """Return the tests of a try of which nothing was counted yet."""
         exams = {name: _exam(strategy, name, setting) for name in strategy.guardrails}
         counting = {name: one.counting for name, one in strategy.guardrails.items()}
-        return cls(exams, counting, Ratio.start())
+        return cls(setting.sticky, exams, counting, Ratio.start())
 
     def edited(self, strategy: Strategy, setting: Setting) -> Bench:
         """Return the tests under a strategy that a person changed: what counts as before is kept."""
@@ -122,7 +127,7 @@ class Bench:
         for name, exam in exams.items():
             if isinstance(exam, ThresholdExam):
                 exams[name] = exam.looked((gauges or {}).get(exam.number), now)
-        return replace(bench, exams=exams)
+        return replace(bench, exams=exams, both=None if bench.both is None else min(bench.both, now))
 
     def _heard(self, revision: int, round_: Round) -> Bench:
         rates = round_.rates(ERRORS)
@@ -177,6 +182,7 @@ class Bench:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same tests."""
         return {
+            "sticky": self.sticky,
             "exams": {name: to_plain(exam) for name, exam in self.exams.items()},
             "counting": {name: dict(counting) for name, counting in self.counting.items()},
             "ratio": self.ratio.to_dict(),
@@ -192,10 +198,13 @@ class Bench:
         """Return stored tests, for a strategy; what it counts otherwise begins anew.
 
         Raises:
-            InvalidValue: they are none, or not whole, naming what is wrong.
+            InvalidValue: they are none, not whole, or of another setting, naming what is wrong.
         """
         try:
             fields = dict(data)  # type: ignore[call-overload]  # whatever else it is fails here
+            if (sticky := fields["sticky"]) is not setting.sticky:
+                was, now = _UNIT[bool(sticky)], _UNIT[setting.sticky]
+                raise InvalidValue(f"the tests are of {was}, and evidence is counted by {now} now")
             exams = {str(name): from_plain(exam) for name, exam in fields["exams"].items()}
             counting = {str(name): dict(of) for name, of in fields["counting"].items()}
             ratio = Ratio.from_dict(fields["ratio"])
@@ -203,12 +212,12 @@ class Bench:
             both = fields["both"]
             if any(type(number) is not int or number < 0 for number in (since, trial, control)):
                 raise InvalidValue(f"blocks are counted from 0: {(since, trial, control)} cannot be")
-            if both is not None and not isinstance(both, (int, float)):
+            if both is not None and not (type(both) in (int, float) and abs(both) < math.inf):
                 raise InvalidValue(f"{both!r} is no time")
             if exams.keys() != counting.keys():
                 raise InvalidValue("the exams are not those of the guardrails")
-            bench = cls(exams, counting, ratio, str(fields["place"]), since, trial, control, both)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            bench = cls(sticky, exams, counting, ratio, str(fields["place"]), since, trial, control, both)
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             if isinstance(error, InvalidValue):
                 raise
             raise InvalidValue(f"these are no stored tests of a try: {error!r}") from error

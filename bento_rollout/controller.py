@@ -9,29 +9,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
-from .assessment import Assessments, Finding
+from .assessment import Assessments
 from .attempt import Try
 from .bench import Bench, Setting
 from .committing import Desk
+from .contest import arms_at, arms_of, changed, unready
 from .decision import Action, Decision
-from .errors import Conflict, InvalidValue, NotReady, Refused, RolloutError
+from .errors import Conflict, InvalidValue, NotFound, Refused, RolloutError
 from .evidence import Evidence
+from .hand import Hand
 from .notes import Notes, caught_up
 from .outlining import outline
 from .policy import decide
 from .position import Paused, Position, folded, ticked
 from .rounds import Arms
-from .state import Commit, RolloutState
+from .state import RolloutState
 from .store.evidence_log import AT_ONCE, EvidenceLog, Standing
 from .store.leadership import Leadership
 from .strategy import Strategy
 from .telemetry import log
-from .values import FULL
 from .view import View
 
 __all__ = ["Controller", "Sources"]
@@ -39,22 +40,8 @@ __all__ = ["Controller", "Sources"]
 TICK = 0.25
 """Seconds between two looks."""
 
-TELL = 1.0
-"""Seconds between two times that people are told how a try stands, unless something is done."""
-
-SAVE = 2.0
-"""Seconds between two times that what is known is written down, at least; decisions are always."""
-
-PATIENT = 50.0
-"""How many times as long as writing it down took is waited before it is done again."""
-
-NEEDS = 5.0
-"""Seconds between two estimates of how much more each guardrail needs."""
-
 MOST_READS = 20
 """Pages of flushes that one look reads; the others wait for the next one."""
-
-_OPEN = (Finding.INCONCLUSIVE, Finding.NO_DATA)
 
 MOST_REVISIONS = 500
 """Revisions of which it is remembered who was compared."""
@@ -73,44 +60,6 @@ class Sources(Protocol):
 
     def gauges(self, variant: str, view: View) -> Mapping[str, float]:
         """Return what plain thresholds are about."""
-
-
-@dataclass(slots=True)
-class _Hand:
-    """What a leader has in hand between two looks."""
-
-    seq: int
-    stored: int
-    notes: Notes
-    saved: float
-    cost: float = 0.0
-    estimated: float = 0.0
-    told: float = 0.0
-    revision: int = 0
-    counted: dict[str, tuple[float, float]] = field(default_factory=dict)
-    paces: dict[str, float] = field(default_factory=dict)
-    needed: dict[str, int | None] = field(default_factory=dict)
-
-    def remembered(self, evidence: Assessments, *, needs: bool) -> Assessments:
-        """Return the evidence with the last estimates of how much more it takes; they are not always made."""
-        if needs:
-            self.needed = {name: one.needed for name, one in evidence.assessments.items()}
-            return evidence
-        found = {
-            name: replace(one, needed=self.needed.get(name)) if one.finding in _OPEN else one
-            for name, one in evidence.assessments.items()
-        }
-        return replace(evidence, assessments=found)
-
-    def pace(self, evidence: Assessments, now: float) -> dict[str, float]:
-        """Return by guardrail how many units the trial gets in a second, of late."""
-        for name, one in evidence.assessments.items():
-            units = one.numbers.get("trial", one.numbers.get("pairs", 0.0))
-            before, then = self.counted.get(name, (units, now))
-            if now > then and units >= before:
-                self.paces[name] = _smoothed(self.paces.get(name), (units - before) / (now - then))
-            self.counted[name] = units, now
-        return self.paces
 
 
 class Controller:
@@ -138,8 +87,8 @@ class Controller:
         self._sticky, self._sources, self._follow = sticky, sources, follow
         place = desk.store.place(desk.name)
         self._log, self._leadership = EvidenceLog(place), Leadership(place)
-        self._hand: _Hand | None = None
-        self._arms: dict[int, Arms | None] = {}
+        self._hand: Hand | None = None
+        self._arms: dict[tuple[int, int], Arms | None] = {}
         self._once = log.Once()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bento-rollout-controller", daemon=True)
@@ -163,19 +112,32 @@ class Controller:
         while not self._stop.is_set():
             try:
                 self.look(time.time())
-                self._once.over("look")
+                if self.leads:  # while another one does, it is not over here
+                    self._once.over("look")
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
                 problem = log.described(error)
                 self._once.say("look", "controller.failed", "error", rollout=self.name, problem=problem)
-                self._hand = None  # what is in hand may be half of something: it is read again
             self._stop.wait(TICK)
+        self.resign(time.time())
+
+    def resign(self, now: float) -> None:
+        """Write down what is known, as far as that goes, and let another one lead.
+
+        Args:
+            now: seconds since 1970.
+        """
         try:
             if self._hand is not None:
-                self._save(self._hand, time.time())
+                self._save(self._hand, now)
         except (RolloutError, OSError):
             pass  # whoever leads next reads the flushes again
         finally:
-            self._leadership.resign()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Let another one lead, who reads again what was not written down."""
+        self._hand = None
+        self._leadership.resign()
 
     # -- one look --------------------------------------------------------------------------------------
 
@@ -183,70 +145,77 @@ class Controller:
         """Look once: take what workers counted, and do what it says. None: another one leads, or no try runs.
 
         Args:
-            now: seconds since 1970.
+            now: seconds since 1970; it may jump.
 
         Raises:
-            RolloutError: something cannot be read or written; nothing is lost, and the next look goes on.
+            RolloutError: something cannot be read or written; nothing is lost, and whoever looks next, this
+                one or another, goes on from what was written down.
         """
-        if not self._leadership.hold():
-            self._hand = None
-            return None
-        commit = self._desk.read()
-        if (hand := self._hand) is None:
-            hand = self._hand = self._begin(commit)
-        attempt = commit.state.attempt
-        evidence, seq, more = self._read(hand.seq)
-        notes = self._continued(hand.notes, attempt, commit.revision)
-        notes = _heard(notes, evidence, commit.state)
-        decision: Decision | None = None
-        acts = False
-        if attempt is not None and attempt.runs:
-            view = self._desk.view(commit.state)
-            notes, assessments = self._assessed(notes, attempt, commit.state, view, evidence, now)
-            decision = decide(attempt.strategy, _position(notes), assessments, now)
-            acts = decision.action is not Action.HOLD and not more
-            if acts or hand.revision != commit.revision or not 0 <= now - hand.told < TELL:
-                self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
-                hand.told, hand.revision = now, commit.revision
-        hand.notes, hand.seq = notes, seq
-        if acts or now < hand.saved or now - hand.saved >= max(SAVE, PATIENT * hand.cost):
-            self._save(hand, now)
-        if decision is not None and acts:
-            self._act(decision, commit.revision, _position(notes))
+        try:
+            if not self._leadership.hold():
+                self._hand = None
+                return None
+            hand = self._hand = self._hand or self._taken_over(now)
+            decision = self._led(hand, now)
+        except BaseException:
+            self._give_up()  # what is in hand may be half of something, and another one may be able to
+            raise
         if self._follow is not None:
             self._follow()
         return decision
 
-    def _begin(self, commit: Commit) -> _Hand:
-        """Take over what whoever led before has left."""
-        standing = self._log.standing()
-        attempt = commit.state.attempt
+    def _led(self, hand: Hand, now: float) -> Decision | None:
+        flushes, seq, more = self._read(hand.seq)
+        commit = self._desk.read()  # after the flushes: every revision that they are about is known by now
+        state, attempt = commit.state, commit.state.attempt
+        notes = _heard(self._continued(hand.notes, attempt), flushes, state)
+        decision: Decision | None = None
+        acts = False
+        if attempt is not None and attempt.runs:
+            view = self._desk.view(state)
+            notes, assessments = self._assessed(hand, notes, attempt, view, flushes, now)
+            decision = decide(attempt.strategy, _position(notes), assessments, now)
+            acts = decision.action is not Action.HOLD and not more
+            if hand.tells(commit.revision, now) or acts:
+                self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
+        hand.notes, hand.seq = notes, seq
+        if acts or hand.is_due(now):
+            self._save(hand, now)
+        if not hand.told:
+            hand.told = True
+            log.event("controller.leads", rollout=self.name, revision=commit.revision)
+        if decision is not None and acts:
+            self._act(decision, commit.revision, _position(notes))
+        return decision
+
+    def _taken_over(self, now: float) -> Hand:
+        """Return what whoever led before has left."""
+        standing, attempt = self._log.standing(), self._desk.read().state.attempt
         strategy = attempt.strategy if attempt is not None and attempt.runs else None
         try:
             notes = Notes.parse(standing.told, strategy, self._sticky)
+            self._once.over("notes")
         except InvalidValue as error:
-            self._once.say("notes", "evidence.unusable", "error", rollout=self.name, problem=str(error))
+            self._unusable("notes", f"what was known of the try, which goes on without it: {error}")
             notes = Notes()
-        log.event("controller.leads", rollout=self.name, revision=commit.revision)
-        return _Hand(standing.seq, standing.seq, notes, saved=time.time())
+        return Hand(standing.seq, standing.seq, notes, saved=now)
 
-    def _read(self, after: int) -> tuple[Evidence, int, bool]:
+    def _read(self, after: int) -> tuple[list[Evidence], int, bool]:
         """Return what workers counted since, how far that is, and whether there is more."""
-        evidence, seq = Evidence(), after
+        found, seq = list[Evidence](), after
         for _ in range(MOST_READS):
             flushes = self._log.read(seq)
             for flush in flushes:
                 seq = flush.seq
                 if flush.evidence is not None:
-                    evidence.add(flush.evidence)
+                    found.append(flush.evidence)
                 else:
-                    facts = {"rollout": self.name, "problem": flush.problem}
-                    self._once.say(f"flush {flush.problem}", "evidence.unusable", "error", **facts)
+                    self._unusable("flush", f"what {flush.worker} counted ({seq}): {flush.problem}")
             if len(flushes) < AT_ONCE:
-                return evidence, seq, False
-        return evidence, seq, True
+                return found, seq, False
+        return found, seq, True
 
-    def _continued(self, notes: Notes, attempt: Try | None, revision: int) -> Notes:
+    def _continued(self, notes: Notes, attempt: Try | None) -> Notes:
         """Return the notes for the try that the state knows: begun, gone on with, or put away."""
         if attempt is None or not attempt.runs:
             return replace(notes, number=0, revision=0, position=None, bench=None, labels={})
@@ -255,7 +224,7 @@ class Controller:
         setting = Setting(self._sticky, notes.past(control, digest))
         bench, position, live = notes.bench, attempt.position, notes.position
         if notes.number != attempt.number or bench is None or live is None:
-            bench = Bench.begin(strategy, setting).entered(position.place, revision)
+            bench = Bench.begin(strategy, setting).entered(position.place, attempt.revision)
             notes = replace(notes, labels={} if self._sources is None else self._sources.begin(strategy))
         elif notes.revision != attempt.revision:
             before, bench = bench.counting, bench.edited(strategy, setting)
@@ -270,58 +239,74 @@ class Controller:
         )
 
     def _assessed(
-        self,
-        notes: Notes,
-        attempt: Try,
-        state: RolloutState,
-        view: View,
-        evidence: Evidence,
-        now: float,
+        self, hand: Hand, notes: Notes, attempt: Try, view: View, flushes: Sequence[Evidence], now: float
     ) -> tuple[Notes, Assessments]:
         """Return the notes after the evidence and the time of this look, and what they say."""
         strategy, bench, position = attempt.strategy, notes.bench, _position(notes)
-        hand = self._hand
         assert bench is not None
-        assert hand is not None
         gauges: Mapping[str, float] = {}
         if self._sources is not None:
             matured, marks = self._sources.labels(strategy, notes.labels, now)
-            notes = replace(notes, labels=marks)
-            evidence.add(matured)
+            notes, flushes = replace(notes, labels=marks), [*flushes, matured]
             gauges = self._sources.gauges(attempt.candidate, view)
-        places = {place.revision for place in (*evidence.arms, *evidence.pairs)}
-        arms = {revision: found for revision in places if (found := self._who(revision, attempt)) is not None}
-        bench = bench.update(evidence, arms, now, gauges)
-        needs = not 0 <= now - hand.estimated < NEEDS
-        if needs:
-            hand.estimated = now
+        bench = self._fed(bench, flushes, attempt, gauges, now)
+        fresh = hand.estimates(now)
         assessments = bench.assessments(
-            _arms(state, attempt),
+            arms_of(view.state, attempt),
             now,
-            needs=needs,
-            broken=_changed(attempt, view),
-            trial_unready=_unready(view, attempt.candidate),
-            control_unready=_unready(view, attempt.control),
+            needs=fresh,
+            broken=changed(attempt, view),
+            trial_unready=unready(view, attempt.candidate),
+            control_unready=unready(view, attempt.control),
         )
-        assessments = hand.remembered(assessments, needs=needs)
+        assessments = hand.remembered(assessments, fresh=fresh)
         here = folded(ticked(position, strategy, now), strategy, assessments)
         return replace(notes, bench=bench, position=here), assessments
+
+    def _fed(
+        self,
+        bench: Bench,
+        flushes: Sequence[Evidence],
+        attempt: Try,
+        gauges: Mapping[str, float],
+        now: float,
+    ) -> Bench:
+        """Return the tests after all flushes as one; without those that cannot be, should there be any."""
+        evidence = _together(flushes)
+        places = {place.revision for place in (*evidence.arms, *evidence.pairs)}
+        arms = {revision: found for revision in places if (found := self._who(revision, attempt)) is not None}
+        try:
+            return bench.update(evidence, arms, now, gauges)
+        except (InvalidValue, ArithmeticError) as error:
+            if len(flushes) > 1:
+                for flush in flushes:
+                    bench = self._fed(bench, [flush], attempt, gauges, now)
+                return bench
+            self._unusable("sums", f"what a worker counted: {error}")
+            return bench
 
     def _who(self, revision: int, attempt: Try) -> Arms | None:
         """Return who was compared at a revision; None: it is not of this try, or of other code."""
         if revision < attempt.started:
             return None
-        if revision not in self._arms:
+        key = attempt.number, revision
+        if key not in self._arms:
             if len(self._arms) > MOST_REVISIONS:
                 self._arms.clear()
-            state = self._desk.at(revision).state
-            alike = all(state.granted.get(name, digest) == digest for name, digest in attempt.digests.items())
-            self._arms[revision] = _arms(state, attempt) if alike else None
-        return self._arms[revision]
+            try:
+                self._arms[key] = arms_at(self._desk.at(revision).state, attempt)
+            except NotFound as error:
+                self._unusable("revision", f"it is of another store: {error}")
+                return None
+        return self._arms[key]
+
+    def _unusable(self, key: str, problem: str) -> None:
+        """Say that some evidence is left out; once of each kind, however much there is."""
+        self._once.say(key, "evidence.unusable", "error", rollout=self.name, problem=problem)
 
     # -- what comes of it ------------------------------------------------------------------------------
 
-    def _save(self, hand: _Hand, now: float) -> None:
+    def _save(self, hand: Hand, now: float) -> None:
         """Write down what is known, unless somebody else did so meanwhile: then nothing in hand counts."""
         began = time.perf_counter()
         self._log.save(Standing(hand.seq, hand.notes.plain), after=hand.stored)
@@ -340,49 +325,21 @@ class Controller:
                 self._decided(_held_up(decision, here, str(error)), revision)
 
 
-def _heard(notes: Notes, evidence: Evidence, state: RolloutState) -> Notes:
+def _together(flushes: Sequence[Evidence]) -> Evidence:
+    evidence = Evidence()
+    for flush in flushes:
+        evidence.add(flush)
+    return evidence
+
+
+def _heard(notes: Notes, flushes: Sequence[Evidence], state: RolloutState) -> Notes:
     """Return the notes with what the champion did."""
-    return notes.heard(evidence, state.champion, state.granted.get(state.champion, ""))
-
-
-def _smoothed(known: float | None, new: float) -> float:
-    """Return a mean of about the last half minute of looks."""
-    return new if known is None else known + (new - known) / 30
+    return notes.heard(_together(flushes), state.champion, state.granted.get(state.champion, ""))
 
 
 def _position(notes: Notes) -> Position:
     assert notes.position is not None
     return notes.position
-
-
-def _arms(state: RolloutState, attempt: Try) -> Arms:
-    """Return who is compared in a state, with the trial's share of both."""
-    rest = FULL - sum(state.weights.values())
-    trial, control = (
-        rest if name == state.champion else state.weights.get(name, 0)
-        for name in (attempt.candidate, attempt.control)
-    )
-    share = trial / (trial + control) if trial and control else None
-    return Arms(attempt.candidate, attempt.control, share)
-
-
-def _unready(view: View, name: str) -> str:
-    try:
-        view.require_ready(name)
-    except NotReady as error:
-        return str(error).removesuffix("; nothing changed")
-    return ""
-
-
-def _changed(attempt: Try, view: View) -> dict[str, str]:
-    """Return whose code is not what the try began with: its evidence is not evidence of that."""
-    found = {}
-    for name, digest in attempt.digests.items():
-        now = {card.variants[name].digest for card in view.cards if name in card.variants} - {digest}
-        if now:
-            words = f"{name} is other code than the try began with ({digest}, now {', '.join(sorted(now))})"
-            found[f"digest.{name}"] = f"{words}; retry begins anew, abort ends it"
-    return found
 
 
 def _held_up(decision: Decision, here: Position, problem: str) -> Decision:

@@ -18,7 +18,7 @@ from .errors import InvalidValue
 from .guardrails import Guardrail, Measure, Threshold, split_name
 from .histogram import bin_of
 from .records import Compared, Observation, Reason
-from .sums import WHOLE, MeasureSums, PairSums, Timing, add_counts, checked_count, cut_keys
+from .sums import WHOLE, MeasureSums, PairSums, Timing, add_counts, checked_count, checked_key, cut_keys
 from .units import Told, Unit, bad_part, pairs_of, units_of, values_of
 
 __all__ = ["MOST_KEYS", "Evidence", "Place", "hash64_of"]
@@ -187,7 +187,7 @@ class Evidence:
                 evidence._add_row(row)
         except InvalidValue:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise InvalidValue(f"this is no evidence that a worker wrote: {error!r}") from error
         return evidence
 
@@ -202,7 +202,7 @@ class Evidence:
         else:
             raise InvalidValue(f"this is no evidence that a worker wrote: of the kind {row['kind']!r}")
         if row["cut"] is not None:
-            self._cut(place, min(checked_count(row["cut"], "cut"), self.cuts.get(place, WHOLE)))
+            self._cut(place, min(checked_key(row["cut"], "cut"), self.cuts.get(place, WHOLE)))
         self._bound(place)
 
     def arm(self, place: Place, variant: str) -> Arm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,14 @@ class Late:
     def begin(self, strategy: Strategy) -> dict[str, Any]:
         """Return by guardrail from where on labels are read: what was predicted before the try is none of it.
 
-        Raises:
-            RolloutError: the ledger cannot be read.
+        A ledger that cannot be read now is read from where it ends when it can be: no try waits for it.
         """
         names = [name for name, one in strategy.guardrails.items() if isinstance(one, Label)]
         if not names:
             return {}
-        mark = end_of(self._place).to_plain()
-        return dict.fromkeys(names, mark)
+        with suppress(RolloutError):
+            return dict.fromkeys(names, end_of(self._place).to_plain())
+        return {}
 
     def labels(
         self, strategy: Strategy, marks: Mapping[str, Any], now: float

@@ -101,6 +101,8 @@ class Notes:
         """
         if not data:
             return cls()
+        if not isinstance(data, Mapping):
+            raise InvalidValue(f"the notes of whoever led before are a {type(data).__name__}")
         if data.get("format") != FORMAT:
             raise InvalidValue(f"notes of format {data.get('format')!r}; this version knows {FORMAT}")
         try:
@@ -113,8 +115,12 @@ class Notes:
                 return cls(pasts=pasts, names=names, calls=calls)
             position = Position.parse(data["position"])
             bench = Bench.from_dict(data["bench"], strategy, Setting(sticky))
-        except (KeyError, TypeError, ValueError, StoreCorrupt) as error:
-            raise InvalidValue(f"the notes of whoever led before are not whole: {error}") from error
+            before = data["bench"]["counting"]
+        except (LookupError, TypeError, ValueError, StoreCorrupt) as error:
+            raise InvalidValue(f"the notes of whoever led before cannot be used: {error}") from error
+        # the strategy may have been changed since: what counts otherwise is not known to be healthy
+        alike = [name for name in position.healthy if before.get(name) == bench.counting.get(name)]
+        position = position.model_copy(update={"healthy": tuple(alike)})
         return cls(number, revision, position, bench, pasts, labels, names, calls)
 
 

@@ -88,7 +88,7 @@ class Past:
                 for endpoint, of, bins in fields["seconds"]
             }
             pairs, disagreed = _count(fields["pairs"]), float(fields["disagreed"])
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise InvalidValue(f"this is no stored past of a variant: {error!r}") from error
         if not 0 <= disagreed <= pairs or any(index > ABOVE for bins in seconds.values() for index in bins):
             raise InvalidValue("the stored past of a variant has sums that cannot be")
@@ -105,6 +105,6 @@ def _bounded(known: _Bins, more: _Bins) -> dict[int, int]:
 
 
 def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= 1 << 48:
         raise ValueError(f"{value!r} is no count")
     return value

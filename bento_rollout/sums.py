@@ -34,6 +34,12 @@ WHOLE = 1 << 64
 GRAIN = 1 << 20
 """Into how many parts 1 is cut where numbers are added: their sums are exact, so no order changes them."""
 
+_MOST = 1 << 48
+"""No worker counts further; sums of many such counts are still exact."""
+
+_LONG = 100
+"""Characters of a value that a message shows."""
+
 _FAR = 1e12
 """Seconds since 1970 that no call comes after."""
 
@@ -267,9 +273,18 @@ def checked_count(value: object, where: str) -> int:
     Raises:
         InvalidValue: it is none; ``where`` says of what.
     """
-    if type(value) is not int or value < 0:
-        raise InvalidValue(f"{where}: {value!r} is no count: it is a whole number from 0")
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise InvalidValue(f"{where}: {_short(value)} is no count: it is a whole number from 0 to 2**48")
     return value
+
+
+def _short(value: object) -> str:
+    """Return a value as a message has it, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        return "a number without end"
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def checked_part(row: Mapping[str, Any], whole: str, part: str, where: str) -> tuple[int, int]:
@@ -287,8 +302,9 @@ def checked_part(row: Mapping[str, Any], whole: str, part: str, where: str) -> t
 
 
 def _bad_of(value: object, most: float, where: str) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= most or value == math.inf:  # type: ignore[operator]
-        raise InvalidValue(f"{where}: {value!r} is no sum of bad parts: it is a number from 0, and finite")
+    if type(value) not in (int, float) or not 0 <= value <= min(most, _MOST):  # type: ignore[operator]
+        told = _short(value)
+        raise InvalidValue(f"{where}: {told} is no sum of bad parts: it is a number from 0, and finite")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -318,9 +334,9 @@ def checked_key(key: object, where: str) -> int:
     Raises:
         InvalidValue: it is none; ``where`` says of what.
     """
-    if checked_count(key, where) >= WHOLE:
-        raise InvalidValue(f"{where}: no key can be like this: {key} has more than 64 bits")
-    return key  # type: ignore[return-value]
+    if type(key) is not int or not 0 <= key < WHOLE:
+        raise InvalidValue(f"{where}: no key can be like this: {_short(key)} is no hash of 64 bits")
+    return key
 
 
 def checked_time(time: object, where: str) -> float:

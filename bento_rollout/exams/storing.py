@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..analysis import (
     EventTest,
@@ -45,6 +44,10 @@ _STORED: Mapping[str, type[Any]] = {
         Lost,
     )
 }
+_MOST = 1e100
+"""No stored number is this far from 0."""
+
+_UNION = type(int | str)
 _HEARD = tuple(field.name for field in fields(Heard))
 
 
@@ -64,11 +67,26 @@ def from_plain(data: object) -> Exam:
     if not isinstance(data, Mapping) or (kind := _EXAMS.get(str(data.get("exam")))) is None:
         raise InvalidValue(f"this is no stored exam; one of {', '.join(_EXAMS)} is needed")
     names = {field.name for field in fields(kind)}
-    if (found := set(data) - {"exam"}) != names:
-        odd = ", ".join(sorted(map(str, found ^ names)))
+    if (told := set(data) - {"exam"}) != names:
+        odd = ", ".join(sorted(map(str, told ^ names)))
         raise InvalidValue(f"a stored {kind.__name__} is of another version: it has, or lacks, {odd}")
-    exam: Exam = kind(**{name: _read(f"{kind.__name__}.{name}", data[name]) for name in names})
+    found = {name: _read(f"{kind.__name__}.{name}", data[name]) for name in names}
+    kinds = _kinds(kind)
+    for name, value in found.items():
+        if not isinstance(value, kinds[name]):
+            raise InvalidValue(f"{kind.__name__}.{name} was stored as {type(value).__name__}")
+    exam: Exam = kind(**found)
     return exam
+
+
+def _kinds(exam: type[Any]) -> dict[str, tuple[type[Any], ...]]:
+    """Return of what types the fields of an exam are."""
+    found = {}
+    for name, hint in get_type_hints(exam).items():
+        hints = get_args(hint) if isinstance(hint, _UNION) else (hint,)
+        kinds = [get_origin(one) or one for one in hints]
+        found[name] = (*kinds, int) if float in kinds else tuple(kinds)
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -115,6 +133,6 @@ def _bins(name: str, pairs: Any) -> dict[int, int]:
 
 
 def _finite(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidValue(f"{name} is {value!r}; a finite number is needed")
+    if not isinstance(value, (int, float)) or not abs(value) < _MOST:
+        raise InvalidValue(f"{name} is {str(value)[:100]!r}; a finite number is needed")
     return value

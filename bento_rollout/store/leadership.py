@@ -23,6 +23,7 @@ class Leadership:
         self._path = folder / "leader.lock"
         self._fd = -1
         self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._forget)
 
     def hold(self) -> bool:
         """Take it if nobody else has it; return whether it is held now, and of the file that lies there.
@@ -40,6 +41,13 @@ class Leadership:
             return False
         self._fd = fd
         return True
+
+    def _forget(self) -> None:
+        """Let go of it in a forked child, whose copy would keep the lock when its parent has died."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
 
     def resign(self) -> None:
         """Give it back."""

@@ -80,8 +80,11 @@ class SideFile:
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        known = len(self.migrations)
-        if (version := _version(db)) == known:
+        known, version = len(self.migrations), _version(db)
+        (owner,) = db.execute("PRAGMA application_id").fetchone()
+        if owner != self.owner and (owner or version or _has_tables(db)):
+            raise StoreCorrupt(f"{self.path} is of another program, not {self.what}; {self.remedy}")
+        if version == known:
             return
         if version > known:
             raise StoreUnreachable(
@@ -95,6 +98,10 @@ class SideFile:
         db.execute(f"PRAGMA application_id = {self.owner}")
         db.execute(f"PRAGMA user_version = {known}")
         db.execute("COMMIT")
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -315,13 +315,13 @@ def test_taking_begins_anew() -> None:
         ({"history": {"total": [[3, -1]]}}, r"history\.total: -1 is no count"),
         ({"seconds": [[2000, 1]]}, "bin 2000"),
         ({"seconds": [[3, float("nan")]]}, "nan is no count"),
-        ({"keys": [[-1, 1, 0, False, 3, 0.0]]}, "-1 is no count"),
+        ({"keys": [[-1, 1, 0, False, 3, 0.0]]}, "-1 is no hash of 64 bits"),
         ({"keys": [[1 << 64, 1, 0, False, 3, 0.0]]}, "no key can be like this"),
         ({"keys": [[5, 1, 0, False, 3, float("inf")]]}, "no key can be like this"),
         ({"keys": [[5, 1]]}, "no evidence that a worker wrote"),
         ({"apart": {"luck": 1}}, "no evidence that a worker wrote"),
         ({"revision": None}, "None is no count"),
-        ({"cut": "low"}, "'low' is no count"),
+        ({"cut": "low"}, "'low' is no hash of 64 bits"),
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
@@ -537,7 +537,7 @@ def test_pairs_that_cannot_be_are_refused(change: dict[str, Any], message: str) 
         ({"bad": "1"}, r"measures\.score\.bad: '1' is no sum"),
         ({"clipped": 2}, "2 clipped in 1 calls"),
         ({"keys": [[5, 1.5, 0.0]]}, r"measures\.score\.keys: 1.5 is no sum"),
-        ({"keys": [[-5, 1.0, 0.0]]}, r"measures\.score: -5 is no count"),
+        ({"keys": [[-5, 1.0, 0.0]]}, r"measures\.score: no key can be like this: -5 is no hash"),
     ],
 )
 def test_measures_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:

@@ -114,7 +114,7 @@ def test_a_newer_file_is_left_alone(log: EvidenceLog) -> None:
     log.add("w", some(), 1.0)
     with closing(sqlite3.connect(log.path)) as db, db:
         db.execute("PRAGMA user_version = 9")
-    with pytest.raises(StoreUnreachable, match="schema 9, and this version knows up to 1"):
+    with pytest.raises(StoreUnreachable, match="schema 9, and this version knows up to 2"):
         log.add("w", some(), 1.0)
 
 

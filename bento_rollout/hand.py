@@ -1,0 +1,95 @@
+"""`Hand`: what a leader has in hand between two looks; what of it must outlive the leader is in its notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from .assessment import Assessments, Finding
+from .notes import Notes
+
+__all__ = ["Hand"]
+
+NEEDS = 5.0
+"""Seconds between two estimates of how much more each guardrail needs."""
+
+_TELL = 1.0
+"""Seconds between two times that people are told how a try stands."""
+
+_SAVE = 2.0
+"""Seconds between two times that what is known is written down, at least; decisions are always."""
+
+_PATIENT = 50.0
+"""How many times as long as writing it down took is waited before it is done again."""
+
+_OPEN = (Finding.INCONCLUSIVE, Finding.NO_DATA)
+
+
+@dataclass(slots=True)
+class Hand:
+    """What a leader has in hand between two looks.
+
+    Attributes:
+        stored: the last flush that what is written down has used.
+        seq: the last one that was used.
+        notes: what is known after it.
+        saved: when it was written down, in seconds since 1970.
+        cost: how many seconds that took.
+        told: whether it was said that this one leads.
+    """
+
+    stored: int
+    seq: int
+    notes: Notes
+    saved: float
+    cost: float = 0.0
+    told: bool = False
+    _revision: int = 0
+    _said: float = 0.0
+    _estimated: float | None = None
+    _counted: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _paces: dict[str, float] = field(default_factory=dict)
+    _needed: dict[str, int | None] = field(default_factory=dict)
+
+    def is_due(self, now: float) -> bool:
+        """Whether what is known is to be written down, also if nothing is decided; a clock may jump."""
+        return not 0 <= now - self.saved < max(_SAVE, _PATIENT * self.cost)
+
+    def tells(self, revision: int, now: float) -> bool:
+        """Whether to write down what is known, also if nothing is decided; a clock may jump."""
+        if revision == self._revision and 0 <= now - self._said < _TELL:
+            return False
+        self._revision, self._said = revision, now
+        return True
+
+    def estimates(self, now: float) -> bool:
+        """Whether it is time to estimate how much more each guardrail needs, which costs a little."""
+        if self._estimated is not None and 0 <= now - self._estimated < NEEDS:
+            return False
+        self._estimated = now
+        return True
+
+    def remembered(self, evidence: Assessments, *, fresh: bool) -> Assessments:
+        """Return the evidence with the last estimates of how much more it takes; fresh ones are noted."""
+        if fresh:
+            self._needed = {name: one.needed for name, one in evidence.assessments.items()}
+            return evidence
+        found = {
+            name: replace(one, needed=self._needed.get(name)) if one.finding in _OPEN else one
+            for name, one in evidence.assessments.items()
+        }
+        return replace(evidence, assessments=found)
+
+    def pace(self, evidence: Assessments, now: float) -> dict[str, float]:
+        """Return by guardrail how many units the trial gets in a second, of late."""
+        for name, one in evidence.assessments.items():
+            units = one.numbers.get("trial", one.numbers.get("pairs", 0.0))
+            before, then = self._counted.get(name, (units, now))
+            if now > then and units >= before:
+                self._paces[name] = _smoothed(self._paces.get(name), (units - before) / (now - then))
+            self._counted[name] = units, now
+        return self._paces
+
+
+def _smoothed(known: float | None, new: float) -> float:
+    """Return a mean of about the last half minute of looks."""
+    return new if known is None else known + (new - known) / 30
