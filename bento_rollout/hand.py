@@ -55,7 +55,7 @@ class Hand:
         return not 0 <= now - self.saved < max(_SAVE, _PATIENT * self.cost)
 
     def tells(self, revision: int, now: float) -> bool:
-        """Whether to write down what is known, also if nothing is decided; a clock may jump."""
+        """Whether to say how the try stands: once a second, and when somebody changed something."""
         if revision == self._revision and 0 <= now - self._said < _TELL:
             return False
         self._revision, self._said = revision, now
