@@ -37,7 +37,7 @@ from .view import View
 
 __all__ = ["Controller", "Sources"]
 
-TICK = 1.0
+TICK = 0.25
 """Seconds between two looks."""
 
 MOST_READS = 20
@@ -170,13 +170,15 @@ class Controller:
         state, attempt = commit.state, commit.state.attempt
         notes = _heard(self._continued(hand.notes, attempt), flushes, state)
         decision: Decision | None = None
+        acts = False
         if attempt is not None and attempt.runs:
             view = self._desk.view(state)
             notes, assessments = self._assessed(hand, notes, attempt, view, flushes, now)
             decision = decide(attempt.strategy, _position(notes), assessments, now)
-            self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
+            acts = decision.action is not Action.HOLD and not more
+            if hand.tells(commit.revision, now) or acts:
+                self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
         hand.notes, hand.seq = notes, seq
-        acts = decision is not None and decision.action is not Action.HOLD and not more
         if acts or hand.is_due(now):
             self._save(hand, now)
         if not hand.told:

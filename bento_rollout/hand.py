@@ -12,6 +12,9 @@ __all__ = ["Hand"]
 NEEDS = 5.0
 """Seconds between two estimates of how much more each guardrail needs."""
 
+_TELL = 1.0
+"""Seconds between two times that people are told how a try stands."""
+
 _SAVE = 2.0
 """Seconds between two times that what is known is written down, at least; decisions are always."""
 
@@ -40,6 +43,8 @@ class Hand:
     saved: float
     cost: float = 0.0
     told: bool = False
+    _revision: int = 0
+    _said: float = 0.0
     _estimated: float | None = None
     _counted: dict[str, tuple[float, float]] = field(default_factory=dict)
     _paces: dict[str, float] = field(default_factory=dict)
@@ -48,6 +53,13 @@ class Hand:
     def is_due(self, now: float) -> bool:
         """Whether what is known is to be written down, also if nothing is decided; a clock may jump."""
         return not 0 <= now - self.saved < max(_SAVE, _PATIENT * self.cost)
+
+    def tells(self, revision: int, now: float) -> bool:
+        """Whether to say how the try stands: once a second, and when somebody changed something."""
+        if revision == self._revision and 0 <= now - self._said < _TELL:
+            return False
+        self._revision, self._said = revision, now
+        return True
 
     def estimates(self, now: float) -> bool:
         """Whether it is time to estimate how much more each guardrail needs, which costs a little."""

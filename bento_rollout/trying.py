@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .applying import apply_spec, strategy_of, weighted
+from .applying import apply_spec, weighted
 from .committing import PERSISTENT, Change, Desk, Make, Prepare
 from .deciding import (
     EVIDENCE,
@@ -27,6 +27,8 @@ from .errors import InvalidValue, NotReady, Refused
 from .position import Position, Stage
 from .preparation import prepared
 from .reader import Reader
+from .seen import served_now
+from .served import check_served
 from .spec import RolloutSpec, parse_duration
 from .state import RolloutState
 from .strategy import Strategy
@@ -118,6 +120,7 @@ class TryVerbs(Reader):
         strategy = self._strategy(view, candidate)
         name = strategy.candidate
         digests = view.digests((name, state.champion))
+        check_served(strategy, served_now(self._desk.store.place(self.name), view, strategy))
         after = started(state, strategy, digests, time.time(), self._desk.author)
         if not view.cards:
             raise NotReady(f"no worker is live: nobody confirms that {name!r} is ready; nothing changed")
@@ -199,7 +202,8 @@ class TryVerbs(Reader):
         Where harm was shown a reason is needed: with it the harm is accepted, and acted on no more.
 
         Raises:
-            Refused: harm was shown and no reason is given; or a try runs, and nothing waits.
+            AlarmLatched: harm was shown, and no reason is given.
+            Refused: a try runs, and nothing waits.
         """
 
         def go_on(state: RolloutState, _: View) -> RolloutState:
@@ -264,8 +268,7 @@ class TryVerbs(Reader):
                 f"{running.words} runs, and the file sets more than its strategy: "
                 f"end the try first (--abort), or take that out of the file"
             )
-        strategy = strategy_of(spec)
-        return state if strategy is None else reworked(state, strategy, self._now(running))
+        return state if spec.strategy is None else reworked(state, spec.strategy, self._now(running))
 
     def decided(self, decision: Decision, *, after_revision: int, timeout: float | str = 30.0) -> Change:
         """Commit what evidence decided, for the author ``evidence``, unless anything changed meanwhile.
@@ -348,7 +351,7 @@ def _after_begin(view: View, after: RolloutState) -> tuple[str, ...]:
 
 
 def _not_started(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
-    if strategy_of(spec) is None or after.running is not None:
+    if spec.strategy is None or after.running is not None:
         return ()
     way = f"bento-rollout start {after.name}"
     return (f"the strategy is not set: no try runs, and `{way}` takes that of the running service's spec",)

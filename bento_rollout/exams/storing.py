@@ -21,8 +21,8 @@ from ..histogram import ABOVE
 from .agreement import AgreementExam
 from .exam import Exam, Heard
 from .latency import LatencyExam
+from .lost import Lost
 from .rates import RateExam
-from .ratio import Ratio
 from .threshold import ThresholdExam
 
 __all__ = ["from_plain", "to_plain"]
@@ -41,7 +41,7 @@ _STORED: Mapping[str, type[Any]] = {
         KeyWindows,
         LatencyHealthTest,
         LatencyTest,
-        Ratio,
+        Lost,
     )
 }
 _MOST = 1e100
