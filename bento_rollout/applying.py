@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from .settling import Settled
 from .spec import RolloutSpec
 from .state import RolloutState
-from .strategy import Strategy
 from .targets import Target
 from .telling import target_changes
 from .values import in_words
 
-__all__ = ["apply_spec", "differences", "seed", "strategy_of", "weighted"]
+__all__ = ["apply_spec", "differences", "seed", "weighted"]
 
 
 def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
@@ -62,16 +61,10 @@ def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
         "salt": _differ(salt, state.salt),
     }
     found = [f"{name}: {said}" for name, said in asked.items() if said and name in spec.state_fields]
-    strategy, running = strategy_of(spec), state.running
-    if strategy is not None and running is not None and strategy != running.strategy:
+    running = state.running
+    if spec.strategy is not None and running is not None and spec.strategy != running.strategy:
         found.append(f"strategy: the spec asks for another one than {running.words} goes by")
     return found
-
-
-def strategy_of(spec: RolloutSpec) -> Strategy | None:
-    """Return how a spec says that its candidate is tried."""
-    strategy: Strategy | None = getattr(spec, "strategy", None)
-    return strategy
 
 
 def _differ(want: str | None, have: str | None) -> str | None:

@@ -13,7 +13,7 @@ from .assessment import Assessments
 from .attempt import Try
 from .course import after_promotion
 from .decision import Action, Decision
-from .errors import Refused
+from .errors import AlarmLatched, Refused
 from .policy import begin
 from .position import Paused, Position, Stage, edited, paused_by, resumed
 from .state import RolloutState
@@ -213,15 +213,18 @@ def let_go(
         reason: why; needed where harm was shown.
 
     Raises:
-        Refused: harm was shown, and no reason is given; or a try runs, and nothing waits.
+        AlarmLatched: harm was shown, and no reason is given.
+        Refused: a try runs, and nothing waits.
     """
     after = state.pause(paused=False)
     if (running := state.running) is None or position is None:
         return after
     try:
         at = resumed(position, running.strategy, evidence, reason)
+    except AlarmLatched:
+        raise
     except Refused:
-        if after is state or position.paused:
+        if after is state:
             raise
         return after  # automation was paused, and the try was not
     return after.tried(running.at(at, state.revision + 1))

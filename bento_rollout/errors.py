@@ -11,6 +11,7 @@
     ├── NotFound                     exit 3   HTTP 404   no such rollout or revision
     ├── Refused                      exit 1   HTTP 409   legal, but not now: the reason says why
     │   ├── Conflict                 somebody else committed first; carries the current revision
+    │   ├── AlarmLatched             exit 7   harm was shown, and no reason is given to go on
     │   ├── Vetoed                   a ``before_flip`` hook said no
     │   ├── FlipTimeout              a live worker did not answer in time
     │   ├── NotReady                 the variant cannot answer in every live worker
@@ -30,6 +31,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AlarmLatched",
     "ArtifactCorrupt",
     "ArtifactError",
     "ArtifactNotFound",
@@ -121,6 +123,12 @@ class Conflict(Refused):
 
     def __reduce__(self) -> tuple[type[Conflict], tuple[str, int]]:
         return type(self), (str(self), self.current)
+
+
+class AlarmLatched(Refused):
+    """Harm was shown, and going on all the same needs a reason; the message names the guardrails."""
+
+    exit_code = 7
 
 
 class Vetoed(Refused):

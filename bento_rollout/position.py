@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from .assessment import Assessments, Finding
-from .errors import InvalidValue, Refused, StoreCorrupt
+from .errors import AlarmLatched, InvalidValue, Refused, StoreCorrupt
 from .strategy import Strategy
 from .values import Strict
 
@@ -252,7 +252,8 @@ def resumed(position: Position, strategy: Strategy, evidence: Assessments, reaso
     With a reason alarms are accepted: they stay told, and are waited for and acted on no more.
 
     Raises:
-        Refused: nothing waits; or an alarm is latched, and no reason is given.
+        Refused: nothing waits.
+        AlarmLatched: an alarm is latched, and no reason is given.
     """
     if position.stage.ended:
         raise Refused("no try runs: there is nothing to resume")
@@ -261,7 +262,7 @@ def resumed(position: Position, strategy: Strategy, evidence: Assessments, reaso
     if not position.paused and not alarms and (not waits or position.passed):
         raise Refused("nothing is paused, and no pause step waits: there is nothing to resume")
     if alarms and not reason.strip():
-        raise Refused(
+        raise AlarmLatched(
             f"{', '.join(alarms)} is shown to be harmful: say why it goes on all the same (--reason TEXT); "
             "retry starts anew, abort ends it"
         )

@@ -103,7 +103,7 @@ class RolloutState(Snapshot):
             NotReady: when the service does not have the variant that would become champion.
         """
         back = _returned(_with(self, attempt=self._without(before, after, by)), before.champion, known)
-        return _with(
+        taken = _with(
             back,
             weights=before.weights,
             ranges=before.ranges,
@@ -113,6 +113,8 @@ class RolloutState(Snapshot):
             rolled_back=before.rolled_back,
             granted=returned(before.granted, after.granted, self.granted, before.weights),
         )
+        remembered = taken.settled and taken.settled[-1].champion == taken.champion
+        return taken if remembered or not taken.is_settled else _settled(taken, self.revision + 1)
 
     def _without(self, before: RolloutState, after: RolloutState, by: str) -> Try | None:
         """Return the try as it is once the change that led from one state to the other is taken back."""
@@ -124,6 +126,8 @@ class RolloutState(Snapshot):
         if mine.position.stage in (Stage.ABORTED, Stage.ROLLED_BACK):
             return mine
         old, new = before.attempt.position, mine.position
+        if old.stage.ended:  # what was taken back is an undo
+            return self._ended(old.stage)
         kept = {
             name: tuple(sorted({*getattr(old, name), *getattr(new, name)})) for name in ("alarms", "told")
         }
@@ -148,8 +152,7 @@ class RolloutState(Snapshot):
                 f"{running.words} runs ({running.position.place}), and {verb} would cross it: "
                 "promote, abort or rollback"
             )
-        done = _with(self, attempt=self._ended(Stage.DONE))
-        return _settled(done, self.revision) if done.is_settled else done
+        return _settled(_with(self, attempt=self._ended(Stage.DONE)), self.revision)
 
     def tried(
         self,

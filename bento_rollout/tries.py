@@ -135,7 +135,7 @@ def _guardrails(attempt: Try, report: Report) -> dict[str, Mapping[str, Any]]:
         found = report.get("guardrails", {})
     else:
         found = (attempt.decision or {}).get("guardrails", {})
-    return {name: row for name, row in found.items() if row.get("finding") in _FINDINGS}
+    return {name: row for name, row in found.items() if row.get("finding") in _FINDINGS}  # of this version
 
 
 _FINDINGS = frozenset(finding.value for finding in Finding)

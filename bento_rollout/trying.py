@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .applying import apply_spec, strategy_of, weighted
+from .applying import apply_spec, weighted
 from .committing import PERSISTENT, Change, Desk, Make, Prepare
 from .deciding import (
     EVIDENCE,
@@ -199,7 +199,8 @@ class TryVerbs(Reader):
         Where harm was shown a reason is needed: with it the harm is accepted, and acted on no more.
 
         Raises:
-            Refused: harm was shown and no reason is given; or a try runs, and nothing waits.
+            AlarmLatched: harm was shown, and no reason is given.
+            Refused: a try runs, and nothing waits.
         """
 
         def go_on(state: RolloutState, _: View) -> RolloutState:
@@ -264,8 +265,7 @@ class TryVerbs(Reader):
                 f"{running.words} runs, and the file sets more than its strategy: "
                 f"end the try first (--abort), or take that out of the file"
             )
-        strategy = strategy_of(spec)
-        return state if strategy is None else reworked(state, strategy, self._now(running))
+        return state if spec.strategy is None else reworked(state, spec.strategy, self._now(running))
 
     def decided(self, decision: Decision, *, after_revision: int, timeout: float | str = 30.0) -> Change:
         """Commit what evidence decided, for the author ``evidence``, unless anything changed meanwhile.
@@ -348,7 +348,7 @@ def _after_begin(view: View, after: RolloutState) -> tuple[str, ...]:
 
 
 def _not_started(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
-    if strategy_of(spec) is None or after.running is not None:
+    if spec.strategy is None or after.running is not None:
         return ()
     way = f"bento-rollout start {after.name}"
     return (f"the strategy is not set: no try runs, and `{way}` takes that of the running service's spec",)

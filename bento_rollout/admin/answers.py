@@ -13,6 +13,7 @@ __all__ = [
     "ANSWERS",
     "Assignment",
     "Changed",
+    "Explanation",
     "HistoryRow",
     "Problem",
     "ShadowReport",
@@ -52,6 +53,51 @@ class Idle(_Answer):
     command: str | None = Field(description="What a person may do about it.")
 
 
+class Weighed(_Answer):
+    """What the evidence of one guardrail says."""
+
+    finding: Literal["healthy", "harmful", "inconclusive", "no_data", "unmeasurable"]
+    detail: str
+    needed: int | None = Field(description="About how many more of the unit until it may be healthy.")
+    unit: str
+    numbers: dict[str, float]
+
+
+class Tried(_Answer):
+    """How a try stands: its steps, and what the evidence says."""
+
+    number: int
+    candidate: str
+    control: str
+    stage: Literal["steps", "holding", "bake", "watch", "done", "rolled_back", "aborted"]
+    step: int | None = Field(description="From 1; null: of blue/green there are none.")
+    guardrails: dict[str, Weighed]
+    missing: list[str] = Field(description="What it waits for.")
+    words: str
+    may_end: float | None = Field(description="Seconds until this stretch may end at the earliest.")
+    warnings: list[str]
+    looked: str | None = Field(description="When its leader looked last; null: nobody has yet.")
+
+
+class Explanation(_Answer):
+    """Why a revision was made."""
+
+    revision: int
+    time: str
+    author: str
+    action: str
+    reason: str
+    by_evidence: bool
+    words: str
+    place: str | None
+    causes: list[str] = Field(description="The guardrails that decided.")
+    missing: list[str]
+    dry_run: bool
+    guardrails: dict[str, Weighed]
+    weights_before: dict[str, float] | None
+    weights: dict[str, float]
+
+
 class State(_Answer):
     """A rollout: its state, its live workers and its store."""
 
@@ -69,6 +115,9 @@ class State(_Answer):
     )
     shadow: dict[str, float] = Field(description="Percent by variant that watches.")
     paused: bool
+    attempt: Tried | None = Field(
+        None, alias="try", description="The running try, else the last one; null: there was none."
+    )
     store: StoreState
 
 
@@ -147,7 +196,15 @@ class Problem(_Answer):
     current_revision: int | None = Field(None, description="On a conflict: the revision that is current now.")
 
 
-ANSWERS: tuple[type[BaseModel], ...] = (State, Changed, HistoryRow, Assignment, ShadowReport, Problem)
+ANSWERS: tuple[type[BaseModel], ...] = (
+    State,
+    Changed,
+    HistoryRow,
+    Assignment,
+    Explanation,
+    ShadowReport,
+    Problem,
+)
 
 
 def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:

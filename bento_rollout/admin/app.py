@@ -126,6 +126,7 @@ class _Operators:
             "state": _state,
             "history": _history,
             "assign": _assign,
+            "explain": _explain,
             "shadow-report": _shadow_report,
         }
         found: list[BaseRoute] = [
@@ -219,6 +220,10 @@ def _assign(rollout: Rollout, query: bytes) -> Any:
     if not keys:
         raise InvalidValue("name at least one key: ?key=K")
     return rollout.assignments(keys)
+
+
+def _explain(rollout: Rollout, query: bytes) -> Any:
+    return rollout.explain(_number("revision", parse_query(query, ("revision",))["revision"]))
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:

@@ -152,15 +152,52 @@ class Flip(Body):
         return rollout.flip(self.to, timeout=self.timeout, no_workers=self.no_workers, **self.common)
 
 
-class Promote(Body):
-    """Ends the running strategy with its candidate as champion; this version runs none, and refuses."""
+class Start(Body):
+    """Begins to try the candidate of the strategy in the service's spec; ``candidate`` may be left out."""
 
-    verb = "promote"
-    summary = "End the running strategy with its candidate as champion"
+    verb = "start"
+    summary = "Begin to try a candidate, by evidence"
+    candidate: Name | None = None
+    timeout: Timeout = 30.0
 
     def act(self, rollout: Rollout) -> Change:
-        """Promote."""
-        return rollout.promote(**self.common)
+        """Start; of blue/green it blocks until every live worker has acknowledged, or the timeout."""
+        return rollout.start(self.candidate, timeout=self.timeout, **self.common)
+
+
+class Abort(Body):
+    """Ends the running try; it is final until ``retry``."""
+
+    verb = "abort"
+    summary = "End the running try: all traffic to the champion that it began with"
+
+    def act(self, rollout: Rollout) -> Change:
+        """Abort; waits for nobody."""
+        return rollout.abort(**self.common)
+
+
+class Retry(Body):
+    """Tries anew what was aborted or rolled back; one that waits for an answer to harm is aborted first."""
+
+    verb = "retry"
+    summary = "Try anew what was aborted or rolled back, without evidence"
+    timeout: Timeout = 30.0
+
+    def act(self, rollout: Rollout) -> Change:
+        """Retry."""
+        return rollout.retry(timeout=self.timeout, **self.common)
+
+
+class Promote(Body):
+    """Skips the steps that are left; needs a ``reason``. Without a running try ``flip`` is the verb."""
+
+    verb = "promote"
+    summary = "Make the candidate of the running try the champion now, without evidence"
+    timeout: Timeout = 30.0
+
+    def act(self, rollout: Rollout) -> Change:
+        """Promote; blocks until every live worker has acknowledged, or the timeout."""
+        return rollout.promote(timeout=self.timeout, **self.common)
 
 
 class Rollback(Body):
@@ -226,7 +263,7 @@ class Retire(Body):
 
 
 class Pause(Body):
-    """Automation raises and promotes nothing until ``resume``; people's verbs still work."""
+    """Automation raises and promotes nothing until ``resume``; harm is acted on, and people's verbs work."""
 
     verb = "pause"
     summary = "Let automation raise and promote nothing"
@@ -237,7 +274,7 @@ class Pause(Body):
 
 
 class Resume(Body):
-    """Ends a pause."""
+    """Ends a pause, or the pause step that a try waits in; where harm was shown it needs a ``reason``."""
 
     verb = "resume"
     summary = "End a pause"
@@ -251,6 +288,9 @@ VERBS: tuple[type[Body], ...] = (
     Weights,
     Shadow,
     Flip,
+    Start,
+    Abort,
+    Retry,
     Promote,
     Rollback,
     Undo,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from .answers import ANSWERS, Assignment, Changed, HistoryRow, Problem, ShadowReport, State
+from .answers import ANSWERS, Assignment, Changed, Explanation, HistoryRow, Problem, ShadowReport, State
 from .bodies import VERBS, Body
 from .labels import LabelBody, Taken
 
@@ -56,6 +56,16 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
                 required=True,
                 text="May stand several times.",
+            ),
+        ),
+        "/admin/explain": _get(
+            "Why a revision was made, with its numbers",
+            _json(Explanation),
+            _parameter(
+                "revision",
+                {"type": "integer", "minimum": 1},
+                required=False,
+                text="Which; without it the newest decision by evidence.",
             ),
         ),
         "/admin/shadow-report": _get(

@@ -1,9 +1,9 @@
 """The command line `bento-rollout`: the verbs for people, with exit codes and JSON for programs.
 
 Exit codes: 0 done · 1 refused, nothing changed (``doctor``: something is wrong) · 2 wrong usage or value ·
-3 not found · 4 store unreachable · 8 differs · 10 signature, 11 key, 12 damage, 13 trust policy of a sealed
-artifact · 70 an error of ours · 130 interrupted. What went wrong is a sentence on standard error; with
-``--json`` also ``{"error": {"type", "message", "exit_code"}}`` on standard output.
+3 not found · 4 store unreachable · 7 an alarm is latched · 8 differs · 10 signature, 11 key, 12 damage, 13
+trust policy of a sealed artifact · 70 an error of ours · 130 interrupted. What went wrong is a sentence on
+standard error; with ``--json`` also ``{"error": {"type", "message", "exit_code"}}`` on standard output.
 """
 
 from __future__ import annotations

@@ -91,17 +91,6 @@ def flip(asked: Asked, name: str, to: str | None, timeout: str, no_workers: bool
 
 @click.command()
 @rollout_name
-@changing
-def promote(asked: Asked, name: str) -> int:
-    """End a running strategy now, with its candidate as champion.
-
-    This version has no strategies, so it is always refused: `flip` makes a candidate the champion.
-    """
-    return change(name, asked, lambda rollout: rollout.promote(**asked.common))
-
-
-@click.command()
-@rollout_name
 @click.option("--again", is_flag=True, help="Go further back than the last settled champion.")
 @click.option(
     "--to-revision", type=Whole(0), metavar="N", help="Go back to the champion of this settled revision."
@@ -176,7 +165,7 @@ def retire(asked: Asked, name: str, variant: str, in_favour_of: str | None, time
 def pause(asked: Asked, name: str) -> int:
     """Let nothing raise traffic by itself; what people ask for is still done.
 
-    This version has nothing that raises traffic by itself: it is recorded and shown.
+    A running try is watched on, and harm is still acted on.
     """
     return change(name, asked, lambda rollout: rollout.pause(**asked.common))
 
@@ -185,5 +174,8 @@ def pause(asked: Asked, name: str) -> int:
 @rollout_name
 @changing
 def resume(asked: Asked, name: str) -> int:
-    """End a pause."""
+    """End a pause, or the pause step that a try waits in.
+
+    Where harm was shown it needs --reason, and accepts the harm.
+    """
     return change(name, asked, lambda rollout: rollout.resume(**asked.common))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import artifacts, changes, files, ledgers, looks, shadows
+from . import artifacts, changes, files, ledgers, looks, shadows, trying
 
 __all__ = ["commands"]
 
@@ -28,7 +28,8 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     cls=_InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 refused, 2 wrong value, 3 not found, 4 store unreachable, 8 differs,"
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong value, 3 not found, 4 store unreachable,"
+    " 7 an alarm is latched, 8 differs,"
     " 10 signature, 11 key, 12 damage, 13 trust policy.",
 )
 @click.option(
@@ -58,7 +59,10 @@ for _command in (
     changes.weight,
     changes.shadow,
     changes.flip,
-    changes.promote,
+    trying.start,
+    trying.abort,
+    trying.retry,
+    trying.promote,
     changes.rollback,
     changes.undo,
     changes.target,
@@ -69,6 +73,7 @@ for _command in (
     ledgers.ledger,
     ledgers.label,
     looks.history,
+    trying.explain,
     looks.assign,
     files.apply,
     files.validate,

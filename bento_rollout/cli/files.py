@@ -25,7 +25,7 @@ DIFFERS = 8
 @click.option(
     "--abort",
     is_flag=True,
-    help="End a running strategy first; there are no strategies in this version, so it makes no difference.",
+    help="End a running try first; without it a file may change only the strategy of one.",
 )
 @changing
 def apply(asked: Asked, file: str, dry_run: bool, abort: bool) -> int:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .output import EMPTY, Block, Cell, Grid, Line
+from .try_views import tried
 
 __all__ = ["assignments", "changed", "doctor", "history", "rollouts", "status", "traffic"]
 
@@ -50,7 +51,8 @@ def rollouts(rows: Sequence[Facts]) -> list[Block]:
 
 def status(facts: Facts) -> list[Block]:
     """Return one screen about a rollout."""
-    return [*_state_lines(facts), *_live_lines(facts), *_way_back(facts), _variants(facts)]
+    around = (*_live_lines(facts), *_way_back(facts), _variants(facts))
+    return [*_state_lines(facts), *tried(facts.get("try")), *around]
 
 
 def _state_lines(facts: Facts) -> Iterator[Block]:

@@ -193,7 +193,7 @@ def test_blue_green_flips_at_the_start() -> None:
 
 
 def test_shadow_steps_set_the_candidates_shadow() -> None:
-    """A shadow step lets the candidate watch; a step with weight ends that, where agreement is not required."""
+    """A shadow step lets the candidate watch; one with weight ends that, where agreement is not required."""
     line = Line(
         plain("[{shadow: 100, bake: 60s}, {weight: 5, bake: 60s}]"), shadow={"forest": {"percent": 3}}
     )
@@ -218,7 +218,7 @@ def test_others_keep_what_they_have() -> None:
 
 
 def test_a_step_that_does_not_fit_pauses() -> None:
-    """Where people gave others what a step needs, the try pauses and says so, rather than failing for ever."""
+    """Where people gave others what a step needs, the try pauses and says so; it does not fail for ever."""
     line = Line()
     line.start()
     line.advance()
@@ -230,10 +230,9 @@ def test_a_step_that_does_not_fit_pauses() -> None:
         "50 % are needed for the next stretch, and others have forest 60 %"
     )
     assert (line.tried.position.stage, line.tried.position.step) == (Stage.STEPS, 1)
+    crowded = line.now.set_weights({"boosted": 0, "forest": 99_000}, KNOWN)
     with pytest.raises(Refused, match="2 % are needed for the next stretch, and others have forest 99 %"):
-        at = line.tried.position.model_copy(update={"stage": Stage.HOLDING})
-        crowded = line.now.set_weights({"boosted": 0, "forest": 99_000}, KNOWN)
-        promoted(crowded, at)
+        promoted(crowded, line.tried.position)
 
 
 def test_a_dry_run_tells_and_moves_nothing() -> None:
@@ -275,7 +274,7 @@ def test_each_decision_has_its_name_in_the_history(action: Action, name: str) ->
 
 @pytest.mark.parametrize("at", [Stage.STEPS, Stage.BAKE, Stage.WATCH])
 def test_a_rollback_ends_the_try_at_its_control(at: Stage) -> None:
-    """In every stage all traffic goes to the control, the try is aborted, and a second rollback finds nothing."""
+    """In every stage all traffic goes to the control, and the try is aborted; twice does it once."""
     line = Line(parsed(WATCHING))
     line.start()
     line.until(at)
@@ -435,6 +434,29 @@ def test_a_start_ends_the_watch_of_the_one_before() -> None:
     assert line.rollback().champion == "boosted"
 
 
+def test_undoing_a_start_in_a_watch_keeps_the_way_back() -> None:
+    """The watch is over with the start: its champion is settled, and its control is the way back."""
+    line = Line(parsed(WATCHING))
+    line.start()
+    line.until(Stage.WATCH)
+    line.strategy = parsed(WATCHING.replace("candidate: boosted", "candidate: forest"))
+    line.start()
+    state = line.undo()
+    assert (state.champion, state.percents, stage(state)) == ("boosted", {}, Stage.ABORTED)
+    assert [point.champion for point in state.settled] == ["logistic", "boosted"]
+    assert line.rollback().champion == "logistic"
+
+
+def test_undoing_an_undo_ends_the_try_again() -> None:
+    """What was done, and brought back, is done again when that is taken back."""
+    line = Line()
+    line.start()
+    line.until(Stage.DONE)
+    assert stage(line.undo()) is Stage.BAKE
+    state = line.undo()
+    assert (stage(state), state.champion, state.is_settled) == (Stage.DONE, "boosted", True)
+
+
 def test_starts_that_are_refused() -> None:
     """A second one, the champion itself, and one beside a candidate with weight: each by name."""
     line = Line()
@@ -509,7 +531,8 @@ def test_a_try_begins_paused_when_automation_is() -> None:
     line.start()
     assert line.tried.position.paused is not None
     state = line.commit(let_go(line.now, line.tried.position, Assessments(), ""))
-    assert (state.paused, line.tried.position.paused) == (False, None)
+    assert not state.paused
+    assert line.tried.position.paused is None
 
 
 def test_a_strategy_is_changed_while_it_runs() -> None:

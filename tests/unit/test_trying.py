@@ -15,6 +15,7 @@ from bento_rollout.decision import Action, Decision
 from bento_rollout.errors import Conflict, InvalidValue, NotFound, NotReady, Refused, StoreUnreachable, Vetoed
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.position import Position, Stage
+from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.ballot import Ballot, Vote
 from bento_rollout.store.evidence_log import EvidenceLog
 from bento_rollout.store.sqlite import SQLiteStore
@@ -392,11 +393,9 @@ def test_a_rollback_aborts(screening: Rollout, serve: Any) -> None:
 # -- apply ------------------------------------------------------------------------------------------------
 
 
-def with_strategy(strategy: Strategy, **fields: Any) -> Any:
+def with_strategy(strategy: Strategy) -> RolloutSpec:
     """A spec with a strategy."""
-    made = spec(**fields)
-    object.__setattr__(made, "__dict__", {**made.__dict__, "strategy": strategy})
-    return made
+    return spec(strategy=strategy.plain)
 
 
 def test_a_file_changes_the_strategy_of_a_running_try(screening: Rollout, serve: Any) -> None:
@@ -534,7 +533,8 @@ def test_explain_tells_why(screening: Rollout, serve: Any) -> None:
     )
     told = screening.explain(5)
     assert told["words"] == (
-        "ann decided this, not evidence: pause (automation paused; try 1 of boosted paused by ann: lunch): lunch"
+        "ann decided this, not evidence: pause "
+        "(automation paused; try 1 of boosted paused by ann: lunch): lunch"
     )
     assert (told["guardrails"], told["causes"], told["dry_run"]) == ({}, [], False)
     with pytest.raises(NotFound, match="there is no revision 9 in the history"):
