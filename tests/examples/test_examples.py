@@ -29,12 +29,12 @@ TELLS = {
         "apart is killed, and callers get {'older': 20}",
     ],
     "progressive": [
-        "start polite {'warm': 1.0}\n"
-        "evidence advance polite {'warm': 5.0}\n"
-        "evidence advance polite {'warm': 25.0}\n"
-        "evidence advance polite {'warm': 50.0}\n"
-        "evidence promote warm {'polite': 5.0}\n"
-        "evidence end_bake warm {}\n",
+        "start polite {'warm': 1.0}",
+        "evidence advance polite {'warm': 5.0}",
+        "evidence advance polite {'warm': 25.0}",
+        "evidence advance polite {'warm': 50.0}",
+        "evidence promote warm {'polite': 5.0}",
+        "evidence end_bake warm {}",
         "failed requests: {'polite': 0, 'warm': 0}",
         "evidence rollback polite {}",
         "all traffic goes to polite: harm is shown by error_rate (",
