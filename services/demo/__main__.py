@@ -81,19 +81,22 @@ class Story:
         self._screen.steps.append(Step("start", 0, issued, time.monotonic(), revision))
         self._watch()
 
-    def change(self, title: str, share: float, verb: str, *arguments: str, reason: str) -> None:
-        """Let the operator change the state, then let every patient come again."""
+    def change(
+        self, title: str, share: float, verb: str, *arguments: str, reason: str, watch: bool = True
+    ) -> None:
+        """Let the operator change the state, then, if that is to be watched, let every patient come again."""
         step = self._during(lambda: self._operator.step(title, share, verb, arguments, reason))
         self._screen.steps.append(step)
         took = (step.returned - step.issued) * 1000
         self._screen.say(f"$ {step.line}")
         self._screen.say(f"  revision {step.revision} after {took:.0f} ms, interpreter start included")
-        self._watch()
+        if watch:
+            self._watch()
 
     def shadow(self, percent: int, reason: str) -> None:
         """Let the candidate, and the champion beside itself, watch a part of the calls."""
         shares = [f"{name}={percent}" for name in (CANDIDATE, CHAMPION)]
-        self.change(f"shadow {percent}%", 0, "shadow", *shares, reason=reason)
+        self.change(f"shadow {percent}%", 0, "shadow", *shares, reason=reason, watch=percent > 0)
 
     def report(self, page: Path) -> Verdict:
         """Show and judge what the shadows found."""
@@ -148,7 +151,7 @@ def tell(story: Story, keys: list[str], page: Path) -> tuple[dict[str, str], Ver
     story.change("canary 50%", 50, "weight", f"{CANDIDATE}=50", reason="nothing failed at 10 percent")
     told = story.ask_about(keys)
     story.change("flip", 100, "flip", "--to", CANDIDATE, reason="all patients")
-    story.change("rollback", 0, "rollback", reason="less accurate than before")
+    story.change("rollback", 0, "rollback", reason="now let evidence decide")
     return told, watched
 
 
@@ -186,7 +189,7 @@ def run(home: Path, console: Console) -> bool:
                 told, watched = tell(Story(operator, traffic, screen, None), keys, page)
         history = operator.history()
         truth = joined(operator, traffic.answers, held.malignant, home, screen)
-        screen.say("now the mended model by evidence")
+        screen.say("the mended model by evidence of errors, time and doubt; the truth comes later than that")
         good = tried(operator, port, many, screen, "retry", "unknown values are no errors any more")
     screen.count(traffic.answers)
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""The verdicts on the demo's tries: each is kept by tries that went well, and broken by what it is there for."""
+"""The verdicts on the demo's tries: kept by tries that went well, and broken by what each is there for."""
 
 from __future__ import annotations
 
