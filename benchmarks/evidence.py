@@ -41,13 +41,16 @@ def prediction(number: int) -> Prediction:
     return Prediction("r", "predict", *told, reply=reply)
 
 
-def offering(take: Callable[[Prediction], None], facts: Sequence[Prediction]) -> Callable[[], None]:
-    """Return what tells a sink of predictions."""
+def offering(
+    take: Callable[[Prediction], None], facts: Sequence[Prediction], writer: EvidenceWriter
+) -> Callable[[], None]:
+    """Return what tells a sink of predictions, and lets all be counted: no request comes as fast as these."""
     sink = Fanout([((Prediction,), take)])
 
     def run() -> None:
         for fact in facts:
             sink.offer(fact)
+        writer.flush(30)
 
     return run
 
@@ -69,7 +72,7 @@ def main() -> int:
         def nobody(_: Prediction) -> None:
             """Want to know nothing."""
 
-        told, counted = offering(nobody, facts), offering(writer.offer, facts)
+        told, counted = offering(nobody, facts, writer), offering(writer.offer, facts, writer)
 
         def all_counted() -> None:
             evidence.take()

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from .settling import Settled
 from .spec import RolloutSpec
 from .state import RolloutState
+from .strategy import Strategy
 from .targets import Target
 from .telling import target_changes
 from .values import in_words
 
-__all__ = ["apply_spec", "differences", "seed", "weighted"]
+__all__ = ["apply_spec", "differences", "seed", "strategy_differs", "weighted"]
 
 
 def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
@@ -61,10 +62,15 @@ def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
         "salt": _differ(salt, state.salt),
     }
     found = [f"{name}: {said}" for name, said in asked.items() if said and name in spec.state_fields]
+    return found + strategy_differs(state, spec.strategy)
+
+
+def strategy_differs(state: RolloutState, strategy: Strategy | None) -> list[str]:
+    """Return in words that a running try goes by another strategy than a spec asks for; else nothing."""
     running = state.running
-    if spec.strategy is not None and running is not None and spec.strategy != running.strategy:
-        found.append(f"strategy: the spec asks for another one than {running.words} goes by")
-    return found
+    if strategy is None or running is None or strategy == running.strategy:
+        return []
+    return [f"strategy: the spec asks for another one than {running.words} goes by"]
 
 
 def _differ(want: str | None, have: str | None) -> str | None:

@@ -65,7 +65,8 @@ class Arm:
             not stream there is nothing: all of it is in `seconds`.
         history: how long calls took while nothing was split (reason ``default``), by what was timed:
             ``first_item``, ``total``, ``per_item``. No evidence; thresholds of latency are made of it.
-        others: names of measures that no guardrail asks for, at most `MOST_NAMES`.
+        others: names of measures that no guardrail asks for, or that were given while nothing was split; at
+            most `MOST_NAMES`.
         alone: units while nothing was split, and those of them that failed: what a shadow is compared with.
     """
 

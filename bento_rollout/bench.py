@@ -26,6 +26,7 @@ from .exams import (
 from .guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, Threshold, split_name
 from .past import Past
 from .rounds import ERRORS, Arms, Round, rounds_of
+from .served import GAUGES
 from .strategy import Strategy
 
 __all__ = ["SAMPLE_RATIO", "Bench", "Setting"]
@@ -221,7 +222,8 @@ def _exam(strategy: Strategy, name: str, setting: Setting) -> Exam:
     watches = any(step.shadow for step in strategy.steps)
     if isinstance(guardrail, Threshold):
         bound = guardrail.below, guardrail.above
-        return ThresholdExam(metric, *bound, guardrail.failure_limit, guardrail.interval)
+        number = metric if metric == ERRORS or metric in GAUGES else name
+        return ThresholdExam(number, *bound, guardrail.failure_limit, guardrail.interval)
     alpha = strategy.alpha_shares[name]
     if isinstance(guardrail, Latency):
         return LatencyExam.start(
@@ -236,8 +238,8 @@ def _exam(strategy: Strategy, name: str, setting: Setting) -> Exam:
         floor = setting.past.floor
         return AgreementExam.start(alpha, least=guardrail.least, floor=floor, sticky=setting.sticky)
     margin, tolerance, events = _of(guardrail)
-    return RateExam.start(
-        metric,
+    exam = RateExam.start(
+        ERRORS if metric == ERRORS else name,
         alpha,
         margin=margin,
         tolerance=tolerance,
@@ -246,6 +248,9 @@ def _exam(strategy: Strategy, name: str, setting: Setting) -> Exam:
         watches=watches and metric == ERRORS,
         window=strategy.key_window,
     )
+    if isinstance(guardrail, Measure) and guardrail.values is not None:
+        return replace(exam, best=guardrail.values[0], worst=guardrail.values[1])
+    return exam
 
 
 def _of(guardrail: Guardrail) -> tuple[float | None, float, bool]:

@@ -36,8 +36,11 @@ from .view import View
 
 __all__ = ["Controller", "Sources"]
 
-TICK = 1.0
+TICK = 0.25
 """Seconds between two looks."""
+
+TELL = 1.0
+"""Seconds between two times that people are told how a try stands, unless something is done."""
 
 SAVE = 2.0
 """Seconds between two times that what is known is written down, at least; decisions are always."""
@@ -82,6 +85,8 @@ class _Hand:
     saved: float
     cost: float = 0.0
     estimated: float = 0.0
+    told: float = 0.0
+    revision: int = 0
     counted: dict[str, tuple[float, float]] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
     needed: dict[str, int | None] = field(default_factory=dict)
@@ -190,17 +195,20 @@ class Controller:
         if (hand := self._hand) is None:
             hand = self._hand = self._begin(commit)
         attempt = commit.state.attempt
-        evidence, hand.seq, more = self._read(hand.seq)
+        evidence, seq, more = self._read(hand.seq)
         notes = self._continued(hand.notes, attempt, commit.revision)
         notes = _heard(notes, evidence, commit.state)
         decision: Decision | None = None
+        acts = False
         if attempt is not None and attempt.runs:
             view = self._desk.view(commit.state)
             notes, assessments = self._assessed(notes, attempt, commit.state, view, evidence, now)
             decision = decide(attempt.strategy, _position(notes), assessments, now)
-            self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
-        hand.notes = notes
-        acts = decision is not None and decision.action is not Action.HOLD and not more
+            acts = decision.action is not Action.HOLD and not more
+            if acts or hand.revision != commit.revision or not 0 <= now - hand.told < TELL:
+                self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
+                hand.told, hand.revision = now, commit.revision
+        hand.notes, hand.seq = notes, seq
         if acts or now < hand.saved or now - hand.saved >= max(SAVE, PATIENT * hand.cost):
             self._save(hand, now)
         if decision is not None and acts:

@@ -15,7 +15,7 @@ import mmh3
 
 from .arms import Arm, KeySums
 from .errors import InvalidValue
-from .guardrails import Guardrail, Measure, split_name
+from .guardrails import Guardrail, Measure, Threshold, split_name
 from .histogram import bin_of
 from .records import Compared, Observation, Reason
 from .sums import WHOLE, MeasureSums, PairSums, Timing, add_counts, checked_count, cut_keys
@@ -96,9 +96,7 @@ class Evidence:
             if unit.reason not in _DRAWN:
                 add_counts(arm.apart, {unit.reason.value: 1})
                 if unit.reason is _DEFAULT:
-                    arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
-                    if not unit.failed:
-                        _add_history(arm, run)
+                    _count_alone(arm, unit)
                 continue
             key = self._hash(place, unit.name)
             index = 0 if unit.missed else bin_of(run.seconds)
@@ -225,9 +223,11 @@ class Evidence:
             if not found:
                 strangers.add(name)
             for guardrail, _, measure in found:
-                bad, clipped = bad_part(measure, values)
+                counted = measure or _LEVEL
+                bad, clipped = bad_part(counted, values)
                 sums = arm.measures.setdefault(guardrail, MeasureSums())
-                sums.count(bad, time, key, clipped=clipped, counter=measure.range is None)
+                whose = None if measure is None else key
+                sums.count(bad, time, whose, clipped=clipped, counter=counted.range is None)
         if strangers:
             arm.note_others(strangers)
 
@@ -266,18 +266,32 @@ def hash64_of(salt: str, name: str) -> int:
     return mmh3.hash64(f"evidence:{salt}:{name}", 0, signed=False)[0]
 
 
-_Counted = tuple[str, str | None, Measure]
-"""The name of a guardrail, its endpoint, and what it says of the measure."""
+_Counted = tuple[str, str | None, Measure | None]
+"""The name of a guardrail, its endpoint, and what it says of the measure; None: it is a plain bound of it."""
+
+_LEVEL = Measure(better="low")
+"""As which a measure counts that a plain bound is about: values are added up, and no key is told apart."""
 
 
 def _by_measure(guardrails: Mapping[str, Guardrail]) -> dict[str, list[_Counted]]:
     """Return what is counted of each measure: more than one guardrail may be about it, with other ranges."""
     found: dict[str, list[_Counted]] = {}
     for name, guardrail in guardrails.items():
-        if isinstance(guardrail, Measure):
+        if isinstance(guardrail, (Measure, Threshold)):
             metric, endpoint = split_name(name)
-            found.setdefault(metric, []).append((name, endpoint, guardrail))
+            measure = guardrail if isinstance(guardrail, Measure) else None
+            found.setdefault(metric, []).append((name, endpoint, measure))
     return found
+
+
+def _count_alone(arm: Arm, unit: Unit) -> None:
+    """Count what happened while nothing was split."""
+    run = unit.run
+    arm.alone = arm.alone[0] + 1, arm.alone[1] + unit.failed
+    if run.measures:
+        arm.note_others({name for name, _ in run.measures})
+    if not unit.failed:
+        _add_history(arm, run)
 
 
 def _timings(run: Observation) -> dict[str, float]:

@@ -216,6 +216,13 @@ class Measure(Calibrated):
         return self
 
     @property
+    def values(self) -> tuple[float, float] | None:
+        """The best and the worst value; None: it is a counter."""
+        if self.range is None:
+            return None
+        return self.range if self.better == "low" else (self.range[1], self.range[0])
+
+    @property
     def share(self) -> float | None:
         """The margin as a part of the range's width."""
         if self.range is None or self.margin is None:

@@ -14,7 +14,7 @@ from .errors import InvalidValue
 from .keys import follow
 from .values import Fraction, Strict, check_name, shown
 
-__all__ = ["CORRECT", "UNNAMED", "Judge", "Judged", "Judging", "judging_of"]
+__all__ = ["CORRECT", "UNNAMED", "Judge", "Judged", "Judging", "class_in", "judging_of"]
 
 CORRECT = "correct"
 """What is built in: whether prediction and label are of the same class."""

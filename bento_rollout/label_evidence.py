@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 
 import mmh3
 
+from .arms import Arm
 from .errors import InvalidValue
-from .evidence import Place
+from .evidence import Evidence, Place
+from .sums import GRAIN, MISSING, MeasureSums
 
-__all__ = ["BadOf", "KeyLabel", "LabelArm", "LabelSums", "Mature", "judged", "sums_of", "unit_of"]
+__all__ = ["BadOf", "KeyLabel", "LabelArm", "LabelSums", "Mature", "judged", "measured", "sums_of", "unit_of"]
 
 _WHOLE = 1 << 64
 _FAR = 1e12
@@ -226,18 +228,44 @@ def sums_of(rows: Iterable[Mature], bad_of: BadOf, *, sticky: Collection[str] = 
     return sums
 
 
+def measured(sums: LabelSums, guardrail: str) -> Evidence:
+    """Return the numbers of late labels as those of a measure, which is tested alike.
+
+    How many predictions had no label is beside it, under the name with `MISSING`. Where routing is sticky, an
+    arm of which no key was hashed is left out: its calls are no units.
+
+    Args:
+        sums: the sums.
+        guardrail: whose they are, like ``label.correct``.
+    """
+    evidence = Evidence()
+    for place, arms in sums.arms.items():
+        for variant, arm in arms.items():
+            if arm.unhashed and not arm.keys:
+                continue
+            keys = {key: (said.bad, said.time) for key, said in arm.keys.items() if said.bad is not None}
+            gone = {key: (float(not said.labelled), said.time) for key, said in arm.keys.items()}
+            lost = MeasureSums(arm.predictions, float(arm.predictions - arm.labelled), 0, gone)
+            sums_ = {guardrail: MeasureSums(arm.judged, arm.bad, 0, keys), guardrail + MISSING: lost}
+            found = Arm(measures=sums_)
+            evidence.arms.setdefault(place, {})[variant] = found
+    return evidence
+
+
 def judged(bad_of: BadOf, label: Any, output: Any) -> float | None:
     """Return how bad an answer was, from 0 to 1; None: no number.
 
     When ``bad_of`` raises, or gives NaN, that is none: the user's function must not cost the evidence of the
-    others. What is outside 0 to 1 is clipped.
+    others. What is outside 0 to 1 is clipped; it is rounded to a millionth, so that sums are exact.
     """
     try:
         bad = bad_of(label, output)
         bad = None if bad is None else float(bad)
     except Exception:  # noqa: BLE001 - a user's function
         return None
-    return None if bad is None or math.isnan(bad) else min(max(bad, 0.0), 1.0)
+    if bad is None or math.isnan(bad):
+        return None
+    return round(min(max(bad, 0.0), 1.0) * GRAIN) / GRAIN
 
 
 def _arm_of(row: Mapping[str, Any]) -> LabelArm:

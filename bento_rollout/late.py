@@ -11,10 +11,9 @@ from .evidence import Evidence
 from .gauges import gauges_of
 from .guardrails import Label, split_name
 from .judging import Judge, Judging, judging_of
-from .label_evidence import LabelArm, LabelSums, sums_of
+from .label_evidence import measured, sums_of
 from .store.ledger_matured import Watermark, end_of, matured
 from .strategy import Strategy
-from .sums import MeasureSums
 from .telemetry import log
 from .view import View
 
@@ -98,19 +97,6 @@ class Late:
             matures=guardrail.matures,
             most=MOST,
         )
-        _count(evidence, metric, sums_of(found.rows, judge.bad_of, sticky=self._sticky), endpoint)
+        rows = [row for row in found.rows if endpoint in (None, row.endpoint)]
+        evidence.add(measured(sums_of(rows, judge.bad_of, sticky=self._sticky), name))
         return found.after.to_plain()
-
-
-def _count(evidence: Evidence, number: str, sums: LabelSums, endpoint: str | None) -> None:
-    """Add what labels say to evidence; of one endpoint, where the guardrail is about one."""
-    for place, arms in sums.arms.items():
-        if endpoint not in (None, place.endpoint):
-            continue
-        for variant, arm in arms.items():
-            evidence.arm(place, variant).measures.setdefault(number, MeasureSums()).add(_measured(arm))
-
-
-def _measured(arm: LabelArm) -> MeasureSums:
-    keys = {key: (said.bad, said.time) for key, said in arm.keys.items() if said.bad is not None}
-    return MeasureSums(arm.judged, arm.bad, 0, keys)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .arms import MOST_NAMES
 from .bench import Bench, Setting
 from .errors import InvalidValue, StoreCorrupt
 from .evidence import Evidence
+from .guardrails import split_name
 from .past import Past
 from .position import Position
 from .strategy import Strategy
@@ -17,6 +19,9 @@ __all__ = ["MOST_PASTS", "Notes", "caught_up"]
 
 FORMAT = 1
 """What stored notes look like."""
+
+ENOUGH_CALLS = 1_000_000
+"""Up to which calls are counted."""
 
 MOST_PASTS = 6
 """Variants, each as it was, of which the past is remembered."""
@@ -33,6 +38,8 @@ class Notes:
         bench: its tests.
         pasts: by variant and digest what is known of it from before, the last one heard of last.
         labels: how far the labels of each name were read, as whoever reads them wrote it.
+        names: the numbers that the service has given with ``measure``, whoever asks for them.
+        calls: predictions of the champion that were counted, at most `ENOUGH_CALLS`.
     """
 
     number: int = 0
@@ -41,6 +48,8 @@ class Notes:
     bench: Bench | None = None
     pasts: Mapping[tuple[str, str], Past] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    calls: int = 0
 
     def past(self, variant: str, digest: str) -> Past:
         """Return what is known of a variant from before."""
@@ -53,7 +62,15 @@ class Notes:
         pasts = dict(self.pasts)
         known = pasts.pop((variant, digest), Past())
         pasts[variant, digest] = known.plus(evidence, variant)
-        return replace(self, pasts=dict([*pasts.items()][-MOST_PASTS:]))
+        arms = [arm for found in evidence.arms.values() for arm in found.values()]
+        given = {split_name(name)[0] for arm in arms for name in (*arm.measures, *arm.others)}
+        calls = sum(arm.calls + arm.alone[0] for arm in arms)
+        return replace(
+            self,
+            pasts=dict([*pasts.items()][-MOST_PASTS:]),
+            names=frozenset(sorted(self.names | given)[:MOST_NAMES]),
+            calls=min(ENOUGH_CALLS, self.calls + calls),
+        )
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -66,6 +83,8 @@ class Notes:
             "bench": None if self.bench is None else self.bench.to_dict(),
             "pasts": [[*name, past.plain] for name, past in self.pasts.items()],
             "labels": dict(self.labels),
+            "names": sorted(self.names),
+            "calls": self.calls,
         }
 
     @classmethod
@@ -89,13 +108,14 @@ class Notes:
             number, revision, labels = data["number"], data["revision"], dict(data["labels"])
             if any(type(one) is not int or one < 0 for one in (number, revision)):
                 raise InvalidValue(f"the notes are of try {number!r} at revision {revision!r}")
+            names, calls = frozenset(map(str, data["names"])), int(data["calls"])
             if strategy is None or data["bench"] is None or data["position"] is None:
-                return cls(pasts=pasts)
+                return cls(pasts=pasts, names=names, calls=calls)
             position = Position.parse(data["position"])
             bench = Bench.from_dict(data["bench"], strategy, Setting(sticky))
         except (KeyError, TypeError, ValueError, StoreCorrupt) as error:
             raise InvalidValue(f"the notes of whoever led before are not whole: {error}") from error
-        return cls(number, revision, position, bench, pasts, labels)
+        return cls(number, revision, position, bench, pasts, labels, names, calls)
 
 
 def caught_up(stored: Position, live: Position, counted_alike: frozenset[str]) -> Position:

@@ -11,6 +11,8 @@ from .errors import InvalidValue
 from .histogram import ABOVE, bin_of
 
 __all__ = [
+    "GRAIN",
+    "MISSING",
     "WHOLE",
     "Bins",
     "MeasureSums",
@@ -29,11 +31,14 @@ __all__ = [
 WHOLE = 1 << 64
 """Hashes are below it."""
 
-_GRAIN = 1 << 20
+GRAIN = 1 << 20
 """Into how many parts 1 is cut where numbers are added: their sums are exact, so no order changes them."""
 
 _FAR = 1e12
 """Seconds since 1970 that no call comes after."""
+
+MISSING = " missing"
+"""Put after the name of a label: whether there is none when its prediction matures."""
 
 Bins = dict[int, int]
 """How many fell into each bin of `histogram.bin_of`."""
@@ -68,7 +73,7 @@ class MeasureSums:
 
     def count(self, bad: float, time: float, key: int | None, *, clipped: bool, counter: bool) -> None:
         """Count what one unit gave."""
-        bad = round(bad * _GRAIN) / _GRAIN
+        bad = round(bad * GRAIN) / GRAIN
         self.calls += 1
         self.bad += bad
         self.clipped += clipped

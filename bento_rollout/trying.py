@@ -27,6 +27,8 @@ from .errors import InvalidValue, NotReady, Refused
 from .position import Position, Stage
 from .preparation import prepared
 from .reader import Reader
+from .seen import served_now
+from .served import check_served
 from .spec import RolloutSpec, parse_duration
 from .state import RolloutState
 from .strategy import Strategy
@@ -118,6 +120,7 @@ class TryVerbs(Reader):
         strategy = self._strategy(view, candidate)
         name = strategy.candidate
         digests = view.digests((name, state.champion))
+        check_served(strategy, served_now(self._desk.store.place(self.name), view, strategy))
         after = started(state, strategy, digests, time.time(), self._desk.author)
         if not view.cards:
             raise NotReady(f"no worker is live: nobody confirms that {name!r} is ready; nothing changed")

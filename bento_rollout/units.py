@@ -63,6 +63,10 @@ class Unit(NamedTuple):
     failed: bool
     missed: bool = False
 
+    def __repr__(self) -> str:
+        """Return what became of it, and nothing of whose it is."""
+        return f"<Unit of {self.variant}: {'failed' if self.failed else 'well'}>"
+
 
 class PairUnit(NamedTuple):
     """What counts once of a comparison.
@@ -74,6 +78,10 @@ class PairUnit(NamedTuple):
 
     name: str
     agreed: bool
+
+    def __repr__(self) -> str:
+        """Return what became of it, and nothing of whose it is."""
+        return f"<PairUnit: {'agreed' if self.agreed else 'disagreed'}>"
 
 
 def is_failure(run: Observation) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .applying import differences
+from .applying import differences, strategy_differs
 from .assignment import normal_key
 from .errors import NotReady
 from .granting import grant_command, retire_command
@@ -152,8 +153,11 @@ class View:
     def differences(self) -> list[str]:
         """Return in words where the service's spec asks for another state."""
         spec = dict(next((card.spec for card in self.described), {}))
-        spec.pop("strategy", None)  # it is no state
-        return differences(self.state, RolloutSpec.parse(spec, "the service's spec"))
+        spec.pop("strategy", None)  # what it is checked against is not on the card
+        found = differences(self.state, RolloutSpec.parse(spec, "the service's spec"))
+        with suppress(NotReady):  # a deployment is under way: it differs from worker to worker
+            found += strategy_differs(self.state, self.strategy)
+        return found
 
     def _found(self, name: str) -> set[str]:
         """Return the digests of a variant in the service's workers."""

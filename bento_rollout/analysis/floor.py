@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidValue
@@ -18,6 +19,17 @@ PARTS = (0.05, 0.1, 0.2, 0.33, 0.5, 0.7)
 """The bets of the claim that all is well: which part of ``p0`` the true rate is."""
 
 _FIXED = {"odds": list(ODDS), "parts": list(PARTS), "every": EVERY}
+
+
+@lru_cache(256)
+def _logs(p0: float, good: bool) -> list[tuple[float, float]]:
+    """Return what each bet wins on one bad event, and on one that is not, in logs."""
+    not_p0 = 1.0 - p0
+    if good:
+        rates = [(part * p0, 1.0 - part * p0) for part in PARTS]
+    else:
+        rates = [from_odds(ratio * p0 / not_p0) for ratio in ODDS]
+    return [(math.log(rate) - math.log(p0), math.log(rest) - math.log(not_p0)) for rate, rest in rates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +90,12 @@ class FloorTest:
         calls, bad = count("n", n), finite("x", x)
         if not 0.0 <= bad <= calls:
             raise InvalidValue(f"x is {x!r}; a sum from 0 to n, {n}, is needed")
-        p0, not_p0 = self.p0, 1.0 - self.p0
-        if self.good:
-            rates = [(part * p0, 1.0 - part * p0) for part in PARTS]
-        else:
-            rates = [from_odds(ratio * p0 / not_p0) for ratio in ODDS]
-        bets = [
-            bad * (math.log(rate) - math.log(p0)) + (calls - bad) * (math.log(rest) - math.log(not_p0))
-            for rate, rest in rates
-        ]
-        following = replace(self, mixture=self._bets.step(bets, 0 if self.good else calls))
-        if following.log_evidence >= -math.log(self.alpha):
-            return replace(following, alarm=True)
-        return following
+        good = calls - bad
+        bets = [bad * of_bad + good * of_good for of_bad, of_good in _logs(self.p0, self.good)]
+        mixture = self._bets.step(bets, 0 if self.good else calls)
+        found = log_mean(mixture.logs) if self.good else mixture.log_evidence
+        alarm = self.alarm or found >= -math.log(self.alpha)
+        return FloorTest(self.p0, self.alpha, self.good, mixture=mixture, alarm=alarm)
 
     def epoch(self) -> FloorTest:
         """Return the test with a new epoch open, ``E`` as it was; the claim that all is well has none."""

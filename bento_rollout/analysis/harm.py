@@ -52,17 +52,15 @@ def odds_bets(
         return bets
     bad_c, good_c, bad_s, good_s = sums
     rest, log = 1.0 - share, math.log
-    shared_s, shared_not_s = rest * s, rest * not_s
-    for ratio in odds:  # written out: this is most of what a tick costs
-        own = ratio * s / not_s
-        c, not_c = own / (1.0 + own), 1.0 / (1.0 + own)
-        t, not_t = share * c + shared_s, share * not_c + shared_not_s
-        bets.append(
-            bad_c * log(c / t)
-            + good_c * log(not_c / not_t)
-            + bad_s * log(s / t)
-            + good_s * log(not_s / not_t)
-        )
+    apart, shared_s, shared_not_s = s / not_s, rest * s, rest * not_s
+    bad, good = bad_c + bad_s, good_c + good_s
+    for ratio in odds:  # written out, both rates times (1 + own): this is most of what a tick costs
+        own = ratio * apart
+        whole = 1.0 + own
+        won = good_s * log(not_s * whole) - good * log(share + shared_not_s * whole)
+        if bad:
+            won += bad_c * log(own) + bad_s * log(s * whole) - bad * log(share * own + shared_s * whole)
+        bets.append(won)
     return bets
 
 
@@ -139,8 +137,9 @@ class HarmTest:
             rate = champion_rate(self.champion_bad, self.champion_calls)
             bets = odds_bets(block.sums, share, rate, ODDS, self.tolerance)
         mixture = self.mixture.step(bets, block.n_candidate)
-        return replace(
-            self,
+        return HarmTest(  # not by `replace`, which takes longer
+            self.alpha,
+            self.tolerance,
             champion_bad=self.champion_bad + block.x_champion,
             champion_calls=self.champion_calls + block.n_champion,
             mixture=mixture,
@@ -221,7 +220,7 @@ class EventTest:
         """Return the test after one more block, whose share is needed, and whose counts of calls are not."""
         mixture = self.mixture.step(event_bets(block, block.needed_share("EventTest")), 0)
         alarm = self.alarm or mixture.log_evidence >= -math.log(self.alpha)
-        return replace(self, mixture=mixture, alarm=alarm)
+        return EventTest(self.alpha, mixture=mixture, alarm=alarm)
 
     def epoch(self) -> EventTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidValue
@@ -94,18 +94,18 @@ class HealthTest:
             candidate = self._candidate_rate(champion)
             if candidate[0] < champion[0] + self.margin:
                 plug = self._bet(block, share, candidate, champion)
-        following = replace(
-            self,
-            log_equal=self.log_equal + equal,
-            log_plug=self.log_plug + plug,
+        equal, plug = self.log_equal + equal, self.log_plug + plug
+        return HealthTest(
+            self.margin,
+            self.alpha,
+            log_equal=equal,
+            log_plug=plug,
             candidate_bad=self.candidate_bad + block.x_candidate,
             candidate_calls=self.candidate_calls + block.n_candidate,
             champion_bad=self.champion_bad + block.x_champion,
             champion_calls=self.champion_calls + block.n_champion,
+            alarm=self.alarm or log_mean((equal, plug)) >= -math.log(self.alpha),
         )
-        if following.log_evidence >= -math.log(self.alpha):
-            return replace(following, alarm=True)
-        return following
 
     def _candidate_rate(self, champion: tuple[float, float]) -> tuple[float, float]:
         """The candidate's own rate from past blocks, drawn towards the champion's, and one minus it."""

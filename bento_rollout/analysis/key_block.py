@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,8 @@ class KeyBlock:
             for key, value in arm.items():
                 if type(key) is not int or not 0 <= key < HASHES:
                     raise InvalidValue(f"{name} has {key!r} as a key; a hash from 0 to below 2**64 is needed")
+                if type(value) is float and 0.0 <= value <= BINS:  # nearly always; names are made for errors
+                    continue
                 if finite(f"a value of {name}", value) < 0:
                     raise InvalidValue(f"a value of {name} is {value!r}; a number from 0 is needed")
         if both := self.candidate.keys() & self.champion.keys():
@@ -93,16 +95,16 @@ class KeyBlock:
             alone = keyless.n_candidate if isinstance(keyless, Block) else sum(keyless.candidate)
         return len(self.candidate) + alone
 
-    def units(self, *, events: bool) -> Iterator[tuple[int, bool, float]]:
-        """Yield each key that may count, whether it is the candidate's, and its value.
+    def units(self, *, events: bool) -> list[tuple[int, bool, float]]:
+        """Return each key that may count, whether it is the candidate's, and its value.
 
         Args:
             events: leave out keys of value 0: nothing happened to them.
         """
-        for candidate, arm in ((True, self.candidate), (False, self.champion)):
-            for key, value in arm.items():
-                if value or not events:
-                    yield key, candidate, value
+        arms = ((True, self.candidate), (False, self.champion))
+        if events:
+            return [(key, mine, value) for mine, arm in arms for key, value in arm.items() if value]
+        return [(key, mine, value) for mine, arm in arms for key, value in arm.items()]
 
 
 class Running(Protocol):
@@ -111,8 +113,8 @@ class Running(Protocol):
     def __bool__(self) -> bool:
         """Whether anything was counted."""
 
-    def add(self, candidate: bool, value: float) -> None:
-        """Count one key of an arm."""
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        """Count keys: whether each is the candidate's, and its value."""
 
     def given(self, test: OneTest) -> OneTest:
         """Return a test after a block of these sums."""
@@ -143,10 +145,11 @@ def running(test: OneTest, block: KeyBlock) -> Running:
 def _check_values(block: KeyBlock, *, durations: bool) -> None:
     most = BINS - 1 if durations else 1
     for name, arm in (("candidate", block.candidate), ("champion", block.champion)):
-        for value in arm.values():
-            if value > most or (durations and value != int(value)):
-                kind = f"a bin from 0 to {most}" if durations else "a number from 0 to 1"
-                raise InvalidValue(f"a value of {name} is {value!r}; {kind} is needed")
+        wrong = next((value for value in arm.values() if value != int(value)), None) if durations else None
+        if wrong is None and (wrong := max(arm.values(), default=0)) <= most:
+            continue
+        kind = f"a bin from 0 to {most}" if durations else "a number from 0 to 1"
+        raise InvalidValue(f"a value of {name} is {wrong!r}; {kind} is needed")
 
 
 @dataclass(slots=True)
@@ -156,22 +159,27 @@ class _Rates:
     share: float | None
     candidate: list[float]
     champion: list[float]
+    _block: Block | None = None
 
     def __bool__(self) -> bool:
         return bool(self.candidate[0] or self.champion[0])
 
-    def add(self, candidate: bool, value: float) -> None:
-        arm = self.candidate if candidate else self.champion
-        arm[0] += 1
-        arm[1] += value
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        mine, theirs, self._block = self.candidate, self.champion, None
+        for candidate, value in units:
+            arm = mine if candidate else theirs
+            arm[0] += 1
+            arm[1] += value
 
     def given(self, test: OneTest) -> OneTest:
         if isinstance(test, FloorTest):
             return test.update(int(self.candidate[0]), self.candidate[1])
         if isinstance(test, (LatencyTest, LatencyHealthTest)):
             raise InvalidValue(f"{type(test).__name__} takes durations, and these are rates")
-        (n_c, x_c), (n_s, x_s) = self.candidate, self.champion
-        return test.update(Block(int(n_c), x_c, int(n_s), x_s, self.share))
+        if self._block is None:  # copies that count the same share it
+            (n_c, x_c), (n_s, x_s) = self.candidate, self.champion
+            self._block = Block(int(n_c), x_c, int(n_s), x_s, self.share)
+        return test.update(self._block)
 
 
 @dataclass(slots=True)
@@ -187,8 +195,9 @@ class _Bins:
     def __bool__(self) -> bool:
         return any(self.candidate) or any(self.champion)
 
-    def add(self, candidate: bool, value: float) -> None:
-        (self.candidate if candidate else self.champion)[int(value)] += 1
+    def add(self, units: Iterable[tuple[bool, float]]) -> None:
+        for candidate, value in units:
+            (self.candidate if candidate else self.champion)[int(value)] += 1
         self._block = self._sums = None
 
     def given(self, test: OneTest) -> OneTest:

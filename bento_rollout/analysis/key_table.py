@@ -19,7 +19,7 @@ CAPACITY = 100_000
 HASHES = 1 << 64
 """Hashes of keys lie below it."""
 
-_LAYER = 1024
+_LAYER = 4096
 """Keys in the upper layer before both become one: what an update copies is this much, not all keys."""
 
 _DIGITS = 16
@@ -108,8 +108,13 @@ class KeyTable:
             keys: their hashes.
             epoch: the present one.
         """
-        lasts = {key: last for key in keys if key < self.cut and (last := self.last(key)) < epoch}
-        size = len(self) + sum(not last for last in lasts.values())
+        cut, recently, before = (
+            self.cut,
+            self._recent.get,
+            self.epochs.get,
+        )  # looked up once: it is asked often
+        lasts = {key: last for key in keys if key < cut and (last := recently(key) or before(key, 0)) < epoch}
+        size = len(self) + [*lasts.values()].count(0)
         if size > self.capacity:
             return self._halved(lasts, epoch)
         recent = {**self._recent, **dict.fromkeys(lasts, epoch)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidValue
@@ -21,18 +22,34 @@ from .stored import flag, opened, pack
 
 __all__ = ["MOST_COPIES", "Copy", "KeyedTest", "is_health"]
 
-MOST_COPIES = 20
-"""Copies that live at a time."""
+MOST_COPIES = 12
+"""Copies that live at a time: with 20 nothing was found earlier, and a look took longer."""
 
 NEWEST = 5
 """Of them, the newest ones that are never dropped."""
+
+SHORT = 20
+"""Candidate calls after which a short epoch opens by itself; a part of `EVERY`."""
+
+LONG_PART = 0.8
+"""Of what may be wrong, what the long epochs share; the rest is for all epochs, short ones too."""
+
+SPREAD = 100.0
+"""How evenly the rest is shared: about so many epochs have weights of one size, later ones less."""
 
 _KINDS: Mapping[str, type[OneTest]] = {
     kind.__name__: kind
     for kind in (HarmTest, EventTest, LatencyTest, FloorTest, HealthTest, LatencyHealthTest)
 }
-_STORED = frozenset({"copies", "epochs", "calls", "table", "alarm"})
-_FIXED = {"every": EVERY, "most_copies": MOST_COPIES, "newest": NEWEST}
+_STORED = frozenset({"copies", "epochs", "long", "calls", "table", "alarm"})
+_FIXED = {
+    "every": EVERY,
+    "short": SHORT,
+    "long_part": LONG_PART,
+    "spread": SPREAD,
+    "most_copies": MOST_COPIES,
+    "newest": NEWEST,
+}
 
 
 def is_health(test: OneTest) -> bool:
@@ -40,26 +57,47 @@ def is_health(test: OneTest) -> bool:
     return isinstance(test, (HealthTest, LatencyHealthTest)) or (isinstance(test, FloorTest) and test.good)
 
 
+@lru_cache(1024)
+def weight_of(epoch: int, long: int) -> float:
+    """Return the part of what may be wrong that a copy has: over all that ever begin they sum to 1.
+
+    The ``m``-th epoch has ``0.2 ln(100) (1/ln(m+99) - 1/ln(m+100))``, and if it is the ``j``-th long one
+    ``0.8/(j(j+1))`` more.
+
+    >>> round(sum(weight_of(m, 0) for m in range(1, 10_000)), 2)  # slowly towards 0.2
+    0.1
+    >>> round(weight_of(1, 1), 4)
+    0.4004
+    """
+    later = SPREAD + epoch
+    # 1/ln(n-1) - 1/ln(n), without the difference of two numbers that are nearly the same
+    part = -math.log1p(-1.0 / later) / math.log(later) / math.log(later - 1.0)
+    weight = (1.0 - LONG_PART) * math.log(SPREAD) * part
+    return weight + LONG_PART / (long * (long + 1)) if long else weight
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """One copy of a test, which began at an epoch.
 
     Attributes:
-        epoch: ``j``, from 1.
+        epoch: ``m``, from 1: its place among all epochs.
         test: what it has seen since; it has no start mixture of its own.
+        long: ``j``, from 1: its place among the long epochs; 0: it began at a short one.
     """
 
     epoch: int
     test: OneTest
+    long: int
 
     @property
     def log_weight(self) -> float:
-        """``ln w_j``, ``w_j = 1/(j(j+1))``; a claim of health has one copy, of weight 1."""
-        return 0.0 if is_health(self.test) else -math.log(self.epoch) - math.log(self.epoch + 1)
+        """The log of the copy's weight (see `weight_of`); a claim of health has one copy, of weight 1."""
+        return 0.0 if is_health(self.test) else math.log(weight_of(self.epoch, self.long))
 
     @property
     def log_evidence(self) -> float:
-        """``ln(w_j E_j)``."""
+        """``ln(w_m E_m)``."""
         return self.log_weight + self.test.log_evidence
 
 
@@ -68,14 +106,16 @@ class KeyedTest:
     """A test whose unit is the key, counted once in each epoch.
 
     Calls of one key depend on each other, so to count each of them alarms falsely far too often. Copy
-    ``j`` of the test begins at epoch ``j`` and counts a key once from then on; which one it still counts
+    ``m`` of the test begins at epoch ``m`` and counts a key once from then on; which one it still counts
     is told by the epoch in which the key last counted (`KeyTable`). The copies see different data, so
-    they are not averaged: it alarms when ``max_j w_j E_j >= 1/alpha``, ``w_j = 1/(j(j+1))``. By Ville's
-    inequality copy ``j`` ever gets there with a chance of ``alpha w_j``, and the weights sum to 1. At most
-    20 copies live; when another opens, the one with the least ``w_j E_j`` among all but the newest five
-    is dropped, which can only hide an alarm. A new copy knows of the champion what the one before knew.
+    they are not averaged: it alarms when ``max_m w_m E_m >= 1/alpha``, with the weights of `weight_of`. By
+    Ville's inequality copy ``m`` ever gets there with a chance of ``alpha w_m``, and the weights sum to 1.
+    At most 12 copies live; when another opens, the one with the least ``w_m E_m`` among all but the newest
+    five is dropped, which can only hide an alarm. A new copy knows of the champion what the one before knew.
 
-    Epochs open at the start, by `epoch`, and after every 1 000 calls of the candidate. A test of health
+    Long epochs open at the start, by `epoch`, and after every 1 000 calls of the candidate; short ones
+    after every 20. The copies of long ones have most of the weight: they see small harm. Those of short
+    ones see large harm at once, also when most keys have counted since the last long one. A test of health
     (`HealthTest`, `LatencyHealthTest`, or `FloorTest` with ``good``) has one copy of weight 1 and no
     epochs: each key counts once and for ever.
 
@@ -86,9 +126,10 @@ class KeyedTest:
     Attributes:
         copies: those that live, oldest first.
         epochs: how many have opened.
-        calls: of the candidate since an epoch last opened by count.
+        long: how many of them are long.
+        calls: of the candidate since a long epoch last opened by count.
         table: which keys have counted.
-        log_evidence: ``ln(max_j w_j E_j)`` now.
+        log_evidence: ``ln(max_m w_m E_m)`` now.
         alarm: whether that has been at ``ln(1/alpha)`` at any time so far; it stays.
 
     >>> test = KeyedTest(EventTest(alpha=0.01))
@@ -103,13 +144,14 @@ class KeyedTest:
     start: OneTest
     copies: tuple[Copy, ...] = field(default=(), kw_only=True, repr=False)
     epochs: int = field(default=1, kw_only=True)
+    long: int = field(default=1, kw_only=True)
     calls: int = field(default=0, kw_only=True)
     table: KeyTable = field(default_factory=KeyTable, kw_only=True)
     alarm: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.copies:
-            object.__setattr__(self, "copies", (Copy(1, _plain(self.start)),))
+            object.__setattr__(self, "copies", (Copy(1, _plain(self.start), 1),))
 
     @property
     def alpha(self) -> float:
@@ -118,7 +160,7 @@ class KeyedTest:
 
     @property
     def log_evidence(self) -> float:
-        """``ln(max_j w_j E_j)`` now."""
+        """``ln(max_m w_m E_m)`` now."""
         return max(copy.log_evidence for copy in self.copies)
 
     def update(self, block: KeyBlock) -> KeyedTest:
@@ -129,12 +171,12 @@ class KeyedTest:
                 share where it takes one.
         """
         sums = running(self.start, block)
-        units = [*block.units(events=isinstance(self.start, EventTest))]
+        units = block.units(events=isinstance(self.start, EventTest))
         table, lasts = self.table.counting([key for key, _, _ in units], self.epochs)
         by_last: dict[int, list[tuple[bool, float]]] = {}
         for key, candidate, value in units:
-            if key in lasts:
-                by_last.setdefault(lasts[key], []).append((candidate, value))
+            if (last := lasts.get(key)) is not None:
+                by_last.setdefault(last, []).append((candidate, value))
         copies = tuple(_grown(self.copies, sums, sorted(by_last.items())))
         top = max(copy.log_evidence for copy in copies)
         calls = self.calls + block.candidate_calls
@@ -145,28 +187,24 @@ class KeyedTest:
             calls=calls % EVERY,
             alarm=self.alarm or top >= -math.log(self.alpha),
         )
-        return following.epoch() if calls >= EVERY else following
+        if calls >= EVERY:
+            return following.epoch()
+        return _opened(following, 0) if calls // SHORT > self.calls // SHORT else following
 
     def epoch(self) -> KeyedTest:
-        """Return the test with a new epoch open; a test of health has none."""
-        if is_health(self.start):
-            return self
-        epochs = self.epochs + 1
-        copies = (*self.copies, Copy(epochs, _plain(self.copies[-1].test)))
-        if len(copies) > MOST_COPIES:
-            least = min(copies[:-NEWEST], key=lambda copy: copy.log_evidence)
-            copies = tuple([copy for copy in copies if copy is not least])
-        oldest = copies[0].epoch  # what counted before it is as good as new
-        table = self.table if oldest == self.copies[0].epoch else self.table.since(oldest)
-        return replace(self, copies=copies, epochs=epochs, table=table)
+        """Return the test with a new long epoch open; a test of health has none."""
+        following = _opened(self, self.long + 1)
+        oldest = following.copies[0].epoch  # what counted before it is as good as new
+        return replace(following, table=following.table.since(oldest)) if oldest > 1 else following
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_dict` makes the same test."""
         return pack(
             "KeyedTest",
             start=self.start.to_dict(),
-            copies=[[copy.epoch, copy.test.to_dict()] for copy in self.copies],
+            copies=[[copy.epoch, copy.long, copy.test.to_dict()] for copy in self.copies],
             epochs=self.epochs,
+            long=self.long,
             calls=self.calls,
             table=self.table.to_dict(),
             alarm=self.alarm,
@@ -185,13 +223,28 @@ class KeyedTest:
         opened_at = [copy.epoch for copy in copies]
         if opened_at != sorted(set(opened_at)) or opened_at[0] < 1 or opened_at[-1] != epochs:
             raise InvalidValue(f"copies began at {opened_at}; rising epochs are needed, up to {epochs}")
+        long = count("long", fields["long"])
+        if any(copy.long > min(long, copy.epoch) for copy in copies) or not 0 < long <= epochs:
+            raise InvalidValue(f"long is {long}; of {epochs} epochs not that many, or more, are long")
         if (calls := count("calls", fields["calls"])) >= EVERY:
-            raise InvalidValue(f"calls is {calls}; an epoch opens after {EVERY}, so fewer are needed")
+            raise InvalidValue(f"calls is {calls}; a long epoch opens after {EVERY}, so fewer are needed")
         table = KeyTable.from_dict(fields["table"])
         if any(table.last(key) > epochs for key in table):
             raise InvalidValue(f"table has a key of an epoch that has not opened: {epochs} have")
         alarm = flag("alarm", fields["alarm"])
-        return cls(start, copies=copies, epochs=epochs, calls=calls, table=table, alarm=alarm)
+        return cls(start, copies=copies, epochs=epochs, long=long, calls=calls, table=table, alarm=alarm)
+
+
+def _opened(test: KeyedTest, long: int) -> KeyedTest:
+    """Return a test with one more epoch: the long one of this number, or (0) a short one."""
+    if is_health(test.start):
+        return test
+    epochs = test.epochs + 1
+    copies = (*test.copies, Copy(epochs, _plain(test.copies[-1].test), long))
+    if len(copies) > MOST_COPIES:
+        least = min(copies[:-NEWEST], key=lambda copy: copy.log_evidence)
+        copies = tuple([copy for copy in copies if copy is not least])
+    return replace(test, copies=copies, epochs=epochs, long=long or test.long)
 
 
 def _plain(test: OneTest) -> OneTest:
@@ -206,10 +259,9 @@ def _grown(
     grown, place = [], 0
     for copy in copies:
         while place < len(groups) and groups[place][0] < copy.epoch:
-            for candidate, value in groups[place][1]:
-                sums.add(candidate, value)
+            sums.add(groups[place][1])
             place += 1
-        grown.append(Copy(copy.epoch, sums.given(copy.test)) if sums else copy)
+        grown.append(Copy(copy.epoch, sums.given(copy.test), copy.long) if sums else copy)
     return grown
 
 
@@ -221,12 +273,12 @@ def _test_of(name: str, data: object) -> OneTest:
 
 
 def _copy_of(name: str, pair: object, start: OneTest) -> Copy:
-    if not isinstance(pair, (list, tuple)) or len(pair) != len(("epoch", "test")):
-        raise InvalidValue(f"{name} is no pair of an epoch and a test")
-    test = _test_of(f"{name}[1]", pair[1])
+    if not isinstance(pair, (list, tuple)) or len(pair) != len(("epoch", "long", "test")):
+        raise InvalidValue(f"{name} is no list of an epoch, a long epoch and a test")
+    test = _test_of(f"{name}[2]", pair[2])
     if _settings(test) != _settings(start):
         raise InvalidValue(f"{name} is of other settings than start: evidence cannot be carried on")
-    return Copy(count(f"{name}[0]", pair[0]), test)
+    return Copy(count(f"{name}[0]", pair[0]), test, count(f"{name}[1]", pair[1]))
 
 
 def _settings(test: OneTest) -> tuple[object, ...]:

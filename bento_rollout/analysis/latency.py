@@ -43,7 +43,7 @@ def _counts(name: str, values: Iterable[int]) -> tuple[int, ...]:
     found = tuple(plain) if hasattr(plain, "__iter__") else ()
     if len(found) != BINS:
         raise InvalidValue(f"{name} has {len(found)} counts; {BINS} are needed, one for each bin")
-    if all(type(value) is int for value in found) and min(found) >= 0:
+    if {*map(type, found)} == {int} and min(found) >= 0:
         count(f"the sum of {name}", sum(found))
         return found
     return tuple(count(f"{name}[{place}]", value) for place, value in enumerate(found))

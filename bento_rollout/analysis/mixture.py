@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidValue
@@ -48,6 +48,7 @@ class Mixture:
     logs: tuple[float, ...]
     epochs: int = 1
     calls: int = 0
+    _evidence: list[float] = field(default_factory=list, compare=False, repr=False, kw_only=True)
 
     @classmethod
     def start(cls, bets: int) -> Mixture:
@@ -61,10 +62,11 @@ class Mixture:
 
     @property
     def log_evidence(self) -> float:
-        """``ln E``, the epochs still to come included."""
-        if not self.epochs:
-            return log_mean(self.logs)
-        return log_add(log_mean(self.logs), -math.log(self.epochs + 1))
+        """``ln E``, the epochs still to come included; computed once."""
+        if not self._evidence:
+            mean = log_mean(self.logs)
+            self._evidence.append(log_add(mean, -math.log(self.epochs + 1)) if self.epochs else mean)
+        return self._evidence[0]
 
     def step(self, bets: Sequence[float], calls: int) -> Mixture:
         """Return the bets after a block won each of them so much, in logs, in so many candidate calls."""

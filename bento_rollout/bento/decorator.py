@@ -76,7 +76,7 @@ def rollout(
     Raises:
         Incompatible: a candidate that cannot stand in for the champion, naming endpoint and difference.
         InvalidSpec: a spec that is not valid or does not fit the service, naming the field.
-        InvalidValue: a name that is reserved or not valid, an ``is_error`` that is no plain function, somebody
+        InvalidValue: a name that is not valid, an ``is_error`` that is no plain function, somebody
             to notify who is none, or a ``BENTO_ROLLOUT`` that is neither on nor off.
 
     Example::

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import artifacts, changes, files, ledgers, looks, shadows, trying
+from . import artifacts, changes, files, ledgers, looks, shadows, simulating, trying
 
 __all__ = ["commands"]
 
@@ -77,6 +77,7 @@ for _command in (
     looks.assign,
     files.apply,
     files.validate,
+    simulating.simulate,
     artifacts.artifacts,
     looks.doctor,
     looks.openapi,

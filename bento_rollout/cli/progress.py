@@ -1,4 +1,4 @@
-"""A progress bar on standard error, of what is long enough to ask for one; none in a pipe."""
+"""Progress bars on standard error, of what is long enough to ask for one; none in a pipe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["LARGE", "progress_bar"]
+__all__ = ["LARGE", "counting_bar", "progress_bar"]
 
 LARGE = 64 * 2**20
 """Bytes from which on there is a bar: less is done before anybody has read it."""
@@ -44,3 +44,24 @@ def _terminal() -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
     except ValueError:
         return False
+
+
+@contextmanager
+def counting_bar(what: str, total: int) -> Iterator[Callable[[], object]]:
+    """Give a function that is told when one more is done; it draws a bar where somebody looks.
+
+    Args:
+        what: stands before the bar, in the plural.
+        total: how many there are in all.
+    """
+    if not _terminal():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)

@@ -22,8 +22,8 @@ from ..histogram import ABOVE
 from .agreement import AgreementExam
 from .exam import Exam, Heard
 from .latency import LatencyExam
+from .lost import Lost
 from .rates import RateExam
-from .ratio import Ratio
 from .threshold import ThresholdExam
 
 __all__ = ["from_plain", "to_plain"]
@@ -42,7 +42,7 @@ _STORED: Mapping[str, type[Any]] = {
         KeyWindows,
         LatencyHealthTest,
         LatencyTest,
-        Ratio,
+        Lost,
     )
 }
 _HEARD = tuple(field.name for field in fields(Heard))

@@ -44,6 +44,10 @@ class Light(NamedTuple):
     keys: tuple[str | None, ...]
     inference_ids: tuple[str | None, ...]
 
+    def __repr__(self) -> str:
+        """Return which prediction it is, and nothing of whose: keys are personal data."""
+        return f"<Light {self.prediction_id}>"
+
 
 class EvidenceWriter:
     """Takes predictions and comparisons at once, and adds them up in a thread of its own.

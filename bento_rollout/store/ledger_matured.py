@@ -108,8 +108,8 @@ class Matured:
         apart: mature predictions that are no evidence, by why: by their reason (``pinned``, ``fallback``, …),
             ``unanswered`` (the drawn variant failed, or the client left: nothing was predicted), ``ahead``
             (the time lies so far ahead that a clock was wrong).
-        missing: how many went before they were looked at: they were pruned or forgotten. Of many,
-            `ledger.max_size` is too small for the maturity age.
+        missing: how many went before they were looked at, at most: they were pruned or forgotten (or were
+            written twice, and kept once). Of many, `ledger.max_size` is too small for the maturity age.
         replaced: whether another file lies there than the one that the mark was made in.
     """
 

@@ -247,6 +247,7 @@ def test_one_that_stands_still_is_unready(service: Service, monkeypatch: pytest.
         assert "has not answered for" in card.error
         answer = app.post("/slow", {"seconds": 0})
         assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+        assert app.predictions[-1].plans[0].missed == "two"  # its error: it had been ready
     finally:
         os.kill(runner.pid, signal.SIGCONT)
     settled(app)
@@ -275,6 +276,7 @@ def test_one_that_cannot_be_made_is_failed(serve: Serve) -> None:
     assert "OSError: no weights here" in card.error
     answer = app.post("/slow", {"seconds": 0})
     assert (answer.text, marks(answer)["reason"]) == ("one", "unavailable")
+    assert app.predictions[-1].plans[0].missed is None  # it never was ready
 
 
 UNIMPORTABLE = {

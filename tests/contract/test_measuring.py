@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from bento_rollout import RolloutSpec, Variant, open_rollout, rollout
 from bento_rollout.errors import InvalidValue
 from bento_rollout.measuring import REFUSED
 from bento_rollout.records import Observation, Outcome
+from bento_rollout.telemetry import log
 from tests.contract import kinds_measuring
 from tests.contract.apart import Callee, Stranger
 from tests.contract.kinds_measuring import Tooth, bare, measuring, other
@@ -87,6 +89,8 @@ def test_what_is_measured(runner: str, served: Get) -> None:
     assert measured(app, "sync") == {"score": 0.5, "retries": 3.0, "who": 1.0}
     assert measured(app, "coroutine") == {"score": 0.25, "aside": 3.0}
     assert measured(app, "outer") == {"outer": 1.0, "score": 0.25, "aside": 3.0}
+    told = [prediction.runs[-1] for prediction in app.predictions if prediction.endpoint == "outer"]
+    assert dict(told[-1].measures)["outer"] == 1.0  # what the log, the ledger and guardrails are given
     champion = app.post("/sync", {"how": "answers"}, headers={"x-rollout-variant": "one"})
     assert dict(runs_of(app, champion)[0].measures) == {"score": 0.5, "retries": 3.0, "who": 0.0}
 
@@ -187,6 +191,19 @@ def test_a_million_names(serve: Serve) -> None:
     """They end in time, and keep twenty."""
     app = serve(measuring("million", other("worker"))(bare()))
     assert len(measured(app, "wild", "names")) == 20
+
+
+def test_the_predictions_line_has_it(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """By name, of whoever answered; left out with a key for each row, where it is of several variants."""
+    app = serve(measuring("told", other("worker"))(bare()))
+    app.post("/sync", {"how": "raises"}, headers=TWO)
+    app.post("/rows", {"rows": [{"user": "ann", "value": 1}]})
+    app.stop()
+    assert log.WRITER.flush(30)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    ours = [line for line in lines if line.get("rollout") == "told"]
+    told = [line.get("measures") for line in ours if line["event"].startswith("prediction.")]
+    assert told == [{"score": 0.5, "retries": 3.0, "who": 0.0}, None]
 
 
 def test_a_shadow_measures_nothing(serve: Serve) -> None:

@@ -78,6 +78,7 @@ def test_undo_shuts_new_code_out_again(deployed: Callable[[str], Served]) -> Non
     assert answer(app)[1:] == ("two", "split")
     open_rollout("held").undo()
     assert answer(app)[1:] == ("one", "unavailable")
+    assert app.predictions[-1].plans[0].missed is None  # it is held back, and no fault of its own
     open_rollout("held").undo()
     assert answer(app)[1:] == ("two", "split")
 

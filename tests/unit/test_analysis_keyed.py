@@ -25,7 +25,7 @@ from bento_rollout.analysis import (
     LatencyBlock,
     LatencyTest,
 )
-from bento_rollout.analysis.keyed import MOST_COPIES, NEWEST
+from bento_rollout.analysis.keyed import MOST_COPIES, NEWEST, weight_of
 from bento_rollout.errors import InvalidValue
 
 SHARE = 0.05
@@ -50,7 +50,12 @@ def histogram(**calls: int) -> list[int]:
 BEFORE = histogram(b390=500, b400=1000, b420=490, b500=10)
 
 
-def run(seed: int, fails: Callable[[int, bool, int], bool], calls: int) -> tuple[int | None, bool]:
+def run(
+    seed: int,
+    fails: Callable[[int, bool, int], bool],
+    calls: int,
+    start: EventTest | HarmTest | None = None,
+) -> tuple[int | None, bool]:
     """Serve calls of sticky keys, a twentieth of which are the candidate's, in blocks of a hundred.
 
     Returns the call at which the test of keys alarmed, and whether one of calls ever did.
@@ -59,11 +64,11 @@ def run(seed: int, fails: Callable[[int, bool, int], bool], calls: int) -> tuple
     draw = zipf(generator)
     mine = [generator.random() < SHARE for _ in range(KEYS)]
     hashes = [generator.getrandbits(64) for _ in range(KEYS)]
-    test, naive = KeyedTest(EventTest(alpha=0.01)), HarmTest(alpha=0.01)
+    test, naive = KeyedTest(start or EventTest(alpha=0.01)), HarmTest(alpha=0.01)
     for begun in range(0, calls, 100):
         block = [(key, fails(key, mine[key], begun)) for key in islice(draw, 100)]
         arms = [[(key, bad) for key, bad in block if mine[key] is arm] for arm in (True, False)]
-        failed = [{hashes[key]: 1.0 for key, bad in arm if bad} for arm in arms]
+        failed = [{hashes[key]: float(bad) for key, bad in reversed(arm) if bad or start} for arm in arms]
         test = test.update(KeyBlock(failed[0], failed[1], share=SHARE, calls=len(arms[0])))
         sums = [(len(arm), float(sum(bad for _, bad in arm))) for arm in arms]
         naive = naive.update(Block(*sums[0], *sums[1], share=SHARE))
@@ -94,6 +99,17 @@ def test_a_break_long_after_the_start_is_found() -> None:
         alarm, _ = run(seed, fails, 45_000)
         assert alarm is not None
         assert alarm > 40_000
+
+
+def test_a_break_is_found_wherever_an_epoch_is() -> None:
+    """From 5 % to all, 10 000 calls after a long epoch opened: first calls see it in short epochs."""
+    chance = random.Random(1)
+
+    def fails(_key: int, mine: bool, at: int) -> bool:
+        return (mine and at >= 30_000) or chance.random() < 0.05
+
+    found = [run(seed, fails, 34_000, HarmTest(alpha=0.01))[0] for seed in range(6)]
+    assert all(alarm is not None and 30_000 < alarm <= 32_000 for alarm in found)
 
 
 def test_keys_that_are_slow_by_themselves_are_no_harm() -> None:
@@ -144,9 +160,10 @@ class ByHand:
             del self.copies[min(sorted(self.copies)[:-NEWEST], key=self.evidence)]
 
     def evidence(self, epoch: int) -> float:
-        """``ln(w_j E_j)``."""
+        """``ln(w_m E_m)``; all epochs here are long ones."""
         log: float = self.copies[epoch][0].log_evidence
-        return log - math.log(epoch * (epoch + 1))
+        early, late = math.log(epoch + 99), math.log(epoch + 100)
+        return log + math.log(0.2 * math.log(100) * (1 / early - 1 / late) + 0.8 / (epoch * (epoch + 1)))
 
     def update(self, candidate: dict[int, float], champion: dict[int, float]) -> None:
         """Count what each copy has not."""
@@ -198,14 +215,15 @@ def test_one_table_serves_all_copies(start: Any, most: int) -> None:
         assert test.alarm is (highest >= math.log(100))
 
 
-def test_with_one_epoch_it_is_the_plain_test_halved() -> None:
-    """Copy 1 has the weight 1/2, and no copy is to come."""
+def test_with_one_epoch_it_is_the_plain_test_but_for_its_weight() -> None:
+    """Copy 1 of the plain test has the weight 1/2, and a half is for copies to come."""
     plain, keyed, key = EventTest(), KeyedTest(EventTest()), iter(range(100))
     for x_candidate, x_champion in ((1, 3), (2, 0), (0, 9)):
         plain = plain.update(Block(9, x_candidate, 9, x_champion, share=SHARE))
         arms = [{next(key): 1.0 for _ in range(x)} for x in (x_candidate, x_champion)]
         keyed = keyed.update(KeyBlock(arms[0], arms[1], share=SHARE))
-    assert math.exp(keyed.log_evidence) + 0.5 == pytest.approx(math.exp(plain.log_evidence))
+    found = math.exp(keyed.log_evidence) / weight_of(1, 1)
+    assert (found + 1) / 2 == pytest.approx(math.exp(plain.log_evidence))
 
 
 def test_calls_without_a_key_are_units_of_their_own() -> None:
@@ -233,11 +251,25 @@ def test_health_counts_a_key_once_and_for_ever() -> None:
 
 
 def test_epochs_open_by_count() -> None:
-    """After 1 000 calls of the candidate, those of known keys included."""
+    """Long ones after 1 000 calls of the candidate, those of known keys included; short ones after 20."""
     test = KeyedTest(EventTest())
     for _ in range(5):
         test = test.update(KeyBlock({}, {}, share=SHARE, calls=450))
-    assert (test.epochs, test.calls) == (3, 250)
+    assert (test.epochs, test.long, test.calls) == (6, 3, 250)
+    assert [copy.long for copy in test.copies] == [1, 0, 0, 2, 0, 3]
+    for _ in range(6):
+        test = test.update(KeyBlock({}, {}, share=SHARE, calls=9))
+    assert (test.epochs, test.long, test.calls) == (9, 3, 304)
+    assert KeyedTest(HealthTest()).update(KeyBlock({}, {}, share=SHARE, calls=5000)).epochs == 1
+
+
+def test_the_weights_sum_to_one() -> None:
+    """Whichever epochs are long: all of a long try, and what is left for later ones."""
+    number = 20_000
+    everything = math.fsum(weight_of(epoch, 0) for epoch in range(1, number + 1))
+    assert everything + 0.2 * math.log(100) / math.log(number + 100) == pytest.approx(0.2)
+    long = math.fsum(weight_of(number, j) - weight_of(number, 0) for j in range(1, number + 1))
+    assert long + 0.8 / (number + 1) == pytest.approx(0.8)
     assert KeyBlock({1: 0.0, 2: 0.0}, {3: 1.0}, keyless=Block(5, 0, 9, 0)).candidate_calls == 7
 
 
@@ -403,15 +435,17 @@ COPY = EventTest().plain().to_dict()
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"copies": []}, "no list of 1 to 20"),
-        ({"copies": [[2, COPY], [1, COPY]]}, "rising epochs are needed"),
-        ({"copies": [[0, COPY]]}, "rising epochs are needed"),
-        ({"copies": [[1]]}, "no pair of an epoch and a test"),
-        ({"copies": [[1, COPY | {"logs": [math.nan] * 11}]]}, "logs"),
-        ({"copies": [[1, COPY | {"alpha": 0.5}]]}, "of other settings than start"),
-        ({"copies": [[1, HarmTest().plain().to_dict()]]}, "of other settings than start"),
-        ({"copies": [[1, 5]]}, "was stored as None"),
+        ({"copies": []}, "no list of 1 to 12"),
+        ({"copies": [[2, 2, COPY], [1, 1, COPY]]}, "rising epochs are needed"),
+        ({"copies": [[0, 0, COPY]]}, "rising epochs are needed"),
+        ({"copies": [[1]]}, "no list of an epoch, a long epoch and a test"),
+        ({"copies": [[1, 1, COPY | {"logs": [math.nan] * 11}]]}, "logs"),
+        ({"copies": [[1, 1, COPY | {"alpha": 0.5}]]}, "of other settings than start"),
+        ({"copies": [[1, 1, HarmTest().plain().to_dict()]]}, "of other settings than start"),
+        ({"copies": [[1, 1, 5]]}, "was stored as None"),
         ({"epochs": 2}, "up to 2"),
+        ({"copies": [[1, 2, COPY]]}, "long is 1"),
+        ({"long": 2}, "long is 2"),
         ({"calls": 1000}, "calls is 1000"),
         ({"start": {"kind": "Block"}}, "start was stored as 'Block'"),
         ({"table": KeyTable(epochs={5: 2}).to_dict()}, "an epoch that has not opened"),

@@ -26,6 +26,7 @@ from bento_rollout.records import (
     Relation,
 )
 from bento_rollout.sums import MeasureSums, PairSums, Timing
+from bento_rollout.units import pairs_of, units_of
 
 PLACE = Place(7, "predict")
 
@@ -555,3 +556,11 @@ def test_the_oldest_revisions_go_first() -> None:
     assert evidence.shed(25) == 30
     assert [place.revision for place in evidence.arms] == [3, 4]
     assert (evidence.shed(1), [place.revision for place in evidence.arms]) == (10, [4])
+
+
+def test_units_show_nobody_s_key() -> None:
+    """Whatever a debugger or a log line makes of them."""
+    prediction = told(run_of("two"), keys=("SECRET",), ids=("SECRET",))
+    shown = [*units_of(prediction), *pairs_of(compared(Relation.AGREE, key="SECRET"))]
+    assert len(shown) == 2
+    assert "SECRET" not in repr(shown)

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento_rollout.errors import InvalidValue
-from bento_rollout.evidence import Place
-from bento_rollout.label_evidence import KeyLabel, LabelSums, Mature, judged, sums_of, unit_of
+from bento_rollout.evidence import Evidence, Place
+from bento_rollout.judging import Judge, Judging
+from bento_rollout.label_evidence import KeyLabel, LabelSums, Mature, judged, measured, sums_of, unit_of
+from bento_rollout.sums import MeasureSums
 
 PREDICT = Place(7, "predict")
 
@@ -166,3 +168,48 @@ def test_what_no_sums_are(changed: dict[str, Any]) -> None:
         LabelSums.from_plain({})
     with pytest.raises(InvalidValue, match="no sums of labels"):
         LabelSums.from_plain([{}])
+
+
+# -- as a measure -------------------------------------------------------------------------------------------
+
+
+def test_it_is_tested_like_a_measure() -> None:
+    """Numbers, and each key's first one; who has no label is not in it."""
+    rows = [
+        mature("1", "b", keyed=True, key_hash="u1"),
+        mature("2", keyed=True, key_hash="u2"),
+        mature("3", "a", endpoint="score", variant="two"),
+        mature("4", "a", revision=8, keyed=True),
+    ]
+    evidence = measured(sums_of(rows, wrong, sticky={"predict"}), "label.correct")
+    assert {place: [*arms] for place, arms in evidence.arms.items()} == {
+        PREDICT: ["one"],
+        Place(7, "score"): ["two"],
+    }
+    one = evidence.arms[PREDICT]["one"]
+    assert (one.calls, one.measures["label.correct"]) == (
+        0,
+        MeasureSums(1, 1.0, 0, {unit_of("u1", None, "1"): (1.0, 1.0)}),
+    )
+    assert Evidence.from_plain(evidence.to_plain()).arms == evidence.arms
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.randoms(use_true_random=False))
+def test_sums_are_exact(numbers: list[float], chance: Any) -> None:
+    """In whatever order numbers are added."""
+    rows = [mature(label=[number]) for number in numbers]
+    whole = sums_of(rows, lambda label, _: label[0])
+    chance.shuffle(rows)
+    assert sums_of(rows, lambda label, _: label[0]) == whole
+
+
+def test_by_what_the_spec_says() -> None:
+    """The judge of the built-in label reads answers as the ledger keeps them."""
+    judge = Judge(Judging())
+    rows = [
+        mature(label=True, output=1),
+        mature(label="cat", output={"label": "dog"}),
+        mature(label=1, output=0.3),
+    ]
+    arm = sums_of(rows, judge.bad_of).arms[PREDICT]["one"]
+    assert (arm.labelled, arm.judged, arm.bad) == (3, 2, 1.0)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.judging import class_in
 from bento_rollout.label_evidence import Mature
 from bento_rollout.records import Outcome, Plan, Prediction, Reason
 from bento_rollout.store import ledger_matured
@@ -416,6 +417,7 @@ def test_base_rate(place: Path) -> None:
     assert base_rate(place, "label") is None
     told(place, *labels[99:], age=9)
     assert base_rate(place, "label") == pytest.approx(0.02)
+    assert base_rate(place, "label", class_of=class_in, positive=["1"]) == pytest.approx(0.02)
     assert base_rate(place, "label", positive=["0"]) == pytest.approx(0.98)
     assert base_rate(place, "label", class_of=lambda value: "yes" if value else None) is None
     assert base_rate(place, "other") is None
