@@ -166,7 +166,7 @@ ROWS = (
             streams.rates,
             {"champion": rate, "candidate": rate, "most": 20_000, "events": True},
             10_000,
-            1000,
+            2000,
             {"ours": ONE, "events": ONE},
         )
         for rate, text in RATES
@@ -177,7 +177,7 @@ ROWS = (
         streams.ramp,
         {},
         10_000,
-        1000,
+        2000,
         {"ours": ONE},
     ),
     Row(
@@ -186,7 +186,7 @@ ROWS = (
         streams.pinned,
         {"rate": 0.01, "hard": 0.2, "part": 0.003, "most": 20_000},
         10_000,
-        1000,
+        2000,
         {"ours": ONE},
     ),
     Row(
