@@ -14,7 +14,7 @@ from bentoml.exceptions import InvalidArgument
 from bentoml.validators import DType, Shape
 from pydantic import BaseModel, ConfigDict, Field
 
-from bento_rollout import Flip, Variant, Veto, rollout
+from bento_rollout import Flip, Variant, Veto, measure, rollout
 from bento_rollout.artifacts import SealedModel
 from services import keys
 
@@ -23,6 +23,8 @@ logger = logging.getLogger("bentoml.screening")
 FEATURES = 30
 BORDER = 0.5
 """The probability from which on a biopsy is called malignant."""
+UNSURE = 0.2, 0.8
+"""Between these probabilities somebody has to look again."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Measured = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -138,7 +140,10 @@ class Screening:
         """Return the probability of malignancy for each row of 30 measurements."""
         if not np.isfinite(rows).all():
             raise InvalidArgument("every measurement must be a finite number")
-        return np.asarray(self.estimator.predict_proba(rows)[:, 1])
+        probabilities = np.asarray(self.estimator.predict_proba(rows)[:, 1])
+        low, high = UNSURE
+        measure("unsure", (low < probabilities) & (probabilities < high))
+        return probabilities
 
     @bentoml.api
     def assess(self, biopsy: Biopsy) -> Assessment:

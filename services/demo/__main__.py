@@ -1,7 +1,8 @@
-"""Seals two models, serves them, lets one watch, leads traffic to it (10, 50 percent), flips, rolls back.
+"""Seals two models and serves them; a release that fails is rolled back by itself.
 
-The truth about every answer is told, and read beside it in the ledger. The service is built, and what that
-makes is searched for plaintext. Then the same candidate runs in four places.
+Mended, it watches, is led to 10 and 50 percent, flipped to and rolled back by a person. The truth about every
+answer is told, and read beside it in the ledger. Then evidence leads the same candidate up, and promotes it.
+The service is built, and what that makes is searched for plaintext. At last a candidate runs in four places.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from services.demo.screen import Screen
 from services.demo.sealed import nothing_plain, opened
 from services.demo.server import ROOT, environment, serving, tail
 from services.demo.traffic import Patient, Traffic
+from services.demo.tries import judged as tries_judged
+from services.demo.tries import tried
 from services.demo.truth import joined
 from services.demo.watching import judged, report_of
 from services.train import BOOSTED, LOGISTIC
@@ -39,16 +42,18 @@ from services.train import BOOSTED, LOGISTIC
 WORKERS = 2
 VISITS = 4
 """How many patients share the measurements of one held-out row: more keys, same truth."""
-PASSES = 3
+VISITS_OF_A_TRY = 12
+"""The same while evidence decides, which counts each patient once."""
+PASSES = 2
 """How often every patient comes while a state holds (the first pass may have begun before)."""
 PATIENCE = 60.0
 Result = TypeVar("Result")
 
 
-def patients(held: Patients) -> list[Patient]:
+def patients(held: Patients, visits: int = VISITS) -> list[Patient]:
     """Return the callers: every held-out row, under several keys of its own."""
     bodies = [json.dumps({"rows": [row.tolist()]}).encode() for row in held.rows]
-    total = len(bodies) * VISITS
+    total = len(bodies) * visits
     return [Patient(f"patient-{n:04d}", n % len(bodies), bodies[n % len(bodies)]) for n in range(total)]
 
 
@@ -76,19 +81,22 @@ class Story:
         self._screen.steps.append(Step("start", 0, issued, time.monotonic(), revision))
         self._watch()
 
-    def change(self, title: str, share: float, verb: str, *arguments: str, reason: str) -> None:
-        """Let the operator change the state, then let every patient come again."""
+    def change(
+        self, title: str, share: float, verb: str, *arguments: str, reason: str, watch: bool = True
+    ) -> None:
+        """Let the operator change the state, then, if that is to be watched, let every patient come again."""
         step = self._during(lambda: self._operator.step(title, share, verb, arguments, reason))
         self._screen.steps.append(step)
         took = (step.returned - step.issued) * 1000
         self._screen.say(f"$ {step.line}")
         self._screen.say(f"  revision {step.revision} after {took:.0f} ms, interpreter start included")
-        self._watch()
+        if watch:
+            self._watch()
 
     def shadow(self, percent: int, reason: str) -> None:
         """Let the candidate, and the champion beside itself, watch a part of the calls."""
         shares = [f"{name}={percent}" for name in (CANDIDATE, CHAMPION)]
-        self.change(f"shadow {percent}%", 0, "shadow", *shares, reason=reason)
+        self.change(f"shadow {percent}%", 0, "shadow", *shares, reason=reason, watch=percent > 0)
 
     def report(self, page: Path) -> Verdict:
         """Show and judge what the shadows found."""
@@ -143,19 +151,32 @@ def tell(story: Story, keys: list[str], page: Path) -> tuple[dict[str, str], Ver
     story.change("canary 50%", 50, "weight", f"{CANDIDATE}=50", reason="nothing failed at 10 percent")
     told = story.ask_about(keys)
     story.change("flip", 100, "flip", "--to", CANDIDATE, reason="all patients")
-    story.change("rollback", 0, "rollback", reason="less accurate than before")
+    story.change("rollback", 0, "rollback", reason="now let evidence decide")
     return told, watched
+
+
+def train(home: Path, *arguments: str) -> None:
+    """Train and seal models, as a person would."""
+    command = [sys.executable, "-m", "services.train", *arguments]
+    subprocess.run(command, cwd=ROOT, env=environment(home), check=True)
 
 
 def run(home: Path, console: Console) -> bool:
     """Play the demo in a home of its own; return whether every promise was kept."""
     _, held = split()
-    everybody = patients(held)
+    everybody, many = patients(held), patients(held, VISITS_OF_A_TRY)
     screen, operator = Screen(console, held.malignant), Operator(home)
-    screen.say("training two models on scikit-learn's breast-cancer data, and sealing them")
-    subprocess.run([sys.executable, "-m", "services.train"], cwd=ROOT, env=environment(home), check=True)
-    own = own_answers(home, held)
+    screen.say(
+        "training two models on scikit-learn's breast-cancer data, one of them carelessly, and sealing them"
+    )
+    train(home, "--careless")
     screen.say(f"starting bentoml serve with {WORKERS} workers")
+    with serving(home, home / "server.log") as port:
+        wait_for_workers(operator)
+        bad = tried(operator, port, many, screen, "start", "a better model")
+    screen.say("mending the model, and starting the service with it")
+    train(home, BOOSTED)
+    own = own_answers(home, held)
     with serving(home, home / "server.log") as port:
         wait_for_workers(operator)
         screen.say(f"sending {len(everybody)} patients ({len(held.rows)} held-out rows), again and again")
@@ -168,6 +189,8 @@ def run(home: Path, console: Console) -> bool:
                 told, watched = tell(Story(operator, traffic, screen, None), keys, page)
         history = operator.history()
         truth = joined(operator, traffic.answers, held.malignant, home, screen)
+        screen.say("the mended model by evidence of errors, time and doubt; the truth comes later than that")
+        good = tried(operator, port, many, screen, "retry", "unknown values are no errors any more")
     screen.count(traffic.answers)
     if not console.is_terminal:
         console.print(screen.render())
@@ -175,7 +198,7 @@ def run(home: Path, console: Console) -> bool:
     places = four_places(home, screen)
     steps = [step for step in screen.steps if not step.title.startswith("shadow")]
     judged_steps = judge(Evidence(traffic.answers, steps, own, told, history))
-    verdicts = [watched, *judged_steps, truth, plain, places]
+    verdicts = [*tries_judged(bad, good), watched, *judged_steps, truth, plain, places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 

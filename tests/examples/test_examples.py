@@ -28,6 +28,17 @@ TELLS = {
         "away is ready, runner url: 30 by away in another process",
         "apart is killed, and callers get {'older': 20}",
     ],
+    "progressive": [
+        "start polite {'warm': 1.0}",
+        "evidence advance polite {'warm': 5.0}",
+        "evidence advance polite {'warm': 25.0}",
+        "evidence advance polite {'warm': 50.0}",
+        "evidence promote warm {'polite': 5.0}",
+        "evidence end_bake warm {}",
+        "failed requests: {'polite': 0, 'warm': 0}",
+        "evidence rollback polite {}",
+        "all traffic goes to polite: harm is shown by error_rate (",
+    ],
     "shadow": [
         "answered by {'plain'}",
         "discount agrees in 90% of 100 calls",
@@ -38,7 +49,7 @@ TELLS = {
 }
 
 
-LONGER = {"runners"}
+LONGER = {"progressive", "runners"}
 """Stories that need more than the 60 lines of the others."""
 
 

@@ -212,6 +212,7 @@ def test_a_link_to_a_private_file_is_read(tmp_path: Path) -> None:
         ("age1xyz", "line 1 of x is no identity of age"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----", "line 1 of x is no identity"),
     ],
+    ids=["empty", "comment", "many", "changed", "recipient", "ssh"],
 )
 def test_bad_identities(text: str, message: str) -> None:
     """The line is told by its number, and nothing of it is shown."""

@@ -365,7 +365,7 @@ def test_canonical_json_as_rfc_8785_shows_it() -> None:
 @pytest.mark.parametrize(
     "value",
     [1.0, float("nan"), 2**53, {"\U0001f600": 1}, {1: 2}, {"a": "\ud800"}, b"x", ("a",), [[[[object()]]]]],
-    ids=ascii,
+    ids=["float", "nan", "large", "name", "number", "surrogate", "bytes", "tuple", "object"],
 )
 def test_what_has_no_canonical_json(value: object) -> None:
     """Floats, great integers and the like are refused, not rounded."""

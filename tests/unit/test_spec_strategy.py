@@ -67,8 +67,8 @@ def test_a_spec_with_a_strategy(tmp_path: Path) -> None:
 
 
 def test_the_example_has_every_field() -> None:
-    """`examples/progressive.yaml` is valid, and leaves out only what cannot stand beside the rest."""
-    file = Path(__file__).parents[2] / "examples/progressive.yaml"
+    """`examples/progressive_full.yaml` is valid, and leaves out only what cannot stand beside the rest."""
+    file = Path(__file__).parents[2] / "examples/progressive_full.yaml"
     spec, written = load_spec(file), yaml.safe_load(file.read_text(encoding="utf-8"))
     assert spec.strategy is not None
     assert set(Strategy.model_fields) - set(written["strategy"]) == {"blue_green"}

@@ -277,6 +277,7 @@ def test_nobody_there_is_told() -> None:
         (formatdate(time.time() + 500, usegmt=True), 400, 500),
         (formatdate(time.time() - 500, usegmt=True), 0, 0),
     ],
+    ids=["seconds", "negative", "words", "huge", "later", "past"],
 )
 def test_the_wait_that_is_asked_for_is_read(said: str, least: float, most: float) -> None:
     """``Retry-After`` as seconds or as a date; what is neither asks for nothing."""
