@@ -23,6 +23,9 @@ FORMAT = 1
 ENOUGH_CALLS = 1_000_000
 """Up to which calls are counted."""
 
+_MOST = 1 << 60
+"""No number here is as large."""
+
 MOST_PASTS = 6
 """Variants, each as it was, of which the past is remembered."""
 
@@ -108,15 +111,15 @@ class Notes:
         try:
             pasts = {(str(name), str(digest)): Past.parse(past) for name, digest, past in data["pasts"]}
             number, revision, labels = data["number"], data["revision"], dict(data["labels"])
-            if any(type(one) is not int or one < 0 for one in (number, revision)):
-                raise InvalidValue(f"the notes are of try {number!r} at revision {revision!r}")
-            names, calls = frozenset(map(str, data["names"])), int(data["calls"])
+            names, calls = frozenset(map(str, data["names"])), data["calls"]
+            if any(type(one) is not int or not 0 <= one < _MOST for one in (number, revision, calls)):
+                raise InvalidValue("the number of the try, its revision or its calls are no counts")
             if strategy is None or data["bench"] is None or data["position"] is None:
                 return cls(pasts=pasts, names=names, calls=calls)
             position = Position.parse(data["position"])
             bench = Bench.from_dict(data["bench"], strategy, Setting(sticky))
             before = data["bench"]["counting"]
-        except (LookupError, TypeError, ValueError, StoreCorrupt) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, StoreCorrupt) as error:
             raise InvalidValue(f"the notes of whoever led before cannot be used: {error}") from error
         # the strategy may have been changed since: what counts otherwise is not known to be healthy
         alike = [name for name in position.healthy if before.get(name) == bench.counting.get(name)]

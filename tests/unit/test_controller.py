@@ -473,7 +473,7 @@ def test_sums_that_break_a_test(
     ("change", "told"),
     [
         ('json_set(told, "$.format", 9)', "notes of format 9; this version knows 1"),
-        ('json_set(told, "$.number", -1)', "of try -1"),
+        ('json_set(told, "$.number", -1)', "the number of the try"),
         ('json_set(told, "$.bench.exams.error_rate.heard", 3)', "RateExam.heard was stored as int"),
         ('json_set(told, "$.bench.trial_blocks", -3)', "blocks are counted from 0"),
         ('json_set(told, "$.position.counted", -1)', "counted"),
@@ -651,6 +651,20 @@ def test_the_standing_stays_bounded(begun: Begun) -> None:
         sizes.append(len(json.dumps(crew.log.standing().told)))
     assert sizes[-1] < 1.5 * sizes[20]
     assert len(_rows(crew, "SELECT seq FROM flushes")) < 5
+
+
+@pytest.mark.slow
+def test_the_standing_stays_bounded_however_many_keys_there_are(begun: Begun) -> None:
+    """Of more keys than are told apart those of half the hashes go, in both arms alike."""
+    crew = begun(LONG, sticky=True)
+    worker = crew.worker()
+    sizes = []
+    for _ in range(12):
+        crew.second(worker, calls=15_000)
+        worker.resign(crew.now)
+        sizes.append(len(json.dumps(crew.log.standing().told)))
+    assert max(sizes) < 10_000_000
+    assert sizes[-1] < max(sizes)
 
 
 @pytest.mark.parametrize("sticky", [False, True], ids=["calls", "keys"])
