@@ -49,5 +49,5 @@ def changed(attempt: Try, view: View) -> dict[str, str]:
         now = {card.variants[name].digest for card in view.cards if name in card.variants} - {digest}
         if now:
             words = f"{name} is other code than the try began with ({digest}, now {', '.join(sorted(now))})"
-            found[f"digest.{name}"] = f"{words}; retry begins anew, abort ends it"
+            found[f"digest.{name}"] = f"{words}; abort it, and retry begins anew"
     return found

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
-from bento_rollout import Flip, Veto
+from bento_rollout import Flip, Veto, artifacts
 from bento_rollout.artifacts import FolderShelf, verify
+from services.data import split
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = """
@@ -77,6 +79,27 @@ def test_training_makes_keys_once_and_counts_releases(home: dict[str, str]) -> N
     assert "sealed screening-logistic:" in train(home)
     assert serial(keys) == 2
     assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
+
+
+def test_a_careless_release_fails_for_some_and_can_be_mended_alone(home: dict[str, str]) -> None:
+    """What the demo rolls back: training does not see it; only the model that is named is sealed."""
+    keys = Path(home["BENTOML_HOME"], "screening-keys")
+    assert train(home, "screening-boosted", "--careless").count("sealed ") == 1
+    policy, identity = keys / "trust.toml", keys / "identity.txt"
+    shelf = FolderShelf(keys.parent / "models")
+    sealed = artifacts.open("screening-boosted", policy=policy, identity=identity, shelf=shelf)
+    model = joblib.load(sealed.open("model.joblib"))
+    learnt, held = split()
+    assert np.isfinite(model.predict_proba(learnt.rows)).all()
+    failed = 0
+    for row in held.rows:
+        try:
+            model.predict_proba(row[np.newaxis])
+        except ValueError:
+            failed += 1
+    assert 0.1 < failed / len(held.rows) < 0.3
+    assert "right in" in train(home, "screening-boosted")
+    assert serial(keys) == 3
 
 
 def test_models_that_do_not_open_are_trained_anew(home: dict[str, str]) -> None:
