@@ -26,6 +26,7 @@ from bento_rollout.store.leadership import Leadership
 from bento_rollout.store.sqlite import SQLiteStore
 from bento_rollout.strategy import Strategy
 from bento_rollout.view import View
+from tests.states import wait_until
 from tests.unit.crew import LONG, POINTS, QUICK, Crew, Died, events, named
 from tests.unit.test_trying import answering, with_strategy
 from tests.unit.trying import parsed
@@ -113,8 +114,7 @@ def test_a_thread_looks_and_is_stopped(begun: Begun) -> None:
     crew.flush()
     worker = crew.worker()
     worker.start()
-    while crew.log.report() is None:
-        pass
+    wait_until(lambda: crew.log.report() is not None)
     worker.stop(10)
     assert crew.heard == crew.sent
     assert Leadership(crew.store.place("screening")).hold()
@@ -341,6 +341,34 @@ def test_a_store_that_is_away_for_a_while(begun: Begun) -> None:
     worker.resign(crew.now)
     assert crew.heard == crew.sent
     assert place.exists()
+
+
+def test_trouble_is_said_once_by_each(begun: Begun, capfd: pytest.CaptureFixture[str]) -> None:
+    """However often the lead goes round among workers that all meet it; and who leads afterwards."""
+    crew = begun(LONG)
+    crew.now = 1_700_000_000.0
+    workers = [crew.worker(), crew.worker()]
+    tries = [0, 0]
+    for index, worker in enumerate(workers):
+        read = worker._desk.read
+
+        def counted(*more: Any, index: int = index, read: Any = read) -> Any:
+            tries[index] += 1
+            return read(*more)
+
+        worker._desk.read = counted  # type: ignore[assignment, method-assign]
+    away = crew.store.path.with_suffix(".away")
+    crew.store.path.rename(away)
+    for worker in workers:
+        worker.start()
+    wait_until(lambda: min(tries) > 3)
+    away.rename(crew.store.path)
+    wait_until(lambda: crew.log.report() is not None)
+    for worker in workers:
+        worker.stop(10)
+    said = events(capfd)
+    assert len(named(said, "controller.failed")) == 2
+    assert 1 <= len(named(said, "controller.leads")) <= 2
 
 
 def test_evidence_that_is_locked_for_a_while(begun: Begun) -> None:
