@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +121,24 @@ class KeyTable:
         if len(recent) > _LAYER:
             return KeyTable(self.capacity, self.cut, {**self.epochs, **recent}, _size=size), lasts
         return KeyTable(self.capacity, self.cut, self.epochs, _recent=recent, _size=size), lasts
+
+    def marking(self, keys: Sequence[int], epoch: int) -> tuple[KeyTable, list[int | None]]:
+        """Return the same as `counting`, in the order of the keys; None for those that do not count now.
+
+        Args:
+            keys: their hashes, each once.
+            epoch: the present one.
+        """
+        recently, before = self._recent.get, self.epochs.get
+        marks: list[int | None] = [recently(key) or before(key, 0) for key in keys]
+        new = marks.count(0)
+        size = len(self) + new
+        if new == len(marks) and self.cut == HASHES and size <= self.capacity:
+            recent = {**self._recent, **dict.fromkeys(keys, epoch)}
+            if len(recent) <= _LAYER:
+                return KeyTable(self.capacity, self.cut, self.epochs, _recent=recent, _size=size), marks
+        table, lasts = self.counting(keys, epoch)
+        return table, [lasts.get(key) for key in keys]
 
     def since(self, epoch: int) -> KeyTable:
         """Return the table without keys that last counted before an epoch: no copy that old is left."""

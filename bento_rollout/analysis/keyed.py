@@ -172,12 +172,15 @@ class KeyedTest:
         """
         sums = running(self.start, block)
         units = block.units(events=isinstance(self.start, EventTest))
-        table, lasts = self.table.counting([key for key, _, _ in units], self.epochs)
-        by_last: dict[int, list[tuple[bool, float]]] = {}
-        for key, candidate, value in units:
-            if (last := lasts.get(key)) is not None:
-                by_last.setdefault(last, []).append((candidate, value))
-        copies = tuple(_grown(self.copies, sums, sorted(by_last.items())))
+        table, marks = self.table.marking([key for key, _, _ in units], self.epochs)
+        groups: dict[int, list[tuple[bool, float]]] = {}
+        if marks.count(0) == len(marks):  # nearly always all are new
+            groups[0] = [(candidate, value) for _, candidate, value in units]
+        else:
+            for (_, candidate, value), mark in zip(units, marks, strict=True):
+                if mark is not None:
+                    groups.setdefault(mark, []).append((candidate, value))
+        copies = tuple(_grown(self.copies, sums, sorted(groups.items())))
         top = max(copy.log_evidence for copy in copies)
         calls = self.calls + block.candidate_calls
         following = replace(
