@@ -140,7 +140,10 @@ def started(
         )
     free, candidate = state.freed("start"), strategy.candidate
     if candidate == free.champion:
-        raise Refused(f"{candidate!r} is the champion: it cannot be tried against itself")
+        raise Refused(
+            f"{candidate!r} is the champion: it cannot be tried against itself; name another candidate in "
+            "the spec's strategy"
+        )
     others = {name: milli for name, milli in free.weights.items() if milli and name != candidate}
     if others:
         raise Refused(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from .admin.tokens import Tokens
 from .errors import RolloutError, StoreCorrupt
 from .operations import Rollout, default_author
 from .reports import describe
+from .store.evidence_log import EvidenceLog
 from .store.ledger import Ledger
 from .store.location import locate
 from .store.mending import diagnose, known, mend
@@ -32,8 +34,7 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
         "permissions": _permissions(place),
         "token": _tokens(),
         "rollouts": [
-            _look(Rollout(name, place, location, "doctor"), Presence(place.place(name)))
-            for name in known(place)
+            _look(Rollout(name, place, location, "doctor"), place.place(name)) for name in known(place)
         ],
     }
 
@@ -58,7 +59,8 @@ def repair(*, store: str | None = None) -> list[str]:
     return done or [f"{location.path} is whole; nothing was done"]
 
 
-def _look(rollout: Rollout, presence: Presence) -> dict[str, Any]:
+def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
+    presence = Presence(place)
     nothing: dict[str, Any] = {
         "name": rollout.name,
         "revision": None,
@@ -67,7 +69,7 @@ def _look(rollout: Rollout, presence: Presence) -> dict[str, Any]:
         "notes": [],
         "ledger": _ledger(rollout.ledger),
     }
-    unread = [problem] if (problem := nothing["ledger"]["problem"]) else []
+    unread = [problem for problem in (nothing["ledger"]["problem"], _evidence(place)) if problem]
     try:
         status = rollout.status()
     except RolloutError as error:
@@ -89,6 +91,15 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
         return {"path": str(ledger.path), "problem": str(error)}
     kept = {"predictions": counts.predictions, "labels": counts.labels, "size": counts.size}
     return {"path": str(ledger.path), **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
+
+
+def _evidence(place: Path) -> str | None:
+    """Return why evidence cannot be read, so that a try stands still; None: it can."""
+    try:
+        EvidenceLog(place).standing()
+    except RolloutError as error:
+        return str(error)
+    return None
 
 
 def _of_workers(status: dict[str, Any]) -> list[str]:

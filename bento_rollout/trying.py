@@ -32,6 +32,7 @@ from .served import check_served
 from .spec import RolloutSpec, parse_duration
 from .state import RolloutState
 from .strategy import Strategy
+from .telling import phrases
 from .tries import known_of, live_position
 from .values import MAX_REASON, is_plain
 from .view import View, undone_rollback
@@ -120,8 +121,8 @@ class TryVerbs(Reader):
         strategy = self._strategy(view, candidate)
         name = strategy.candidate
         digests = view.digests((name, state.champion))
-        check_served(strategy, served_now(self._desk.store.place(self.name), view, strategy))
         after = started(state, strategy, digests, time.time(), self._desk.author)
+        check_served(strategy, served_now(self._desk.store.place(self.name), view, strategy))
         if not view.cards:
             raise NotReady(f"no worker is live: nobody confirms that {name!r} is ready; nothing changed")
         view.require_ready(name)
@@ -266,7 +267,8 @@ class TryVerbs(Reader):
         if after is not state:
             raise Refused(
                 f"{running.words} runs, and the file sets more than its strategy: "
-                f"end the try first (--abort), or take that out of the file"
+                f"{'; '.join(phrases(state, after))}; "
+                "end the try first (--abort), or take that out of the file"
             )
         return state if spec.strategy is None else reworked(state, spec.strategy, self._now(running))
 

@@ -29,7 +29,7 @@ class Leading:
     """One worker's readiness to lead; one of all workers does.
 
     Args:
-        site: the rollout as it was defined; its spec has a strategy.
+        site: the rollout as it was defined; its spec has a strategy, or a try runs.
         store: where its revisions are.
         loop: what async receivers of notices run on.
     """

@@ -32,9 +32,10 @@ from .metrics import Lossy, Metrics, metrics_are_on
 if TYPE_CHECKING:
     from ..guardrails import Guardrail
     from ..store.evidence_writer import EvidenceWriter
+    from ..strategy import Strategy
     from .site import Site
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "strategy_of"]
 
 FAREWELL = 3.0
 """Seconds that what was not yet written has when the worker ends."""
@@ -123,8 +124,8 @@ class Recording:
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
 
     def _open_evidence(self, site: Site) -> EvidenceWriter | None:
-        """Return what counts predictions for a strategy; None: the spec has none."""
-        strategy = getattr(site.spec, "strategy", None)
+        """Return what counts predictions for a strategy; None: the spec has none, and no try runs."""
+        strategy = strategy_of(site, self._feed)
         if strategy is None:
             return None
         from ..store.evidence_writer import EvidenceWriter  # most services have no use for it
@@ -160,6 +161,15 @@ class Recording:
         channels["spans"] = self._lost_spans
         channels["measures"] = REFUSED
         return metrics
+
+
+def strategy_of(site: Site, feed: Feed) -> Strategy | None:
+    """Return by which strategy a worker counts: its spec's, else that of a try which runs all the same.
+
+    Who deploys a spec without it in the midst of a try has candidates with traffic: they are still watched.
+    """
+    running = feed.commit.state.running
+    return site.spec.strategy or (None if running is None else running.strategy)
 
 
 def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:

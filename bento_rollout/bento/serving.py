@@ -37,7 +37,7 @@ from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade, Noting
 from .method import RUNTIME
 from .quieting import quieten
-from .recording import Recording
+from .recording import Recording, strategy_of
 from .shadows import BentoShadows
 from .tasks import Tasks
 from .tracing import spans_of
@@ -143,7 +143,7 @@ class Serving:
         self._worker.each_second = recording.look
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
-        if site.spec.strategy is not None:
+        if strategy_of(site, feed) is not None:
             from .leading import Leading  # most services have no use for it
 
             self._leading = Leading(site, store, loop)

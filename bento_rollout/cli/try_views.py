@@ -117,7 +117,10 @@ def explained(facts: Facts) -> list[Block]:
     made = f"{facts['action']} by {facts['author']}, {facts['time']}"
     dry = Cell("dry run, ", "yellow")
     lines: list[Block] = [
-        Line("", (*((dry,) if facts["dry_run"] else ()), Cell(_capital(facts["words"]), "bold"))),
+        Line(
+            "",
+            (*((dry,) if facts["dry_run"] else ()), Cell(_capital(facts["words"], facts["author"]), "bold")),
+        ),
         Line("revision", (Cell(f"{facts['revision']}  ", "cyan"), Cell(made))),
     ]
     if facts["place"]:
@@ -161,5 +164,8 @@ def _shares(percents: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {percent:g} %" for name, percent in percents.items())
 
 
-def _capital(words: str) -> str:
+def _capital(words: str, author: str) -> str:
+    """Return words as a sentence begins; a name stays as it is."""
+    if words.startswith(author):
+        return words
     return words[:1].upper() + words[1:]

@@ -99,6 +99,7 @@ class LatencyExam:
                 elif isinstance(self.harm, LatencyTest) and isinstance(self.health, LatencyHealthTest):
                     block = times.block()
                     exam = replace(exam, harm=self.harm.update(block), health=self.health.update(block))
+                exam = exam if exam.trial else _unheard(exam)
         if self.watched_harm and self.watched_health and (seen := round_.watched_times) is not None:
             exam = replace(
                 exam,
@@ -132,7 +133,7 @@ class LatencyExam:
         shown = [test for test in (self.health, self.watched_health) if test is not None]
         health = self.watched_health if watching else self.health
         heard = bool(self.trial and self.control) or any(test.alarm for test in shown)
-        finding = finding_of(harm=harms, health=either(shown), heard=heard)
+        finding = finding_of(harm=harms, health=either(shown), heard=heard) if self.trial else Finding.NO_DATA
         more_needed: int | None = None
         if needs and health is not None and finding in (Finding.INCONCLUSIVE, Finding.NO_DATA):
             more_needed = needed(health, self._typical(0.5 if share is None else share))
@@ -171,3 +172,11 @@ def _quantiles(arm: str, counts: Mapping[int, int]) -> dict[str, float]:
         if value is not None:
             found[f"{arm}_p{share}"] = value
     return found
+
+
+def _unheard(exam: LatencyExam) -> LatencyExam:
+    """Return an exam without alarms of harm: nothing of the trial came, so there is nothing to say of it."""
+    harm = exam.harm
+    if harm is not None and harm.alarm:
+        harm = replace(harm, alarm=False) if isinstance(harm, KeyedTest) else harm.calm()
+    return replace(exam, harm=harm)

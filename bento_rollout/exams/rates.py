@@ -110,6 +110,7 @@ class RateExam:
         exam = self
         if (rates := round_.rates(self.number)) is not None:
             exam = exam._split(rates, round_.now)
+            exam = exam if exam.heard.trial else _unheard(exam)
         if self.lost is not None and (missing := round_.rates(self.number + MISSING)) is not None:
             exam = replace(exam, lost=self.lost.fed(missing))
         if self.watched_harm is not None and (block := round_.watched_errors) is not None:
@@ -169,6 +170,8 @@ class RateExam:
             rate = (heard.control_bad + 0.5) / (heard.control + 50)
             more = needed(health, typical_block(0.5 if share is None else share, min(0.5, rate)))
         numbers = heard.numbers | levels(harms, shown)
+        if not heard.trial:
+            numbers |= {name: 0.0 for name in ("harm", "health") if name in numbers}
         if share is not None:
             numbers["share"] = share
         words = self._in_words(heard, numbers)
@@ -192,3 +195,17 @@ class RateExam:
             )
         what = "errors" if self.number == ERRORS else "bad"
         return f"{trial:.2%} {what} {counted[0]}, against {control:.2%} {counted[1]}"
+
+
+def _unheard(exam: RateExam) -> RateExam:
+    """Return an exam without alarms: while nothing of the trial came there is nothing to say of it.
+
+    That every unit is the control's is improbable under the assigned share, so the tests take it for
+    evidence, of harm or of health. What they have seen stays, and counts when something of the trial comes.
+    """
+    return replace(
+        exam,
+        harm=replace(exam.harm, alarm=False),
+        breaks=exam.breaks and replace(exam.breaks, alarm=False),
+        health=exam.health and replace(exam.health, alarm=False),
+    )

@@ -311,3 +311,12 @@ def test_tokens_are_judged_as_the_service_judges_them(
     assert (token["admin"], token["names"]) == (False, [])
     assert "line 2" in token["problem"]
     assert "secret" not in token["problem"]
+
+
+def test_damaged_evidence_is_shown(store: SQLiteStore) -> None:
+    """A try stands still while its evidence cannot be read, so that is a problem."""
+    place = store.place(NAME)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "evidence.db").write_bytes(b"no database" * 1000)
+    (found,) = [row for row in examine()["rollouts"] if row["name"] == NAME]
+    assert any("evidence.db is damaged" in problem for problem in found["problems"])

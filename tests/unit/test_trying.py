@@ -409,13 +409,22 @@ def test_a_file_changes_the_strategy_of_a_running_try(screening: Rollout, serve:
     change = screening.apply(eager)
     assert change.detail == ("try 1 of boosted goes on by another strategy: on_harm changed",)
     assert not screening.apply(eager).changed
-    with pytest.raises(Refused, match="the file sets more than its strategy"):
+    with pytest.raises(Refused, match=r"more than its strategy: .*forest 5 % \(was 0 %\); end the try"):
         screening.apply(spec(weights={"forest": 5}))
     with pytest.raises(InvalidValue, match="the try is of 'boosted'"):
         screening.apply(with_strategy(parsed(CANARY.replace("boosted", "forest"))))
     change = screening.apply(spec(weights={"forest": 5}), abort=True)
     assert change.state.percents == {"forest": 5}
     assert change.detail == ("try 1 of boosted: aborted",)
+
+
+def test_a_second_start_names_the_try_also_in_its_bake(screening: Rollout, serve: Any) -> None:
+    """Then the strategy's candidate is champion; that a try runs is said first, and as a refusal."""
+    serve()
+    screening.start()
+    screening.promote(reason="a test")
+    with pytest.raises(Refused, match=r"try 1 of boosted runs \(bake; revision 2 began it\)"):
+        screening.start()
 
 
 def test_a_strategy_is_no_state_without_a_try(screening: Rollout, serve: Any) -> None:
