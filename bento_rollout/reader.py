@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .amounts import in_short
 from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
@@ -31,6 +32,9 @@ __all__ = ["Reader"]
 
 PATIENCE = 0.5
 """Seconds that a look at a try waits for a locked file: what lies in it is for showing."""
+
+STALE = 30.0
+"""Seconds without a look after which a status warns that nobody watches a try that runs."""
 
 
 class Reader:
@@ -77,7 +81,11 @@ class Reader:
         report = self._report()
         looked = None if report is None else report.get("looked")
         told = utc(looked) if isinstance(looked, (int, float)) else None
-        return try_status(attempt, report, told, None if begun is None else utc(begun.time))
+        row = try_status(attempt, report, told, None if begun is None else utc(begun.time))
+        if attempt.runs and isinstance(looked, (int, float)) and time.time() - looked > STALE:
+            ago = in_short(time.time() - looked)
+            row["warnings"].append(f"nobody has looked for {ago}, so no harm is seen: see the service's log")
+        return row
 
     def _report(self) -> dict[str, Any] | None:
         """Return what the leader told of the try last, as far as it can be read."""

@@ -485,6 +485,7 @@ def test_status_tells_how_a_try_stands(screening: Rollout, store: SQLiteStore, s
     }
     tell(screening, store, lead(screening, counted=35.0).position, **more)
     told = screening.status()["try"]
+    assert told["warnings"].pop().startswith("nobody has looked for ")  # not since 1970
     assert [(step["what"], step["state"]) for step in told["steps"]] == [
         ("weight 5 %", "now"),
         ("pause", "next"),
