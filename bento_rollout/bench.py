@@ -131,7 +131,7 @@ class Bench:
 
     def _heard(self, revision: int, round_: Round) -> Bench:
         rates = round_.rates(ERRORS)
-        bench = self if rates is None else replace(self, ratio=self.ratio.fed(rates))
+        bench = self if rates is None else replace(self, ratio=self.ratio.fed(rates, round_.now))
         if revision < self.since:
             return bench
         trial, control = round_.heard

@@ -41,6 +41,10 @@ class Arms:
 class Rates:
     """A number of both arms: by key where routing is sticky, else as sums.
 
+    Tests of rates and durations are given the *realised* share of each block, not the assigned one. Calls are
+    told when they end, so those of a slower trial come later: under the assigned share what is still on its
+    way would look like successes that are missing. Of events alone nothing is missing that way.
+
     Attributes:
         share: of the trial, as assigned.
         sums: calls that have no key: of the trial, how many and how bad, then of the control.
@@ -69,7 +73,7 @@ class Rates:
         n_c, x_c, n_s, x_s = self.sums
         if events:
             n_c, n_s = math.ceil(x_c), math.ceil(x_s)
-        return Block(n_c, min(x_c, n_c), n_s, min(x_s, n_s), self.share)
+        return Block(n_c, min(x_c, n_c), n_s, min(x_s, n_s), self.share if events else None)
 
     def key_block(self, *, events: bool = False) -> KeyBlock:
         """Return each key's value: of its first call; of events 1 if anything happened to it."""
@@ -79,7 +83,8 @@ class Rates:
         else:
             trial, control = dict(self.first[0]), dict(self.first[1])
         keyless = self.block(events=events) if any(self.sums) else None
-        return KeyBlock(trial, control, self.share, calls=self.calls, keyless=keyless)
+        share = self.share if events else None
+        return KeyBlock(trial, control, share, calls=self.calls, keyless=keyless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +115,12 @@ class Times:
 
     def block(self) -> LatencyBlock:
         """Return the calls without a key."""
-        return LatencyBlock(counts_of(self.trial), counts_of(self.control), self.share)
+        return LatencyBlock(counts_of(self.trial), counts_of(self.control))
 
     def key_block(self) -> KeyBlock:
         """Return each key's first duration."""
         keyless = self.block() if self.trial or self.control else None
-        return KeyBlock(self.first[0], self.first[1], self.share, calls=self.calls, keyless=keyless)
+        return KeyBlock(self.first[0], self.first[1], calls=self.calls, keyless=keyless)
 
 
 @dataclass(frozen=True, slots=True)

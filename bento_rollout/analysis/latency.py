@@ -237,10 +237,6 @@ class LatencyTest:
         """Return the test with a new epoch open; ``E`` stays as it is."""
         return self._next(mixture=self.mixture.epoch())
 
-    def calm(self) -> LatencyTest:
-        """Return the test with its evidence, and without an alarm that it has raised."""
-        return self._next(mixture=self.mixture, alarm=False)
-
     def plain(self) -> LatencyTest:
         """Return a test with what this one knows of the champion, and no evidence, alarm or start mixture."""
         return self._next(mixture=Mixture.plain(len(self.mixture.logs)), alarm=False)

@@ -99,7 +99,6 @@ class LatencyExam:
                 elif isinstance(self.harm, LatencyTest) and isinstance(self.health, LatencyHealthTest):
                     block = times.block()
                     exam = replace(exam, harm=self.harm.update(block), health=self.health.update(block))
-                exam = exam if exam.trial else _unheard(exam)
         if self.watched_harm and self.watched_health and (seen := round_.watched_times) is not None:
             exam = replace(
                 exam,
@@ -172,11 +171,3 @@ def _quantiles(arm: str, counts: Mapping[int, int]) -> dict[str, float]:
         if value is not None:
             found[f"{arm}_p{share}"] = value
     return found
-
-
-def _unheard(exam: LatencyExam) -> LatencyExam:
-    """Return an exam without alarms of harm: nothing of the trial came, so there is nothing to say of it."""
-    harm = exam.harm
-    if harm is not None and harm.alarm:
-        harm = replace(harm, alarm=False) if isinstance(harm, KeyedTest) else harm.calm()
-    return replace(exam, harm=harm)

@@ -49,9 +49,7 @@ class Lost:
         assert isinstance(self.of_control, KeyedTest)
         keys = missing.key_block()
         keyless = _swapped(missing.block()) if any(missing.sums) else None
-        other = KeyBlock(
-            keys.champion, keys.candidate, 1.0 - missing.share, calls=missing.calls, keyless=keyless
-        )
+        other = KeyBlock(keys.champion, keys.candidate, calls=missing.calls, keyless=keyless)
         return Lost(self.of_trial.update(keys), self.of_control.update(other))
 
     def to_dict(self) -> dict[str, Any]:

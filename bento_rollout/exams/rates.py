@@ -110,7 +110,6 @@ class RateExam:
         exam = self
         if (rates := round_.rates(self.number)) is not None:
             exam = exam._split(rates, round_.now)
-            exam = exam if exam.heard.trial else _unheard(exam)
         if self.lost is not None and (missing := round_.rates(self.number + MISSING)) is not None:
             exam = replace(exam, lost=self.lost.fed(missing))
         if self.watched_harm is not None and (block := round_.watched_errors) is not None:
@@ -144,9 +143,9 @@ class RateExam:
         windows, closed = exam.windows.update(rates.trial, rates.control, share=rates.share, now=now)
         health = exam.health
         for means in closed:
-            health = health.update(means)
+            health = health.update(replace(means, share=None))
         if any(rates.sums):
-            health = health.update(KeyBlock({}, {}, rates.share, calls=0, keyless=rates.block()))
+            health = health.update(KeyBlock({}, {}, calls=0, keyless=rates.block()))
         return replace(exam, windows=windows, health=health)
 
     def epoch(self) -> RateExam:
@@ -195,17 +194,3 @@ class RateExam:
             )
         what = "errors" if self.number == ERRORS else "bad"
         return f"{trial:.2%} {what} {counted[0]}, against {control:.2%} {counted[1]}"
-
-
-def _unheard(exam: RateExam) -> RateExam:
-    """Return an exam without alarms: while nothing of the trial came there is nothing to say of it.
-
-    That every unit is the control's is improbable under the assigned share, so the tests take it for
-    evidence, of harm or of health. What they have seen stays, and counts when something of the trial comes.
-    """
-    return replace(
-        exam,
-        harm=replace(exam.harm, alarm=False),
-        breaks=exam.breaks and replace(exam.breaks, alarm=False),
-        health=exam.health and replace(exam.health, alarm=False),
-    )

@@ -301,3 +301,21 @@ def test_how_many_more_it_needs_is_told() -> None:
     for name in BOTH:
         assert 10 < (told.of(name).needed or 0) < 5000, name
         assert {"harm", "health"} <= set(told.of(name).numbers)
+
+
+def test_a_trial_that_is_only_slower_has_no_more_errors(sticky: bool) -> None:
+    """What is still on its way is no failure, however much of it there is when a share begins."""
+    bench, traffic = Bench.begin(strategy(BOTH), Setting(sticky)), Traffic(0.5, sticky=sticky)
+    late: list[Evidence] = []
+    for _ in range(30):
+        now = traffic.flush(100, trial=0.0, control=0.0)
+        place = Place(7, "predict")
+        behind = Evidence()
+        behind.arms[place] = {"new": now.arms[place].pop("new")}
+        late.append(behind)
+        if len(late) > 2:
+            now.add(late.pop(0))
+        bench = bench.update(now, {7: Arms("new", "old", 0.5)}, traffic.now)
+        found = findings(bench)
+        assert found["error_rate"] in (Finding.NO_DATA, Finding.INCONCLUSIVE, Finding.HEALTHY)
+        assert found[SAMPLE_RATIO] is not Finding.UNMEASURABLE
