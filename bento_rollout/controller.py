@@ -20,7 +20,7 @@ from .bench import Bench, Setting
 from .committing import Desk
 from .contest import arms_at, arms_of, changed, unready
 from .decision import Action, Decision
-from .errors import Conflict, InvalidValue, NotFound, Refused, RolloutError
+from .errors import Conflict, InvalidValue, NotFound, Refused, RolloutError, StoreCorrupt
 from .evidence import Evidence
 from .hand import Hand
 from .notes import Notes, caught_up
@@ -157,7 +157,9 @@ class Controller:
                 return None
             hand = self._hand = self._hand or self._taken_over(now)
             decision = self._led(hand, now)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StoreCorrupt) and (aside := self._log.set_aside(now)) is not None:
+                self._unusable("file", f"{error}; it lies in {aside} now, and fresh evidence is gathered")
             self._give_up()  # what is in hand may be half of something, and another one may be able to
             raise
         if self._follow is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, InvalidValue
+from ..errors import Conflict, InvalidValue, StoreCorrupt, StoreUnreachable
 from ..evidence import Evidence
 from .side_file import SideFile
 
@@ -174,6 +175,27 @@ class EvidenceLog:
         told = json.dumps(report, allow_nan=False, separators=(",", ":"))
         with self._file.open(write=True) as db:
             db.execute("INSERT OR REPLACE INTO report VALUES (1, ?)", (told,))
+
+    def set_aside(self, now: float) -> Path | None:
+        """Put a damaged file aside, so that a new one is made; return where it lies then.
+
+        Only who leads may. None: the file is whole, or cannot be moved.
+
+        Args:
+            now: seconds since 1970.
+        """
+        try:
+            with self._file.open(write=False) as db:
+                db.execute("SELECT COUNT(*) FROM flushes").fetchone()
+            self.standing()
+        except StoreCorrupt:
+            aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
+            with suppress(OSError):
+                self.path.replace(aside)
+                return aside
+        except StoreUnreachable:  # it may be whole
+            pass
+        return None
 
     def report(self) -> dict[str, Any] | None:
         """Return what was told last; None: nothing yet.
