@@ -99,7 +99,7 @@ class Evidence:
                     _count_alone(arm, unit)
                 continue
             key = self._hash(place, unit.name)
-            index = 0 if unit.missed else bin_of(run.seconds)
+            index = 0 if unit.missed else bin_of(_took(run))
             arm.count(KeySums(1, int(unit.failed), unit.failed, index, time), key)
             if not unit.missed:
                 if run.measures:
@@ -294,6 +294,14 @@ def _count_alone(arm: Arm, unit: Unit) -> None:
         _add_history(arm, run)
 
 
+def _took(run: Observation) -> float:
+    """Return how long a run took; without the wait for a thread, where that is known.
+
+    Each variant has threads of its own: who has more of the traffic waits longer, however fast it is.
+    """
+    return run.seconds if run.own is None else run.own
+
+
 def _timings(run: Observation) -> dict[str, float]:
     """Return how long a stream took: all of it, and from item to item."""
     if run.total is None:
@@ -304,7 +312,7 @@ def _timings(run: Observation) -> dict[str, float]:
 
 
 def _add_history(arm: Arm, run: Observation) -> None:
-    for name, seconds in {"first_item": run.seconds, **_timings(run)}.items():
+    for name, seconds in {"first_item": _took(run), **_timings(run)}.items():
         add_counts(arm.history.setdefault(name, {}), {bin_of(seconds): 1})
 
 

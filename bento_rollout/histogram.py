@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-__all__ = ["ABOVE", "STEP", "bin_of", "edges_of", "quantile"]
+__all__ = ["ABOVE", "LEAST", "STEP", "bin_of", "edges_of", "quantile"]
 
 LEAST = 1e-6
 """Seconds at which the first bin begins; what took less is in bin 0."""

@@ -101,6 +101,7 @@ class Observation(NamedTuple):
         measures: what its code gave to `measure`, by name: a number, or one for each of ``rows``.
         counts: whether what it raised is the variant's error, as ``is_error=`` said; None: the outcome tells.
         total, items: of a stream, the seconds to its end, at its caller's pace, and its items; else None.
+        own: of a sync endpoint in a worker, how long its code ran, without the wait for a thread; else None.
     """
 
     rollout: str
@@ -117,6 +118,7 @@ class Observation(NamedTuple):
     counts: bool | None = None
     total: float | None = None
     items: int | None = None
+    own: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from .calls import (
 from .gates import Gated
 from .measuring import SHEET, Sheet, left
 from .records import Measures, Observation, Outcome, Plan
+from .shadowing import clocked, unclocked
 from .spec import RolloutSpec
 from .telemetry import log
 from .telemetry.users import bound
@@ -94,6 +96,7 @@ class Runs:
         self._runners, self._spec, self._sink = runners, spec, sink
         self._is_client_error, self._isolate = is_client_error, isolate
         self._champion, self._rollout = champion, rollout
+        self._alike = all(getattr(runner, "kind", None) == "worker" for runner in runners.values())
         self._gated = {name: gated for name in runners if (gated := _gated(name, runners[name], spec))}
 
     async def run(
@@ -123,6 +126,7 @@ class Runs:
         sheet = Sheet(len(rows))
         span = None if call.span is None else self._begin_span(call, plan, len(rows))
         token = SHEET.set(sheet)
+        clock, ours = clocked() if self._alike else ((), None)
         try:
             runner = self._runner(plan.variant)
             timeout = self._timeout(plan.variant)
@@ -139,6 +143,7 @@ class Runs:
             return value
         finally:
             left(token)
+            unclocked(ours)
             seconds = time.perf_counter() - began
             if span is not None:
                 span.end(outcome.value, failure, failed=outcome.failed)
@@ -148,10 +153,8 @@ class Runs:
                 elif failure == _CANCELLED and await _has_left(call):
                     outcome = Outcome.DISCONNECTED  # nobody waited any more when time was up
                 fact = self._observation(call, plan, outcome, seconds, rows, failure, sheet.taken(), counts)
-                if offer is None:
-                    self.tell(call, fact)
-                else:
-                    offer(fact)
+                fact = fact._replace(own=clock[0]) if clock else fact
+                (offer or functools.partial(self.tell, call))(fact)
 
     def tell(self, call: Call, fact: Observation) -> None:
         """Note what one run of a call came to, and tell whoever wants to know."""

@@ -77,7 +77,8 @@ def _candidate(strategy: Strategy, served: Served) -> Iterator[Problem]:
     if strategy.candidate not in served.variants:
         yield Problem(place, str(UnknownVariant(strategy.candidate, served.variants)))
     elif strategy.candidate == served.champion:
-        yield Problem(place, f"{strategy.candidate!r} is the champion: it cannot be tried against itself")
+        words = f"{strategy.candidate!r} is the champion: it cannot be tried against itself"
+        yield Problem(place, f"{words}; roll back to try it again, or name another candidate")
 
 
 def _guardrail(strategy: Strategy, name: str, guardrail: Guardrail, served: Served) -> Iterator[Problem]:

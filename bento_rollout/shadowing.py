@@ -18,11 +18,13 @@ __all__ = [
     "SHADOW",
     "Clock",
     "Meter",
+    "clocked",
     "enter_shadow",
     "is_shadow",
     "metered",
     "metered_call",
     "timed_call",
+    "unclocked",
 ]
 
 T = TypeVar("T")
@@ -132,6 +134,24 @@ def is_shadow() -> bool:
             self.ledger.charge(account, amount)
     """
     return SHADOW.get() is not None
+
+
+def clocked() -> tuple[Clock, contextvars.Token[Clock | None] | None]:
+    """Return the clock of this call, and what ends it; None: it is somebody else's."""
+    if (known := CLOCK.get()) is not None:
+        return known, None
+    clock: Clock = []
+    return clock, CLOCK.set(clock)
+
+
+def unclocked(token: contextvars.Token[Clock | None] | None) -> None:
+    """End what `clocked` began; a call that nobody waits for any more may end in another context."""
+    if token is None:
+        return
+    try:
+        CLOCK.reset(token)
+    except ValueError:
+        CLOCK.set(None)
 
 
 def timed_call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -67,12 +67,14 @@ class TryVerbs(Reader):
 
         Raises:
             Refused: the spec has no strategy, or it tries another candidate; a try runs; the candidate is the
-                champion; another candidate has weight.
+                champion; another candidate has weight; its last try was aborted or rolled back, and it is the
+                same code (`retry`).
             NotReady: no worker is live, or the candidate is not ready in every live one.
             Vetoed, FlipTimeout: of blue/green, as for `flip`.
         """
 
         def begin(state: RolloutState, view: View) -> RolloutState:
+            _check_final(state, view)
             return self._started(state, view, candidate)
 
         return self._begin("start", begin, timeout, reason, if_revision)
@@ -316,6 +318,20 @@ class TryVerbs(Reader):
     def _now(self, running: Try) -> Position:
         """Return where a try stands now, a second old at most while somebody leads it."""
         return live_position(running, self._report())
+
+
+def _check_final(state: RolloutState, view: View) -> None:
+    """Refuse to start again what was aborted or rolled back, as long as it is the same code."""
+    last = state.attempt
+    if last is None or last.position.stage not in (Stage.ABORTED, Stage.ROLLED_BACK):
+        return
+    strategy = view.strategy
+    if strategy is None or strategy.candidate != last.candidate or last.differs(view.digests(last.both)):
+        return
+    raise Refused(
+        f"{last.words} was {last.position.stage.value.replace('_', ' ')} (revision {last.revision}), and "
+        f"{last.candidate!r} is the same code still: that is final until `retry`, which begins anew"
+    )
 
 
 def _check_same(running: Try, view: View, names: Iterable[str]) -> None:

@@ -27,7 +27,8 @@ class LatencyExam:
         sticky, watches: as for `RateExam.start`.
         history: earlier calls of the control by bin, while they are too few.
         harm, health, watched_harm, watched_health: the tests; None: there are no thresholds yet.
-        trial, control: durations so far, by bin.
+        trial, control: durations since the last epoch was opened by hand, by bin: what is shown. Those of
+            other shares would say something else, as who has more of the traffic may wait longer.
     """
 
     of: str
@@ -119,7 +120,7 @@ class LatencyExam:
     def epoch(self) -> LatencyExam:
         """Return the exam with a new epoch open."""
         harm, watched = self.harm and self.harm.epoch(), self.watched_harm and self.watched_harm.epoch()
-        return replace(self, harm=harm, watched_harm=watched)
+        return replace(self, harm=harm, watched_harm=watched, trial={}, control={})
 
     def told(self, share: float | None, *, watching: bool, needs: bool) -> Assessment:
         """Return what it says now."""

@@ -13,7 +13,7 @@ from ..errors import Conflict, InvalidValue, StoreCorrupt, StoreUnreachable
 from ..evidence import Evidence
 from .side_file import SideFile
 
-__all__ = ["EvidenceLog", "Flush", "Standing"]
+__all__ = ["AT_ONCE", "EvidenceLog", "Flush", "Standing"]
 
 APPLICATION_ID = 0x42524556  # "BREV"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (

@@ -12,7 +12,7 @@ from ..records import Difference, Era, Series
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
 from .side_file import SideFile
 
-__all__ = ["Counted", "Tallies"]
+__all__ = ["APPLICATION_ID", "Counted", "Tallies"]
 
 APPLICATION_ID = 0x42525348  # "BRSH"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (

@@ -15,7 +15,7 @@ from bento_rollout.errors import StoreCorrupt, StoreUnreachable
 from bento_rollout.records import Comparison, Difference, Era, Relation, Series
 from bento_rollout.shadow_report import shadow_report
 from bento_rollout.state import RolloutState
-from bento_rollout.store.tallies import MOST_SERIES, SCHEMA, Counted, Tallies
+from bento_rollout.store.tallies import APPLICATION_ID, MOST_SERIES, SCHEMA, Counted, Tallies
 from bento_rollout.tally import (
     EXAMPLES,
     MOST_NAMES,
@@ -266,6 +266,7 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     """A schema of a later version is not touched."""
     with sqlite3.connect(tmp_path / "shadows.db") as db:
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(StoreUnreachable, match="newer bento_rollout"):
         Tallies(tmp_path).read()
