@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import bentoml
 import httpx
@@ -82,6 +83,11 @@ def test_tasks_are_planned_once_whichever_worker_asks(wrapped: Server) -> None:
         assert marks(answer)["prediction-id"] == marks(submitted)["prediction-id"]
 
 
+def _answered_by_batch(number: int) -> Callable[[list[dict[str, Any]]], bool]:
+    """Return whether so many calls of one endpoint were told."""
+    return lambda notes: sum(note.get("endpoint") == "batch" for note in notes) >= number
+
+
 def test_both_workers_answer_and_measure_batches(wrapped: Server) -> None:
     """Ids are unique across workers, and `/metrics` has the sizes of batches."""
 
@@ -93,7 +99,7 @@ def test_both_workers_answer_and_measure_batches(wrapped: Server) -> None:
         while len(pids) < 2 and len(ids) < 1200:  # who takes a connection is the kernel's choice
             ids |= set(callers.map(ask, range(30)))
             told = len(ids)
-            lines = wrapped.wait_for(lambda notes: sum(n.get("endpoint") == "batch" for n in notes) >= told)
+            lines = wrapped.wait_for(_answered_by_batch(told))
             pids = {line["pid"] for line in lines if line.get("endpoint") == "batch"}
     assert len(ids) % 30 == 0
     assert len(pids) == 2
