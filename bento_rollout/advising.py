@@ -65,6 +65,8 @@ def after_undo(view: View, after: RolloutState) -> tuple[str, ...]:
         found.append(f"{which} changed no traffic")
     if after.champion != view.state.champion and view.has_before_flip:
         found.append("no before_flip hook ran: like a rollback, an undo waits for nobody")
+    if any(after.weights.values()) and after.attempt is not None and after.running is None:
+        found.append(f"{after.attempt.words} has ended: no evidence judges this traffic; `retry` begins anew")
     return tuple(found)
 
 

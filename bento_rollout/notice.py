@@ -22,9 +22,10 @@ class Notice:
         rollout: whose try it is.
         revision: the revision that the change made.
         time: when, in seconds since 1970.
-        action: what was done: of a person the verb (``start``, ``abort``, ``retry``, ``promote``, ``pause``,
-            ``resume``, ``rollback``, ``undo``, ``apply``), of evidence what was decided (``advance``,
-            ``promote``, ``roll_back``, ``pause``, ``notify``, ``end_bake``, ``finish``).
+        action: what was done, in the word of the history: of a person the verb (``start``, ``abort``,
+            ``retry``, ``promote``, ``pause``, ``resume``, ``rollback``, ``undo``, ``apply``), of evidence
+            what was decided (``advance``, ``promote``, ``rollback``, ``pause``, ``notify``, ``end_bake``,
+            ``finish``).
         author: who did it; ``evidence``: no person.
         words: the same in one sentence for people.
         candidate: the variant that is tried.
@@ -90,7 +91,7 @@ def notice_of(commit: Commit, before: RolloutState | None) -> Notice | None:
         rollout=commit.state.name,
         revision=commit.revision,
         time=commit.time,
-        action=known.get("action", commit.action),
+        action=commit.action,
         author=commit.author,
         words=known.get("words", ""),
         candidate=attempt.candidate,

@@ -118,11 +118,11 @@ def _pause(look: Look) -> Decision | None:
     if not (paused := look.here.paused):
         return None
     why = f": {paused.reason}" if paused.reason else ""
-    missing = ("resume",)
+    harmed = "a person: see why (explain), then retry, abort, or resume with a reason"
     return look.decision(
         Action.HOLD,
         f"paused by {paused.by} at {look.where}{why}",
-        missing=missing,
+        missing=(harmed if paused.cause == "harm" else "a person who says resume",),
         causes=tuple(look.harmful),
     )
 

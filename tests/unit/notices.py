@@ -74,7 +74,7 @@ def notice(revision: int = 7, **changes: Any) -> Notice:
         "rollout": "screening",
         "revision": revision,
         "time": BEGUN + revision,
-        "action": "roll_back",
+        "action": "rollback",
         "author": EVIDENCE,
         "words": "boosted is rolled back: errors",
         "candidate": "boosted",

@@ -16,12 +16,12 @@ from .notices import BEGUN, commit
 
 def test_a_decision_is_told_with_its_evidence() -> None:
     """What evidence decided comes with causes, numbers, what is missing, and the weights around it."""
-    told = notice_of(commit(7, "roll_back", percent=0.0), commit(6, percent=25.0).state)
+    told = notice_of(commit(7, "rollback", percent=0.0), commit(6, percent=25.0).state)
     assert told is not None
     assert told.by_evidence
-    assert (told.rollout, told.revision, told.time, told.action) == ("screening", 7, BEGUN + 7, "roll_back")
+    assert (told.rollout, told.revision, told.time, told.action) == ("screening", 7, BEGUN + 7, "rollback")
     assert (told.candidate, told.control, told.champion) == ("boosted", "logistic", "logistic")
-    assert (told.words, told.place, told.causes) == ("boosted: roll_back", "step 2", ("errors",))
+    assert (told.words, told.place, told.causes) == ("boosted: rollback", "step 2", ("errors",))
     assert told.missing == ("errors: about 300 more requests",)
     assert told.guardrails["errors"]["finding"] == "harmful"
     assert (told.weights_before, told.weights) == ({"boosted": 25.0}, {"boosted": 0.0})
@@ -29,7 +29,7 @@ def test_a_decision_is_told_with_its_evidence() -> None:
 
 def test_what_evidence_did_is_told_by_what_it_decided() -> None:
     """A history may call it otherwise; the decision's own word is told."""
-    told = notice_of(commit(7, "weight", decision={"action": "advance"}), None)
+    told = notice_of(commit(7, "advance", decision={"action": "advance"}), None)
     assert told is not None
     assert (told.action, told.weights_before) == ("advance", None)
 

@@ -145,7 +145,7 @@ def test_a_callable_that_raises_stops_nobody(
     assert (fields["rollout"], fields["revision"], fields["action"], fields["tries"]) == (
         "screening",
         7,
-        "roll_back",
+        "rollback",
         1,
     )
     assert f"broken raised {type(raised).__name__}" in fields["problem"]
