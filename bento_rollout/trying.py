@@ -34,7 +34,7 @@ from .state import RolloutState
 from .strategy import Strategy
 from .telling import phrases
 from .tries import known_of, live_position
-from .values import MAX_REASON, is_plain
+from .values import MAX_REASON, in_percent, is_plain
 from .view import View, undone_rollback
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class TryVerbs(Reader):
             return after.model_copy(update={"applied": (content, state.revision + 1)})
 
         def told(_: View, after: RolloutState) -> tuple[str, ...]:
-            return _not_started(after, spec)
+            return _of_strategy(after, spec)
 
         return self._desk.change("apply", set_fields, reason, if_revision, grants=weighted(spec), advise=told)
 
@@ -368,9 +368,18 @@ def _after_begin(view: View, after: RolloutState) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _not_started(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
-    if spec.strategy is None or after.running is not None:
+def _of_strategy(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
+    """Return what a person should know of the strategy in a file that was applied."""
+    if spec.strategy is None:
         return ()
+    if (running := after.running) is not None:
+        position, name = running.position, running.candidate
+        if position.stage is not Stage.STEPS:
+            return ()
+        asked, has = running.strategy.weight_at(position.step), after.weights.get(name, 0)
+        if asked == has:
+            return ()
+        return (f"{name} stays at {in_percent(has)}: weights of the present step hold from the next one on",)
     way = f"bento-rollout start {after.name}"
     return (f"the strategy is not set: no try runs, and `{way}` takes that of the running service's spec",)
 
