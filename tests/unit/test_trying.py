@@ -427,6 +427,15 @@ def test_a_second_start_names_the_try_also_in_its_bake(screening: Rollout, serve
         screening.start()
 
 
+def test_a_weight_of_the_present_step_holds_later_and_that_is_said(screening: Rollout, serve: Any) -> None:
+    """Traffic stays as it is, and nobody is left to think that it moved."""
+    serve()
+    screening.start("boosted")
+    change = screening.apply(with_strategy(parsed(CANARY.replace("weight: 5,", "weight: 7,"))))
+    assert change.state.percents == {"boosted": 5}
+    assert change.notes == ("boosted stays at 5 %: weights of the present step hold from the next one on",)
+
+
 def test_a_strategy_is_no_state_without_a_try(screening: Rollout, serve: Any) -> None:
     """`apply` starts nothing, and says what does."""
     serve()
