@@ -22,6 +22,8 @@ LAYERS: dict[str, float] = {
     "histogram": 1.0,
     "agreement": 1.0,
     "values": 1.0,
+    "degrees": 1.05,
+    "reviewing": 1.06,
     "comparing": 1.1,
     "explaining": 1.1,
     "amounts": 1.1,
