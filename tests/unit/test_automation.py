@@ -124,7 +124,7 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], words: str) -> None
 
 
 def test_repeated_calibrations_keep_the_promise() -> None:
-    """Of 200 calibrations at most 5 % exceed the target; "the lowest that looks good" does in every fourth."""
+    """Of 200 calibrations at most 5 % exceed the target; "the lowest that looks good" does in a fourth."""
     random = np.random.default_rng(3)
     scores = random.random(20_000)
     wrong = random.random(20_000) < 0.15 * (1 - scores)
