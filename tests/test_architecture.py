@@ -107,6 +107,7 @@ LAYERS: dict[str, float] = {
     "reader": 3.38,
     "trying": 3.39,
     "outlining": 2.07,
+    "pacing": 2.05,
     "hand": 2.07,
     "contest": 3.3,
     "controller": 3.6,

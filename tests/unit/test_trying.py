@@ -509,7 +509,7 @@ def test_status_tells_how_a_try_stands(screening: Rollout, store: SQLiteStore, s
         "control": "logistic",
         "stage": "steps",
         "step": 1,
-        "may_end": 25.0,
+        "may_end": None,
         "warnings": ["few keys"],
         "missing": ["error_rate healthy"],
         "looked": "1970-01-01T00:16:40.000Z",
@@ -517,7 +517,7 @@ def test_status_tells_how_a_try_stands(screening: Rollout, store: SQLiteStore, s
     assert told["started"]["revision"] == 2
     screening.abort()
     told = screening.status()["try"]
-    assert [step["state"] for step in told["steps"]] == ["over", "next", "next"]
+    assert [step["state"] for step in told["steps"]] == ["reached", "never", "never"]
     assert (told["stage"], told["runs"]) == ("aborted", False)
     assert told["words"] == "a person ended it; `retry` begins a new one"
 
