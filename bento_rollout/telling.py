@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from .amending import amendments
 from .attempt import Try
 from .position import Stage
 from .state import Commit, RolloutState
@@ -16,7 +17,7 @@ Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
 """Looks up a revision, and the state that it was made from, as far as they are known."""
 
 SHOWN = 3
-"""How many keys of a long list are named."""
+"""How many keys, or fields, of a long list are named."""
 
 DIGEST = 12
 """How many digits of a digest are shown."""
@@ -122,7 +123,7 @@ def _of_the_try(before: Try | None, after: Try | None) -> Iterator[str]:
         yield f"{name} begins: {where}"
     else:
         if after.strategy != before.strategy:
-            yield f"{name} goes on by another strategy: {', '.join(_reworked(before, after))} changed"
+            yield f"{name} goes on by another strategy: {_reworked(before, after)}"
         if where != _where(before):
             yield f"{name}: {where}"
     old = before.position.paused if before is not None and before.number == after.number else None
@@ -144,10 +145,11 @@ def _where(attempt: Try) -> str:
     }.get(position.stage, position.stage.value)
 
 
-def _reworked(before: Try, after: Try) -> Iterator[str]:
-    """Yield the fields of the strategy that differ."""
-    old, new = before.strategy.plain, after.strategy.plain
-    yield from (name for name in sorted({*old, *new}) if old.get(name) != new.get(name))
+def _reworked(before: Try, after: Try) -> str:
+    """Return the fields of the strategy that differ; of many the first few."""
+    found = amendments(before.strategy, after.strategy)
+    told = [*map(str, found[:SHOWN]), *([f"{len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
+    return ", ".join(told)
 
 
 def _salt(before: RolloutState, after: RolloutState) -> Iterator[str]:

@@ -29,6 +29,7 @@ LAYERS: dict[str, float] = {
     "analysis": 1.25,
     "steps": 1.2,
     "strategy": 1.26,
+    "amending": 1.27,
     "served": 1.28,
     "judging": 1.2,
     "kept": 1.2,

@@ -404,10 +404,10 @@ def test_a_file_changes_the_strategy_of_a_running_try(screening: Rollout, serve:
     screening.start()
     eager = with_strategy(parsed(CANARY, on_harm="pause"))
     assert screening.differences(eager) == [
-        "strategy: the spec asks for another one than try 1 of boosted goes by"
+        "strategy.on_harm: the spec asks for pause, try 1 of boosted goes by rollback"
     ]
     change = screening.apply(eager)
-    assert change.detail == ("try 1 of boosted goes on by another strategy: on_harm changed",)
+    assert change.detail == ("try 1 of boosted goes on by another strategy: on_harm pause (was rollback)",)
     assert not screening.apply(eager).changed
     with pytest.raises(Refused, match=r"more than its strategy: .*forest 5 % \(was 0 %\); end the try"):
         screening.apply(spec(weights={"forest": 5}))
