@@ -206,6 +206,40 @@ def test_the_same_verbs_over_http(door: Door, screening: Rollout) -> None:
     assert [commit.author for commit in screening.history(2)] == ["admin", "admin"]
 
 
+REASON = "reason: Input should be a valid string (got 5)"
+TIMEOUT = [("soon", "'soon'"), ("2h", "7200"), (-1, "-1"), (True, "True"), ([5], "a list"), (None, "null")]
+
+
+@pytest.mark.parametrize("verb", ["start", "abort", "retry", "promote", "pause", "resume"])
+def test_what_is_wrong_in_a_body_is_named(door: Door, verb: str) -> None:
+    """The field, the value, and for a field that the verb does not have which it has."""
+    assert problem(door.post(verb, {"reason": 5}), 400)["detail"] == REASON
+    told = problem(door.post(verb, {"reason": "a\nb"}), 400)["detail"]
+    assert told == "reason: control characters and line ends are not allowed here (got 'a\\nb')"
+    assert "(got -1)" in problem(door.post(verb, {"if_revision": -1}), 400)["detail"]
+    assert "(got 1.5)" in problem(door.post(verb, {"if_revision": 1.5}), 400)["detail"]
+    told = problem(door.post(verb, {"resaon": "secret"}), 400)["detail"]
+    assert told.startswith(f"resaon: unknown field; {verb} takes ")
+    assert ("reason" in told, "secret" in told) == (True, False)
+    assert problem(door.post(verb, [5]), 400)["detail"] == "the body must be a JSON object (got a list)"
+    assert len(problem(door.post(verb, {"reason": "x" * 5000}), 400)["detail"]) < 200
+
+
+@pytest.mark.parametrize("verb", ["start", "retry", "promote"])
+@pytest.mark.parametrize(("timeout", "got"), TIMEOUT)
+def test_a_wrong_timeout_is_named(door: Door, verb: str, timeout: Any, got: str) -> None:
+    """With its value, whatever it is."""
+    told = problem(door.post(verb, {"timeout": timeout}), 400)["detail"]
+    assert (told.startswith("timeout: "), got in told) == (True, True), told
+
+
+def test_no_message_holds_a_routing_key(door: Door) -> None:
+    """Of keys and headers only the place is told."""
+    for body in ({"keys": [True, "patient-7"]}, {"keys": "patient-7"}, {"header": {"x": ["patient-7"]}}):
+        told = problem(door.post("target", {"variant": "boosted", **body}), 400)["detail"]
+        assert ("patient-7" in told, told.startswith(next(iter(body)))) == (False, True)
+
+
 def test_explain_over_http(door: Door, screening: Rollout) -> None:
     """The newest decision, or the revision that is asked for."""
     screening.start()
