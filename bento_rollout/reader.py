@@ -18,6 +18,7 @@ from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
+from .telling import aside
 from .tries import explained, try_status
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Reader:
             problem, commit = str(error), copy
         view, attempt = self._desk.view(commit.state), commit.state.attempt
         tried = None if attempt is None else self._tried(attempt, serves=bool(view.cards))
+        if tried is not None and (told := aside(commit.state)):
+            tried["warnings"].append(told)
         return status_of(commit, view, describe(self._desk.location, problem), tried)
 
     def _tried(self, attempt: Try, *, serves: bool) -> dict[str, Any]:

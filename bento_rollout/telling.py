@@ -11,7 +11,7 @@ from .state import Commit, RolloutState
 from .targets import Target
 from .values import in_percent
 
-__all__ = ["Step", "detail", "phrases", "taken_back", "target_changes"]
+__all__ = ["Step", "aside", "detail", "phrases", "taken_back", "target_changes"]
 
 Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
 """Looks up a revision, and the state that it was made from, as far as they are known."""
@@ -38,7 +38,31 @@ def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
         *(f"shadow {share}" for share in _shares(before.shadow, after.shadow)),
         *_single(before, after),
         *_of_the_try(before.attempt, after.attempt),
+        *([told] if (told := aside(after)) and told != aside(before) else ()),
     )
+
+
+def aside(state: RolloutState) -> str:
+    """Return in words that traffic is not what the running try gives, as a person set it; else nothing.
+
+    Args:
+        state: the one that is looked at.
+    """
+    running = state.running
+    if running is None or running.strategy.dry_run:
+        return ""
+    position, strategy, bake = running.position, running.strategy, running.strategy.bake_after
+    if position.stage is Stage.STEPS:
+        name, asked = running.candidate, strategy.weight_at(position.step)
+        where, until = f"step {position.step + 1} of {len(strategy.steps)}", "the next step sets its own"
+    elif position.stage is Stage.BAKE and bake is not None:
+        name, asked, where, until = running.control, bake.holdback, "the bake", "that holds until it is over"
+    else:
+        return ""
+    if (has := state.weights.get(name, 0)) == asked:
+        return ""
+    told = f"{running.words}: {name} has {in_percent(has)}, and {where} gives it {in_percent(asked)}"
+    return f"{told}; {until if has else 'without calls of it nothing can be shown'}"
 
 
 def phrases(before: RolloutState, after: RolloutState) -> tuple[str, ...]:

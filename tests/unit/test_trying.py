@@ -377,7 +377,7 @@ def test_what_would_cross_a_try_is_refused(screening: Rollout, serve: Any, verb:
     """The message names the verbs that end it."""
     serve()
     screening.start()
-    with pytest.raises(Refused, match="promote, abort or rollback"):
+    with pytest.raises(Refused, match="promote or abort it first"):
         getattr(screening, verb)("boosted")
 
 

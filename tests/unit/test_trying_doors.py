@@ -165,6 +165,39 @@ def test_status_shows_how_a_try_ended(screening: Rollout, say: Say) -> None:
     assert "try 1 of boosted: done" in say("history", "screening")[1]
 
 
+def test_a_weight_by_hand_is_told(screening: Rollout, ask: Ask, say: Say) -> None:
+    """It is not what the step gives: the answer, the history, the explanation and the status say so."""
+    screening.start()
+    told = "try 1 of boosted: boosted has 0 %, and step 1 of 3 gives it 5 %"
+    none = f"{told}; without calls of it nothing can be shown"
+    assert ask("weight", "screening", "boosted=0")["detail"] == [none]
+    assert none in say("history", "screening")[1]
+    assert none in screening.explain(3)["words"]
+    assert none in screening.status()["try"]["warnings"]
+    some = told.replace("0 %", "2 %", 1) + "; the next step sets its own"
+    assert ask("weight", "screening", "boosted=2")["detail"] == [some]
+    assert ask("weight", "screening", "boosted=5")["detail"] == []
+    assert screening.status()["try"]["warnings"] == []
+    screening.promote(reason="yes")
+    assert screening.status()["try"]["warnings"] == []
+    held = "try 1 of boosted: logistic has 1 %, and the bake gives it 2 %; that holds until it is over"
+    assert ask("weight", "screening", "logistic=1")["detail"] == [held]
+
+
+def test_what_helps_while_a_bake_runs(screening: Rollout, say: Say) -> None:
+    """Nothing can be promoted then: wait, make it shorter, or go back."""
+    screening.start()
+    screening.promote(reason="yes")
+    ways = (
+        "wait until the bake is over (`apply` may make it shorter), or abort: logistic gets all traffic back"
+    )
+    for verb in (("flip", "screening", "--to", "forest"), ("start", "screening")):
+        code, _, err = say(*verb)
+        assert (code, ways in err) == (1, True), err
+    code, _, err = say("promote", "screening", "--reason", "yes")
+    assert (code, "the bake ends by itself, and `abort` goes back to 'logistic'" in err) == (1, True), err
+
+
 @pytest.mark.parametrize(
     ("numbers", "drawn"),
     [
