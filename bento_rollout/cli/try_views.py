@@ -29,6 +29,12 @@ STAGES = {
     "rolled_back": ("rolled back by evidence", "bold red"),
     "aborted": ("aborted", "yellow"),
 }
+READABLE = 100
+"""Columns that what is explained takes, where a terminal does not say how many there are."""
+
+MOST_WHOLE = 1e15
+"""Above it a number is no count."""
+
 HALF = 10
 """Characters of a bar from its middle to each end."""
 
@@ -225,23 +231,28 @@ def explained(facts: Facts) -> list[Block]:
         for index, text in enumerate(facts["missing"])
     ]
     if facts["guardrails"]:
-        lines.append(_numbers(facts))
+        lines += _numbers(facts)
     return lines
 
 
-def _numbers(facts: Facts) -> Grid:
-    rows = tuple(
-        (
-            Cell(name, "bold red" if name in facts["causes"] else "bold"),
-            _finding(row),
-            Cell(row["detail"] or EMPTY),
-            Cell(", ".join(f"{n} {value:.4g}" for n, value in row["numbers"].items()) or EMPTY),
-            _needed(row),
-        )
-        for name, row in facts["guardrails"].items()
-    )
-    columns = ("guardrail", "finding", "detail", "numbers", "needed")
-    return Grid(columns, rows, frozenset({"guardrail", "finding"}))
+def _numbers(facts: Facts) -> Iterator[Grid]:
+    """Yield what was known of each guardrail, and then the numbers that it was computed from."""
+    found, counted = [], []
+    for name, row in facts["guardrails"].items():
+        head = Cell(name, "bold red" if name in facts["causes"] else "bold")
+        found.append((head, _finding(row), _needed(row), Cell(row["detail"] or EMPTY)))
+        if row["numbers"]:
+            told = ", ".join(f"{n}={_digits(value)}" for n, value in row["numbers"].items())
+            counted.append((head, Cell(told)))
+    columns = ("guardrail", "finding", "needed", "detail")
+    yield Grid(columns, tuple(found), frozenset(columns[:2]), READABLE)
+    if counted:
+        yield Grid(("guardrail", "numbers"), tuple(counted), frozenset({"guardrail"}), READABLE)
+
+
+def _digits(value: float) -> str:
+    """Return a number as people read it: a count whole, all else with four digits."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < MOST_WHOLE else f"{value:.4g}"
 
 
 def _finding(row: Facts) -> Cell:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bento_rollout.cli.output import Block, renderable
-from bento_rollout.cli.try_views import tried
+from bento_rollout.cli.output import Block, renderable, show
+from bento_rollout.cli.try_views import explained, tried
 from bento_rollout.cli.views import watched
 from bento_rollout.operations import Rollout
 from bento_rollout.store.evidence_log import EvidenceLog
@@ -125,6 +125,33 @@ def test_a_hold_does_not_say_twice_what_is_missing(screening: Rollout) -> None:
     more = {"words": "holds at step 1; missing: a; b", "missing": ["a", "b"]}
     told = text_of(list(tried({**screening.status()["try"], **more})))
     assert "decision: holds at step 1\nmissing: a\n : b\n" in told
+
+
+@pytest.mark.parametrize("columns", [80, 100, None])
+def test_an_explanation_is_readable(
+    screening: Rollout, capsys: pytest.CaptureFixture[str], columns: int | None
+) -> None:
+    """No line of a table is wider than a screen, in a terminal and in a pipe, and no number is left out."""
+    screening.start()
+    numbers = {f"{arm}_{what}": 1234567.0 for arm in ("trial", "control") for what in ("bad", "mean", "p50")}
+    row = {
+        "finding": "inconclusive",
+        "detail": "p50 4.22 ms against 4.13 ms, p95 4.3 ms against 4.84 ms",
+        "needed": 900,
+        "unit": "calls of the control",
+        "numbers": {"harm": 0.0123, **numbers},
+    }
+    facts = {**screening.explain(), "guardrails": dict.fromkeys(MANY, row)}
+    if columns is None:
+        show(explained(facts))
+        lines = capsys.readouterr().out.splitlines()
+    else:
+        lines = drawn(explained(facts), columns)
+    table = lines[next(number for number, line in enumerate(lines) if line.startswith("GUARDRAIL")) :]
+    assert max(len(line.rstrip()) for line in table) <= (columns or 100)
+    told = " ".join(" ".join(lines).split())
+    assert told.count("control_p50=1234567") == len(MANY)
+    assert told.count("harm=0.0123") == len(MANY)
 
 
 def states(rollout: Rollout) -> list[str]:
