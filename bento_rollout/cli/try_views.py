@@ -161,8 +161,8 @@ def _in_brief(facts: Facts) -> Iterator[Cell]:
         word, style = STATES[step["state"]]
         if number:
             yield Cell(", ")
-        brief = step["what"].removeprefix("weight ")
-        yield Cell(f"{brief} ({word}{_takes(step)})" if step["state"] == "now" else brief, style)
+        more = {"now": f" ({word}{_takes(step)})", "skipped": f" ({word})"}.get(step["state"], "")
+        yield Cell(step["what"].removeprefix("weight ") + more, style)
 
 
 def _takes(step: Facts) -> str:

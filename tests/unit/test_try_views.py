@@ -175,6 +175,7 @@ def test_steps_that_a_promotion_skipped(screening: Rollout) -> None:
     screening.start()
     screening.promote(reason="now")
     assert states(screening) == ["over", "skipped", "skipped"]
+    assert "5 %, pause (skipped), 50 % (skipped)" in "\n".join(drawn(watched(screening.status())))
     screening.abort()
     screening.retry()
     decide(screening, 3)
