@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .amending import amendments
 from .settling import Settled
 from .spec import RolloutSpec
 from .state import RolloutState
@@ -66,11 +67,14 @@ def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
 
 
 def strategy_differs(state: RolloutState, strategy: Strategy | None) -> list[str]:
-    """Return in words that a running try goes by another strategy than a spec asks for; else nothing."""
+    """Return in words where a running try goes by another strategy than a spec asks for, field by field."""
     running = state.running
-    if strategy is None or running is None or strategy == running.strategy:
+    if strategy is None or running is None:
         return []
-    return [f"strategy: the spec asks for another one than {running.words} goes by"]
+    return [
+        f"strategy.{one.field}: the spec asks for {one.after}, {running.words} goes by {one.before}"
+        for one in amendments(running.strategy, strategy)
+    ]
 
 
 def _differ(want: str | None, have: str | None) -> str | None:

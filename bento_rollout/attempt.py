@@ -75,6 +75,16 @@ class Try(Strict):
         """
         return f"try {self.number} of {self.candidate}"
 
+    @property
+    def way_out(self) -> str:
+        """What a person can do to whom it is in the way."""
+        if self.position.stage is not Stage.BAKE:
+            return "promote or abort it first"
+        return (
+            f"wait until the bake is over (`apply` may make it shorter), or abort: {self.control} gets all "
+            "traffic back"
+        )
+
     def at(self, position: Position, revision: int) -> Try:
         """Return it at another position, from a revision on."""
         return self.model_copy(update={"position": position, "revision": revision})

@@ -179,7 +179,9 @@ class Controller:
             decision = decide(attempt.strategy, _position(notes), assessments, now)
             acts = decision.action is not Action.HOLD and not more
             if hand.tells(commit.revision, now) or acts:
-                self._log.tell(outline(attempt, decision, assessments, hand.pace(assessments, now), now))
+                self._log.tell(
+                    outline(attempt, decision, assessments, hand.paces.after(assessments, now), now)
+                )
         hand.notes, hand.seq = notes, seq
         if acts or hand.is_due(now):
             self._save(hand, now)

@@ -27,7 +27,10 @@ def after_promotion(strategy: Strategy, position: Position) -> tuple[Position, d
             f"the try has ended ({position.stage.value}): start a new one with retry, or use flip without one"
         )
     if position.stage not in (Stage.STEPS, Stage.HOLDING):
-        raise Refused(f"{strategy.candidate!r} is the champion already")
+        raise Refused(
+            f"{strategy.candidate!r} is the champion already: the {position.stage.value} ends by itself, and "
+            f"`abort` goes back to {position.control!r}"
+        )
     if bake := strategy.bake_after:
         return position.at(Stage.BAKE), {position.control: bake.holdback}
     return position.at(Stage.WATCH if strategy.watch else Stage.DONE), {}

@@ -136,7 +136,7 @@ def started(
     if (running := state.running) is not None and not running.watches:
         raise Refused(
             f"{running.words} runs ({running.position.place}; revision {running.started} began it): "
-            "promote or abort it first"
+            f"{running.way_out}"
         )
     free, candidate = state.freed("start"), strategy.candidate
     if candidate == free.champion:

@@ -317,6 +317,12 @@ def alpha_shares(
     return {name: false_alarm * weight / total for name, weight in weights.items()}
 
 
+_VALUES: dict[str, tuple[tuple[float, float], str]] = {
+    "error_rate": ((0.0, 1.0), "the part of calls that fail lies from 0 to 1; write a part, like below: 2%"),
+    "rss": ((2.0**20, math.inf), "memory in bytes is over a mebibyte; write a size, like below: 4GiB"),
+}
+"""Between which bounds the numbers of plain thresholds lie, where that is known, and what to write."""
+
 _KINDS: dict[str, type[Guardrail]] = {"error_rate": ErrorRate, "latency": Latency, "agreement": Agreement}
 
 
@@ -343,9 +349,28 @@ def _parse(name: str, fields: object) -> Guardrail:
             "or below: or above: for a plain threshold"
         )
     try:
-        return kind.model_validate(dict(fields))
+        found = kind.model_validate(dict(fields))
     except ValidationError as error:
         raise Problems(problems_of(error, lambda _: kind)) from None
+    if isinstance(found, Threshold):
+        _check_bound(split_name(name)[0], found)
+    return found
+
+
+def _check_bound(metric: str, threshold: Threshold) -> None:
+    """Refuse a bound that no value of a number keeps, and one that every value keeps."""
+    if (values := _VALUES.get(metric)) is None:
+        return
+    (low, high), words = values
+    if threshold.below is not None:
+        field, bound = "below", threshold.below
+        never, always = bound <= low, bound > high
+    else:
+        field, bound = "above", threshold.above or 0.0
+        never, always = bound >= high, bound < low
+    if never or always:
+        says = "can never hold" if never else "always holds, so it guards nothing"
+        raise Problems([Problem((field,), f"bound {bound:.15g} {says}: {words}")])
 
 
 def _kind(metric: str, fields: Mapping[Any, Any]) -> type[Guardrail]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from .assessment import Assessments, Finding
 from .notes import Notes
+from .pacing import Paces
 
 __all__ = ["Hand"]
 
@@ -35,6 +36,7 @@ class Hand:
         saved: when it was written down, in seconds since 1970.
         cost: how many seconds that took.
         told: whether it was said that this one leads.
+        paces: how fast evidence comes.
     """
 
     stored: int
@@ -43,11 +45,10 @@ class Hand:
     saved: float
     cost: float = 0.0
     told: bool = False
+    paces: Paces = field(default_factory=Paces)
     _revision: int = 0
     _said: float = 0.0
     _estimated: float | None = None
-    _counted: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _paces: dict[str, float] = field(default_factory=dict)
     _needed: dict[str, int | None] = field(default_factory=dict)
 
     def is_due(self, now: float) -> bool:
@@ -78,18 +79,3 @@ class Hand:
             for name, one in evidence.assessments.items()
         }
         return replace(evidence, assessments=found)
-
-    def pace(self, evidence: Assessments, now: float) -> dict[str, float]:
-        """Return by guardrail how many units the trial gets in a second, of late."""
-        for name, one in evidence.assessments.items():
-            units = one.numbers.get("trial", one.numbers.get("pairs", 0.0))
-            before, then = self._counted.get(name, (units, now))
-            if now > then and units >= before:
-                self._paces[name] = _smoothed(self._paces.get(name), (units - before) / (now - then))
-            self._counted[name] = units, now
-        return self._paces
-
-
-def _smoothed(known: float | None, new: float) -> float:
-    """Return a mean of about the last half minute of looks."""
-    return new if known is None else known + (new - known) / 30

@@ -18,6 +18,7 @@ from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
+from .telling import aside
 from .tries import explained, try_status
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ class Reader:
             if copy is None:
                 raise
             problem, commit = str(error), copy
-        tried = None if commit.state.attempt is None else self._tried(commit.state.attempt)
-        store = describe(self._desk.location, problem)
-        return status_of(commit, self._desk.view(commit.state), store, tried)
+        view, attempt = self._desk.view(commit.state), commit.state.attempt
+        tried = None if attempt is None else self._tried(attempt, serves=bool(view.cards))
+        if tried is not None and (told := aside(commit.state)):
+            tried["warnings"].append(told)
+        return status_of(commit, view, describe(self._desk.location, problem), tried)
 
-    def _tried(self, attempt: Try) -> dict[str, Any]:
+    def _tried(self, attempt: Try, *, serves: bool) -> dict[str, Any]:
         """Return how a try stands; what cannot be read is left out."""
         begun: Commit | None = None
         with suppress(StoreUnreachable):
@@ -81,10 +84,12 @@ class Reader:
         report = self._report()
         looked = None if report is None else report.get("looked")
         told = utc(looked) if isinstance(looked, (int, float)) else None
-        row = try_status(attempt, report, told, None if begun is None else utc(begun.time))
-        if attempt.runs and isinstance(looked, (int, float)) and time.time() - looked > STALE:
+        started = None if begun is None else utc(begun.time)
+        row = try_status(attempt, report, told, started, serves=serves)
+        if attempt.runs and serves and isinstance(looked, (int, float)) and time.time() - looked > STALE:
             ago = in_short(time.time() - looked)
             row["warnings"].append(f"nobody has looked for {ago}, so no harm is seen: see the service's log")
+            row["may_end"] = row["may_end_late"] = None
         return row
 
     def _report(self) -> dict[str, Any] | None:

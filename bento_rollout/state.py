@@ -150,7 +150,7 @@ class RolloutState(Snapshot):
         if not running.watches:
             raise Refused(
                 f"{running.words} runs ({running.position.place}), and {verb} would cross it: "
-                "promote, abort or rollback"
+                f"{running.way_out}"
             )
         return _settled(_with(self, attempt=self._ended(Stage.DONE)), self.revision)
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from .amending import amendments
 from .attempt import Try
 from .position import Stage
 from .state import Commit, RolloutState
 from .targets import Target
 from .values import in_percent
 
-__all__ = ["Step", "detail", "phrases", "taken_back", "target_changes"]
+__all__ = ["Step", "aside", "detail", "phrases", "taken_back", "target_changes"]
 
 Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
 """Looks up a revision, and the state that it was made from, as far as they are known."""
 
 SHOWN = 3
-"""How many keys of a long list are named."""
+"""How many keys, or fields, of a long list are named."""
 
 DIGEST = 12
 """How many digits of a digest are shown."""
@@ -37,7 +38,31 @@ def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
         *(f"shadow {share}" for share in _shares(before.shadow, after.shadow)),
         *_single(before, after),
         *_of_the_try(before.attempt, after.attempt),
+        *([told] if (told := aside(after)) and told != aside(before) else ()),
     )
+
+
+def aside(state: RolloutState) -> str:
+    """Return in words that traffic is not what the running try gives, as a person set it; else nothing.
+
+    Args:
+        state: the one that is looked at.
+    """
+    running = state.running
+    if running is None or running.strategy.dry_run:
+        return ""
+    position, strategy, bake = running.position, running.strategy, running.strategy.bake_after
+    if position.stage is Stage.STEPS:
+        name, asked = running.candidate, strategy.weight_at(position.step)
+        where, until = f"step {position.step + 1} of {len(strategy.steps)}", "the next step sets its own"
+    elif position.stage is Stage.BAKE and bake is not None:
+        name, asked, where, until = running.control, bake.holdback, "the bake", "that holds until it is over"
+    else:
+        return ""
+    if (has := state.weights.get(name, 0)) == asked:
+        return ""
+    told = f"{running.words}: {name} has {in_percent(has)}, and {where} gives it {in_percent(asked)}"
+    return f"{told}; {until if has else 'without calls of it nothing can be shown'}"
 
 
 def phrases(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
@@ -122,7 +147,7 @@ def _of_the_try(before: Try | None, after: Try | None) -> Iterator[str]:
         yield f"{name} begins: {where}"
     else:
         if after.strategy != before.strategy:
-            yield f"{name} goes on by another strategy: {', '.join(_reworked(before, after))} changed"
+            yield f"{name} goes on by another strategy: {_reworked(before, after)}"
         if where != _where(before):
             yield f"{name}: {where}"
     old = before.position.paused if before is not None and before.number == after.number else None
@@ -144,10 +169,11 @@ def _where(attempt: Try) -> str:
     }.get(position.stage, position.stage.value)
 
 
-def _reworked(before: Try, after: Try) -> Iterator[str]:
-    """Yield the fields of the strategy that differ."""
-    old, new = before.strategy.plain, after.strategy.plain
-    yield from (name for name in sorted({*old, *new}) if old.get(name) != new.get(name))
+def _reworked(before: Try, after: Try) -> str:
+    """Return the fields of the strategy that differ; of many the first few."""
+    found = amendments(before.strategy, after.strategy)
+    told = [*map(str, found[:SHOWN]), *([f"{len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
+    return ", ".join(told)
 
 
 def _salt(before: RolloutState, after: RolloutState) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 Whoever leads a try tells each tick how it stands, and the report holds as long as the try is where it was
 when it was told: its ``number`` and ``revision`` must be those of the state. Beside them a report has
-``position`` (`Position.plain`), ``looked`` (seconds since 1970), ``words``, ``missing``, ``may_end`` (seconds
-from then, or None), ``warnings``, and ``guardrails``: by name ``finding``, ``detail``, ``needed``, ``unit``
-and ``numbers``, of these at least ``harm`` and ``health``: the evidence as a part of what an alarm, or a
-proof of health, needs: 0 to 1.
+``position`` (`Position.plain`), ``looked`` (seconds since 1970), ``words``, ``missing``, ``may_end`` and
+``may_end_late`` (seconds from then, or None), ``warnings``, and ``guardrails``: by name ``finding``,
+``detail``, ``needed``, ``unit`` and ``numbers``, of these at least ``harm`` and ``health``: the evidence as a
+part of what an alarm, or a proof of health, needs: 0 to 1.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from .telling import phrases
 __all__ = ["explained", "known_of", "live_position", "try_status"]
 
 Report = Mapping[str, Any] | None
+
+NOBODY = "no worker of the service is live: nobody serves, so nothing moves and no harm is seen; start it"
+"""What is said of a running try that nobody can lead."""
 
 
 def live_position(attempt: Try, report: Report) -> Position:
@@ -46,7 +49,9 @@ def known_of(attempt: Try, report: Report) -> Assessments:
     return Assessments(found)
 
 
-def try_status(attempt: Try, report: Report, looked: str | None, started: str | None) -> dict[str, Any]:
+def try_status(
+    attempt: Try, report: Report, looked: str | None, started: str | None, *, serves: bool = True
+) -> dict[str, Any]:
     """Return how a try stands: ``try`` in the JSON of ``status --json``.
 
     Args:
@@ -54,6 +59,7 @@ def try_status(attempt: Try, report: Report, looked: str | None, started: str | 
         report: what the leader told last.
         looked: when that was, as shown.
         started: when the try began, as shown.
+        serves: whether a worker is live; without one nothing moves, so nobody can say when it may end.
     """
     about = report if _is_about(attempt, report) and report is not None else {}
     position, strategy = live_position(attempt, report), attempt.strategy
@@ -65,7 +71,7 @@ def try_status(attempt: Try, report: Report, looked: str | None, started: str | 
         "stage": position.stage.value,
         "runs": attempt.runs,
         "step": position.step + 1 if strategy.steps else None,
-        "steps": [_step(step, number, position) for number, step in enumerate(strategy.steps)],
+        "steps": [_step(step, number, attempt, position) for number, step in enumerate(strategy.steps)],
         "bake_after": _bake_after(attempt),
         "counted": round(position.counted, 3),
         "started": {"revision": attempt.started, "time": started},
@@ -84,8 +90,9 @@ def try_status(attempt: Try, report: Report, looked: str | None, started: str | 
         "checks": {name: _row(row) for name, row in found.items() if name not in strategy.guardrails},
         "missing": list(about.get("missing", ())),
         "words": about.get("words") or _words(attempt),
-        "may_end": about.get("may_end"),
-        "warnings": list(about.get("warnings", ())),
+        "may_end": about.get("may_end") if serves else None,
+        "may_end_late": about.get("may_end_late") if serves else None,
+        "warnings": list(about.get("warnings", ())) if serves else [NOBODY][: attempt.runs],
         "looked": looked if about else None,
     }
 
@@ -152,19 +159,30 @@ def _row(row: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _step(step: Step, number: int, position: Position) -> dict[str, Any]:
-    ended = position.stage.ended
-    there = position.stage is Stage.STEPS or ended
-    now = position.stage is Stage.STEPS and number == position.step
-    over = not there or number < position.step + ended
+def _step(step: Step, number: int, attempt: Try, position: Position) -> dict[str, Any]:
     return {
         "what": str(step),
         "weight": None if step.weight is None else step.weight / 1000,
         "shadow": None if step.shadow is None else step.shadow / 1000,
         "bake": step.bake,
         "pause": None if step.pause is None else {"for": step.pause.seconds},
-        "state": "now" if now else "over" if over else "next",
+        "state": _reached(number, attempt, position),
     }
+
+
+def _reached(number: int, attempt: Try, position: Position) -> str:
+    """Return what became of a step.
+
+    One in which the try ended is ``reached``, those after it ``never``; a promotion by a person ``skipped``
+    those that were left.
+    """
+    decision, stage = attempt.decision or {}, position.stage
+    if stage is Stage.STEPS:
+        return "now" if number == position.step else "over" if number < position.step else "next"
+    passed = stage not in (Stage.ROLLED_BACK, Stage.ABORTED)
+    if passed or position.promoted or decision.get("action") == "promote":
+        return "over" if number <= position.step else "skipped"
+    return "over" if number < position.step else "reached" if number == position.step else "never"
 
 
 def _bake_after(attempt: Try) -> dict[str, float] | None:

@@ -32,7 +32,7 @@ from .served import check_served
 from .spec import RolloutSpec, parse_duration
 from .state import RolloutState
 from .strategy import Strategy
-from .telling import phrases
+from .telling import aside, phrases
 from .tries import known_of, live_position
 from .values import MAX_REASON, in_percent, is_plain
 from .view import View, undone_rollback
@@ -267,9 +267,9 @@ class TryVerbs(Reader):
         """Return the state after a file was applied to a running try."""
         running = running_try(state, "nothing to change")
         if after is not state:
+            more = [text for text in phrases(state, after) if text != aside(after)]
             raise Refused(
-                f"{running.words} runs, and the file sets more than its strategy: "
-                f"{'; '.join(phrases(state, after))}; "
+                f"{running.words} runs, and the file sets more than its strategy: {'; '.join(more)}; "
                 "end the try first (--abort), or take that out of the file"
             )
         return state if spec.strategy is None else reworked(state, spec.strategy, self._now(running))

@@ -74,7 +74,12 @@ class Tried(_Answer):
     guardrails: dict[str, Weighed]
     missing: list[str] = Field(description="What it waits for.")
     words: str
-    may_end: float | None = Field(description="Seconds until this stretch may end at the earliest.")
+    may_end: float | None = Field(
+        description="Seconds until this stretch may end at the earliest; null: a person is waited for."
+    )
+    may_end_late: float | None = Field(
+        description="Seconds until it has ended in most tries like this; null: too little is known to say."
+    )
     warnings: list[str]
     looked: str | None = Field(description="When its leader looked last; null: nobody has yet.")
 

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import InvalidValue, RolloutError, StoreUnreachable
 from ..operations import Rollout
 from ..telemetry.log import event
+from ..values import shown
 from .answers import answer_to
 from .bodies import VERBS, Body, parse_body
 from .gate import NO_STORE, Gate, respond, said
@@ -211,7 +212,8 @@ def _number(name: str, values: list[str], most: int | None = None) -> int | None
         return None
     if len(values) > 1 or not _WHOLE.fullmatch(values[0]) or (most and int(values[0]) > most):
         bounds = f"from 1 to {most}; `before` leads to older ones" if most else "at least 1"
-        raise InvalidValue(f"{name} must be one whole number, {bounds}")
+        got = ", ".join(shown(value) for value in values[:2])
+        raise InvalidValue(f"{name} must be one whole number, {bounds} (got {got})")
     return int(values[0])
 
 

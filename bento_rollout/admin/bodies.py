@@ -17,15 +17,22 @@ from pydantic import (
 )
 
 from ..errors import InvalidValue
+from ..explaining import listed
 from ..operations import Change, Rollout
 from ..spec import parse_duration
-from ..values import MAX_REASON, is_plain
+from ..values import MAX_REASON, is_plain, shown
 from .reading import parse_json
 
 __all__ = ["VERBS", "Body", "parse_body"]
 
 MAX_TIMEOUT = 3600.0
 MAX_SHOWN = 5
+
+SECRET = ("keys", "header")
+"""Fields that hold whom routing knows: their values stand in no message."""
+
+MOST_LETTERS = 80
+"""Letters of a wrong value that a message shows."""
 
 
 class Common(TypedDict):
@@ -305,20 +312,34 @@ def parse_body(model: type[Body], raw: bytes) -> Body:
     """Return the body that JSON text describes; no text at all is an empty object.
 
     Raises:
-        InvalidValue: when it is not JSON, or not what the verb takes; the message names the field.
+        InvalidValue: when it is not JSON, or not what the verb takes; the message names field and value, of
+            routing keys and headers only the field.
     """
     document = parse_json(raw) if raw.strip() else {}
     if not isinstance(document, dict):
-        raise InvalidValue("the body must be a JSON object")
+        raise InvalidValue(f"the body must be a JSON object (got {_got(document)})")
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        # Without the input: it may be large or deep, and echoing it helps nobody.
-        items = error.errors(include_input=False, include_url=False, include_context=False)
+        items = error.errors(include_url=False, include_context=False)
         more = [f"and {len(items) - MAX_SHOWN} more"] if len(items) > MAX_SHOWN else []
-        raise InvalidValue("; ".join([*map(_explain, items[:MAX_SHOWN]), *more])) from None
+        told = [_explain(item, model) for item in items[:MAX_SHOWN]]
+        raise InvalidValue("; ".join([*told, *more])) from None
 
 
-def _explain(item: Any) -> str:
+def _explain(item: Any, model: type[Body]) -> str:
     place = ".".join(ascii(part)[1:-1][:80] if isinstance(part, str) else str(part) for part in item["loc"])
-    return f"{place or 'body'}: {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] == "extra_forbidden":
+        return f"{place}: unknown field; {model.verb} takes {listed(model)}"
+    words = item["msg"].removeprefix("Value error, ")
+    got = "" if item["type"] == "missing" or item["loc"][0] in SECRET else _got(item["input"])
+    return f"{place or 'body'}: {words}{f' (got {got})' if got and got not in words else ''}"
+
+
+def _got(value: object) -> str:
+    """Return a value as a message shows it: cut short, and of what holds others only what it is."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return shown(value)[:MOST_LETTERS]

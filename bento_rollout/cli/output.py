@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -57,11 +58,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table; its ``firm`` columns head the paragraphs that a terminal shows which is too narrow for it."""
+    """A table; its ``firm`` columns head the paragraphs that a terminal shows which is too narrow for it.
+
+    Where there is no terminal a table is as wide as its texts, unless ``longest`` says how long a line may
+    be: then the text of the last column goes on below.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     firm: frozenset[str] = frozenset()
+    longest: int | None = None
 
 
 Block = Line | Grid
@@ -261,8 +267,20 @@ def _aligned(grid: Grid) -> Iterator[str]:
     rows = [tuple(column.upper() for column in grid.columns)]
     rows += [tuple(visible(cell.text) for cell in row) for row in grid.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if grid.longest is not None:
+        before = sum(widths[:-1]) + PADDING * (len(widths) - 1)
+        widths[-1] = min(widths[-1], max(NARROW, grid.longest - before))
+        rows = [part for row in rows for part in _below(row, widths[-1])]
     for row in rows:
         yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _below(row: tuple[str, ...], width: int) -> Iterator[tuple[str, ...]]:
+    """Yield a row, and those in which the text of its last column goes on."""
+    first, *more = textwrap.wrap(row[-1], width, break_on_hyphens=False) or [""]
+    yield (*row[:-1], first)
+    for text in more:
+        yield (*[""] * (len(row) - 1), text)
 
 
 def _silence() -> None:

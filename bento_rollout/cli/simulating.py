@@ -69,7 +69,13 @@ _MOST_RUNS = 100_000
     "--person", metavar="TIME", help="How long a person takes to end a pause step, like 1h; default: no time."
 )
 @click.option("--aa", metavar="NAME", help="Replay the last calls of rollout NAME's champion against itself.")
-@click.option("--jobs", type=Whole(0), default=0, metavar="N", help="Processes; default: one for each core.")
+@click.option(
+    "--jobs",
+    type=Whole(0),
+    default=0,
+    metavar="N",
+    help="Processes; default, and at most, one for each core.",
+)
 @click.option(
     "--picture", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg", help="Write a timeline."
 )
@@ -181,9 +187,7 @@ def _all(work: Callable[[Any], Any], tasks: list[Any], jobs: int, what: str) -> 
 def _mapping(
     jobs: int, tasks: int
 ) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
-    import os
-
-    jobs = min(jobs or os.cpu_count() or 1, tasks)
+    jobs = min(_processes(jobs), tasks)
     if jobs < 2 or tasks < _FEW:  # noqa: PLR2004 - one process needs no pool
         yield map
         return
@@ -193,6 +197,17 @@ def _mapping(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         yield lambda work, items: pool.map(work, items, chunksize=max(1, min(8, tasks // (4 * jobs))))
+
+
+def _processes(asked: int) -> int:
+    """Return how many processes work: as many as there are cores, or fewer; who asked for more is told."""
+    import os
+
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked > most:
+        words = f"--jobs {asked}: {most} process{'es' if most > 1 else ''} will do it, one for each core"
+        click.echo(words, err=True)
+    return min(asked, most) if asked else most
 
 
 def _checked_runs(runs: int) -> int:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from .output import EMPTY, Block, Cell, Grid, Line
-from .try_views import tried
+from .try_views import glance, tried
 
-__all__ = ["assignments", "changed", "doctor", "history", "rollouts", "status", "traffic"]
+__all__ = ["assignments", "changed", "doctor", "history", "rollouts", "status", "traffic", "watched"]
 
 Facts = Mapping[str, Any]
 STATES = {"ready": "green", "starting": "yellow"}
@@ -55,8 +55,22 @@ def status(facts: Facts) -> list[Block]:
     return [*_state_lines(facts), *tried(facts.get("try")), *around]
 
 
+def watched(facts: Facts) -> list[Block]:
+    """Return the same for who watches: of a running try what counts stands within the first lines."""
+    attempt = facts.get("try")
+    if not attempt or not attempt["runs"]:
+        return status(facts)
+    around = (*_live_lines(facts), *_way_back(facts), _variants(facts))
+    lines = [_title(facts), Line("traffic", traffic(facts)), *_problem(facts["store"])]
+    return [*lines, *glance(attempt), *around]
+
+
+def _title(facts: Facts) -> Line:
+    return Line("rollout", (Cell(facts["name"], "bold"), Cell(f"  revision {facts['revision']}", "cyan")))
+
+
 def _state_lines(facts: Facts) -> Iterator[Block]:
-    yield Line("rollout", (Cell(facts["name"], "bold"), Cell(f"  revision {facts['revision']}", "cyan")))
+    yield _title(facts)
     last = facts.get("last_change")
     if isinstance(last, Mapping):
         text = f"{last['action']} by {last['author']}, {_when(last['time'])}"
@@ -101,6 +115,10 @@ def _store(store: Facts) -> Iterator[Block]:
         else Cell(f"not durable: {store.get('why') or 'changes are refused'}", "red")
     )
     yield Line("store", (Cell(f"{place}, "), durable, Cell(f", binds this {store['binds']}")))
+    yield from _problem(store)
+
+
+def _problem(store: Facts) -> Iterator[Block]:
     if store.get("problem"):
         yield Line("problem", (Cell(store["problem"], "bold red"),))
 

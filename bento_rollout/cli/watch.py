@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import RolloutError
 from ..operations import Rollout
 from .output import Block, Cell, Line, console_of_terminal, emit_json, renderable
-from .views import status
+from .views import watched
 
 __all__ = ["watch_status"]
 
@@ -45,7 +45,7 @@ def _lines(rollout: Rollout, facts: dict[str, Any]) -> int:
 def _screen(rollout: Rollout, facts: dict[str, Any]) -> int:
     from rich.live import Live
 
-    with Live(renderable(status(facts)), console=console_of_terminal(), auto_refresh=False) as live:
+    with Live(renderable(watched(facts)), console=console_of_terminal(), auto_refresh=False) as live:
         while True:
             time.sleep(PERIOD)
             live.update(renderable(_blocks(_look(rollout))), refresh=True)
@@ -63,7 +63,7 @@ def _look(rollout: Rollout) -> dict[str, Any]:
 def _blocks(facts: dict[str, Any]) -> list[Block]:
     if "error" in facts:
         return [Line("", (Cell(facts["error"]["message"], "bold red"),))]
-    return status(facts)
+    return watched(facts)
 
 
 def _reader_left(seconds: float) -> bool:

@@ -140,6 +140,8 @@ class LatencyExam:
         unit = "keys" if self.sticky and not watching else "requests"
         numbers = levels(harms, shown) | _quantiles("trial", self.trial)
         numbers |= _quantiles("control", self.control or self.history)
+        if share is not None:
+            numbers["share"] = share
         return Assessment(finding, _times_in_words(numbers), more_needed, unit, numbers)
 
     def _typical(self, share: float) -> LatencyBlock:

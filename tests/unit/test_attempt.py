@@ -400,7 +400,7 @@ def test_a_flip_and_a_retirement_are_refused() -> None:
     """They would pull the ground from under the try; the message names the ways."""
     line = Line()
     line.start()
-    told = r"try 1 of boosted runs \(step 1\), and {} would cross it: promote, abort or rollback"
+    told = r"try 1 of boosted runs \(step 1\), and {} would cross it: promote or abort it first"
     with pytest.raises(Refused, match=told.format("flip")):
         line.now.flip("forest", KNOWN)
     for variant in ("boosted", "logistic"):
@@ -543,7 +543,7 @@ def test_a_strategy_is_changed_while_it_runs() -> None:
     state = line.commit(reworked(line.now, more, line.tried.position))
     assert (line.tried.strategy, line.tried.revision, state.moved) == (more, state.revision, 2)
     assert phrases(line.states[-2], state) == (
-        "try 1 of boosted goes on by another strategy: on_harm changed",
+        "try 1 of boosted goes on by another strategy: on_harm pause (was rollback)",
     )
     assert reworked(state, more, line.tried.position) is state
     with pytest.raises(InvalidValue, match="the try is of 'boosted'"):

@@ -283,11 +283,11 @@ def test_an_edit_keeps_what_counts_the_same() -> None:
 
 def test_a_plain_threshold_is_looked_at_each_interval() -> None:
     """A plain threshold is looked at each interval."""
-    rss = {"rss": {"below": 100, "failure_limit": 1, "interval": "10s"}, "error_rate": {"margin": "1pp"}}
+    rss = {"rss": {"below": 100e6, "failure_limit": 1, "interval": "10s"}, "error_rate": {"margin": "1pp"}}
     bench, arms = Bench.begin(strategy(rss), Setting()), {7: Arms("new", "old", 0.25)}
     seen = []
     for second in range(40):
-        bench = bench.update(Evidence(), arms, 1000.0 + second, {"rss": 150.0 if second > 5 else 50.0})
+        bench = bench.update(Evidence(), arms, 1000.0 + second, {"rss": 150e6 if second > 5 else 50e6})
         seen.append(findings(bench)["rss"])
     assert seen[5] is Finding.NO_DATA
     assert seen[15] is Finding.INCONCLUSIVE

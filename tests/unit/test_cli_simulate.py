@@ -43,6 +43,13 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_more_processes_than_cores_are_not_started(say: Say, file: str) -> None:
+    """However many are asked for; who asks is told, and the answer is the same."""
+    code, out, err = say("simulate", file, *FEW, "--jobs", "99999")
+    assert (code, err.startswith("--jobs 99999: "), "one for each core" in err) == (0, True, True)
+    assert out == say("simulate", file, *FEW)[1]
+
+
 def test_a_plan_is_a_table_and_a_plot(say: Say, file: str) -> None:
     """It says how long it takes, how soon harm is caught, whom it hits, and how often it is wrong."""
     code, out, err = say("simulate", file, *FEW, *BAD)

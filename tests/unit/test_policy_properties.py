@@ -16,7 +16,7 @@ from bento_rollout.strategy import Strategy
 from tests.unit.trying import CANARY, SWAP, Try, parsed, plain
 
 LABELLED = (
-    "{error_rate: {margin: 1pp}, label.correct: {margin: 1pp, matures: 50s, watch: 90s}, rss: {below: 9}}"
+    "{error_rate: {margin: 1pp}, label.correct: {margin: 1pp, matures: 50s, watch: 90s}, rss: {below: 9GiB}}"
 )
 SHADOWED = "{error_rate: {margin: 1pp}, latency: {required: false}, agreement: {min: 97%}}"
 

@@ -97,6 +97,7 @@ def test_the_ledger_goes_by_two_names() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
+        ("rss: {below: 4GiB}", "rss: {below: -1}", "line 19: strategy.guardrails.rss.below: bound -1 can ne"),
         # steps
         ("{weight: 5,", "{weight: 60,", "line 10: strategy.canary.steps.3: weight 50 % comes after weight 6"),
         ("{weight: 5,", "{weight: 50,", "line 10: strategy.canary.steps.3: weight 50 % comes after weight 5"),

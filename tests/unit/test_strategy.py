@@ -311,6 +311,13 @@ WRONG = [
     (canary(guardrails="{rss: {below: 4GiB, above: 1GiB}}"), "guardrails.rss: write one of below and above"),
     (canary(guardrails="{rss: {below: much}}"), "guardrails.rss.below: bound 'much' is not valid"),
     (canary(guardrails="{rss: {below: 1, failure_limit: -1}}"), "guardrails.rss.failure_limit: "),
+    (canary(guardrails="{rss: {below: -1}}"), "guardrails.rss.below: bound -1 can never hold: memory in b"),
+    (canary(guardrails="{rss: {below: 0}}"), "guardrails.rss.below: bound 0 can never hold"),
+    (canary(guardrails="{rss: {below: 4}}"), "guardrails.rss.below: bound 4 can never hold"),
+    (canary(guardrails="{rss: {above: -1}}"), "guardrails.rss.above: bound -1 always holds, so it guards"),
+    (canary(guardrails="{error_rate: {below: 0}}"), "guardrails.error_rate.below: bound 0 can never hold"),
+    (canary(guardrails="{error_rate: {below: 2}}"), "error_rate.below: bound 2 always holds"),
+    (canary(guardrails="{error_rate@predict: {above: 1}}"), "error_rate@predict.above: bound 1 can never"),
     (
         canary(guardrails="{rss: {below: 1, weight: 2}}"),
         "unknown field 'guardrails.rss.weight'; known here: abo",
@@ -421,6 +428,8 @@ def test_bounds_have_units() -> None:
     assert Threshold(below="1%").holds(0.009)
     assert not Threshold(below="1%").holds(0.01)
     assert not Threshold(above=3).holds(3)
+    kept = parse_guardrails({"error_rate": {"below": "2%"}, "rss": {"above": "1GiB"}, "score": {"below": -1}})
+    assert all(isinstance(one, Threshold) for one in kept.values())
 
 
 def test_the_share_of_a_margin() -> None:
@@ -438,7 +447,7 @@ def test_shares_add_up(weights: list[float], alpha: float, candidates: int) -> N
     """Over guardrails and candidates they are what is allowed, each above zero; thresholds take nothing."""
     guardrails = parse_guardrails(
         {f"m{n}": {"better": "low", "weight": weight} for n, weight in enumerate(weights)}
-        | {"rss": {"below": 1}}
+        | {"rss": {"below": "1GiB"}}
     )
     shares = alpha_shares(guardrails, alpha, candidates)
     assert set(shares) == {f"m{n}" for n in range(len(weights))}

@@ -377,7 +377,7 @@ def test_what_would_cross_a_try_is_refused(screening: Rollout, serve: Any, verb:
     """The message names the verbs that end it."""
     serve()
     screening.start()
-    with pytest.raises(Refused, match="promote, abort or rollback"):
+    with pytest.raises(Refused, match="promote or abort it first"):
         getattr(screening, verb)("boosted")
 
 
@@ -404,10 +404,10 @@ def test_a_file_changes_the_strategy_of_a_running_try(screening: Rollout, serve:
     screening.start()
     eager = with_strategy(parsed(CANARY, on_harm="pause"))
     assert screening.differences(eager) == [
-        "strategy: the spec asks for another one than try 1 of boosted goes by"
+        "strategy.on_harm: the spec asks for pause, try 1 of boosted goes by rollback"
     ]
     change = screening.apply(eager)
-    assert change.detail == ("try 1 of boosted goes on by another strategy: on_harm changed",)
+    assert change.detail == ("try 1 of boosted goes on by another strategy: on_harm pause (was rollback)",)
     assert not screening.apply(eager).changed
     with pytest.raises(Refused, match=r"more than its strategy: .*forest 5 % \(was 0 %\); end the try"):
         screening.apply(spec(weights={"forest": 5}))
@@ -509,7 +509,7 @@ def test_status_tells_how_a_try_stands(screening: Rollout, store: SQLiteStore, s
         "control": "logistic",
         "stage": "steps",
         "step": 1,
-        "may_end": 25.0,
+        "may_end": None,
         "warnings": ["few keys"],
         "missing": ["error_rate healthy"],
         "looked": "1970-01-01T00:16:40.000Z",
@@ -517,7 +517,7 @@ def test_status_tells_how_a_try_stands(screening: Rollout, store: SQLiteStore, s
     assert told["started"]["revision"] == 2
     screening.abort()
     told = screening.status()["try"]
-    assert [step["state"] for step in told["steps"]] == ["over", "next", "next"]
+    assert [step["state"] for step in told["steps"]] == ["reached", "never", "never"]
     assert (told["stage"], told["runs"]) == ("aborted", False)
     assert told["words"] == "a person ended it; `retry` begins a new one"
 

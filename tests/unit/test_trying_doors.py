@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from bento_rollout.cli.output import Block, Grid, Line
 from bento_rollout.cli.try_views import bar, explained, tried
 from bento_rollout.decision import Action
 from bento_rollout.operations import Rollout
+from bento_rollout.reports import utc
 from bento_rollout.store.evidence_log import EvidenceLog
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.unit.door import Door, Say, problem
@@ -128,12 +130,13 @@ def test_status_shows_the_try(screening: Rollout, store: SQLiteStore, say: Say) 
             "missing": ["the bake: 25s more", "error_rate healthy"],
             "words": "holds at step 1",
             "may_end": 25.0,
+            "may_end_late": 25.0,
             "warnings": ["9 000 keys are needed, and about 400 come before give_up_after"],
-            "looked": 1000.0,
+            "looked": (now := time.time()),
         }
     )
     told = text_of(list(tried(screening.status()["try"])))
-    assert [line for line in told.splitlines() if "nobody has looked" not in line] == [
+    assert told.splitlines() == [
         "try: 1 of boosted against logistic, step 1 of 3",
         "steps: weight 5 %, bake 1m (now); pause (next); weight 50 %, bake 1m (next)",
         "decision: holds at step 1",
@@ -141,7 +144,7 @@ def test_status_shows_the_try(screening: Rollout, store: SQLiteStore, say: Say) 
         " : error_rate healthy",
         "may end: in 25s at the earliest",
         "warning: 9 000 keys are needed, and about 400 come before give_up_after",
-        "looked: 1970-01-01T00:16:40.000Z",
+        f"looked: {utc(now)}",
         "guardrail | harmful | healthy | finding | needed | detail | on harm",
         "error_rate | --------##|######---- | inconclusive | about 40 keys | 1 % against 1 % | rollback",
         "latency | ----------|---------- | no data | - | - | rollback",
@@ -160,6 +163,39 @@ def test_status_shows_how_a_try_ended(screening: Rollout, say: Say) -> None:
     assert told.startswith("try: 1 of boosted against logistic, done\n")
     assert "ended: the bake is over, and no harm was seen: all traffic is boosted's" in told
     assert "try 1 of boosted: done" in say("history", "screening")[1]
+
+
+def test_a_weight_by_hand_is_told(screening: Rollout, ask: Ask, say: Say) -> None:
+    """It is not what the step gives: the answer, the history, the explanation and the status say so."""
+    screening.start()
+    told = "try 1 of boosted: boosted has 0 %, and step 1 of 3 gives it 5 %"
+    none = f"{told}; without calls of it nothing can be shown"
+    assert ask("weight", "screening", "boosted=0")["detail"] == [none]
+    assert none in say("history", "screening")[1]
+    assert none in screening.explain(3)["words"]
+    assert none in screening.status()["try"]["warnings"]
+    some = told.replace("0 %", "2 %", 1) + "; the next step sets its own"
+    assert ask("weight", "screening", "boosted=2")["detail"] == [some]
+    assert ask("weight", "screening", "boosted=5")["detail"] == []
+    assert screening.status()["try"]["warnings"] == []
+    screening.promote(reason="yes")
+    assert screening.status()["try"]["warnings"] == []
+    held = "try 1 of boosted: logistic has 1 %, and the bake gives it 2 %; that holds until it is over"
+    assert ask("weight", "screening", "logistic=1")["detail"] == [held]
+
+
+def test_what_helps_while_a_bake_runs(screening: Rollout, say: Say) -> None:
+    """Nothing can be promoted then: wait, make it shorter, or go back."""
+    screening.start()
+    screening.promote(reason="yes")
+    ways = (
+        "wait until the bake is over (`apply` may make it shorter), or abort: logistic gets all traffic back"
+    )
+    for verb in (("flip", "screening", "--to", "forest"), ("start", "screening")):
+        code, _, err = say(*verb)
+        assert (code, ways in err) == (1, True), err
+    code, _, err = say("promote", "screening", "--reason", "yes")
+    assert (code, "the bake ends by itself, and `abort` goes back to 'logistic'" in err) == (1, True), err
 
 
 @pytest.mark.parametrize(
@@ -201,6 +237,40 @@ def test_the_same_verbs_over_http(door: Door, screening: Rollout) -> None:
     assert door.post("resume").json()["try"]["paused"] is None
     assert door.post("promote", {"reason": "yes"}).json()["champion"] == "boosted"
     assert [commit.author for commit in screening.history(2)] == ["admin", "admin"]
+
+
+REASON = "reason: Input should be a valid string (got 5)"
+TIMEOUT = [("soon", "'soon'"), ("2h", "7200"), (-1, "-1"), (True, "True"), ([5], "a list"), (None, "null")]
+
+
+@pytest.mark.parametrize("verb", ["start", "abort", "retry", "promote", "pause", "resume"])
+def test_what_is_wrong_in_a_body_is_named(door: Door, verb: str) -> None:
+    """The field, the value, and for a field that the verb does not have which it has."""
+    assert problem(door.post(verb, {"reason": 5}), 400)["detail"] == REASON
+    told = problem(door.post(verb, {"reason": "a\nb"}), 400)["detail"]
+    assert told == "reason: control characters and line ends are not allowed here (got 'a\\nb')"
+    assert "(got -1)" in problem(door.post(verb, {"if_revision": -1}), 400)["detail"]
+    assert "(got 1.5)" in problem(door.post(verb, {"if_revision": 1.5}), 400)["detail"]
+    told = problem(door.post(verb, {"resaon": "secret"}), 400)["detail"]
+    assert told.startswith(f"resaon: unknown field; {verb} takes ")
+    assert ("reason" in told, "secret" in told) == (True, False)
+    assert problem(door.post(verb, [5]), 400)["detail"] == "the body must be a JSON object (got a list)"
+    assert len(problem(door.post(verb, {"reason": "x" * 5000}), 400)["detail"]) < 200
+
+
+@pytest.mark.parametrize("verb", ["start", "retry", "promote"])
+@pytest.mark.parametrize(("timeout", "got"), TIMEOUT)
+def test_a_wrong_timeout_is_named(door: Door, verb: str, timeout: Any, got: str) -> None:
+    """With its value, whatever it is."""
+    told = problem(door.post(verb, {"timeout": timeout}), 400)["detail"]
+    assert (told.startswith("timeout: "), got in told) == (True, True), told
+
+
+def test_no_message_holds_a_routing_key(door: Door) -> None:
+    """Of keys and headers only the place is told."""
+    for body in ({"keys": [True, "patient-7"]}, {"keys": "patient-7"}, {"header": {"x": ["patient-7"]}}):
+        told = problem(door.post("target", {"variant": "boosted", **body}), 400)["detail"]
+        assert ("patient-7" in told, told.startswith(next(iter(body)))) == (False, True)
 
 
 def test_explain_over_http(door: Door, screening: Rollout) -> None:
