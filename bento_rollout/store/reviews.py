@@ -99,8 +99,7 @@ class Reviews:
             key_hash: the hash of its routing key (`KeyHash`), by which `forget` finds it.
 
         Raises:
-            QueueFull: so many are open; nothing was kept.
-            InvalidValue: it is none that can be kept.
+            QueueFull, InvalidValue: so many are open; it is none that can be kept. Nothing was.
         """
         with self._file.writing() as db:
             return submitting.insert(
