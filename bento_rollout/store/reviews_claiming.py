@@ -85,12 +85,11 @@ def take(
     task = db.execute("SELECT * FROM tasks WHERE seq = ?", (seq,)).fetchone()
     case = case_of(db, task, seal)
     token = secrets.token_urlsafe(24)
-    for lapsed in db.execute(
-        "UPDATE parts SET state = 'lapsed' WHERE task = ? AND state = 'held' AND adjudicates = ? "
-        "AND NOT (until > ? AND leased <= ?) RETURNING reviewer",
-        (seq, up, now, now + JUMP),
-    ).fetchall():
+    over = "task = ? AND state = 'held' AND adjudicates = ? AND NOT (until > ? AND leased <= ?)"
+    where = (seq, up, now, now + JUMP)
+    for lapsed in db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall():  # noqa: S608 - a constant
         trail.append(db, now, lapsed["reviewer"], "lapsed", task["id"])
+    db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
     db.execute("DELETE FROM parts WHERE task = ? AND reviewer = ?", (seq, reviewer))
     db.execute(
         "INSERT INTO parts (task, reviewer, adjudicates, state, token, claimed, leased, until, lease, sees) "
