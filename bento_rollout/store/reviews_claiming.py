@@ -133,7 +133,7 @@ def skip(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    _put_down(db, hand, "skipped", checked_reason(reason), now)
+    _put_down(db, hand, "skipped", _checked_reason(reason), now)
 
 
 def release(db: sqlite3.Connection, hand: Hand, now: float) -> None:
@@ -152,7 +152,7 @@ def escalate(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> Non
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    task = _put_down(db, hand, "escalated", checked_reason(reason), now)
+    task = _put_down(db, hand, "escalated", _checked_reason(reason), now)
     db.execute(
         "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
         "WHERE seq = ? AND status = 'open'",
@@ -196,7 +196,7 @@ def checked_name(reviewer: str) -> str:
     return reviewer
 
 
-def checked_reason(reason: str) -> str:
+def _checked_reason(reason: str) -> str:
     """Return the reason of a skip.
 
     Raises:
