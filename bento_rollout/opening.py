@@ -46,7 +46,7 @@ def open_state(
 
 def first_commit(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Commit:
     """Return the first commit of a rollout."""
-    state = seed(name, champion, spec, digests).model_copy(update={"revision": 1})
+    state = seed(name, champion, spec, digests).numbered(1)
     reason = "the store did not know this rollout"
     return Commit(state=state, parent=0, time=time.time(), author="spec", action="seed", reason=reason)
 
@@ -89,7 +89,7 @@ def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) ->
         if new is None or new == old:
             return commit
         record = Commit(
-            state=state.grant({state.champion: new}).model_copy(update={"revision": commit.revision + 1}),
+            state=state.grant({state.champion: new}).numbered(commit.revision + 1),
             parent=commit.revision,
             time=time.time(),
             author="deploy",
