@@ -29,6 +29,7 @@ LAYERS: dict[str, float] = {
     "amounts": 1.1,
     "guardrails": 1.2,
     "analysis": 1.25,
+    "automation": 1.27,
     "steps": 1.2,
     "strategy": 1.26,
     "served": 1.28,
