@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from .degrees import Degree
 from .errors import Refused
+from .ladder import Certificate, Ladder
 from .snapshot import Snapshot
-from .standing import Certificate, Ladder, Standing, known_standing
+from .standing import Standing, known_standing
 
 __all__ = ["GradedState"]
 
@@ -76,7 +78,9 @@ class GradedState(Snapshot):
             )
         return self._graded(endpoint, now.certified(certificate))
 
-    def demote(self: S, endpoint: str, to: Degree, why: str, *, at: float = 0.0) -> S:  # noqa: PYI019
+    def demote(  # noqa: PYI019
+        self: S, endpoint: str, to: Degree, why: str, *, at: float = 0.0, digest: str | None = None
+    ) -> S:
         """Lower a degree because audits refuted what was certified; the same state where it is low already.
 
         Args:
@@ -84,12 +88,30 @@ class GradedState(Snapshot):
             to: the degree that is left.
             why: what the audits showed, in words.
             at: when, in seconds since 1970; a new calibration uses no case that was answered before.
+            digest: of the model that was audited; None: of the champion.
 
         Raises:
             InvalidValue: the endpoint is not automated.
         """
-        now = self._stands(endpoint)
-        return self._graded(endpoint, now.demoted_to(to, why, at=at, revision=self.revision + 1))
+        now, revision = self._stands(endpoint), self.revision + 1
+        return self._graded(endpoint, now.demoted_to(to, why, at=at, revision=revision, digest=digest))
+
+    def taken_up(self: S, ladders: Mapping[str, Ladder]) -> S:  # noqa: PYI019
+        """Return it as a spec that was just deployed wants it, as far as that raises nothing.
+
+        Endpoints that it does not know begin at the spec's degree, those that are above what the spec allows
+        go down, and those that the spec does not automate any more stay for the day when it does again.
+        """
+        revision, digest, stands = self.revision + 1, self.champions_digest, dict(self.automation)
+        reason = "the spec automates it from now on" if self.revision else "the spec says so"
+        for endpoint, ladder in ladders.items():
+            new = Standing(degree=ladder.degree, digest=digest, since=revision, reason=reason)
+            fitted = stands.get(endpoint, new).fitted(self.champion, digest, revision)
+            stands[endpoint] = fitted.within(ladder, revision)
+        same = stands.keys() == self.automation.keys() and all(
+            one is self.automation[name] for name, one in stands.items()
+        )
+        return self if same else self.model_copy(update={"automation": stands})
 
     def _stands(self, endpoint: str) -> Standing:
         """Return how an endpoint stands for the present champion."""

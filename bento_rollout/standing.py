@@ -7,16 +7,17 @@ one answers, its degree is what is certified for that one, and at most shadow wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
-from .degrees import Degree, parse_degree
+from .degrees import Degree
 from .errors import InvalidValue, Refused
+from .ladder import Certificate, Finite, Ladder, Stored, promise
 from .values import Strict, shown
 
 __all__ = [
-    "LEAST_AUDIT",
+    "AUTOMATION",
     "Certificate",
     "Graded",
     "Ladder",
@@ -28,117 +29,14 @@ __all__ = [
     "person_of",
 ]
 
-LEAST_AUDIT = 0.01
-"""The share of what the model decides that people see at degree full, at least."""
+AUTOMATION = "automation"
+"""The author of what goes down by itself."""
 
-MACHINES = frozenset({"automation", "deploy", "evidence", "spec"})
+MACHINES = frozenset({AUTOMATION, "deploy", "evidence", "spec"})
 """Authors who are nobody: they raise nothing, and approve nothing."""
 
 MOST = 20
 """How many certificates are kept, the newest of each digest."""
-
-Stored = Annotated[Degree, BeforeValidator(parse_degree), PlainSerializer(int, return_type=int)]
-"""A degree, stored as its number."""
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Errors = Finite | dict[str, Finite]
-
-
-class Ladder(Strict):
-    """What a service's spec says about the degrees of one endpoint; what its workers' cards tell of it.
-
-    Attributes:
-        degree: the one that a new rollout begins with.
-        max_degree: the highest that may ever be set.
-        approvals: how many persons must ask for a higher one.
-        target_error: the share of errors that automated answers may have, by class where it differs; None: no
-            degree that needs one may be set.
-        confidence: how sure that must be.
-        audit: which share of what the model decides goes to a person as well.
-        on_timeout, overflow: what becomes of a case that nobody answers in time, or that finds no room.
-    """
-
-    degree: Stored
-    max_degree: Stored = Degree.FULL
-    approvals: int = Field(1, ge=1, le=2)
-    target_error: Errors | None = None
-    confidence: Finite = 0.95
-    audit: Finite = 0.02
-    on_timeout: str = "wait"
-    overflow: str = "wait"
-
-    def obstacle(self, degree: Degree) -> str | None:
-        """Return why the spec does not allow a degree, beginning with the field; None: it does.
-
-        >>> Ladder(degree=1, max_degree=3).obstacle(Degree.FULL)
-        'max_degree: assist is the highest that the spec allows, and full is above it'
-        """
-        if degree > self.max_degree:
-            return (
-                f"max_degree: {self.max_degree.word} is the highest that the spec allows, "
-                f"and {degree.word} is above it"
-            )
-        if degree.blind:
-            for field, value in (("review.on_timeout", self.on_timeout), ("review.overflow", self.overflow)):
-                if value == "model":
-                    return f"{field}: model would show at degree {degree.word} what must stay hidden"
-        if degree is Degree.FULL and self.audit < LEAST_AUDIT:
-            return f"audit.rate: {self.audit:.3g} is too little: at degree full at least 1% is looked at"
-        if degree >= Degree.PARTIAL and self.target_error is None:
-            return f"target_error: degree {degree.word} needs one, and the spec has none"
-        return None
-
-    def asks_more(self, certificate: Certificate) -> bool:
-        """Whether a certificate promises less than the spec asks for now."""
-        asked, has = self.target_error, certificate.target_error
-        if asked is None or certificate.confidence < self.confidence:
-            return True
-        if isinstance(asked, Mapping):
-            return not isinstance(has, Mapping) or any(has.get(n, 1.0) > most for n, most in asked.items())
-        return isinstance(has, Mapping) or has > asked
-
-
-class Certificate(Strict):
-    """That a model is right often enough above a threshold, as a person had it calculated.
-
-    Attributes:
-        digest, variant: of which model.
-        threshold: the score from which on the model decides; None: it has one for each class.
-        by_class: thresholds by the model's label.
-        target_error, confidence: what is promised, as fractions.
-        labels: how many cases it was calculated from.
-        accepted: how many of them are above the threshold.
-        errors: how many of these the model had wrong.
-        coverage: the share of the traffic that is above it.
-        full: whether the promise holds for all of the traffic.
-        at: when, in seconds since 1970.
-        author: who had it calculated.
-        since: cases that were answered before this time are not used: audits showed that they mislead.
-        revoked: why it holds no more; empty: it does.
-    """
-
-    digest: str
-    variant: str
-    threshold: Finite | None = None
-    by_class: dict[str, Finite] = Field(default_factory=dict)
-    target_error: Errors
-    confidence: Finite
-    labels: int = Field(ge=0)
-    accepted: int = Field(ge=0)
-    errors: int = Field(ge=0)
-    coverage: Finite
-    full: bool = False
-    at: Finite
-    author: str
-    since: Finite = 0.0
-    revoked: str = ""
-
-    @property
-    def allows(self) -> Degree:
-        """The highest degree that it supports."""
-        if self.revoked or (self.threshold is None and not self.by_class):
-            return Degree.SHADOW
-        return Degree.FULL if self.full else Degree.PARTIAL
 
 
 class Proposal(Strict):
@@ -206,7 +104,7 @@ class Standing(Strict):
         what = f"no more than {degree.word} is certified for" if certified else "nothing is certified for"
         why = f"{what} the champion {champion} ({digest[:12] or 'of unknown digest'})"
         return moved.changed(
-            degree=degree, since=revision, author="automation", reason=why, proposed=None, demoted=""
+            degree=degree, since=revision, author=AUTOMATION, reason=why, proposed=None, demoted=""
         )
 
     def raised(
@@ -257,8 +155,8 @@ class Standing(Strict):
         if ladder.asks_more(found):
             raise Refused(
                 f"{what}, and it promises less than the spec asks for now "
-                f"({_promise(found.target_error, found.confidence)}, asked is "
-                f"{_promise(ladder.target_error, ladder.confidence)}); nothing changed: calibrate anew"
+                f"({promise(found.target_error, found.confidence)}, asked is "
+                f"{promise(ladder.target_error, ladder.confidence)}); nothing changed: calibrate anew"
             )
         if degree > found.allows:
             raise Refused(
@@ -282,6 +180,20 @@ class Standing(Strict):
             )
         return True
 
+    def within(self, ladder: Ladder, revision: int) -> Standing:
+        """Return it as a spec allows it that was just deployed: the degree goes down, or stays."""
+        degree, why = min(self.degree, ladder.max_degree), f"max_degree: {ladder.max_degree.word}"
+        if degree is Degree.FULL and (wrong := ladder.obstacle(degree)) is not None:
+            degree, why = Degree.PARTIAL, wrong
+        found = self.certificate(self.digest)
+        if degree >= Degree.PARTIAL and (found is None or ladder.asks_more(found)):
+            degree, why = Degree.SHADOW, "the spec promises more now than was certified"
+        if degree == self.degree:
+            return self
+        return self.changed(
+            degree=degree, since=revision, author=AUTOMATION, reason=why, proposed=None, demoted=""
+        )
+
     def certified(self, certificate: Certificate) -> Standing:
         """Return it with a certificate, which takes the place of its digest's last one; the degree stays."""
         last = self.certificate(certificate.digest)
@@ -290,8 +202,10 @@ class Standing(Strict):
         kept = (certificate.model_copy(update={"since": since}), *others)[:MOST]
         return self.changed(certificates=kept, proposed=None)
 
-    def demoted_to(self, to: Degree, why: str, *, at: float, revision: int) -> Standing:
-        """Return it at a lower degree, because audits refuted what was certified for its digest.
+    def demoted_to(
+        self, to: Degree, why: str, *, at: float, revision: int, digest: str | None = None
+    ) -> Standing:
+        """Return it at a lower degree, because audits refuted what was certified for a digest.
 
         What they refuted holds no more, so that nobody can set that degree again before a new calibration,
         which uses no case that was answered before now.
@@ -301,15 +215,17 @@ class Standing(Strict):
             why: what the audits showed.
             at: when, in seconds since 1970.
             revision: the one in which it will hold.
+            digest: of the model that was audited; None: of the champion. Another one has its degree still.
         """
-        found = self.certificate(self.digest)
+        digest = self.digest if digest is None else digest
+        found = self.certificate(digest)
         kept = self.certificates
         if found is not None and found.allows > to:
             less = {"full": False} if to is Degree.PARTIAL else {"revoked": why or "by audits", "since": at}
             kept = tuple(one.model_copy(update=less) if one is found else one for one in kept)
-        if self.degree <= to:
+        if self.degree <= to or digest != self.digest:
             return self if kept is self.certificates else self.changed(certificates=kept, proposed=None)
-        lower = {"degree": to, "since": revision, "author": "automation", "reason": why, "demoted": why}
+        lower = {"degree": to, "since": revision, "author": AUTOMATION, "reason": why, "demoted": why}
         return self.changed(**lower, certificates=kept, proposed=None)
 
     def changed(self, **changes: Any) -> Standing:
@@ -391,10 +307,3 @@ def _wants(endpoint: str, degree: Degree) -> str:
         f"automation.{endpoint}.degree: {degree.word} needs a threshold "
         "that was certified for this very model"
     )
-
-
-def _promise(target: Errors | None, confidence: float) -> str:
-    if isinstance(target, Mapping):
-        each = ", ".join(f"{name} {most:.3g}" for name, most in sorted(target.items()))
-        return f"error {each} with {confidence:.3g}"
-    return f"error {'?' if target is None else format(target, '.3g')} with {confidence:.3g}"

@@ -76,6 +76,7 @@ LAYERS: dict[str, float] = {
     "simulation": 2.2,
     "forecast": 2.25,
     "replaying": 2.3,
+    "ladder": 2.0,
     "standing": 2.05,
     "snapshot": 2.09,
     "grading": 2.095,
