@@ -59,6 +59,10 @@ class Answered(Protocol):
     def at(self) -> float:
         """When it was answered, in seconds since 1970."""
 
+    @property
+    def independent(self) -> bool:
+        """Whether the person chose before seeing what the model says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -144,9 +148,10 @@ def calibrated(
 ) -> Calibration:
     """Return what cases say about a threshold, by a test that may be trusted with any number of thresholds.
 
-    Used are the cases for which the chance to be asked about did not depend on the answer: all of the degrees
-    human to assist; and of the degrees above the audits, thinned to one chance, together with as large a part
-    of those that the model was unsure of, without which the sure ones would be too many.
+    Used are cases that were answered before the suggestion was seen, and for which the chance to be asked
+    about did not depend on the answer: all of the degrees human to assist; and of the degrees above the
+    audits, thinned to one chance, together with as large a part of those that the model was unsure of,
+    without which the sure ones would be too many.
 
     Args:
         cases: answered ones of this model.
@@ -197,6 +202,8 @@ def _sample(cases: Iterable[Answered], since: float) -> tuple[list[Answered], di
     for one in cases:
         if one.at < since:
             left_out["before the audits refuted what was certified"] += 1
+        elif not one.independent:
+            left_out["answered with the model's suggestion in view"] += 1
         elif one.selection is Selection.ALL:
             everything.append(one)
         elif one.selection in (Selection.AUDIT, Selection.UNSURE):

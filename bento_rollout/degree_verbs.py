@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .committing import PERSISTENT, Change, Desk
 from .degree_report import degree_rows, degree_steps
 from .degrees import Degree, parse_degree
-from .errors import InvalidValue, Refused
+from .errors import InvalidValue, Refused, RolloutError
 from .ladder import Ladder
 from .reader import Reader
 from .standing import AUTOMATION, MACHINES, known_standing
@@ -97,7 +97,8 @@ class DegreeVerbs(Reader):
             by, ladder = self._desk.author, _ladder(view, name)
             return state.set_degree(name, wanted, by, ladder, reason, at=time.time())
 
-        return self._desk.change("degree", set_it, reason, if_revision, advise=_after_setting)
+        change = self._desk.change("degree", set_it, reason, if_revision, advise=_after_setting)
+        return self._noted(change, self._desk.author)
 
     def calibrate(
         self, endpoint: str | None = None, *, reason: str = "", if_revision: int | None = None
@@ -142,6 +143,7 @@ class DegreeVerbs(Reader):
             return state if found.certificate is None else state.certify(name, found.certificate)
 
         change = self._desk.change("calibrate", certify, reason, if_revision)
+        self._noted(change, self._desk.author)
         return replace(done[0], revision=change.state.revision if change.changed else 0)
 
     def demote(self, endpoint: str, to: Degree, why: str, *, digest: str | None = None) -> Change:
@@ -164,7 +166,7 @@ class DegreeVerbs(Reader):
         def lower(state: RolloutState, _: View) -> RolloutState:
             return state.demote(endpoint, to, why, at=time.time(), digest=digest)
 
-        return desk.change("demote", lower, why, None, attempts=PERSISTENT)
+        return self._noted(desk.change("demote", lower, why, None, attempts=PERSISTENT), AUTOMATION)
 
     def verify_trail(self) -> Verified:
         """Read the whole trail of what people did with cases, and compute each of its hashes anew.
@@ -175,6 +177,17 @@ class DegreeVerbs(Reader):
         """
         self._desk.read()
         return self._reviews().trail.verify()
+
+    def _noted(self, change: Change, who: str) -> Change:
+        """Write a change into the trail beside the cases, too; one that cannot be is in the history still."""
+        if not change.changed:
+            return change
+        try:
+            self._reviews().note(who, "degree", revision=change.state.revision, told=list(change.detail))
+        except RolloutError as error:
+            told = f"the change is in the history, and not in the trail of the reviews: {error}"
+            return replace(change, notes=(*change.notes, told))
+        return change
 
     def _reviews(self) -> Reviews:
         from .store.reviews import Reviews  # late: not every verb needs it
