@@ -37,6 +37,7 @@ LAYERS: dict[str, float] = {
     "choosing": 1.16,
     "disposing": 1.28,
     "scoring": 1.28,
+    "automation": 1.27,
     "steps": 1.2,
     "strategy": 1.26,
     "served": 1.28,
