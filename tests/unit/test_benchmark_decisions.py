@@ -82,7 +82,7 @@ def test_pinned_calls_are_no_evidence() -> None:
         collector.served("boosted", 5, 0)
         collector.served("plain", 95, 0)
         collector.pinned("boosted", 1)
-        collector.look(0.05)
+        collector.look()
     assert collector.apart == 100
     assert not collector.test.alarm
 
