@@ -1,4 +1,7 @@
-"""Are the twins the tests? Both are fed the same blocks, and compared after each."""
+"""Are the twins the tests? Both are fed the same blocks, and compared after each.
+
+Blocks have the assigned share where the service gives it (events, the sample ratio), and none elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -97,9 +100,10 @@ def _blocks(runs: int, looks: int) -> Iterator[Blocks]:
     for look in range(looks):
         part = SHARES[2 * look // looks]
         champion, candidate = RATES[2 * look // looks]
-        n_c = random.binomial(100, part, runs)
-        bad_c, bad_s = random.binomial(n_c, candidate), random.binomial(100 - n_c, champion)
-        sums = bad_c, n_c - bad_c, bad_s, 100 - n_c - bad_s
+        n = random.choice((0, 2, 100), runs)  # so that often one arm has nothing, or both
+        n_c = random.binomial(n, part)
+        bad_c, bad_s = random.binomial(n_c, candidate), random.binomial(n - n_c, champion)
+        sums = bad_c, n_c - bad_c, bad_s, n - n_c - bad_s
         yield Blocks.of(sums, part)
 
 
@@ -114,7 +118,8 @@ def _streams(name: str, twin: Any, tests: list[Any], looks: int) -> Checked:
             if isinstance(test, FloorTest):
                 tests[run] = test.update(n_c, bad_c)
             else:
-                tests[run] = test.update(Block(n_c, bad_c, n_s, bad_s, blocks.share))
+                share = blocks.share if isinstance(test, EventTest | SampleRatioTest) else None
+                tests[run] = test.update(Block(n_c, bad_c, n_s, bad_s, share))
         apart = max(
             apart, _apart(np.minimum(twin.log_evidence, 200), [min(t.log_evidence, 200) for t in tests])
         )
@@ -139,17 +144,18 @@ def _latency(runs: int, looks: int) -> Checked:
     own, slower = thresholds(history)
     twin, tests = Latency(slower, 2000), [LatencyTest(counts) for counts in _histograms(history)]
     apart = 0.0
-    for _ in range(looks):
+    for look in range(looks):
+        n_c, n_s = ((5, 95), (0, 20), (5, 0), (40, 60))[look % 4]
         arms = [
-            0.05 * np.exp(0.5 * random.standard_normal((runs, n)) + shift) for n, shift in ((5, 0.1), (95, 0))
+            0.05 * np.exp(0.5 * random.standard_normal((runs, n)) + shift)
+            for n, shift in ((n_c, 0.1), (n_s, 0))
         ]
         bins = [1 + np.floor(np.log(arm / LEAST) / np.log(STEP)) for arm in arms]
         bad = [np.sum(arm[:, :, None] > own[:, None, :], axis=1, dtype=float) for arm in bins]
-        twin.update(Blocks(bad[0], 5 - bad[0], bad[1], 95 - bad[1], SHARE))
+        twin.update(Blocks(bad[0], n_c - bad[0], bad[1], n_s - bad[1], SHARE))
         blocks = zip(*(_histograms(arm) for arm in arms), strict=True)
         tests = [
-            test.update(LatencyBlock(slow, quick, SHARE))
-            for test, (slow, quick) in zip(tests, blocks, strict=True)
+            test.update(LatencyBlock(slow, quick)) for test, (slow, quick) in zip(tests, blocks, strict=True)
         ]
         apart = max(apart, _apart(twin.log_evidence, [test.log_evidence for test in tests]))
     return Checked("check LatencyTest", runs, looks, apart)
@@ -163,7 +169,7 @@ def _key_block(requests: Requests, run: int, values: Array, *, events: bool) -> 
         calls += int(candidate)
         if value or not events:
             arms[0 if candidate else 1][int(key)] = float(value)  # the last one, as the twin has it
-    return KeyBlock(arms[0], arms[1], requests.share, calls=calls)
+    return KeyBlock(arms[0], arms[1], requests.share if events else None, calls=calls)
 
 
 def _keyed(name: str, twin_of: Callable[[Population], Keyed], starts: list[Any], looks: int) -> Checked:
@@ -215,7 +221,7 @@ def _collected(runs: int, looks: int) -> Checked:
             collector.served("boosted", 5, int(bad[0][run]))
             collector.served("plain", 95, int(bad[1][run]))
             collector.pinned("boosted", int(pinned[run]))
-            collector.look(SHARE)
+            collector.look()
         apart = max(
             apart, _apart(twin.log_evidence, [collector.test.log_evidence for collector in collectors])
         )

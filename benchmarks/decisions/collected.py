@@ -37,10 +37,10 @@ class Collector:
         """Count calls that somebody pinned to a variant, and that fail."""
         self.served(variant, calls, calls, Reason.PINNED)
 
-    def look(self, share: float) -> None:
+    def look(self) -> None:
         """Give the test what was counted since the last time."""
         arms = self._evidence.take().arms.get(PLACE, {})
         boosted, plain = arms.get("boosted", Arm()), arms.get("plain", Arm())
         self.apart += sum(boosted.apart.values())
-        block = Block(boosted.calls, float(boosted.errors), plain.calls, float(plain.errors), share)
+        block = Block(boosted.calls, float(boosted.errors), plain.calls, float(plain.errors))
         self.test = self.test.update(block)

@@ -27,13 +27,15 @@ class Bar:
     Attributes:
         kind: ``upper``: the rate's upper bound is at most the limit; ``includes``: the rate's interval lies
             under the limit or includes it; ``margin``: the rate is at most the limit and two standard errors;
-            ``above``: the rate's lower bound is above the limit; ``median``: of the delays, and every run
-            found it.
+            ``above``: the rate's lower bound is above the limit; ``none``: of so many runs, the first ones,
+            none alarmed; ``median``: of the delays, and every run found it.
         limit: the number.
+        series: what it is about.
     """
 
     kind: str
     limit: float
+    series: str = "ours"
 
     def told(self) -> str:
         """Return it in words."""
@@ -42,14 +44,24 @@ class Bar:
             "includes": "interval under or around {:.3g} %",
             "margin": "≤ {:.3g} % + 2 standard errors",
             "above": "> {:.3g} %",
+            "none": "none of the first {:.0f} runs",
             "median": "median ≤ {:.0f}",
         }
-        return words[self.kind].format(self.limit if self.kind == "median" else 100 * self.limit)
+        return words[self.kind].format(self.limit if self.kind in ("none", "median") else 100 * self.limit)
+
+    def value(self, times: Array) -> Rate | Delay:
+        """Return what a series came to."""
+        if self.kind == "median":
+            return Delay(times)
+        counted = times[: int(self.limit)] if self.kind == "none" else times
+        return Rate(int(np.isfinite(counted).sum()), len(counted))
 
     def met(self, value: Rate | Delay) -> bool | None:
         """Return whether it is met; None: so few runs cannot tell."""
         if isinstance(value, Delay):
             return value.median <= self.limit and value.found == value.runs
+        if self.kind == "none":
+            return value.hits == 0
         if self.kind == "includes":
             return value.low <= self.limit
         if self.kind == "margin":
@@ -92,9 +104,9 @@ class Row:
         simulate: returns delays by series.
         settings: its arguments.
         runs, quick: how many, in full and with ``--quick``.
-        bars: by series; the first one is ours.
-        quick_settings: arguments that differ with ``--quick``.
+        bars: what it must reach; the first one is of ours.
         chunk: runs that are simulated together.
+        quick_settings: arguments that differ with ``--quick``.
     """
 
     name: str
@@ -103,9 +115,9 @@ class Row:
     settings: Mapping[str, Any]
     runs: int
     quick: int
-    bars: Mapping[str, Bar]
-    quick_settings: Mapping[str, Any] = field(default_factory=dict)
+    bars: Sequence[Bar]
     chunk: int = 500
+    quick_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> list[int]:
         """Return how many runs each part has."""
@@ -124,17 +136,19 @@ class Row:
 
     def lines(self, found: Found) -> list[Line]:
         """Return what all parts together came to."""
-        lines: list[Line] = []
-        for name, bar in self.bars.items():
-            kind: Callable[[Any], Rate | Delay] = Delay if bar.kind == "median" else _rate
-            others = {other: kind(times) for other, times in found.items() if other not in self.bars}
-            what = self.what if name == "ours" else f"{self.what}: {name}"
-            lines.append(Line(self.name, what, kind(found[name]), bar, {} if lines else others))
-        return lines
-
-
-def _rate(times: Array) -> Rate:
-    return Rate(int(np.isfinite(times).sum()), len(times))
+        barred = {bar.series for bar in self.bars}
+        first = self.bars[0]
+        contrast = {name: first.value(times) for name, times in found.items() if name not in barred}
+        return [
+            Line(
+                self.name,
+                self.what if bar.series == "ours" else f"{self.what}: {bar.series}",
+                bar.value(found[bar.series]),
+                bar,
+                contrast if bar is first else {},
+            )
+            for bar in self.bars
+        ]
 
 
 def together(parts: Sequence[Found]) -> Found:
@@ -142,110 +156,97 @@ def together(parts: Sequence[Found]) -> Found:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-ONE = Bar("upper", 0.01)
-KEYS = {"ours": Bar("includes", 0.01), "each request": Bar("above", 0.05)}
-FEW = {"looks": 1000}
+def _false_alarms(name: str, what: str, simulate: Callable[..., Found], *bars: Bar, **settings: Any) -> Row:
+    return Row(name, f"{what}: false alarms", simulate, settings, 10_000, 2000, bars or (Bar("upper", 0.01),))
+
+
+def _keys(name: str, what: str, simulate: Callable[..., Found], quick: int, **settings: Any) -> Row:
+    bars = Bar("includes", 0.01), Bar("above", 0.05, "each request")
+    settings, what = {"looks": 4000, **settings}, f"2 000 keys{what}: false alarms"
+    return Row(f"keys-{name}", what, simulate, settings, 2000, quick, bars, quick // 2, {"looks": 1000})
+
+
+def _delay(
+    name: str, what: str, simulate: Callable[..., Found], limit: float, runs: int, quick: int, **settings: Any
+) -> Row:
+    return Row(name, what, simulate, settings, runs, quick, (Bar("median", limit),))
+
+
 RATES = ((0.005, "0.5"), (0.01, "1"), (0.05, "5"))
 DELAYS = (
     (0.005, 0.02, "0.5 → 2", 600, 12_000),
     (0.01, 0.05, "1 → 5", 185, 6000),
     (0.0, 1.0, "0 → 100", 5, 600),
 )
-TIMES = "\u00d7"
 SLOWER = (
-    (1.2, 1.0, f"{TIMES}1.2", 190, 6000),
-    (2.0, 1.0, f"{TIMES}2", 20, 600),
-    (10.0, 0.02, f"2 % of requests {TIMES}10", 320, 6000),
+    ("x1.2", "\u00d71.2", 1.2, 1.0, 190, 6000),
+    ("x2", "\u00d72", 2.0, 1.0, 20, 600),
+    ("2", "2 % of requests \u00d710", 10.0, 0.02, 320, 6000),
 )
 
 ROWS = (
     *(
-        Row(
+        _false_alarms(
             f"equal-{text}%",
-            f"equal at {text} %, 20 000 candidate requests: false alarms",
+            f"equal at {text} %, 20 000 candidate requests",
             streams.rates,
-            {"champion": rate, "candidate": rate, "most": 20_000, "events": True},
-            10_000,
-            2000,
-            {"ours": ONE, "events": ONE},
+            Bar("upper", 0.01),
+            Bar("upper", 0.01, "events"),
+            champion=rate,
+            candidate=rate,
+            most=20_000,
+            events=True,
         )
         for rate, text in RATES
     ),
-    Row(
-        "ramp",
-        "the share grows 5 → 50 % through an incident of both: false alarms",
-        streams.ramp,
-        {},
-        10_000,
-        2000,
-        {"ours": ONE},
-    ),
-    Row(
+    _false_alarms("ramp", "the share grows 5 → 50 % through an incident of both", streams.ramp),
+    _false_alarms(
         "pinned",
-        "equal at 1 %, and 0.3 % of traffic pinned to the candidate that fails in 20 %: false alarms",
+        "equal at 1 %, and 0.3 % of traffic pinned to the candidate that fails in 20 %",
         streams.pinned,
-        {"rate": 0.01, "hard": 0.2, "part": 0.003, "most": 20_000},
-        10_000,
-        2000,
-        {"ours": ONE},
+        rate=0.01,
+        hard=0.2,
+        part=0.003,
+        most=20_000,
     ),
-    Row(
-        "keys-errors",
-        "2 000 keys, 1 % of them always fail: false alarms",
-        sticky_streams.errors,
-        {"looks": 4000},
-        2000,
-        200,
-        KEYS,
-        FEW,
-        chunk=100,
-    ),
+    _keys("errors", ", 1 % of them always fail", sticky_streams.errors, 200),
     *(
-        Row(
-            f"keys-latencies-{spread}",
-            f"2 000 keys with latencies of their own, sd of the log {spread}: false alarms",
+        _keys(
+            f"latencies-{spread}",
+            f" with latencies of their own, sd of the log {spread}",
             sticky_streams.latencies,
-            {"spread": spread, "looks": 4000},
-            2000,
             100,
-            KEYS,
-            FEW,
-            chunk=50,
+            spread=spread,
         )
         for spread in (0.1, 0.3)
     ),
-    Row(
-        "keys-agreement",
-        "2 000 keys, 3 % of them always disagree, floor 3 %: false alarms",
-        sticky_streams.agreements,
-        {"looks": 4000},
-        2000,
-        200,
-        KEYS,
-        FEW,
-        chunk=100,
-    ),
+    _keys("agreement", ", 3 % of them always disagree, floor 3 %", sticky_streams.agreements, 200),
     *(
-        Row(
+        _delay(
             f"delay-{text.replace(' ', '')}%",
             f"errors {text} %",
             streams.rates,
-            {"champion": champion, "candidate": candidate, "most": most},
+            limit,
             4000,
             1000,
-            {"ours": Bar("median", limit)},
+            champion=champion,
+            candidate=candidate,
+            most=most,
         )
         for champion, candidate, text, limit, most in DELAYS
     ),
     *(
-        Row(
+        _delay(
             f"delay-after-{healthy}",
             f"errors 0.5 → 2 % after {healthy:,} healthy candidate requests".replace(",", " "),
             streams.rates,
-            {"champion": 0.005, "candidate": 0.02, "most": 20_000, "healthy": healthy},
+            limit,
             2000,
             quick,
-            {"ours": Bar("median", limit)},
+            champion=0.005,
+            candidate=0.02,
+            most=20_000,
+            healthy=healthy,
         )
         for healthy, limit, quick in ((5000, 1050, 500), (400_000, 2200, 200))
     ),
@@ -256,38 +257,44 @@ ROWS = (
         {"healthy": 100_000, "most": 20_000},
         2000,
         200,
-        {"ours": Bar("median", 600)},
+        (Bar("median", 600),),
         chunk=100,
     ),
     *(
-        Row(
-            f"latency-{text.split(' ')[0].replace(TIMES, 'x')}",
+        _delay(
+            f"latency-{name}",
             f"latency {text}",
             streams.latency,
-            {"factor": factor, "part": part, "most": most},
+            limit,
             2000,
             400,
-            {"ours": Bar("median", limit)},
+            factor=factor,
+            part=part,
+            most=most,
         )
-        for factor, part, text, limit, most in SLOWER
+        for name, text, factor, part, limit, most in SLOWER
     ),
-    Row(
+    _delay(
         "agreement",
         "agreement 99 → 95 %",
         streams.agreement,
-        {"rate": 0.05, "floor": 0.01, "most": 6000},
+        185,
         4000,
         1000,
-        {"ours": Bar("median", 185)},
+        rate=0.05,
+        floor=0.01,
+        most=6000,
     ),
-    Row(
+    _delay(
         "healthy",
         "healthy shown at 0.5 = 0.5 %, margin 1 point",
         streams.health,
-        {"champion": 0.005, "candidate": 0.005, "most": 20_000},
+        650,
         4000,
         1000,
-        {"ours": Bar("median", 650)},
+        champion=0.005,
+        candidate=0.005,
+        most=20_000,
     ),
     Row(
         "false-healthy",
@@ -296,15 +303,13 @@ ROWS = (
         {"champion": 0.005, "candidate": 0.015, "most": 20_000},
         4000,
         500,
-        {"ours": Bar("margin", 0.05)},
+        (Bar("margin", 0.05),),
     ),
-    Row(
+    _false_alarms(
         "sample-ratio",
-        "sample ratio, nothing wrong, share 5 → 25 → 50 %: false alarms at 0.1 %",
+        "sample ratio at 0.1 %, nothing wrong, share 5 → 25 → 50 %",
         streams.ratio,
-        {},
-        10_000,
-        2000,
-        {"ours": Bar("includes", 0.001)},
+        Bar("includes", 0.001),
+        Bar("none", 300),
     ),
 )

@@ -219,7 +219,7 @@ class KeyRates(Keyed):
     def won(self, blocks: Blocks) -> Array:
         """Return what each bet of each copy wins."""
         calls = np.broadcast_to(self.champion_calls, self.champion_bad.shape)
-        won = two_rates(blocks, blocks.share, self.champion_bad, calls, np.array(ODDS))
+        won = two_rates(blocks, self.champion_bad, calls, np.array(ODDS))
         return won.reshape(*won.shape[:2], -1)
 
 
@@ -234,7 +234,7 @@ class KeyLatency(Keyed):
     def won(self, blocks: Blocks) -> Array:
         """Return what each bet of each copy wins."""
         calls = np.broadcast_to(self.champion_calls, self.champion_bad.shape)
-        won = two_rates(blocks, blocks.share, self.champion_bad, calls, np.array(LATENCY_ODDS))
+        won = two_rates(blocks, self.champion_bad, calls, np.array(LATENCY_ODDS))
         return won.reshape(*won.shape[:2], -1)
 
 

@@ -31,8 +31,7 @@ Found = dict[str, Array]
 
 SHARE = 0.05
 LOOK = 5
-CHAMPION = 95
-"""Requests of both arms from one look to the next."""
+"""Requests of the candidate from one look to the next; of the champion there are as many as chance has it."""
 
 BATCH = 20
 """Looks of long health that are simulated as one block: nothing is waited for."""
@@ -65,14 +64,15 @@ def watch(tests: Mapping[str, Twin], blocks: Iterator[Blocks], runs: int) -> Fou
     return found
 
 
-def _draw(rng: np.random.Generator, runs: int, calls: int, rate: float) -> tuple[Array, Array]:
-    bad = rng.binomial(calls, rate, runs).astype(float)
-    return bad, calls - bad
+def _champion(rng: np.random.Generator, runs: int, looks: int = 1) -> Array:
+    """Return how many requests the champion has had when the candidate has the last one of a block."""
+    return rng.negative_binomial(LOOK * looks, SHARE, runs)
 
 
 def _block(rng: np.random.Generator, runs: int, candidate: float, champion: float, looks: int = 1) -> Blocks:
-    calls = _draw(rng, runs, LOOK * looks, candidate), _draw(rng, runs, CHAMPION * looks, champion)
-    return Blocks(*calls[0], *calls[1], SHARE)
+    calls = _champion(rng, runs, looks)
+    bad_c, bad_s = rng.binomial(LOOK * looks, candidate, runs), rng.binomial(calls, champion)
+    return Blocks.of((bad_c, LOOK * looks - bad_c, bad_s, calls - bad_s), SHARE)
 
 
 def rates(
@@ -130,7 +130,7 @@ def pinned(rng: np.random.Generator, runs: int, *, rate: float, hard: float, par
     def blocks() -> Iterator[Blocks]:
         for _ in range(most // LOOK):
             block = _block(rng, runs, rate, rate)
-            calls = rng.poisson(part * (LOOK + CHAMPION), runs)
+            calls = rng.poisson(part * (block.calls + block.champion_calls))
             bad = rng.binomial(calls, hard)
             sums = block.bad_c, block.good_c, block.bad_s, block.good_s
             yield Blocks(*sums, SHARE, (bad.astype(float), (calls - bad).astype(float)))
@@ -145,7 +145,8 @@ def agreement(rng: np.random.Generator, runs: int, *, rate: float, floor: float,
 
     def blocks() -> Iterator[Blocks]:
         for _ in range(most // LOOK):
-            yield Blocks(*_draw(rng, runs, LOOK, rate), none, none, SHARE)
+            bad = rng.binomial(LOOK, rate, runs)
+            yield Blocks.of((bad, LOOK - bad, none, none), SHARE)
 
     return watch(tests, blocks(), runs)
 
@@ -184,8 +185,9 @@ def latency(rng: np.random.Generator, runs: int, *, factor: float, part: float, 
     def blocks() -> Iterator[Blocks]:
         cells = [_cells(chance) for chance in (candidate, champion)]
         for _ in range(most // LOOK):
-            bad_c, bad_s = _slow(rng, LOOK, cells[0]), _slow(rng, CHAMPION, cells[1])
-            yield Blocks(bad_c, LOOK - bad_c, bad_s, CHAMPION - bad_s, SHARE)
+            calls = _champion(rng, runs)[:, None]
+            bad_c, bad_s = _slow(rng, np.full((runs, 1), LOOK), cells[0]), _slow(rng, calls, cells[1])
+            yield Blocks.of((bad_c, LOOK - bad_c, bad_s, calls - bad_s), SHARE)
 
     return watch(tests, blocks(), runs)
 
@@ -213,7 +215,7 @@ def _cells(slower: Array) -> Array:
     return cells
 
 
-def _slow(rng: np.random.Generator, calls: int, cells: Array) -> Array:
+def _slow(rng: np.random.Generator, calls: Array, cells: Array) -> Array:
     """Return how many of so many calls are slower than each threshold."""
-    counts: Array = rng.multinomial(calls, cells)
-    return calls - counts.cumsum(axis=1)[:, :-1].astype(float)
+    slow: Array = calls - rng.multinomial(calls[:, 0], cells).cumsum(axis=1)[:, :-1]
+    return slow

@@ -1,6 +1,8 @@
 """The tests of ``bento_rollout.analysis`` for many runs at once: arrays whose first axis is the run.
 
-They are written from the definitions, and `benchmarks.decisions.check` holds them against the classes.
+They are written from the definitions, and `benchmarks.decisions.check` holds them against the classes. As in
+the service, rates, durations and health are told the share that the candidate really had in each block, and
+events and the sample ratio the assigned one.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Blocks:
     Attributes:
         bad_c, good_c, bad_s, good_s: outcomes of the candidate, then of the champion. Of latencies they have
             a second axis, the thresholds, and bad is slower.
-        share: the assigned one; a number, or one for each run.
+        share: the assigned one.
         pinned: bad and good outcomes of calls that somebody pinned to the candidate.
     """
 
@@ -59,14 +61,21 @@ class Blocks:
     good_c: Array
     bad_s: Array
     good_s: Array
-    share: Any
+    share: float
     pinned: tuple[Array, Array] | None = None
 
     @classmethod
-    def of(cls, sums: Iterable[Array], share: Any, pinned: tuple[Array, Array] | None = None) -> Blocks:
+    def of(cls, sums: Iterable[Array], share: float) -> Blocks:
         """Return blocks with these sums, in their order."""
         bad_c, good_c, bad_s, good_s = (part.astype(float) for part in sums)
-        return cls(bad_c, good_c, bad_s, good_s, share, pinned)
+        return cls(bad_c, good_c, bad_s, good_s, share)
+
+    @property
+    def realised(self) -> Array:
+        """The share that the candidate really had: 0 or 1 where one arm has nothing."""
+        calls = self.bad_c + self.good_c
+        share: Array = calls / np.maximum(calls + self.bad_s + self.good_s, 1.0)
+        return share
 
     @property
     def calls(self) -> Array:
@@ -105,17 +114,18 @@ def log_mean(logs: Array) -> Array:
     return mean
 
 
-def two_rates(blocks: Blocks, share: Any, bad: Array, calls: Array, odds: Array) -> Array:
+def two_rates(blocks: Blocks, bad: Array, calls: Array, odds: Array) -> Array:
     """Return what each bet of a grid wins, in logs: one axis more than the sums have, the last one.
+
+    Where one arm has nothing the bet is that of the other arm against itself, and wins nothing.
 
     Args:
         blocks: the sums.
-        share: of the candidate, as a number or an array that fits the sums with one axis more.
         bad, calls: what was seen of the champion before.
         odds: the grid.
     """
     s, rest = (bad + 0.5) / (calls + 50.0), (calls - bad + 49.5) / (calls + 50.0)
-    own = odds * (s / rest)[..., None]
+    own, share = odds * (s / rest)[..., None], blocks.realised[..., None]
     whole = 1.0 + own
     log_whole, log_s, log_rest = np.log(whole), np.log(s), np.log(rest)
     log_t = np.log(share * own / whole + (1.0 - share) * s[..., None])
@@ -130,10 +140,6 @@ def two_rates(blocks: Blocks, share: Any, bad: Array, calls: Array, odds: Array)
         - (blocks.good_c + blocks.good_s)[..., None] * log_not_t
     )
     return won
-
-
-def _column(share: Any) -> Any:
-    return share[:, None] if isinstance(share, np.ndarray) else share
 
 
 class Mixtures:
@@ -205,7 +211,7 @@ class Harm(_Mixed):
 
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""
-        won = two_rates(blocks, _column(blocks.share), self.bad, self.calls, np.array(ODDS))
+        won = two_rates(blocks, self.bad, self.calls, np.array(ODDS))
         self.bad += blocks.bad_s
         self.calls += blocks.champion_calls
         self.mixture.step(won, blocks.calls)
@@ -228,8 +234,7 @@ class Events(_Mixed):
 
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""
-        share = _column(blocks.share)
-        total = np.log(1.0 - share + np.array(ODDS) * share)
+        total = np.log(1.0 - blocks.share + np.array(ODDS) * blocks.share)
         won = blocks.bad_c[:, None] * (LOG_ODDS - total) - blocks.bad_s[:, None] * total
         self.mixture.step(won, blocks.calls if self.by_count else 0)
 
@@ -282,7 +287,7 @@ class Latency(_Mixed):
 
     def update(self, blocks: Blocks) -> None:
         """Take one more block of each run."""
-        won = two_rates(blocks, blocks.share, self.slower, self.calls, np.array(LATENCY_ODDS))
+        won = two_rates(blocks, self.slower, self.calls, np.array(LATENCY_ODDS))
         self.slower += blocks.bad_s
         self.calls += blocks.bad_s + blocks.good_s
         self.mixture.step(won.reshape(len(won), -1), blocks.calls)
@@ -318,7 +323,8 @@ class Health:
         self.champion += blocks.bad_s, blocks.champion_calls
 
     def _won(self, blocks: Blocks, c: Array, s: Array) -> Array:
-        t = _nearest(blocks.share, c, s, self.margin)
+        share = blocks.realised
+        t = _nearest(share, c, s, self.margin)
         u = t + self.margin
         won: Array = (
             blocks.bad_c * np.log(c / u)
@@ -326,10 +332,10 @@ class Health:
             + blocks.bad_s * np.log(s / t)
             + blocks.good_s * np.log((1.0 - s) / (1.0 - t))
         )
-        return won
+        return np.where(share < 1.0, won, 0.0)  # of the candidate alone nothing is said; 0 wins nothing
 
 
-def _nearest(share: float, c: Array, s: Array, apart: float) -> Array:
+def _nearest(share: Array, c: Array, s: Array, apart: float) -> Array:
     """Return the champion's rate of the nearest null, by Newton's steps between two bounds."""
     low = np.maximum(0.0, np.minimum(s, c - apart))
     high = np.minimum(1.0 - apart, np.maximum(s, c - apart))
@@ -375,7 +381,7 @@ class SampleRatio:
         """Take one more block of each run."""
         if blocks.share != self.share:
             self.frozen, self.counts = self.log_evidence, np.zeros_like(self.counts)
-            self.share = float(blocks.share)
+            self.share = blocks.share
         self.counts += blocks.calls, blocks.champion_calls
 
 
