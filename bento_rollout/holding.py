@@ -1,4 +1,4 @@
-"""`Held`: the calls of a worker whose callers wait for a person's answer, and the thread that looks for it."""
+"""`Held`: the calls of a worker whose callers wait for a person, and the thread that looks for decisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL = 0.05
 """Seconds between two looks while anybody waits."""
 
 REST = 20.0
-"""How many times as long as a look took the thread rests after it: many callers cost a twentieth of a core."""
+"""How many times as long as a look took the thread rests after it: they cost a twentieth of a core."""
 
 SLOWEST = 2.0
 """Seconds between two looks at most."""

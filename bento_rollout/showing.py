@@ -21,7 +21,7 @@ from .arrays import is_array, is_scalar
 from .duplicates import duplicate
 from .reviewing import Shown
 
-__all__ = ["Taken", "link_or_text", "plain_of", "show", "take"]
+__all__ = ["link_or_text", "plain_of", "show", "take"]
 
 MOST_BYTES = 8 << 20
 """Bytes of an image, or of a file, that is shown."""
@@ -50,17 +50,6 @@ _IMAGES = (
 """The images that browsers show, by how they begin."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Taken:
-    """The arguments of a call as they came, whatever the model makes of them; files are held open.
-
-    Attributes:
-        arguments: by name.
-    """
-
-    arguments: Mapping[str, Any] = dataclasses.field(repr=False)
-
-
 class _File:
     """An uploaded file that is read later, though its folder is cleared by then."""
 
@@ -78,20 +67,27 @@ class _File:
             return file.read(MOST_BYTES + 1), size
 
 
-def take(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Taken:
-    """Return the arguments of a call, copied where they can be; never raises.
+def take(
+    names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = True
+) -> Mapping[str, Any]:
+    """Return the arguments of a call by name, as they are whatever a model makes of them; never raises.
+
+    Uploaded files are opened: they can be read once, even when their folder is gone.
 
     Args:
         names: the endpoint's parameters, in their order.
         args, kwargs: what it is called with.
+        copy: whether something else uses them before they are shown.
     """
     found = {**dict(zip(names, args, strict=False)), **kwargs}
-    return Taken({name: _copy(value) for name, value in found.items()})
+    return {name: _copy(value, copy=copy) for name, value in found.items()}
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, *, copy: bool) -> Any:
     try:
-        return _File(value) if isinstance(value, Path) else duplicate(value)
+        if isinstance(value, Path):
+            return _File(value)
+        return duplicate(value) if copy else value
     except BaseException:  # noqa: BLE001 - what cannot be copied (an open file) is shown as it is then
         return value
 
@@ -159,7 +155,7 @@ def _table(value: Any) -> dict[str, Any] | None:
     else:
         return None
     most = max(1, MOST_PARTS // max(1, len(rows)))
-    table = {
+    table: dict[str, Any] = {
         "columns": [str(name)[:200] for name in columns[:most]],
         "rows": [plain_of(row[:most]) for row in rows],
     }

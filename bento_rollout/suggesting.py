@@ -25,8 +25,8 @@ def choice_in(
         choices: those that there are.
         function: the user's own ``choice_of``, called with the output; None: the one label in it.
 
-    >>> choice_in([0.1, 0.9], ["benign", "malignant"]), choice_in({"label": "benign"}, ["benign", "malignant"])
-    ('malignant', 'benign')
+    >>> choice_in([0.1, 0.9], ["benign", "malignant"]), choice_in({"label": "cat"}, ["cat", "dog"])
+    ('malignant', 'cat')
     >>> choice_in("odd", ["benign", "malignant"]) is None, choice_in(True, ["true", "false"])
     (True, 'true')
     """

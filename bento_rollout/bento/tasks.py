@@ -18,7 +18,8 @@ from ..store.making import make_empty
 
 __all__ = ["Tasks"]
 
-Found = tuple[tuple[Plan, ...], str]
+Found = tuple[tuple[Plan, ...], str, "str | None", str]
+"""Of a task: who answered, its prediction's id, who decided (None: not automated), its case."""
 
 TABLE = """CREATE TABLE IF NOT EXISTS plan (
     task_id TEXT PRIMARY KEY, made REAL NOT NULL, plan TEXT NOT NULL) WITHOUT ROWID"""
@@ -66,15 +67,17 @@ class Tasks:
             "key": key if isinstance(key, str) else None,
             "plans": [[plan.variant, plan.revision, plan.reason.value] for plan in plans],
         }
+        if call.deciding is not None:
+            facts |= {"decided_by": call.deciding.by, "decision": call.decision}
         await self._run(_write, call.task_id, json.dumps(facts))
 
     async def find(self, scope: Mapping[str, Any]) -> Found | None:
-        """Return the plans and the prediction id of the task that a request names, or None."""
+        """Return what is known of the task that a request names, or None."""
         row = await self._row(scope)
         if row is None:
             return None
         plans = (Plan(variant, revision, Reason(reason)) for variant, revision, reason in row["plans"])
-        return tuple(plans), row["id"]
+        return tuple(plans), row["id"], row.get("decided_by"), row.get("decision", "")
 
     async def retried(self, call: Call, scope: Mapping[str, Any]) -> object:
         """Plan a task that is run again, for the key that it was submitted with; return the key."""
