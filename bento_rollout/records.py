@@ -12,7 +12,6 @@ __all__ = [
     "Comparison",
     "Difference",
     "Dropped",
-    "Era",
     "Fact",
     "Flip",
     "FlipEnd",
@@ -28,7 +27,6 @@ __all__ = [
     "Reason",
     "Relation",
     "Reply",
-    "Series",
 ]
 
 
@@ -369,32 +367,6 @@ class Queued:
 
 Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued
 """What a sink is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Era:
-    """What comparisons must have in common to be counted together.
-
-    Attributes:
-        champion, candidate: whose answers are compared; the same name twice: the champion with itself.
-        champion_digest, candidate_digest: what these were.
-        settings: how they are compared, in words.
-    """
-
-    champion: str
-    champion_digest: str
-    candidate: str
-    candidate_digest: str
-    settings: str
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Comparisons of one era, at one revision, of one endpoint."""
-
-    era: Era
-    revision: int
-    endpoint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "bento_rollout"
 LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
+    "eras": 0.0,
     "records": 0.0,
     "ids": 0.0,
     "assessment": 0.0,
@@ -144,7 +145,6 @@ LAYERS: dict[str, float] = {
     "proof": 3.0,
     "showing": 3.95,
     "suggesting": 3.96,
-    "demoting": 3.6,
     "gates": 3.95,
     "keeping": 3.95,
     "readiness": 3.95,

@@ -56,12 +56,15 @@ async def result(
     """
     heard, (found, names) = _Heard(), told
     await app(scope, receive, heard.send)
-    plans, prediction_id, by, case = found
-    if heard.start["status"] >= HTTPStatus.BAD_REQUEST and (decision := await decided(case)) is not None:
+    by = found.decided_by
+    if (
+        heard.start["status"] >= HTTPStatus.BAD_REQUEST
+        and (decision := await decided(found.case)) is not None
+    ):
         response, by = answer_of(decision), decision.decided_by
         heard.start = {"type": "http.response.start", "status": response.status_code}
         heard.start["headers"], heard.body = response.raw_headers, bytearray(response.body)
-    ours = headers_of(plans, prediction_id, names, by or "")
+    ours = headers_of(found.plans, found.prediction_id, names, by or "")
     heard.start["headers"] = [*heard.start.get("headers", ()), *ours]
     await heard.pass_on(send)
 

@@ -12,11 +12,11 @@ from ..admin.decisions import Deciding
 from ..automating import Automation
 from ..calls import Sink
 from ..degrees import Degree
-from ..demoting import demote
 from ..errors import QueueFull, RolloutError, StoreUnreachable
 from ..executor import DaemonPool
 from ..feed import Feed
 from ..holding import Held
+from ..operations import Rollout
 from ..records import Queued
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
@@ -256,7 +256,8 @@ class People:
     def _demote(self, endpoint: str, digest: str) -> None:
         why = "audits show that the model is wrong more often than was certified"
         try:
-            lower = demote(self._name, self._store, locate(), endpoint, digest, why)
+            rollout = Rollout(self._name, self._store, locate(), "automation")
+            rollout.demote(endpoint, Degree.SHADOW, why, digest=digest)
         except RolloutError as error:
             facts = {"rollout": self._name, "endpoint": endpoint, "problem": str(error)}
             self._once.say(
@@ -268,9 +269,7 @@ class People:
             )
             return
         self._once.over(f"demote {endpoint}")
-        if lower is not None:
-            self.reviews.note("automation", "demoted", endpoint=endpoint, digest=digest, to="shadow")
-            self._feed.table()
+        self._feed.table()
 
     def _demotions(self) -> dict[str, str]:
         return {name: one.demoted for name, one in self._feed.commit.state.automation.items()}

@@ -210,7 +210,7 @@ class Requests:
 
     async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._tasks.find(scope)
-        if found is not None and found[3]:
+        if found is not None and found.case:
             from .asked_tasks import result  # most services ask nobody
 
             await result(self._app, scope, receive, send, (found, self._names), self._serving.decided)
@@ -218,8 +218,7 @@ class Requests:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and found is not None:
-                plans, prediction_id, decided_by, _ = found
-                ours = headers_of(plans, prediction_id, self._names, decided_by)
+                ours = headers_of(found.plans, found.prediction_id, self._names, found.decided_by)
                 message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
@@ -229,7 +228,7 @@ class Requests:
         from .asked_tasks import status
 
         found = await self._tasks.find(scope)
-        case = "" if found is None else found[3]
+        case = "" if found is None else found.case
         await status(self._app, scope, receive, send, await self._serving.decided(case) if case else None)
 
 

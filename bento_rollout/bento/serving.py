@@ -15,14 +15,13 @@ from bentoml._internal.context import server_context
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
-from ..applying import ladders_of
 from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion, open_state, open_store
 from ..records import Flipped, Plan, Readiness
 from ..router import Router
-from ..spec import KeySource, RolloutSpec
+from ..spec import KeySource
 from ..state import RolloutState
 from ..store.location import locate
 from ..store.presence import Card, VariantCard
@@ -32,6 +31,7 @@ from ..worker import Worker
 from . import batch_metric
 from .answered import Answered
 from .calling import CurrentService, Inside
+from .cards import state_fields
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
@@ -390,22 +390,3 @@ def is_client_error(error: BaseException) -> bool:
     if isinstance(error, Answered) and error.failed:
         return False
     return isinstance(error, BentoMLException) and 400 <= error.error_code.value < 500  # noqa: PLR2004 - HTTP
-
-
-def state_fields(spec: RolloutSpec) -> dict[str, Any]:
-    """Return what a card tells of a spec: state fields as in its file, its strategy, and degrees."""
-    shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
-    targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
-    every = {
-        "weights": ("weights", {name: milli / 1000 for name, milli in spec.weights.items()}),
-        "shadow": ("shadow", shadow),
-        "targets": ("targets", targets),
-        "standby": ("blue_green", {"standby": spec.blue_green.standby}),
-        "salt": ("routing", {"salt": spec.routing.salt}),
-    }
-    told = dict(written for field, written in every.items() if field in spec.state_fields)
-    if spec.strategy is not None:
-        told["strategy"] = spec.strategy.plain
-    if ladders := ladders_of(spec):
-        told["automation"] = {endpoint: ladder.plain for endpoint, ladder in ladders.items()}
-    return told

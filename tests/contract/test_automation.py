@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from PIL.Image import Image as PILImage
 
 from bento_rollout import rollout
 from bento_rollout.bento.people import People
-from bento_rollout.reviewing import Case, Given, Role, Selection, Shown, Status, Visibility
+from bento_rollout.reviewing import Given, Role
 from tests.contract.serving import Served
 
 CANARY = "zq-canary-31337"
@@ -141,7 +140,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "image": {"files": {"image": ("x.png", png(), "image/png")}},
     "upload": {"files": {"file": ("x.txt", b"hello", "text/plain")}},
 }
-KINDS = {"read": "text", "plain": "json", "rows": "table", "frame": "table", "image": "image", "upload": "text"}
+KINDS = {
+    "read": "text",
+    "plain": "json",
+    "rows": "table",
+    "frame": "table",
+    "image": "image",
+    "upload": "text",
+}
 
 
 def claimed(people: People, reviewer: str = "ann", patience: float = 10.0) -> Any:
