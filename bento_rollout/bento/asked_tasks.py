@@ -46,7 +46,7 @@ async def result(
     told: tuple[Found, frozenset[bytes]],
     decided: Callable[[str], Awaitable[Decision | None]],
 ) -> None:
-    """Answer ``/get``: with the task's result; where there is none, with the decision, which may be there.
+    """Answer ``/get``: with the task's result; where there is none, with the decision.
 
     Args:
         app: the service.

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     Attributes:
         plans: who answers, or answered.
         prediction_id: its prediction's id.
-        decided_by: ``model``, ``human`` or ``default``; empty: nobody has; None: its endpoint is not automated.
+        decided_by: ``model``, ``human`` or ``default``; empty: nobody has; None: not automated.
         case: the id of the case whose decision it waits for; empty: none.
     """
 
