@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs
 
 from ..reviewing import Decision, Status
 from .answers import headers_of
@@ -30,6 +31,11 @@ class _Heard:
         else:
             self.body.extend(message.get("body", b""))
 
+    def say(self, value: object, status: HTTPStatus) -> None:
+        """Say something else instead."""
+        self.start = {**self.start, "status": status.value}
+        self.body = bytearray(json.dumps(value, separators=(",", ":")).encode())
+
     async def pass_on(self, send: Send) -> None:
         """Send what was kept."""
         length = [(b"content-length", str(len(self.body)).encode())]
@@ -44,7 +50,7 @@ async def result(
     receive: Receive,
     send: Send,
     told: tuple[Found, frozenset[bytes]],
-    decided: Callable[[str], Awaitable[Decision | None]],
+    asked: Callable[[str], Awaitable[Decision | None]],
 ) -> None:
     """Answer ``/get``: with the task's result; where there is none, with the decision.
 
@@ -52,15 +58,16 @@ async def result(
         app: the service.
         scope, receive, send: the request.
         told: what is known of the task, and the headers that callers may see.
-        decided: returns a decision.
+        asked: returns where a case stands.
     """
     heard, (found, names) = _Heard(), told
     await app(scope, receive, heard.send)
-    by = found.decided_by
-    if (
-        heard.start["status"] >= HTTPStatus.BAD_REQUEST
-        and (decision := await decided(found.case)) is not None
-    ):
+    by, decision = found.decided_by, None
+    if heard.start["status"] >= HTTPStatus.BAD_REQUEST:
+        decision = await asked(found.case)
+    if decision is not None and decision.status is Status.OPEN:
+        heard.say({"error": f"task {_task_of(scope)} is not completed yet"}, HTTPStatus.BAD_REQUEST)
+    elif decision is not None:
         response, by = answer_of(decision), decision.decided_by
         heard.start = {"type": "http.response.start", "status": response.status_code}
         heard.start["headers"], heard.body = response.raw_headers, bytearray(response.body)
@@ -70,7 +77,13 @@ async def result(
 
 
 async def status(app: App, scope: Scope, receive: Receive, send: Send, decision: Decision | None) -> None:
-    """Answer ``/status``: a task whose case is decided is over, whoever was to write that down."""
+    """Answer ``/status``: a task stands where its case does, whoever was to write that down, or lost it.
+
+    Args:
+        app: the service.
+        scope, receive, send: the request.
+        decision: where the case stands; None: there is none.
+    """
     if decision is None:
         await app(scope, receive, send)
         return
@@ -78,10 +91,20 @@ async def status(app: App, scope: Scope, receive: Receive, send: Send, decision:
     await app(scope, receive, heard.send)
     try:
         row: Any = json.loads(heard.body)
-        if row["status"] == "in_progress":
-            done = decision.status in (Status.ANSWERED, Status.DEFAULTED)
-            row["status"] = "completed" if done else "failed"
-            heard.body = bytearray(json.dumps(row, separators=(",", ":")).encode())
-    except (ValueError, TypeError, KeyError):  # an error of the service's own is passed on
-        pass
+    except ValueError:
+        row = {}
+    if not isinstance(row, dict) or "status" not in row:
+        row = {"task_id": _task_of(scope), "status": _IN_PROGRESS, "created_at": None, "executed_at": None}
+    if row["status"] == _IN_PROGRESS and decision.status is not Status.OPEN:
+        done = decision.status in (Status.ANSWERED, Status.DEFAULTED)
+        row["status"] = "completed" if done else "failed"
+    heard.say(row, HTTPStatus.OK)
     await heard.pass_on(send)
+
+
+_IN_PROGRESS = "in_progress"
+
+
+def _task_of(scope: Scope) -> str:
+    query = parse_qs(bytes(scope.get("query_string", b"")).decode("latin-1"))
+    return query.get("task_id", [""])[0]

@@ -26,6 +26,7 @@ from ..store.reviews import Keep, Reviews
 from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from ..telemetry.channel import Channel
+from .farewell import at_the_end
 from .making import Made, Making
 
 __all__ = ["Make", "People"]
@@ -100,13 +101,19 @@ class People:
         self._demoted: dict[str, str] = {}
         self._behind: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Semaphore | None = None
+        self._unhear: Callable[[], None] = lambda: None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout-people", daemon=True)
 
     def start(self) -> None:
-        """Begin to look at what time and audits do."""
+        """Begin to look at what time and audits do; called on the loop that serves."""
         self._demoted = self._demotions()
+        self._unhear = at_the_end(asyncio.get_running_loop(), self.held.close)
         self._thread.start()
+
+    def unhear(self) -> None:
+        """Hear no more of the worker's end, which has come; called on the loop."""
+        self._unhear()
 
     def close(self, timeout: float) -> None:
         """End; calls that are held are not any more, and their cases stay. Not on the loop."""
@@ -210,14 +217,13 @@ class People:
         """Return what the caller of a case gets for an answer, as `Reviews.answer` asks for it."""
         return self.makers[case.endpoint].make(case, given)
 
-    async def decided(self, task: str) -> Decision | None:
-        """Return the decision about a case; None: there is none, or it cannot be read; never raises."""
+    async def decision(self, task: str) -> Decision | None:
+        """Return where a case stands; None: it is not known, or cannot be read; never raises."""
         try:
-            found = await self.run(lambda: self.reviews.decided((task,)))
-        except Exception as error:  # noqa: BLE001 - who asks hears that there is none yet
+            return await self.run(lambda: self.reviews.decision(task))
+        except Exception as error:  # noqa: BLE001 - who asks hears what the server itself knows
             self._fail(error)
             return None
-        return found.get(task)
 
     # -- each second -----------------------------------------------------------------------------------
 

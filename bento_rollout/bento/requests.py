@@ -213,7 +213,8 @@ class Requests:
         if found is not None and found.case:
             from .asked_tasks import result  # most services ask nobody
 
-            await result(self._app, scope, receive, send, (found, self._names), self._serving.decided)
+            ways = (found, self._names), self._serving.decision
+            await result(self._app, scope, receive, send, *ways)
             return
 
         async def sending(message: Message) -> None:
@@ -228,8 +229,8 @@ class Requests:
         from .asked_tasks import status
 
         found = await self._tasks.find(scope)
-        case = "" if found is None else found.case
-        await status(self._app, scope, receive, send, await self._serving.decided(case) if case else None)
+        decision = await self._serving.decision("" if found is None else found.case)
+        await status(self._app, scope, receive, send, decision)
 
 
 def _pin_of(call: Call) -> str | None:

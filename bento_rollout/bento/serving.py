@@ -174,9 +174,9 @@ class Serving:
         if self._recording is not None and (metrics := self._recording.metrics) is not None:
             await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(metrics.scraped))}, timeout=SCRAPE)
 
-    async def decided(self, case: str) -> Decision | None:
-        """Return what became of the case that a task waits for; None: nothing has, or that is not known."""
-        return None if self._people is None else await self._people.decided(case)
+    async def decision(self, case: str) -> Decision | None:
+        """Return where the case that a task waits for stands; None: that is not known."""
+        return None if self._people is None or not case else await self._people.decision(case)
 
     def hand_over(self, call: Call) -> None:
         """Give a call to those who shadow it, when its answer is out; never raises."""
@@ -186,6 +186,7 @@ class Serving:
     async def stop(self) -> None:
         """End; called before the service's own shutdown hooks."""
         if self._people is not None:
+            self._people.unhear()
             await asyncio.to_thread(self._people.close, FAREWELL)
         if self._shadows is not None:
             await self._shadows.close()
