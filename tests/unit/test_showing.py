@@ -75,7 +75,7 @@ def test_kinds_of_inputs_are_shown_as_what_they_are() -> None:
     image = Image.new("CMYK", (9000, 3))
     shown = show({"image": image})
     assert (shown.kind, shown.media_type) == ("image", "image/png")
-    assert Image.open(io.BytesIO(base64.b64decode(shown.content))).size == (4096, 1)
+    assert Image.open(io.BytesIO(base64.b64decode(shown.content))).size[0] == 4096
     both = show({"image": Image.new("L", (2, 2)), "age": 3})
     assert (both.kind, both.content["age"], both.content["image"]["media_type"]) == ("json", 3, "image/png")
 
