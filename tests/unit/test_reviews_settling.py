@@ -64,7 +64,7 @@ def test_who_waits_waits(queue: Queue) -> None:
 
 def test_of_two_answers_the_one_that_is_there_decides(queue: Queue) -> None:
     """It is better than none; where there is none, the timeout acts."""
-    due = {"due": START + 60, "on_timeout": "model", "suggestion": said("no"), "reviewers": 2}
+    due: dict[str, Any] = {"due": START + 60, "on_timeout": "model", "suggestion": said("no"), "reviewers": 2}
     one = queue.submit(**due)
     queue.answer(queue.take("ann"), "yes")
     other = queue.submit(**due)
@@ -252,7 +252,7 @@ def audit(queue: Queue, choice: str, label: str = "no", **fields: Any) -> None:
 
 
 def test_audits_feed_the_test_of_their_model(queue: Queue) -> None:
-    """Each once, within the transaction of the answer; what was there before counts, and other cases do not."""
+    """Each once, within the transaction of the answer; what was there before counts, other cases do not."""
     audit(queue, "no")
     audit(queue, "yes", selection=Selection.UNSURE)
     assert queue.reviews.watch("read", "digest", 0.02)
@@ -302,4 +302,5 @@ def test_a_form_is_compared_with_what_the_model_said(queue: Queue) -> None:
     for answer in ({"b": 1, "a": 2}, {"a": 3}):
         queue.submit(choices=(), suggestion=said(None, {"a": 2, "b": 1}))
         queue.answer(queue.take("ann"), answer)
-    assert [(one.wrong, one.label) for one in queue.reviews.judged("read")] == [(False, None), (True, None)]
+    found = [(one.wrong, one.label) for one in queue.reviews.judged("read")]
+    assert found == [(False, None), (True, None)]
