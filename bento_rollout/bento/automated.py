@@ -11,9 +11,10 @@ from typing import Any
 from starlette.responses import Response
 
 from ..asking import Facts, When, asked_by
+from ..automation import audited
 from ..calls import Call, Deciding, Finish, within
 from ..degrees import Degree
-from ..disposing import audited, disposition
+from ..disposing import disposition
 from ..errors import QueueFull
 from ..labels import label_in
 from ..preferring import preference
