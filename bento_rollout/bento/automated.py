@@ -26,6 +26,7 @@ from ..showing import take
 from ..standing import Certificate, certificate_of, degree_of
 from ..suggesting import choice_in
 from ..telemetry import log
+from ..telemetry.lines import weight_of
 from .cases import Asked, Cases, Settings
 from .context import isolate
 from .making import plain_output
@@ -158,7 +159,8 @@ class Automated:
     ) -> None:
         asked = Asked(degree, Selection.AUDIT, self._rate, held=False)
         make = self._cases.case(call, asked, arguments, outputs)
-        self._people.audit(make, self._automation.review.overflow.max_open, _key_of(call))
+        most, weight = self._automation.review.overflow.max_open, weight_of([arguments, outputs])
+        self._people.audit(make, most, _key_of(call), weight)
 
     # -- degrees assist and partial --------------------------------------------------------------------
 

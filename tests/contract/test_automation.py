@@ -32,6 +32,7 @@ from tests.contract.reading import (
     spec_of,
 )
 from tests.contract.serving import Served
+from tests.states import fill, mounted
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -405,6 +406,24 @@ def test_without_reviews_the_first_degrees_refuse(
     assert not people_of(served).unreachable
 
 
+@pytest.mark.fault
+def test_a_full_disk_refuses_and_is_over_with_space(serve: Callable[..., Served], tmp_path: Path) -> None:
+    """On a full disk a call that a person must decide is refused; with space people are asked again."""
+    with mounted(tmp_path / "small", "4m"):
+        served = serve(service("human", "plain", limit=60.0), store="small/rollouts.db")
+        people, waiting = people_of(served), asking(served, "plain")
+        answered(people, "benign")
+        assert waiting.result(10).text == "benign"
+        fill(tmp_path / "small")
+        statuses = {served.post("/plain", {"age": 61, "smoker": True}).status_code for _ in range(3)}
+        assert statuses == {503}
+        (tmp_path / "small" / "ballast").unlink()
+        waiting = asking(served, "plain")
+        answered(people, "malignant")
+        assert waiting.result(10).text == "malignant"
+        served.stop()
+
+
 @pytest.mark.parametrize("unreachable", ["closed", "open"])
 def test_without_reviews_the_model_decides_only_where_that_was_chosen(
     serve: Callable[..., Served], unreachable: str
@@ -460,6 +479,11 @@ def test_a_model_that_audits_refute_is_demoted(serve: Callable[..., Served]) -> 
     waiting = asking(served, "read")
     answered(people, "benign")
     assert waiting.result(10).headers["x-rollout-decided-by"] == "human"
+    # What was certified since is not taken away for what was known before.
+    certify(served, "read", "full")
+    people._watch()
+    assert operator(served).state.automation["read"].degree.word == "full"
+    assert people.reviews.alarmed("read", operator(served).state.champions_digest)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
