@@ -143,6 +143,8 @@ class People:
             QueueFull: so many are open; nothing was kept.
             StoreUnreachable: it cannot be kept.
         """
+        if self.unreachable:  # nobody waits for a lock that others wait for in vain; each second it is tried
+            raise StoreUnreachable(f"the reviews in {self.reviews.path} cannot be used")
         return await self.run(lambda: self.submit(make(), most, key))
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
