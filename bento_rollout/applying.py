@@ -132,16 +132,13 @@ def apply_degrees(
 
 
 def degrees_differ(state: RolloutState, ladders: Mapping[str, Ladder]) -> list[str]:
-    """Return in words where a spec begins at other degrees than the state has."""
-    found = []
-    for endpoint, ladder in ladders.items():
-        now = state.automation.get(endpoint)
-        if now is None or now.degree != ladder.degree:
-            has = "none yet" if now is None else now.degree.word
-            found.append(
-                f"automation.{endpoint}.degree: the spec asks for {ladder.degree.word}, the state has {has}"
-            )
-    return found
+    """Return in words where a spec begins at other degrees than the state has; what is new is taken up."""
+    return [
+        f"automation.{endpoint}.degree: the spec asks for {ladder.degree.word}, "
+        f"the state has {now.degree.word}"
+        for endpoint, ladder in ladders.items()
+        if (now := state.automation.get(endpoint)) is not None and now.degree != ladder.degree
+    ]
 
 
 def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:

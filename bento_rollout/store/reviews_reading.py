@@ -95,7 +95,7 @@ def ratings(db: sqlite3.Connection, endpoint: str, digest: str | None) -> Iterat
     query = """SELECT t.id, t.prediction_id, p.*, s.choice AS said, s.digest FROM parts p
         JOIN tasks t ON t.seq = p.task LEFT JOIN suggestions s ON s.task = t.seq
         WHERE t.endpoint = ? AND p.final = 1 AND t.decided IS NOT NULL AND (? IS NULL OR s.digest = ?)
-        ORDER BY t.seq, p.answered, p.rowid"""
+        ORDER BY t.seq, p.turn"""
     for row in db.execute(query, (endpoint, digest, digest)):
         choice = row["choice"] if row["first"] is None else row["first"]
         yield Rating(
