@@ -15,7 +15,7 @@ from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
 from .reviews_submitting import End, end
 from .seal import Seal
 
-__all__ = ["asked", "checked", "close", "keep_answer", "outcome", "take_back"]
+__all__ = ["asked", "checked", "close", "keep_answer", "outcome", "resolve", "take_back"]
 
 _LONGEST = 10_000
 """Characters of a comment."""

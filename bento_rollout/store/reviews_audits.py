@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidValue, StoreCorrupt
 from ..reviewing import Selection, Visibility
 from . import trail
-from .reviews_rows import Judged, json_of, value_of
+from .reviews_rows import Judged, said_by, value_of
 
 if TYPE_CHECKING:
     from ..automation import AuditTest
@@ -122,12 +122,10 @@ def tests_of(db: sqlite3.Connection, endpoint: str, digest: str) -> dict[str, Au
 
 def _judged(row: sqlite3.Row) -> Judged:
     first = row["choice"] if row["first"] is None else row["first"]
-    # Where the model's answer is none of the choices, or there are none, the answers themselves are compared.
-    said = row["output"] if row["said"] is None else json_of(row["said"])
     return Judged(
         row["prediction_id"],
         row["score"],
-        first != said,
+        first != said_by(row["said"], row["output"]),
         Selection(row["selection"]),
         row["probability"],
         row["said"],

@@ -77,7 +77,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX decisions_by_age ON decisions (until)",
         """CREATE TABLE opened (endpoint TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID""",
         """CREATE TRIGGER tasks_open AFTER INSERT ON tasks WHEN NEW.status = 'open' BEGIN
-            INSERT INTO opened VALUES (NEW.endpoint, 1) ON CONFLICT DO UPDATE SET number = number + 1;
+            INSERT INTO opened VALUES (NEW.endpoint, 1)
+            ON CONFLICT (endpoint) DO UPDATE SET number = number + 1;
         END""",
         """CREATE TRIGGER tasks_end AFTER UPDATE OF status ON tasks
         WHEN OLD.status = 'open' AND NEW.status <> 'open' BEGIN

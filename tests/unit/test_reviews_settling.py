@@ -314,3 +314,4 @@ def test_a_form_is_compared_with_what_the_model_said(queue: Queue) -> None:
         queue.answer(queue.take("ann"), answer)
     found = [(one.wrong, one.label) for one in queue.reviews.judged("read")]
     assert found == [(False, None), (True, None)]
+    assert queue.reviews.stats().overrides == 1
