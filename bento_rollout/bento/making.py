@@ -20,12 +20,13 @@ from ..reviewing import Case, Given
 from ..showing import plain_of
 from ..values import shown
 
-__all__ = ["Making", "plain_output"]
+__all__ = ["Made", "Making", "plain_output"]
 
 PATIENCE = 10.0
 """Seconds that the user's ``answer:`` has."""
 
 Made = tuple[str, bytes]
+"""Media type and body of what a caller gets."""
 
 
 class Making:
