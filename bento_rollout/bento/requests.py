@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import compile_path
 
-from ..calls import Call
+from ..calls import Call, Deciding
+from ..degrees import Degree
 from ..ids import uuid7
 from ..telemetry.spans import Running, annotate
 from .answers import Answer, Deadlines, headers_of, shown, start_of
@@ -61,6 +62,7 @@ class Requests:
             "submit": ("POST", self._submit),
             "retry": ("POST", self._retry),
             "get": ("GET", self._result),
+            "status": ("GET", self._status),
         }
         self._routes = {path: (endpoint, *ways[kind]) for path, (endpoint, kind) in site.routes().items()}
         self._patterns = [(compile_path(p)[0], route) for p, route in self._routes.items() if "{" in p]
@@ -182,6 +184,9 @@ class Requests:
     async def _begin(self, call: Call, key: object, scope: Scope, receive: Receive, send: Send) -> None:
         """Mark the answer that a task was taken, and keep what the task's ``/get`` must say."""
         names, body, status = self._names, bytearray(), 0
+        if call.endpoint in self._site.spec.automation:
+            call.deciding = Deciding(Degree.HUMAN)  # until the task begins nobody knows who decides
+        decided_by = None if call.deciding is None else ""
         scope[CALL] = call
 
         async def sending(message: Message) -> None:
@@ -192,7 +197,7 @@ class Requests:
                 if call.span is not None:
                     annotate(call.span, self._site.name, call.endpoint, call.prediction_id, plans)
                 if names and status < HTTPStatus.BAD_REQUEST:
-                    ours = headers_of(plans, call.prediction_id, names)
+                    ours = headers_of(plans, call.prediction_id, names, decided_by)
                     message["headers"] = [*message.get("headers", ()), *ours]
             elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:
                 body.extend(message.get("body", b""))
@@ -209,15 +214,27 @@ class Requests:
 
     async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._tasks.find(scope)
+        if found is not None and found.case:
+            from .asked_tasks import result  # most services ask nobody
+
+            ways = (found, self._names), self._serving.decision
+            await result(self._app, scope, receive, send, *ways)
+            return
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and found is not None:
-                plans, prediction_id = found
-                ours = headers_of(plans, prediction_id, self._names)
+                ours = headers_of(found.plans, found.prediction_id, self._names, found.decided_by)
                 message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
         await self._app(scope, receive, sending if found is not None and self._names else send)
+
+    async def _status(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
+        from .asked_tasks import status
+
+        found = await self._tasks.find(scope)
+        decision = await self._serving.decision("" if found is None else found.case)
+        await status(self._app, scope, receive, send, decision)
 
 
 def _pin_of(call: Call) -> str | None:
