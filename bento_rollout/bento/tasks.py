@@ -16,7 +16,7 @@ from ..calls import Call
 from ..records import Plan, Reason
 from ..store.making import make_empty
 
-__all__ = ["Tasks"]
+__all__ = ["Found", "Tasks"]
 
 
 class Found(NamedTuple):
