@@ -1,0 +1,400 @@
+"""`Reviews`: the cases of one rollout that people are asked about, from the call to the decision."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..automation import AuditTest
+from ..errors import QueueFull
+from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Status, Suggestion
+from . import reviews_answering as answering
+from . import reviews_audits as auditing
+from . import reviews_claiming as claiming
+from . import reviews_reading as looking
+from . import reviews_settling as settling
+from . import reviews_submitting as submitting
+from . import trail as chain
+from .reviews_claiming import Hand
+from .reviews_decisions import decisions
+from .reviews_file import ReviewsFile
+from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats
+from .seal import Seal, Seals
+
+_T = TypeVar("_T")
+
+__all__ = ["Judged", "Keep", "Listed", "Make", "Outcome", "QueueFull", "Rating", "Reviews", "Settle", "Stats"]
+
+_KEEP = Keep()
+
+
+class Reviews:
+    """Keeps who is asked what, and what they answered; each operation is whole, or nothing happened.
+
+    Used from any number of threads and processes. A person has a case in hand by a lease and a token; nobody
+    answers one twice. Every act stands in the trail, written in the transaction of the act.
+
+    Args:
+        place: the folder of the rollout's shared files (`SQLiteStore.place`); the first case makes the file.
+        rollout: the rollout's name.
+        clock: seconds since 1970.
+        seal: seals and opens inputs; None: the key beside the store, made when the first one is sealed.
+        patience: seconds to wait for another process's lock.
+
+    Raises:
+        StoreUnreachable: every operation: the file is locked, full, read-only, or of a newer schema.
+        StoreCorrupt: it is damaged.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        *,
+        rollout: str,
+        clock: Callable[[], float] = time.time,
+        seal: Seal | None = None,
+        patience: float = 5.0,
+    ) -> None:
+        self._file = ReviewsFile(place, patience=patience)
+        self._clock, self._seals = clock, Seals(place.parent, seal)
+        self.rollout = rollout
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return self._file.path
+
+    @property
+    def trail(self) -> chain.Trail:
+        """Who did what: reads it and verifies it."""
+        return chain.Trail(self._file)
+
+    def note(self, who: str, what: str, /, **facts: object) -> None:
+        """Add an act to the trail that is not the queue's own, like a degree that was set.
+
+        Args:
+            who: the person, or ``automation``.
+            what: the act, in one word.
+            facts: more of it: plain data without payload.
+        """
+        with self._file.writing() as db:
+            chain.append(db, self._clock(), who, what, "", **facts)
+
+    def close(self) -> None:
+        """Close the file; the next operation opens it again."""
+        self._file.close()
+
+    def submit(
+        self, case: Case, *, most: int | None = None, keep: Keep = _KEEP, key_hash: str | None = None
+    ) -> Decision:
+        """Ask people about a case. One that is there already stays as it is.
+
+        Args:
+            case: what is asked.
+            most: how many cases of this endpoint may be open, those that nobody waits for included.
+            keep: how long what belongs to it is kept, and whether its input is sealed.
+            key_hash: the hash of its routing key (`KeyHash`), by which `forget` finds it.
+
+        Raises:
+            QueueFull, InvalidValue: so many are open; it is none that can be kept. Nothing was.
+        """
+        with self._file.writing() as db:
+            return submitting.insert(
+                db, case, self._clock(), most=most, keep=keep, key_hash=key_hash, seal=self._seals.making
+            )
+
+    def suggest(self, task_id: str, suggestion: Suggestion, *, input: Shown | None = None) -> bool:  # noqa: A002
+        """Keep what the model says of a case, once: a second one changes nothing, nor does one of no case.
+
+        Args:
+            task_id: the case.
+            suggestion: what the model says.
+            input: what reviewers are shown instead of what was submitted, while the case is open.
+
+        Returns:
+            Whether it was kept.
+        """
+        with self._file.writing(durable=False) as db:
+            task = submitting.task_of(db, task_id)
+            if task is None:
+                return False
+            return submitting.keep_suggestion(
+                db, task, suggestion, self._clock(), shown=input, seal=self._seals.making
+            )
+
+    def decision(self, task_id: str) -> Decision | None:
+        """Return where a case stands; None: there is none, or its decision has expired."""
+        return decisions(self._file, (task_id,), self._clock(), ended=False).get(task_id)
+
+    def decided(self, ids: Collection[str]) -> dict[str, Decision]:
+        """Return the decisions of those cases that have one, by id: cheap, for whoever holds calls."""
+        return decisions(self._file, ids, self._clock(), ended=True)
+
+    def withdraw(self, ids: Collection[str], *, who: str = submitting.AUTOMATION, why: str = "") -> int:
+        """End open cases without a decision, and return how many there were."""
+        if not ids or not self._file.exists():
+            return 0
+        with self._file.writing() as db:
+            return submitting.withdraw(db, ids, self._clock(), who=who, why=why)
+
+    def open(self, endpoint: str) -> int:
+        """Return how many cases of an endpoint are open."""
+        return self._read(0, lambda db: submitting.opened(db, endpoint))
+
+    def claim(
+        self,
+        reviewer: str,
+        *,
+        roles: frozenset[Role],
+        endpoints: Sequence[str] | None = None,
+        lease: float = 600.0,
+    ) -> Claim | None:
+        """Take the next case: first what is due, then by priority, then the oldest.
+
+        Nobody gets a case that they answered, skipped, handed up or have in hand. Where two answers differ,
+        an adjudicator gets it who gave neither of them. Its suggestion is there only where it is shown.
+
+        Args:
+            reviewer: who.
+            roles: what they may do.
+            endpoints: of which endpoints; None: of all.
+            lease: seconds until somebody else may have it, unless it is renewed.
+
+        Returns:
+            None: nothing waits for this person.
+
+        Raises:
+            InvalidValue: a name or a lease that is none.
+        """
+        reviewer, lease = claiming.checked_name(reviewer), claiming.checked_lease(lease)
+        if not self._file.exists():
+            return None
+        with self._file.writing(durable=False) as db:
+            return claiming.take(
+                db,
+                reviewer,
+                self._clock(),
+                roles=roles,
+                endpoints=endpoints,
+                lease=lease,
+                seal=self._seals.there,
+            )
+
+    def look(self, task: str, reviewer: str, token: str) -> Claim:
+        """Return a case that is in somebody's hands once more, as they may see it now.
+
+        Raises:
+            NotFound: there is no such case.
+            Refused: it is not in this person's hands under this token (any more).
+        """
+        with self._file.reading() as db:
+            return claiming.look(db, Hand(task, reviewer, token), self._seals.there)
+
+    def renew(self, task: str, reviewer: str, token: str, lease: float = 600.0) -> float:
+        """Make a lease begin anew, and return when it ends, in seconds since 1970.
+
+        Raises:
+            NotFound, Refused, InvalidValue: as `look`; a lease that is none.
+        """
+        lease = claiming.checked_lease(lease)
+        with self._file.writing(durable=False) as db:
+            return claiming.renew(db, Hand(task, reviewer, token), lease, self._clock())
+
+    def answer(
+        self,
+        task: str,
+        reviewer: str,
+        token: str,
+        given: Given,
+        *,
+        make: Make,
+        final: bool = True,
+        undo: float = 0.0,
+    ) -> Outcome:
+        """Keep an answer. Told again by the same person under the same token, it is kept once.
+
+        Where the suggestion is shown after the answer, the first one is kept and reveals it; a second one,
+        revised or the same, ends this person's part. A door that repeats a call which may have been lost says
+        ``final=False`` for the first one: it is never taken for the second then. If nobody comes back until
+        the lease ends, the first one stands.
+
+        Args:
+            task, reviewer, token: as in the claim. A lease that has ended matters only once somebody else
+                has taken the case.
+            given: the answer.
+            make: makes what the caller gets; what it raises goes on, and nothing is kept.
+            final: whether this ends the part even when an answer was revealed before.
+            undo: seconds within which `undo` takes it back; until then nothing follows from it.
+
+        Raises:
+            NotFound, Refused, InvalidValue: as `look`; an answer that is none of the choices.
+        """
+        with self._file.reading() as db:
+            found = answering.asked(db, Hand(task, reviewer, token), self._seals.there, final=final)
+        if isinstance(found, Outcome):
+            return found
+        made = make(found, answering.checked(found, given))
+        with self._file.writing() as db:
+            return answering.keep_answer(
+                db, Hand(task, reviewer, token), given, made, self._clock(), final=final, undo=max(undo, 0.0)
+            )
+
+    def undo(self, task: str, reviewer: str, token: str, within: float = 10.0) -> Claim:
+        """Take an answer back that was given with a time for it, and return the case, in hand again.
+
+        Args:
+            task, reviewer, token: as in the claim.
+            within: at most so many seconds after the answer, and never after the time that it was given.
+
+        Raises:
+            NotFound: there is no such case.
+            Refused: it is too late.
+        """
+        with self._file.writing() as db:
+            now = self._clock()
+            return answering.take_back(
+                db, Hand(task, reviewer, token), now, within=within, seal=self._seals.there
+            )
+
+    def skip(self, task: str, reviewer: str, token: str, reason: str) -> None:
+        """Leave a case to others; this person is not offered it again.
+
+        Raises:
+            NotFound, Refused, InvalidValue: as `look`; no reason.
+        """
+        with self._file.writing() as db:
+            claiming.skip(db, Hand(task, reviewer, token), reason, self._clock())
+
+    def release(self, task: str, reviewer: str, token: str) -> None:
+        """Give a case back as if it had never been taken.
+
+        Raises:
+            NotFound, Refused: as `look`.
+        """
+        with self._file.writing(durable=False) as db:
+            claiming.release(db, Hand(task, reviewer, token), self._clock())
+
+    def escalate(self, task: str, reviewer: str, token: str, reason: str) -> None:
+        """Hand a case up: an adjudicator decides it alone, before others that are equally due.
+
+        Raises:
+            NotFound, Refused, InvalidValue: as `look`; no reason.
+        """
+        with self._file.writing() as db:
+            claiming.escalate(db, Hand(task, reviewer, token), reason, self._clock())
+
+    def settle(self, now: float, make: Settle) -> int:
+        """Do what is due, exactly once however many processes try, and delete what was kept long enough.
+
+        Answers that may not be taken back any more become final, and so do first ones whose lease has ended.
+        A held case past its due time is decided by the answer that is there, if two were asked for and one
+        has come; else by its ``on_timeout``. A case of which nobody waits for the answer has no timeout.
+
+        Args:
+            now: seconds since 1970.
+            make: makes what the caller gets where ``on_timeout`` is ``model`` or ``default``; when it raises,
+                or the model has said nothing, the case stays open and is tried again after a minute.
+
+        Returns:
+            How many cases it ended.
+        """
+        if not self._file.exists():
+            return 0
+        ended = settling.settle(self._file, now, make, self._seals.there)
+        return ended + settling.expire(self._file, now)
+
+    def forget(
+        self,
+        predictions: Collection[str] = (),
+        *,
+        key_hash: str | None = None,
+        who: str = submitting.AUTOMATION,
+        why: str = "",
+    ) -> int:
+        """Delete all cases of some predictions or of a routing key: no byte of them is left; the trail stays.
+
+        Args:
+            predictions: their ids.
+            key_hash: the hash of the key that the cases were submitted with.
+            who, why: for the trail.
+
+        Returns:
+            How many cases there were.
+        """
+        if not self._file.exists():
+            return 0
+        return settling.forget(self._file, predictions, key_hash, self._clock(), who, why)
+
+    def watch(
+        self, endpoint: str, digest: str, target_error: float | Mapping[str, float], *, alpha: float = 0.05
+    ) -> bool:
+        """Begin the tests that watch a model; the audits that are there already count.
+
+        Args:
+            endpoint, digest: which model.
+            target_error: what was certified; or by class, which is the model's choice.
+            alpha: the chance that any of its tests ever alarms without cause.
+
+        Returns:
+            Whether anything changed: tests with the same targets go on.
+
+        Raises:
+            InvalidValue: a target that is none.
+        """
+        targets = target_error if isinstance(target_error, Mapping) else {auditing.ALL: target_error}
+        if auditing.same(self.audits(endpoint, digest), targets, alpha):
+            return False
+        with self._file.writing() as db:
+            return auditing.watch(db, endpoint, digest, targets, alpha=alpha, now=self._clock())
+
+    def audits(self, endpoint: str, digest: str) -> dict[str, AuditTest]:
+        """Return the tests that watch a model, by class; the class ``""`` is all."""
+        return self._read({}, lambda db: auditing.tests_of(db, endpoint, digest))
+
+    def alarmed(self, endpoint: str, digest: str) -> bool:
+        """Whether the audits have shown that a model is wrong more often than was certified."""
+        return any(test.alarm for test in self.audits(endpoint, digest).values())
+
+    def judged(self, endpoint: str, digest: str | None = None) -> Iterable[Judged]:
+        """Return the cases that people decided and the model has an answer to, the oldest first.
+
+        Args:
+            endpoint: of which endpoint.
+            digest: of which model; None: of any.
+        """
+        return self._read((), lambda db: tuple(auditing.judged(db, endpoint, digest)))
+
+    def stats(self, endpoint: str | None = None) -> Stats:
+        """Return how the queue does; None: of all endpoints together."""
+        return self._read(Stats(), lambda db: looking.stats(db, endpoint, self._clock()))
+
+    def ratings(self, endpoint: str, digest: str | None = None) -> tuple[Rating, ...]:
+        """Return all final answers of decided cases as first given, case by case, for measures of agreement.
+
+        Args:
+            endpoint: of which endpoint.
+            digest: only cases of which this model said something; None: all.
+        """
+        return self._read((), lambda db: tuple(looking.ratings(db, endpoint, digest)))
+
+    def list(
+        self, endpoint: str | None = None, *, status: Status | None = None, limit: int = 100
+    ) -> tuple[Listed, ...]:
+        """Return cases without payload: open ones in the order of their turn, else the newest first.
+
+        Args:
+            endpoint: of which endpoint; None: of all.
+            status: only those that stand so.
+            limit: at most so many.
+        """
+        return self._read((), lambda db: looking.listed(db, endpoint, status, limit, self._clock()))
+
+    def _read(self, nothing: _T, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return what a file says, or what there is where nobody was ever asked."""
+        if not self._file.exists():
+            return nothing
+        with self._file.reading() as db:
+            return read(db)
