@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "bento_rollout"
 LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
+    "eras": 0.0,
     "records": 0.0,
     "ids": 0.0,
     "assessment": 0.0,
@@ -138,6 +139,12 @@ LAYERS: dict[str, float] = {
     "shadowing": 3.92,
     "measuring": 3.93,
     "executor": 3.95,
+    "holding": 3.95,
+    "limited": 3.95,
+    "preferring": 3.0,
+    "proof": 3.0,
+    "showing": 3.95,
+    "suggesting": 3.96,
     "gates": 3.95,
     "keeping": 3.95,
     "readiness": 3.95,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bento_rollout.eras import Era, Series
 from bento_rollout.errors import StoreUnreachable
-from bento_rollout.records import Difference, Era, Series
+from bento_rollout.records import Difference
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store import ledger_file, ledger_forgetting, ledger_pruning, ledger_writer
 from bento_rollout.store.ledger import Ledger
