@@ -111,6 +111,7 @@ LAYERS: dict[str, float] = {
     "store": 3.1,
     "outbox": 3.1,
     "notifier": 3.2,
+    "labelling": 3.2,
     "opening": 3.2,
     "view": 3.2,
     "gauges": 3.25,

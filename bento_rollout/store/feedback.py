@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,8 @@ class Feedback:
 
 
 _OWED = """
-    SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability, p.sees, p.first
+    SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability,
+        p.sees, p.first
     FROM owed o JOIN tasks t ON t.seq = o.task LEFT JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.decided <= ? ORDER BY o.task LIMIT ?
 """

@@ -1,4 +1,4 @@
-"""What people decided becomes labels in the ledger: each once, whoever dies, and whatever cannot be reached."""
+"""What people decided becomes labels in the ledger: each once, whoever dies, whatever is damaged."""
 
 from __future__ import annotations
 
@@ -100,13 +100,11 @@ def test_two_who_agree_are_one_label(queue: Queue) -> None:
 def _dies(folder: Path) -> None:
     """Tell the ledger, and end before it is noted that it was told."""
     teller = told_by(Queue(folder))
-    teller._file.writing = lambda **_: os._exit(9)  # type: ignore[assignment,method-assign]
+    teller._file.writing = lambda **_: os._exit(9)  # type: ignore[method-assign]
     teller.tell()
 
 
-def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(
-    queue: Queue, tmp_path: Path
-) -> None:
+def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(queue: Queue, tmp_path: Path) -> None:
     """Exactly once: the ledger took it, the note was not made, and the next one tells it again."""
     decided(queue)
     process = multiprocessing.get_context("spawn").Process(target=_dies, args=(tmp_path,))
