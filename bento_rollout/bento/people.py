@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..admin.decisions import Deciding
+from ..admin.reviews import Reviewing
 from ..automating import Automation
 from ..calls import Sink
 from ..degrees import Degree
@@ -75,6 +76,7 @@ class People:
         makers: make answers, by endpoint.
         proofs: the headers beside Authorization that tell who calls, by endpoint.
         deciding: where callers find decisions.
+        reviewing: what people review with.
     """
 
     def __init__(
@@ -97,6 +99,12 @@ class People:
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
         self.deciding = Deciding(self.reviews.decision, lambda endpoint: self.proofs.get(endpoint, ()))
+        self.reviewing = Reviewing(
+            self.reviews,
+            self.make,
+            {endpoint: one.review.lease for endpoint, one in automations.items()},
+            {endpoint: one.roles for endpoint, one in automations.items()},
+        )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
         self._sink, self._beside = sink, place.parent
         self._pool = DaemonPool(AT_ONCE, "rollout-asking")

@@ -107,12 +107,13 @@ class Serving:
             from ..operations import open_rollout
 
             assert self._feed is not None  # requests come after the start
-            site, refuse = self._site, self._feed.refuse
+            site, refuse, people = self._site, self._feed.refuse, self._people
             self._admin = admin_app(
                 lambda: open_rollout(site.name),
                 prefix=site.prefix.rstrip("/"),
                 refuse=refuse,
-                deciding=None if self._people is None else self._people.deciding,
+                deciding=None if people is None else people.deciding,
+                reviewing=None if people is None else people.reviewing,
             )
         await self._admin(scope, receive, send)
 
