@@ -1,4 +1,4 @@
-"""What reviewers send and get back, as models: they check bodies, and describe both in the OpenAPI document."""
+"""What reviewers send and get back, as models: they check bodies, and describe both in OpenAPI."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ class Answered(_Answer):
     """What became of an answer.
 
     ``revealed``: it is kept, and the suggestion is there: answer once more to revise or confirm. ``kept``: it
-    counts, and the case is not decided yet. ``done``: the case is decided. ``disagree``: a third person decides.
+    counts, and the case is not decided yet. ``done``: the case is decided. ``disagree``: a third person
+    decides.
     """
 
     status: Literal["revealed", "kept", "done", "disagree"]

@@ -277,9 +277,8 @@ class _Desk:
             _Forbidden: there is none, or the role is not held for the one that was named.
         """
         if name is not None and name not in self._leases:
-            raise NotFound(
-                f"{name[:80]!r} is no endpoint that is automated; these are: {_list(self._leases)}"
-            )
+            known = ", ".join(sorted(self._leases)) or "none"
+            raise NotFound(f"{name[:80]!r} is no endpoint that is automated; these are: {known}")
         of = self._leases if name is None else (name,)
         if found := [endpoint for endpoint in of if person.at(endpoint) & roles]:
             return found
@@ -317,11 +316,7 @@ def _claimed(claim: Claim, until: float) -> dict[str, Any]:
         "task": case.id,
         "token": claim.token,
         "endpoint": case.endpoint,
-        "input": {
-            "kind": case.input.kind,
-            "content": case.input.content,
-            "media_type": case.input.media_type,
-        },
+        "input": asdict(case.input),
         "choices": list(case.choices),
         "due": case.due,
         "until": until,
@@ -380,7 +375,3 @@ def _lacks(person: Person, endpoint: str | None, roles: frozenset[Role]) -> str:
     of = "any automated endpoint" if endpoint is None else f"endpoint {endpoint!r}"
     words = " or ".join(sorted(role.value for role in roles))
     return f"{person.name} lacks the role {words} for {of}: the spec gives it, automation.NAME.roles"
-
-
-def _list(names: Mapping[str, float]) -> str:
-    return ", ".join(sorted(names)) or "none"
