@@ -92,6 +92,8 @@ LAYERS: dict[str, float] = {
     "calibrating": 2.06,
     "degree_report": 2.2,
     "degree_verbs": 3.39,
+    "review_report": 3.35,
+    "review_verbs": 3.39,
     "state": 2.1,
     "deciding": 2.15,
     "notice": 2.2,

@@ -158,14 +158,15 @@ def show_one(
 @click.option("--until", metavar="TIME", help="Up to when, in the same forms.")
 @click.option("--variant", metavar="VARIANT", help="Only what it answered.")
 @click.option("--endpoint", metavar="ENDPOINT", help="Only of this endpoint.")
+@click.option("--labelled", is_flag=True, help="Only those with a label, as for training.")
 @click.pass_context
-def export(ctx: click.Context, /, form: str, output: str | None, **wanted: str | None) -> int:
+def export(ctx: click.Context, /, form: str, output: str | None, labelled: bool, **wanted: str | None) -> int:
     """Write predictions with their labels, oldest first."""
     from ..store.ledger_export import export_file, lines
 
     found = _ledger(ctx)
     since, until = (_moment(f"--{name}", wanted.pop(name)) for name in ("since", "until"))
-    rows = found.export(since=since, until=until, **wanted)
+    rows = found.export(labelled=labelled, since=since, until=until, **wanted)
     if output is not None:
         count = export_file(Path(output), _counted(rows), form, found.rollout)
         click.echo(f"{output} has {count} predictions", err=True)
