@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .degrees import Degree
+from .errors import InvalidSpec, Refused
+from .ladder import Ladder
 from .settling import Settled
 from .spec import RolloutSpec
 from .state import RolloutState
@@ -12,7 +15,17 @@ from .targets import Target
 from .telling import target_changes
 from .values import in_words
 
-__all__ = ["apply_spec", "differences", "seed", "strategy_differs", "weighted"]
+__all__ = [
+    "apply_degrees",
+    "apply_spec",
+    "check_new",
+    "degrees_differ",
+    "differences",
+    "ladders_of",
+    "seed",
+    "strategy_differs",
+    "weighted",
+]
 
 
 def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
@@ -32,7 +45,7 @@ def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
         settled=(Settled(revision=1, champion=champion),),
         moved=1,
     )
-    return apply_spec(empty, spec, tuple(digests))
+    return apply_spec(empty, spec, tuple(digests)).taken_up(ladders_of(spec))
 
 
 def apply_spec(state: RolloutState, spec: RolloutSpec, known: Sequence[str]) -> RolloutState:
@@ -51,6 +64,88 @@ def apply_spec(state: RolloutState, spec: RolloutSpec, known: Sequence[str]) -> 
     return state
 
 
+def ladders_of(spec: RolloutSpec) -> dict[str, Ladder]:
+    """Return what a spec says about the degrees of each endpoint that it automates."""
+    return {
+        endpoint: Ladder(
+            degree=one.degree,
+            max_degree=one.max_degree,
+            approvals=one.approvals,
+            target_error=one.target_error,
+            confidence=one.confidence,
+            audit=one.audit.rate,
+            on_timeout=one.review.on_timeout,
+            overflow=one.review.overflow.action,
+        )
+        for endpoint, one in spec.automation.items()
+    }
+
+
+def check_new(state: RolloutState, ladders: Mapping[str, Ladder], *, new: bool) -> None:
+    """Refuse a spec that begins above assist, where nothing can be certified yet.
+
+    Args:
+        state: what is known of the rollout; of a new one its first.
+        ladders: what the spec says; endpoints that a known state has are not looked at.
+        new: whether no store knows the rollout.
+
+    Raises:
+        InvalidSpec: naming the field, and what to do instead.
+    """
+    for endpoint, ladder in ladders.items():
+        if ladder.degree >= Degree.PARTIAL and (new or endpoint not in state.automation):
+            model = state.champions_digest[:12] or "its digest is not known"
+            raise InvalidSpec(
+                f"automation.{endpoint}.degree: {ladder.degree.word} needs a threshold that was certified "
+                f"for this very model ({model}); start at shadow or assist, then "
+                f"`bento-rollout automation {state.name} calibrate`"
+            )
+
+
+def apply_degrees(
+    state: RolloutState, spec: RolloutSpec, rules: Mapping[str, Ladder], by: str, at: float
+) -> RolloutState:
+    """Set the degrees that a spec names: down at once, up only with a certificate, and never for two persons.
+
+    Args:
+        state: what it is applied to.
+        spec: what it asks for.
+        rules: what the running service's spec says about degrees, by which these are judged; endpoints that
+            it does not have are judged by the spec that is applied.
+        by: who applies it.
+        at: when, in seconds since 1970.
+
+    Raises:
+        InvalidValue: the state does not know the endpoint.
+        Refused: the spec, the evidence, or a second person that is missing does not allow it.
+    """
+    for endpoint, ladder in ladders_of(spec).items():
+        ruled = rules.get(endpoint, ladder)
+        now = state.automation.get(endpoint)
+        if now is not None and ladder.degree > now.degree and ruled.approvals > 1:
+            word = ladder.degree.word
+            raise Refused(
+                f"automation.{endpoint}.approvals: two persons must ask for {word}, and who applies a "
+                f"file is one; each does `bento-rollout automation {state.name} set {word}`; nothing changed"
+            )
+        if now is None or now.degree != ladder.degree:
+            state = state.set_degree(endpoint, ladder.degree, by, ruled, "applied from a file", at=at)
+    return state
+
+
+def degrees_differ(state: RolloutState, ladders: Mapping[str, Ladder]) -> list[str]:
+    """Return in words where a spec begins at other degrees than the state has."""
+    found = []
+    for endpoint, ladder in ladders.items():
+        now = state.automation.get(endpoint)
+        if now is None or now.degree != ladder.degree:
+            has = "none yet" if now is None else now.degree.word
+            found.append(
+                f"automation.{endpoint}.degree: the spec asks for {ladder.degree.word}, the state has {has}"
+            )
+    return found
+
+
 def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
     """Return in words where a spec asks for another state, field by field."""
     standby, salt, shadow = spec.blue_green.standby, spec.routing.salt, _percents(spec)
@@ -62,7 +157,7 @@ def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:
         "salt": _differ(salt, state.salt),
     }
     found = [f"{name}: {said}" for name, said in asked.items() if said and name in spec.state_fields]
-    return found + strategy_differs(state, spec.strategy)
+    return [*found, *strategy_differs(state, spec.strategy), *degrees_differ(state, ladders_of(spec))]
 
 
 def strategy_differs(state: RolloutState, strategy: Strategy | None) -> list[str]:

@@ -258,8 +258,7 @@ class Desk:
         """
         new = {name for name in gainers(parent.state, state) if name not in state.granted}
         crowned = {state.champion} if state.champion != parent.state.champion else set()
-        granted = state.grant(view.digests({*new, *crowned}))
-        numbered = granted.model_copy(update={"revision": parent.revision + 1})
+        numbered = state.grant(view.digests({*new, *crowned})).numbered(parent.revision + 1)
         self.store.commit(
             Commit(
                 state=numbered,

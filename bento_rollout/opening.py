@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from .applying import seed
+from .applying import check_new, ladders_of, seed
 from .errors import Conflict, InvalidSpec, RolloutError
+from .ladder import Ladder
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.sqlite import SQLiteStore
 from .telemetry import log
+from .telling import degree_changes
 
 __all__ = ["check_champion", "first_commit", "open_state", "open_store", "save_first"]
 
@@ -34,19 +36,26 @@ def open_state(
 
     Never raises for a store that cannot be used: serving goes on from its last good copy, else from the spec,
     at revision 0. That it is so is said by the `Feed` that follows the store from here on.
+
+    Raises:
+        InvalidSpec: it begins at a degree of automation for which nothing can be certified yet.
     """
-    first = first_commit(name, champion, spec, digests)
+    first, ladders = first_commit(name, champion, spec, digests), ladders_of(spec)
     try:
-        commit = store.read(name) or save(store, first)
+        known = store.read(name)
+        check_new(first.state if known is None else known.state, ladders, new=known is None)
+        commit = known or save(store, first)
+    except InvalidSpec:
+        raise
     except Exception:  # noqa: BLE001 - a service starts whatever its store is like
         unsaved = first.model_copy(update={"state": first.state.model_copy(update={"revision": 0})})
         return store.beacon(name).load() or unsaved
-    return _deployed(store, commit, digests)
+    return _deployed(store, commit, digests, ladders)
 
 
 def first_commit(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Commit:
     """Return the first commit of a rollout."""
-    state = seed(name, champion, spec, digests).model_copy(update={"revision": 1})
+    state = seed(name, champion, spec, digests).numbered(1)
     reason = "the store did not know this rollout"
     return Commit(state=state, parent=0, time=time.time(), author="spec", action="seed", reason=reason)
 
@@ -80,21 +89,26 @@ def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
         )
 
 
-def _deployed(store: SQLiteStore, commit: Commit, digests: Mapping[str, str]) -> Commit:
-    """Record an ordinary deployment: the champion has another digest than the one that served last."""
+def _deployed(
+    store: SQLiteStore, commit: Commit, digests: Mapping[str, str], ladders: Mapping[str, Ladder]
+) -> Commit:
+    """Record an ordinary deployment: the champion has another digest, or the spec allows other degrees."""
     until = time.monotonic() + PERSISTENCE
     while True:
         state = commit.state
         new, old = digests.get(state.champion), state.granted.get(state.champion)
-        if new is None or new == old:
+        granted = state if new is None else state.grant({state.champion: new})
+        if (after := granted.taken_up(ladders)) is state:
             return commit
+        after = after.numbered(commit.revision + 1)
+        digest = f"champion {state.champion}: digest {old or 'unknown'} -> {new}"
         record = Commit(
-            state=state.grant({state.champion: new}).model_copy(update={"revision": commit.revision + 1}),
+            state=after,
             parent=commit.revision,
             time=time.time(),
             author="deploy",
             action="deploy",
-            reason=f"champion {state.champion}: digest {old or 'unknown'} -> {new}",
+            reason="; ".join([*([] if granted is state else [digest]), *degree_changes(state, after)]),
         )
         try:
             commit = save(store, record)

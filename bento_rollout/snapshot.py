@@ -15,13 +15,14 @@ from .assignment import Range, Table, check_ranges
 from .attempt import Try
 from .errors import InvalidValue, StoreCorrupt, StoreUnreachable
 from .settling import Settled, Stack, back_from_settled, newest_of
+from .standing import Standing
 from .targets import Target
 from .values import Strict, in_words
 
 __all__ = ["FORMAT", "Snapshot"]
 
-FORMAT = 2
-"""What a stored state looks like; a version that adds a field raises it. 2: ``attempt``."""
+FORMAT = 3
+"""What a stored state looks like; a version that adds a field raises it: 2 ``attempt``, 3 ``automation``."""
 
 S = TypeVar("S", bound="Snapshot")
 
@@ -50,6 +51,7 @@ class Snapshot(Strict):
         rolled_back: whether the newest change of traffic was a rollback.
         moved: the revision of the newest change of traffic.
         attempt: the running try, else the last one; None: there was none yet.
+        automation: who decides, by automated endpoint.
         applied: digest of the spec content that `apply` set last, and the revision at which it did.
         format: what the stored state looks like.
     """
@@ -69,6 +71,7 @@ class Snapshot(Strict):
     rolled_back: bool = False
     moved: int = 0
     attempt: Try | None = None
+    automation: dict[str, Standing] = Field(default_factory=dict)
     applied: tuple[str, int] | None = None
     format: Annotated[int, AfterValidator(_as_written_now)] = Field(FORMAT, le=FORMAT)
 

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from .automating import Automation
+from .automating import model_at as in_automation
 from .comparing import Comparing, parse_compare
 from .errors import InvalidSpec, InvalidValue
 from .explaining import Problem, Problems, Where, listed, problems_of, told
@@ -128,6 +130,12 @@ def _label_name(value: object) -> str:
 LabelName = Annotated[str, BeforeValidator(_label_name)]
 
 
+def _one_endpoint(name: object) -> str:
+    if name == _ALL:
+        raise InvalidValue("each endpoint has an automation of its own: write its name, not '*'")
+    return check_name(name, "endpoint name")
+
+
 class Routing(Strict):
     """How a request finds its variant.
 
@@ -238,6 +246,7 @@ class RolloutSpec(Strict):
     ledger: Annotated[Ledger, BeforeValidator(parse_ledger)] = Field(default_factory=Ledger)
     strategy: Strategy | None = None
     labels: dict[LabelName, Judging] = Field(default_factory=dict)
+    automation: dict[Annotated[str, BeforeValidator(_one_endpoint)], Automation] = Field(default_factory=dict)
 
     if not TYPE_CHECKING:  # a type checker knows the fields
 
@@ -335,4 +344,6 @@ def _model_at(path: Sequence[str]) -> type[BaseModel] | None:
     """Return what the field at a path stands in."""
     if path[0] == "strategy" and len(path) > 1:
         return in_strategy(path[1:])
+    if path[0] == "automation" and len(path) > 1:
+        return in_automation(path[1:])
     return _MODELS.get(path[0]) if len(path) > 1 else RolloutSpec

@@ -8,17 +8,18 @@ from typing import Any
 from .assignment import Range, reallocate
 from .attempt import Try
 from .errors import InvalidValue, NotReady, Refused, UnknownVariant
+from .grading import GradedState
 from .granting import returned
 from .position import Stage, paused_by
 from .settling import Settled, cut_at, pushed, restored, without
-from .snapshot import FORMAT, Snapshot
+from .snapshot import FORMAT
 from .targets import Target, retargeted
 from .values import FULL, Strict, check_weights
 
 __all__ = ["FORMAT", "Commit", "RolloutState", "Settled"]
 
 
-class RolloutState(Snapshot):
+class RolloutState(GradedState):
     """Everything about a rollout that operators may change, and the changes; immutable, committed whole."""
 
     def set_weights(self, weights: Mapping[str, int], known: Sequence[str]) -> RolloutState:

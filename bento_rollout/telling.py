@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from .attempt import Try
+from .ladder import Certificate
 from .position import Stage
+from .standing import AUTOMATION, Standing
 from .state import Commit, RolloutState
 from .targets import Target
 from .values import in_percent
 
-__all__ = ["Step", "detail", "phrases", "taken_back", "target_changes"]
+__all__ = ["Step", "degree_changes", "detail", "phrases", "taken_back", "target_changes"]
 
 Step = Callable[[int], tuple[Commit | None, RolloutState | None]]
 """Looks up a revision, and the state that it was made from, as far as they are known."""
@@ -37,6 +39,7 @@ def detail(before: RolloutState, after: RolloutState) -> tuple[str, ...]:
         *(f"shadow {share}" for share in _shares(before.shadow, after.shadow)),
         *_single(before, after),
         *_of_the_try(before.attempt, after.attempt),
+        *degree_changes(before, after),
     )
 
 
@@ -66,6 +69,43 @@ def taken_back(revision: int, commit: Commit | None, before: RolloutState | None
         return f"{found}: {commit.action} {way} {after.champion}"
     phrases = [*_shares(before.weights, after.weights), *_grants(before, after), *_salt(before, after)]
     return f"{found}: {commit.action} {', '.join(phrases)}".rstrip()
+
+
+def degree_changes(before: RolloutState, after: RolloutState) -> Iterator[str]:
+    """Yield what differs in who decides: degrees, who asks for one, what was certified or refuted."""
+    for endpoint, new in sorted(after.automation.items()):
+        old = before.automation.get(endpoint)
+        if old is None:
+            yield f"{endpoint} begins at degree {new.degree.word}"
+        elif new.degree != old.degree:
+            why = f": {new.reason}" if new.author == AUTOMATION and new.reason else ""
+            yield f"{endpoint} at degree {new.degree.word} (was {old.degree.word}){why}"
+        yield from _asking(endpoint, old, new)
+        known = () if old is None else old.certificates
+        yield from (f"{endpoint}: {_certified(one)}" for one in new.certificates if one not in known)
+
+
+def _asking(endpoint: str, old: Standing | None, new: Standing) -> Iterator[str]:
+    """Yield who asks for a higher degree, where two persons must; and that nobody does any more."""
+    was, now = None if old is None else old.proposed, new.proposed
+    if now is not None and now != was:
+        yield f"{endpoint}: {now.author} asks for degree {now.degree.word}; a second person must, too"
+    elif was is not None and now is None and new.degree != was.degree:
+        yield f"{endpoint}: nobody asks for degree {was.degree.word} any more"
+
+
+def _certified(one: Certificate) -> str:
+    """Return what was certified, or why that holds no more."""
+    model = f"{one.variant} ({one.digest[:DIGEST]})"
+    if one.revoked:
+        return f"what was certified for {model} holds no more"
+    at = f"{one.threshold:.4g}" if one.threshold is not None else _by_class(one.by_class)
+    numbers = f"{one.errors} errors in {one.accepted} of {one.labels} cases"
+    return f"threshold {at} certified for {model}: {numbers}, {one.coverage:.1%} of the traffic"
+
+
+def _by_class(thresholds: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {at:.4g}" for name, at in sorted(thresholds.items()))
 
 
 def target_changes(before: Mapping[str, Target], after: Mapping[str, Target]) -> Iterator[str]:

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .applying import differences, strategy_differs
+from .applying import degrees_differ, differences, strategy_differs
 from .assignment import normal_key
-from .errors import NotReady
+from .errors import InvalidValue, NotReady
 from .granting import grant_command, retire_command
+from .ladder import Ladder
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, VariantCard
@@ -75,6 +76,22 @@ class View:
             )
         plain = found[0] if found else None
         return None if plain is None else Strategy.parse(plain, "the strategy of the service's spec")
+
+    @property
+    def ladders(self) -> dict[str, Ladder]:
+        """What the service's spec says about degrees of automation, by endpoint; empty: nothing.
+
+        Raises:
+            NotReady: live workers have different ones.
+        """
+        found = [card.spec.get("automation", {}) for card in self.described]
+        if any(one != found[0] for one in found):
+            raise NotReady(
+                "what the spec says of automation is not the same in every live worker: a deployment is "
+                "under way; nothing changed"
+            )
+        plain = found[0] if found else {}
+        return {endpoint: Ladder.parse(one) for endpoint, one in plain.items()}
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:
         """Return the digests of those of the variants that the service has, all its workers the same."""
@@ -153,10 +170,13 @@ class View:
     def differences(self) -> list[str]:
         """Return in words where the service's spec asks for another state."""
         spec = dict(next((card.spec for card in self.described), {}))
-        spec.pop("strategy", None)  # what it is checked against is not on the card
+        for name in ("strategy", "automation"):  # what they are checked against is not on the card
+            spec.pop(name, None)
         found = differences(self.state, RolloutSpec.parse(spec, "the service's spec"))
         with suppress(NotReady):  # a deployment is under way: it differs from worker to worker
             found += strategy_differs(self.state, self.strategy)
+        with suppress(NotReady, InvalidValue):
+            found += degrees_differ(self.state, self.ladders)
         return found
 
     def _found(self, name: str) -> set[str]:

@@ -15,6 +15,7 @@ from bentoml._internal.context import server_context
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
+from ..applying import ladders_of
 from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
@@ -372,7 +373,7 @@ def is_client_error(error: BaseException) -> bool:
 
 
 def state_fields(spec: RolloutSpec) -> dict[str, Any]:
-    """Return what a worker's card tells of a spec, as its file would write it: state fields and strategy."""
+    """Return what a card tells of a spec: state fields as in its file, its strategy, and degrees."""
     shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
     targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
     every = {
@@ -383,4 +384,8 @@ def state_fields(spec: RolloutSpec) -> dict[str, Any]:
         "salt": ("routing", {"salt": spec.routing.salt}),
     }
     told = dict(written for field, written in every.items() if field in spec.state_fields)
-    return told if spec.strategy is None else {**told, "strategy": spec.strategy.plain}
+    if spec.strategy is not None:
+        told["strategy"] = spec.strategy.plain
+    if ladders := ladders_of(spec):
+        told["automation"] = {endpoint: ladder.plain for endpoint, ladder in ladders.items()}
+    return told

@@ -1,0 +1,213 @@
+"""`Review`: how people are asked about an endpoint's predictions, as a spec says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+
+from .amounts import DAY, in_time
+from .errors import InvalidValue
+from .explaining import Problem, Problems
+from .references import Reference
+from .reviewing import Visibility
+from .values import Seconds, Strict, check_name, check_text, parse_fraction, shown
+
+__all__ = ["Overflow", "Overlap", "Review", "ReviewWebhook", "needed", "parse_choice"]
+
+MOST_CHOICES = 1000
+"""Choices that reviewers may have."""
+
+LONGEST_CHOICE = 200
+"""Letters of a choice."""
+
+Unanswered = Literal["model", "default", "reject", "wait"]
+_WAYS = "model, default, reject or wait"
+
+
+def parse_choice(value: object, what: str = "choice") -> str:
+    """Return a choice, or a class, as text on one line; whole numbers become text, truth values are refused.
+
+    >>> parse_choice("benign"), parse_choice(0)
+    ('benign', '0')
+    """
+    if isinstance(value, bool):
+        return check_name(value, what)  # which says that YAML reads more than these two as truth values
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str) and not text.strip():
+        raise InvalidValue(f"an empty {what} cannot be told from no answer")
+    return check_text(text, what, LONGEST_CHOICE)
+
+
+def _choices(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise InvalidValue(f"{shown(value)} is no list of choices: write like [benign, malignant]")
+    found = tuple(map(parse_choice, value))
+    if len(found) < 2 or len(found) > MOST_CHOICES:  # noqa: PLR2004 - with one there is nothing to choose
+        raise InvalidValue(f"{len(found)} choices are not valid: write 2 to {MOST_CHOICES} of them")
+    if twice := {one for one in found if found.count(one) > 1}:
+        raise InvalidValue(f"{min(twice)!r} stands twice among the choices")
+    return found
+
+
+def needed(*words: str) -> Callable[[object], object]:
+    """Return what refuses, in these words, that a field without a default is left out."""
+
+    def check(value: object) -> object:
+        if value is None:
+            raise Problems([Problem((), "".join(words))])
+        return value
+
+    return check
+
+
+def _address(value: object) -> str:
+    scheme, found, rest = value.partition("://") if isinstance(value, str) else ("", "", "")
+    if scheme not in ("http", "https") or not found or not rest.strip("/") or not rest.isprintable():
+        raise InvalidValue("a webhook's address has the form https://HOST/PATH; this one has not")
+    if "@" in rest.partition("/")[0] or " " in rest or "#" in rest:
+        raise InvalidValue("a webhook's address holds no user name, no password, no blank and no fragment")
+    return f"{scheme}://{rest}"
+
+
+def _secret(value: object) -> str:
+    kind, _, place = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in ("env", "file") or not place:
+        raise InvalidValue("write where the key lies, never the key itself: env:NAME or file:PATH")
+    return f"{kind}:{place}"
+
+
+class Overlap(Strict):
+    """Cases that two people answer, neither seeing the other's answer.
+
+    Attributes:
+        share: of all cases, drawn by the prediction's id.
+        adjudicate: whether a third decides where the two differ; else the first answer stands.
+    """
+
+    share: Annotated[float, BeforeValidator(parse_fraction)] = 0.0
+    adjudicate: Annotated[bool, Field(strict=True)] = False
+
+
+class Overflow(Strict):
+    """What becomes of a case when too many are open.
+
+    Attributes:
+        max_open: how many may be open, audits included.
+        action: ``model`` or ``default``: that answers; ``reject``: the caller is refused; ``wait``: it is
+            taken all the same.
+    """
+
+    max_open: Annotated[int, Field(strict=True, gt=0)]
+    action: Annotated[
+        Unanswered,
+        BeforeValidator(needed("there is no default: write what happens when too many are open: ", _WAYS)),
+    ] = Field(default=None, validate_default=True)
+
+
+class ReviewWebhook(Strict):
+    """An address that is told that cases wait and are decided; of a case it is told the id only.
+
+    Attributes:
+        url: an ``https`` address.
+        secret: where the key lies that signs, as ``env:NAME`` or ``file:PATH``.
+    """
+
+    url: Annotated[str, PlainValidator(_address), Field(repr=False)]
+    secret: Annotated[str, PlainValidator(_secret)]
+
+
+class Review(Strict):
+    """How people are asked, and what of it is kept.
+
+    Attributes:
+        choices: what they choose from; None: taken from the output's type, else they fill in a form.
+        answer: called with the choice and the suggestion (None: there is none), returns the output; None:
+            the choice is the output.
+        choice_of: called with an output, returns the choice that it is; None: the one label in it.
+        inputs: ``reference``: only what ``display`` returns is kept; ``sealed``: encrypted; ``plain``.
+        display: called with the arguments by name, returns an address or text that reviewers see.
+        keep: seconds until the input is deleted.
+        suggestion: when reviewers see what the model says; degrees human and shadow hide it.
+        blind_rate: the part of the cases in which it is hidden all the same.
+        overlap: cases that two people answer.
+        lease: seconds that a reviewer has a case without a sign of life.
+        due: seconds in which an answer is wanted; None: whenever.
+        on_timeout: what happens then: ``model`` or ``default`` answers, the call is rejected, or it waits on.
+        default: the choice that ``default`` answers.
+        overflow: what happens when too many cases are open.
+        webhook: who is told of cases.
+    """
+
+    choices: Annotated[tuple[str, ...] | None, BeforeValidator(_choices)] = None
+    answer: Reference | None = None
+    choice_of: Reference | None = None
+    inputs: Annotated[
+        Literal["reference", "sealed", "plain"],
+        BeforeValidator(
+            needed(
+                "there is no default, as inputs may be patients: write reference (only what display: returns "
+                "is kept), sealed or plain"
+            )
+        ),
+    ] = Field(default=None, validate_default=True)
+    display: Reference | None = None
+    keep: Seconds = 30 * DAY
+    suggestion: Visibility = Visibility.AFTER_ANSWER
+    blind_rate: Annotated[float, BeforeValidator(parse_fraction)] = 0.1
+    overlap: Overlap = Field(default_factory=Overlap)
+    lease: Seconds = 600.0
+    due: Seconds | None = None
+    on_timeout: Annotated[
+        Unanswered,
+        BeforeValidator(
+            needed("there is no default: write what happens when nobody answers in time: ", _WAYS)
+        ),
+    ] = Field(default=None, validate_default=True)
+    default: Annotated[str, BeforeValidator(parse_choice)] | None = None
+    overflow: Annotated[
+        Overflow,
+        BeforeValidator(
+            needed("there is no default: write like {max_open: 5000, action: reject}; action is ", _WAYS)
+        ),
+    ] = Field(default=None, validate_default=True)
+    webhook: ReviewWebhook | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Review:
+        if found := list(_in_review(self)):
+            raise Problems(found)
+        return self
+
+    @property
+    def answers_by_default(self) -> bool:
+        """Whether ``default`` may ever answer."""
+        return "default" in (self.on_timeout, self.overflow.action)
+
+
+def _in_review(review: Review) -> Iterator[Problem]:
+    if review.inputs == "reference" and review.display is None:
+        words = (
+            "inputs: reference keeps only what it returns: write module:function, called with the arguments"
+        )
+        yield Problem(("display",), words)
+    if review.inputs != "reference" and review.display is not None:
+        words = f"it is never called with inputs: {review.inputs}, which keeps the input itself"
+        yield Problem(("display",), f"{words}; write inputs: reference, or leave it out")
+    if review.answers_by_default and review.default is None:
+        where = "on_timeout" if review.on_timeout == "default" else "overflow.action"
+        yield Problem(("default",), f"{where}: default answers with it: write one of the choices")
+    if review.default is not None and review.choices is not None and review.default not in review.choices:
+        yield Problem(("default",), f"{review.default!r} is none of the choices: {', '.join(review.choices)}")
+    if review.due is None and review.on_timeout != "wait":
+        words = f"on_timeout: {review.on_timeout} needs it: write in what time an answer is wanted, like 4h"
+        yield Problem(("due",), words)
+    if review.due is not None and review.due > review.keep:
+        words = f"{in_time(review.keep)} is shorter than due ({in_time(review.due)})"
+        yield Problem(("keep",), f"{words}: the input would be deleted before an answer is wanted")
+    if review.overlap.adjudicate and not review.overlap.share:
+        words = "with share 0 no case has two answers that could differ; write like share: 5%"
+        yield Problem(("overlap", "adjudicate"), words)
