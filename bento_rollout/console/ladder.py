@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..automation import risk_coverage
+from ..automation import coverage_grid, risk_coverage
 from ..degrees import Degree, parse_degree
 from ..errors import InvalidValue, Refused, RolloutError
 from ..operations import Rollout
@@ -129,11 +129,19 @@ def _curve(judged: Sequence[Judged]) -> list[dict[str, float]]:
     cases = [(one.score, one.wrong) for one in judged if one.selection.unbiased and one.score is not None]
     if not cases:
         return []
-    risks = risk_coverage([score for score, _ in cases], [wrong for _, wrong in cases])
-    step = max(1, len(risks) // POINTS)
+    scores, wrong = [score for score, _ in cases], [bad for _, bad in cases]
+    risks = risk_coverage(scores, wrong, coverage_grid(scores, POINTS))
     return [
-        {"threshold": risk.threshold, "coverage": risk.coverage, "error": risk.errors / max(risk.accepted, 1)}
-        for risk in list(risks)[::step]
+        {
+            "threshold": risk.threshold,
+            "coverage": risk.coverage,
+            "error": risk.error,
+            "bound": risk.bound,
+            "accepted": risk.accepted,
+            "errors": risk.errors,
+        }
+        for risk in risks
+        if risk.accepted
     ]
 
 
@@ -141,8 +149,12 @@ def _chart(curve: Sequence[Mapping[str, float]]) -> dict[str, Any] | None:
     if len(curve) < 2:  # noqa: PLR2004 - a line needs two points
         return None
     points = sorted(curve, key=lambda row: row["coverage"])
-    error = {"label": "error among decided cases", "values": [row["error"] * 100 for row in points], "color": 0}
-    return {"x": [row["coverage"] * 100 for row in points], "series": [error], "unit": "%", "stepped": False}
+    lines = (("error of the cases that the model would decide", "error"), ("95 % sure below", "bound"))
+    series = [
+        {"label": label, "values": [row[name] * 100 for row in points], "color": color}
+        for color, (label, name) in enumerate(lines)
+    ]
+    return {"x": [row["coverage"] * 100 for row in points], "series": series, "unit": "%", "stepped": False}
 
 
 def _audits(reviews: Reviews, endpoint: str, digest: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["Quality"]
 
 RESAMPLES = 400
 """Bootstrap samples of an interval: enough for two digits, and a page that comes at once."""
+
+DAY, MOST_DAYS = 86400, 60
 
 MOST_ANSWERS = 12
 """Rows and columns of the table of pairs."""
@@ -34,20 +37,45 @@ class Quality:
 
     def _show(self, visit: Visit) -> Page:
         reviews = self._reviews()
-        context: dict[str, Any] = {"here": "agreement", "title": "Agreement", "automated": reviews is not None}
-        if reviews is None:
-            return Page("agreement.html", context)
-        ratings = [one for one in reviews.ratings() if not one.adjudicates]
-        stats = reviews.stats()
-        blind = [one for one in ratings if one.independent and one.model is not None]
-        context |= {
-            "stats": stats,
-            "people": _measured(_between_people(ratings)),
-            "model": _measured([(plain(one.choice), plain(one.model)) for one in blind]),
-            "pairs": _pairs([(plain(one.model), plain(one.choice)) for one in blind]),
-            "answered": sorted(stats.answered.items(), key=lambda item: (-item[1], item[0])),
+        endpoints = [] if reviews is None else sorted(visit.opened().state.automation)
+        context: dict[str, Any] = {
+            "here": "agreement",
+            "title": "Agreement",
+            "automated": reviews is not None,
+            "endpoints": [] if reviews is None else [_endpoint(reviews, name) for name in endpoints],
         }
         return Page("agreement.html", context)
+
+
+def _endpoint(reviews: Reviews, name: str) -> dict[str, Any]:
+    ratings = [one for one in reviews.ratings(name) if not one.adjudicates]
+    stats = reviews.stats(name)
+    blind = [one for one in ratings if one.independent and one.model is not None]
+    people, model = (
+        _measured(_between_people(ratings)),
+        _measured([(plain(one.choice), plain(one.model)) for one in blind]),
+    )
+    return {
+        "name": name,
+        "stats": stats,
+        "groups": [
+            ("Between people", "cases that two people answered, none seeing the other’s answer", people),
+            ("Between people and the model", "answers given before the suggestion was seen", model),
+        ],
+        "pairs": _pairs([(plain(one.model), plain(one.choice)) for one in blind]),
+        "answered": sorted(stats.answered.items(), key=lambda item: (-item[1], item[0])),
+        "chart": _chart(ratings),
+    }
+
+
+def _chart(ratings: Sequence[Rating]) -> dict[str, Any] | None:
+    """Return answers per day; None: there is one day, or none."""
+    days = Counter(int(one.at // DAY) for one in ratings)
+    if len(days) < 2:  # noqa: PLR2004 - a line needs two points
+        return None
+    span = range(min(days), max(days) + 1)[-MOST_DAYS:]
+    series = [{"label": "answers", "values": [days[day] for day in span], "color": 0}]
+    return {"x": [day * DAY for day in span], "series": series, "unit": "", "stepped": False, "time": True}
 
 
 def _between_people(ratings: Iterable[Rating]) -> list[tuple[str, ...]]:

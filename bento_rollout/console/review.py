@@ -228,7 +228,7 @@ class Review:
             "said": SAID.get(hand.said, ""),
             "undo": hand if hand.undo and hand.until > now else None,
             "reasons": REASONS,
-            "waiting": None if reviews is None else self._waiting(reviews),
+            "waiting": None if reviews is None or visit.part else self._waiting(reviews, visit),
             "adjudicates": self.role is Role.ADJUDICATOR,
         }
         if claim is not None:
@@ -256,5 +256,6 @@ class Review:
             "comment": form.get("comment", ""),
         }
 
-    def _waiting(self, reviews: Reviews) -> int:
-        return reviews.stats().waiting
+    def _waiting(self, reviews: Reviews, visit: Visit) -> int | None:
+        """Return how many cases are open: counted by the queue as they come and go, so it costs nothing."""
+        return sum(reviews.open(endpoint) for endpoint in visit.opened().state.automation)

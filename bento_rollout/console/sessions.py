@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..store.making import make_folder
+from ..errors import StoreUnreachable
+from ..store.secret_file import make_secret, read_secret
 from ..telemetry.log import event
 
 __all__ = ["COOKIE", "LIFE", "Session", "Sessions", "key_in"]
@@ -23,7 +23,7 @@ COOKIE = "__Host-bento-rollout"
 LIFE = 8 * 3600.0
 """Seconds that a session lasts, whatever happens in it."""
 
-KEY_FILE, KEY_BYTES = "console.key", 32
+KEY_FILE = "console.key"
 MOST = 2048
 """Characters of a cookie that are looked at."""
 
@@ -98,29 +98,12 @@ def key_in(folder: Path) -> bytes:
     """
     path = folder / KEY_FILE
     try:
-        with suppress(FileNotFoundError):
-            return _key(path)
-        make_folder(folder)
-        draft = folder / f".{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
-            with suppress(FileExistsError):  # another worker was faster
-                os.link(draft, path)
-        finally:
-            draft.unlink()
-        return _key(path)
-    except (OSError, ValueError) as error:
+        if not path.exists():
+            make_secret(path)
+        return read_secret(path, "sessions of the console are not shared between workers meanwhile")
+    except (OSError, StoreUnreachable) as error:
         event("console.key_unusable", "error", path=str(path), error=str(error))
-        return secrets.token_bytes(KEY_BYTES)
-
-
-def _key(path: Path) -> bytes:
-    found = path.read_bytes()
-    if len(found) != KEY_BYTES:
-        raise ValueError(f"it has {len(found)} bytes instead of {KEY_BYTES}: delete it, and a new one is made")
-    return found
+        return secrets.token_bytes(32)
 
 
 def _text(raw: bytes) -> str:
