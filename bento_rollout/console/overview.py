@@ -96,7 +96,8 @@ def _chart(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[s
         if any(values):
             color = names.index(name) % COLORS if name in names else COLORS - 1
             series.append({"label": name, "values": values, "color": color})
-    return {"x": [row["revision"] for row in rows], "series": series, "y": [0, 100], "unit": "%", "stepped": True}
+    x = [row["revision"] for row in rows]
+    return {"x": x, "series": series, "y": [0, 100], "unit": "%", "stepped": True, "whole": True}
 
 
 def _share(row: Mapping[str, Any], name: str) -> float:

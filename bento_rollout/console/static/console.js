@@ -34,7 +34,7 @@
       width, height: 200, legend: { show: false }, cursor: { show: false },
       scales: { x: { time: Boolean(data.time) }, y: data.y ? { range: data.y } : { range: (_, low, high) => [0, high || 1] } },
       axes: [
-        { ...axis, label: data.time ? undefined : plot.dataset.x, labelFont: "12px system-ui", labelSize: 18, size: 30, space: 60 },
+        { ...axis, label: data.time ? undefined : plot.dataset.x, labelFont: "12px system-ui", labelSize: 18, size: 30, space: 60, ...(data.whole ? { incrs: [1, 2, 5, 10, 20, 50, 100, 1000, 10000] } : {}) },
         { ...axis, size: 46, values: (_, ticks) => ticks.map((tick) => `${tick}${data.unit && "\u202f" + data.unit}`) },
       ],
       series: [{}, ...data.series.map((one) => ({
