@@ -15,7 +15,8 @@
     │   ├── Vetoed                   a ``before_flip`` hook said no
     │   ├── FlipTimeout              a live worker did not answer in time
     │   ├── NotReady                 the variant cannot answer in every live worker
-    │   └── NotDurable               the store binds one pod of unknown many
+    │   ├── NotDurable               the store binds one pod of unknown many
+    │   └── QueueFull                as many cases wait for people as may
     ├── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
     │   └── StoreCorrupt             it can be read, and it is not ours or is damaged
     └── ArtifactError                exit 1   HTTP 409   a sealed artifact that is not opened or not written
@@ -46,6 +47,7 @@ __all__ = [
     "NotFound",
     "NotReady",
     "PolicyViolated",
+    "QueueFull",
     "Refused",
     "RolloutError",
     "SignatureInvalid",
@@ -145,6 +147,27 @@ class NotReady(Refused):
 
 class NotDurable(Refused):
     """The store would bind one pod of unknown many; changes are refused."""
+
+
+class QueueFull(Refused):
+    """As many cases of an endpoint wait for people as may; nothing was kept of this one.
+
+    Args:
+        endpoint: whose.
+        open: how many are open.
+        most: how many may be.
+    """
+
+    def __init__(self, endpoint: str, open: int, most: int) -> None:  # noqa: A002 - as its readers ask for it
+        self.endpoint = endpoint
+        self.open = open
+        self.most = most
+        super().__init__(
+            f"{open} cases of {endpoint} wait for people, and at most {most} may: try again later"
+        )
+
+    def __reduce__(self) -> tuple[type[QueueFull], tuple[str, int, int]]:
+        return type(self), (self.endpoint, self.open, self.most)
 
 
 class StoreUnreachable(RolloutError):

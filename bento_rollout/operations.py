@@ -3,7 +3,8 @@
 A verb is a pure change of the state (`state.py`) between a read and a compare-and-set (`committing.py`).
 What is checked around it: that the store binds everybody it must (`NotDurable`), that the variants which get
 traffic are ready in every live worker (`NotReady`), and for a flip with ``before_flip`` hooks that every live
-worker acknowledged it (`preparation.py`). The verbs of a try are in `trying.py`.
+worker acknowledged it (`preparation.py`). The verbs of a try are in `trying.py`,
+those of the degrees of automation in `degree_verbs.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from .advising import after_flip, after_retirement, after_rollback, after_undo
 from .committing import PERSISTENT, Change, Desk, default_author
+from .degree_verbs import DegreeVerbs
 from .errors import InvalidValue, Refused
 from .reports import describe, list_rollouts
 from .spec import check_name, check_variant
@@ -30,7 +32,7 @@ from .view import View
 __all__ = ["Change", "Rollout", "default_author", "describe", "list_rollouts", "open_rollout"]
 
 
-class Rollout(TryVerbs):
+class Rollout(TryVerbs, DegreeVerbs):
     """One rollout of a store, for reading and changing.
 
     Every changing verb takes ``reason`` (kept in the history) and ``if_revision`` (refuse with `Conflict`

@@ -44,6 +44,7 @@ def status_of(
         "standby": state.standby,
         "targets": {name: target.model_dump() for name, target in state.targets.items()},
         "paused": state.paused,
+        "automation": view.degrees(),
         "try": tried,
         "salt": state.salt,
         "settled": state.is_settled,
@@ -127,7 +128,7 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
 
 def _told(commit: Commit, before: RolloutState, step: Step) -> list[str]:
     """Return what a revision changed beside champion and weights."""
-    if commit.action == "deploy":  # its reason names the digests
+    if commit.action == "deploy":  # its reason names the digests, and what became of the degrees
         return []
     undone = [taken_back(before.moved, *step(before.moved))] if commit.action == "undo" else []
     return [*undone, *detail(before, commit.state)]

@@ -313,7 +313,7 @@ class RolloutSpec(Strict):
     @property
     def state_fields(self) -> frozenset[str]:
         """Which fields of the state this spec names; `apply` touches no others."""
-        named = self.model_fields_set & {"weights", "shadow", "targets"}
+        named = self.model_fields_set & {"weights", "shadow", "targets", "automation"}
         if "standby" in self.blue_green.model_fields_set:
             named.add("standby")
         if self.routing.salt is not None:

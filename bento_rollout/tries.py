@@ -18,6 +18,7 @@ from .attempt import Try
 from .deciding import EVIDENCE
 from .errors import StoreCorrupt
 from .position import Position, Stage
+from .standing import AUTOMATION
 from .state import Commit, RolloutState
 from .steps import Step
 from .telling import phrases
@@ -107,7 +108,7 @@ def explained(commit: Commit, before: RolloutState | None, time: str) -> dict[st
         "author": commit.author,
         "action": commit.action,
         "reason": commit.reason,
-        "by_evidence": told is not None,
+        "by_evidence": told is not None or commit.author == AUTOMATION,
         "words": told["words"] if told else _by_a_person(commit, before),
         "place": told["place"] if told else state.attempt.position.place if state.attempt else None,
         "causes": list(told["causes"]) if told else [],
@@ -185,7 +186,7 @@ def _words(attempt: Try) -> str:
 
 def _by_a_person(commit: Commit, before: RolloutState | None) -> str:
     who = f"{commit.author} decided this, not evidence: {commit.action}"
-    if commit.author == EVIDENCE or commit.action in ("seed", "deploy"):
+    if commit.author in (EVIDENCE, AUTOMATION) or commit.action in ("seed", "deploy"):
         who = f"{commit.author}: {commit.action}"
     told = "" if before is None else "; ".join(phrases(before, commit.state))
     return f"{who}{f' ({told})' if told else ''}{f': {commit.reason}' if commit.reason else ''}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .applying import apply_spec, weighted
+from .applying import apply_degrees, apply_spec, weighted
 from .committing import PERSISTENT, Change, Desk, Make, Prepare
 from .deciding import (
     EVIDENCE,
@@ -239,7 +239,7 @@ class TryVerbs(Reader):
 
         Raises:
             Refused: when it would undo a rollback that is newer than this content; when a try runs, and more
-                than its strategy differs.
+                than its strategy differs; when a degree would go up without what that takes (`set_degree`).
             InvalidValue: the strategy tries another candidate than the running try, or lacks its step.
         """
         content = digest or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
@@ -247,6 +247,7 @@ class TryVerbs(Reader):
         def set_fields(state: RolloutState, view: View) -> RolloutState:
             base = state.roll_back(known=view.known) if abort and state.running else state
             after = apply_spec(base, spec, view.known)
+            after = apply_degrees(after, spec, view.ladders, self._desk.author, time.time())
             if base.running is not None and not base.running.watches:
                 after = self._reapplied(base, after, spec)
             if after is state:

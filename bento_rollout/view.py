@@ -9,6 +9,7 @@ from typing import Any
 
 from .applying import degrees_differ, differences, strategy_differs
 from .assignment import normal_key
+from .degree_report import degree_rows
 from .errors import InvalidValue, NotReady
 from .granting import grant_command, retire_command
 from .ladder import Ladder
@@ -92,6 +93,13 @@ class View:
             )
         plain = found[0] if found else {}
         return {endpoint: Ladder.parse(one) for endpoint, one in plain.items()}
+
+    def degrees(self) -> dict[str, dict[str, Any]]:
+        """Return how each automated endpoint stands: part of ``status --json``."""
+        ladders: dict[str, Ladder] = {}
+        with suppress(NotReady, InvalidValue):  # a deployment is under way: the state alone is told
+            ladders = self.ladders
+        return degree_rows(self.state, ladders)
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:
         """Return the digests of those of the variants that the service has, all its workers the same."""

@@ -13,6 +13,7 @@ __all__ = [
     "ANSWERS",
     "Assignment",
     "Changed",
+    "Degrees",
     "Explanation",
     "HistoryRow",
     "Problem",
@@ -98,6 +99,45 @@ class Explanation(_Answer):
     weights: dict[str, float]
 
 
+class Certified(_Answer):
+    """That a model is right often enough above a threshold."""
+
+    digest: str
+    variant: str
+    threshold: float | None = Field(description="The score from which on it decides; null: see by_class.")
+    by_class: dict[str, float]
+    target_error: float | dict[str, float]
+    confidence: float
+    labels: int
+    accepted: int
+    errors: int
+    coverage: float
+    allows: Literal["partial", "full"] | None
+    revoked: str | None = Field(description="Why it holds no more; null: it does.")
+
+
+class Asked(_Answer):
+    """A higher degree that one person asked for, where two must."""
+
+    degree: str
+    author: str
+    at: float
+
+
+class Degrees(_Answer):
+    """Who decides one endpoint, and what is certified for its champion."""
+
+    degree: Literal["human", "shadow", "assist", "partial", "full"] | None
+    automated: bool = Field(description="Whether the service's spec automates it now.")
+    max_degree: str | None = Field(description="The highest that the spec allows.")
+    since: int | None = Field(None, description="The revision from which on it holds.")
+    author: str | None = None
+    reason: str | None = None
+    demoted: str | None = Field(None, description="What audits showed when they lowered it last.")
+    proposed: Asked | None = None
+    certificate: Certified | None = None
+
+
 class State(_Answer):
     """A rollout: its state, its live workers and its store."""
 
@@ -118,6 +158,7 @@ class State(_Answer):
     attempt: Tried | None = Field(
         None, alias="try", description="The running try, else the last one; null: there was none."
     )
+    automation: dict[str, Degrees] = Field(default_factory=dict, description="Who decides, by endpoint.")
     store: StoreState
 
 
@@ -198,6 +239,7 @@ class Problem(_Answer):
 
 ANSWERS: tuple[type[BaseModel], ...] = (
     State,
+    Degrees,
     Changed,
     HistoryRow,
     Assignment,

@@ -127,6 +127,7 @@ class _Operators:
             "history": _history,
             "assign": _assign,
             "explain": _explain,
+            "automation": _automation,
             "shadow-report": _shadow_report,
         }
         found: list[BaseRoute] = [
@@ -224,6 +225,11 @@ def _assign(rollout: Rollout, query: bytes) -> Any:
 
 def _explain(rollout: Rollout, query: bytes) -> Any:
     return rollout.explain(_number("revision", parse_query(query, ("revision",))["revision"]))
+
+
+def _automation(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.automation()
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:

@@ -284,6 +284,26 @@ class Resume(Body):
         return rollout.resume(**self.common)
 
 
+class SetDegree(Body):
+    """Who decides an endpoint: down at once; up by evidence, and by two persons where the spec says so.
+
+    Where two must ask, the same call by another person sets it; a person is whose token is shown, whoever it
+    is used for.
+    """
+
+    verb = "degree"
+    summary = "Set who decides an endpoint"
+    degree: Annotated[
+        StrictStr | StrictInt,
+        Field(description="human, shadow, assist, partial or full, or 1 to 5.", union_mode="left_to_right"),
+    ]
+    endpoint: Name | None = Field(None, description="May be left out where only one is automated.")
+
+    def act(self, rollout: Rollout) -> Change:
+        """Set the degree."""
+        return rollout.set_degree(self.endpoint, self.degree, **self.common)
+
+
 VERBS: tuple[type[Body], ...] = (
     Weights,
     Shadow,
@@ -298,6 +318,7 @@ VERBS: tuple[type[Body], ...] = (
     Retire,
     Pause,
     Resume,
+    SetDegree,
 )
 
 

@@ -6,7 +6,17 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from .answers import ANSWERS, Assignment, Changed, Explanation, HistoryRow, Problem, ShadowReport, State
+from .answers import (
+    ANSWERS,
+    Assignment,
+    Changed,
+    Degrees,
+    Explanation,
+    HistoryRow,
+    Problem,
+    ShadowReport,
+    State,
+)
 from .bodies import VERBS, Body
 from .labels import LabelBody, Taken
 
@@ -67,6 +77,10 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
                 required=False,
                 text="Which; without it the newest decision by evidence.",
             ),
+        ),
+        "/admin/automation": _get(
+            "Who decides, by endpoint",
+            {"type": "object", "additionalProperties": _json(Degrees)},
         ),
         "/admin/shadow-report": _get(
             "What shadow calls showed",

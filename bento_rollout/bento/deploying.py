@@ -13,7 +13,7 @@ from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.service import Service
 from bentoml.exceptions import BentoMLException
 
-from ..applying import differences
+from ..applying import check_new, differences, ladders_of
 from ..errors import Incompatible, RolloutError
 from ..granting import grant_command, held, retire_command
 from ..opening import check_champion, first_commit, open_store
@@ -45,7 +45,8 @@ def deploy(
 
     Raises:
         Incompatible: for two variants that are the same.
-        InvalidSpec: when the state's champion is a variant that the service does not have.
+        InvalidSpec: when the state's champion is a variant that the service does not have, or the spec begins
+            at a degree of automation for which nothing can be certified yet.
     """
     resolve = resolver(service)
     references = [reference for d in definitions.values() for _, reference in d.references]
@@ -155,6 +156,8 @@ def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Roll
     except Exception as error:  # noqa: BLE001 - a service starts whatever its store is like
         problem = str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"
         commit = store.beacon(name).load()
+    if problem is None:
+        check_new(state if commit is None else commit.state, ladders_of(spec), new=commit is None)
     state = state if commit is None else commit.state
     binds = "this host" if location.durable else f"nobody for long ({location.why}); changes are refused"
     more = {} if problem is None else {"problem": problem}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import artifacts, changes, files, ledgers, looks, shadows, simulating, trying
+from . import artifacts, automating, changes, files, ledgers, looks, shadows, simulating, trying
 
 __all__ = ["commands"]
 
@@ -69,6 +69,8 @@ for _command in (
     changes.retire,
     changes.pause,
     changes.resume,
+    automating.automation,
+    automating.audit,
     shadows.shadow_report,
     ledgers.ledger,
     ledgers.label,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .degree_views import degrees
 from .output import EMPTY, Block, Cell, Grid, Line
 from .try_views import tried
 
@@ -71,6 +72,7 @@ def _state_lines(facts: Facts) -> Iterator[Block]:
         idle = facts.get("idle", {})
         told = (_target(name, target, idle.get(name)) for name, target in facts["targets"].items())
         yield Line("targets", (Cell("; ".join(told)),))
+    yield from degrees(facts.get("automation", {}))
     yield Line(
         "paused",
         (Cell("yes: automation raises and promotes nothing", "yellow") if facts["paused"] else Cell("no"),),

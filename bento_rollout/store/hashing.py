@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreUnreachable
-from .making import make_folder, open_or_make
+from .secret_file import make_secret, read_secret
 
 __all__ = ["FILE", "VARIABLE", "KeyHash"]
 
@@ -22,7 +19,6 @@ FILE = "hash.key"
 """The file beside the store that holds it otherwise."""
 
 _BYTES = 16
-_MOST = 4096
 
 
 class KeyHash:
@@ -77,8 +73,8 @@ class KeyHash:
         path = store / FILE
         try:
             if create and not path.exists():
-                _make(path)
-            return cls(_read(path))
+                make_secret(path)
+            return cls(read_secret(path, _ELSE))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -86,34 +82,3 @@ class KeyHash:
 
 
 _ELSE = f"without it keys have no hashes; mend it, or set {VARIABLE}"
-
-
-def _make(path: Path) -> None:
-    """Make the file whole, or leave the one that somebody else has just made."""
-    make_folder(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(open_or_make(draft, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(secrets.token_hex(32).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        with suppress(OSError):
-            draft.unlink()
-
-
-def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        found = os.fstat(fd)
-        shared = path.parent.stat().st_mode & stat.S_ISGID  # a folder that a group shares on purpose
-        if found.st_mode & (0o007 if shared else 0o077):
-            raise StoreUnreachable(f"others may read {path}: run `chmod 600 {path}`; {_ELSE}")
-        secret = os.read(fd, _MOST).strip()
-    finally:
-        os.close(fd)
-    if not secret:
-        raise StoreUnreachable(f"{path} is empty; {_ELSE}")
-    return secret

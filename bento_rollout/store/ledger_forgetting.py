@@ -15,7 +15,7 @@ from .ledger_file import LedgerFile, split_id
 from .ledger_pruning import Gone, add_count, delete_key, size_of, transaction
 from .tallies import Tallies
 
-__all__ = ["Forgotten", "forget", "forget_examples"]
+__all__ = ["Forgotten", "forget", "forget_examples", "rewrite"]
 
 ROOM = 1 << 26
 """Bytes of a disk that are left to others."""
@@ -65,7 +65,7 @@ def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: flo
         gone = delete_key(db, key_hash, now)
         with transaction(db):
             add_count(db, "forgotten", gone.predictions)
-        _rewrite(db, file.path, patience)
+        rewrite(db, file.path, patience)
     return Forgotten(gone, examples, other_keys=bool(known - {hashed.fingerprint}))
 
 
@@ -97,7 +97,7 @@ def _is_forgotten(db: sqlite3.Connection, name: str, key_hash: str | None) -> bo
     return bool(found)
 
 
-def _rewrite(db: sqlite3.Connection, path: Path, patience: float) -> None:
+def rewrite(db: sqlite3.Connection, path: Path, patience: float) -> None:
     """Write the file anew and empty its log: bytes of what was deleted may be left in either."""
     try:
         _check_room(path, size_of(db))

@@ -84,7 +84,7 @@ def test_a_try_that_fails_leaves_no_large_log(place: Path, tmp_path: Path) -> No
     with LedgerFile(place).writing() as db:
         db.set_authorizer(lambda *call: sqlite3.SQLITE_DENY if call[0] == sqlite3.SQLITE_ATTACH else 0)
         with pytest.raises(StoreUnreachable, match=r"could not be written anew .*run it again"):
-            ledger_forgetting._rewrite(db, place / "ledger.db", 1.0)
+            ledger_forgetting.rewrite(db, place / "ledger.db", 1.0)
     wal = place / "ledger.db-wal"
     assert not wal.exists() or wal.stat().st_size == 0
     assert ledger(place).forget("me").gone.predictions == 1

@@ -1,0 +1,245 @@
+"""What people answer: kept, revealed, taken back, made final, and what follows for the case."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable
+
+from ..errors import InvalidValue, Refused
+from ..reviewing import Case, Claim, Given, Selection, Status, Visibility
+from . import trail
+from .reviews_audits import feed
+from .reviews_claiming import JUMP, checked_name, look, my_part, require_held
+from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
+from .reviews_submitting import end
+from .seal import Seal
+
+__all__ = ["asked", "checked", "close", "keep_answer", "outcome", "take_back"]
+
+_LONGEST = 10_000
+"""Characters of a comment."""
+
+
+def asked(
+    db: sqlite3.Connection, name: str, reviewer: str, token: str, seal: Callable[[], Seal], *, final: bool
+) -> Case | Outcome:
+    """Return the case that is to be answered, or what became of this same answer before.
+
+    Raises:
+        NotFound: there is no such case.
+        Refused: it is not in this person's hands.
+    """
+    task, part = my_part(db, name, checked_name(reviewer), token)
+    if _told_before(part, final=final):
+        return outcome(db, task, part)
+    require_held(task, part)
+    return case_of(db, task, seal)
+
+
+def checked(case: Case, given: Given) -> Given:
+    """Return what was answered.
+
+    Raises:
+        InvalidValue: it is none of the choices, or nothing that JSON can say.
+    """
+    if case.choices and given.choice not in case.choices:
+        words = ", ".join(case.choices)
+        raise InvalidValue(f"the answer to case {case.id} is none of its choices: {words}")
+    if len(given.comment) > _LONGEST:
+        raise InvalidValue(f"a comment has at most {_LONGEST} characters")
+    try:
+        json_of(given.choice)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"the answer to case {case.id} cannot be kept: {type(error).__name__}") from None
+    return given
+
+
+def keep_answer(
+    db: sqlite3.Connection,
+    name: str,
+    reviewer: str,
+    token: str,
+    given: Given,
+    made: tuple[str, bytes],
+    now: float,
+    *,
+    final: bool,
+    undo: float,
+) -> Outcome:
+    """Keep an answer, whole, and say what follows; the same one told twice is kept once.
+
+    Raises:
+        NotFound: there is no such case.
+        Refused: it is not in this person's hands any more.
+    """
+    task, part = my_part(db, name, reviewer, token)
+    if _told_before(part, final=final):
+        return outcome(db, task, part)
+    require_held(task, part)
+    choice = json_of(given.choice)
+    here = (task["seq"], reviewer)
+    if part["state"] == "held" and part["sees"] == Visibility.AFTER_ANSWER and _said(db, task):
+        db.execute(
+            "UPDATE parts SET state = 'revealed', first = ?, choice = ?, comment = ?, answered = ?, seconds = ?, "
+            "media_type = ?, body = ?, leased = ?, until = ? + lease WHERE task = ? AND reviewer = ?",
+            (choice, choice, given.comment, now, _seconds(given, part, now), *made, now, now, *here),
+        )
+        trail.append(db, now, reviewer, "answered", name, first=True)
+    else:
+        revised = part["first"] is not None and part["first"] != choice
+        seconds = part["seconds"] if part["seconds"] is not None else _seconds(given, part, now)
+        comment = given.comment or part["comment"]
+        db.execute(
+            "UPDATE parts SET state = 'answered', choice = ?, comment = ?, answered = ?, final_at = ?, seconds = ?, "
+            "media_type = ?, body = ? WHERE task = ? AND reviewer = ?",
+            (choice, comment, now, now + undo, seconds, *made, *here),
+        )
+        db.execute(
+            "UPDATE tasks SET pending = min(coalesce(pending, ?), ?) WHERE seq = ?",
+            (now + undo, now + undo, task["seq"]),
+        )
+        trail.append(db, now, reviewer, "revised" if revised else "answered", name)
+        if undo <= 0:
+            close(db, task, now)
+    return outcome(db, *my_part(db, name, reviewer, token))
+
+
+def take_back(
+    db: sqlite3.Connection,
+    name: str,
+    reviewer: str,
+    token: str,
+    now: float,
+    *,
+    within: float,
+    seal: Callable[[], Seal],
+) -> Claim:
+    """Take an answer back that is not final yet; the case is in this person's hands again.
+
+    Raises:
+        NotFound: there is no such case.
+        Refused: it is too late, or there is nothing to take back.
+    """
+    task, part = my_part(db, name, reviewer, token)
+    if part["state"] != "answered":
+        require_held(task, part)
+        return look(db, name, reviewer, token, seal)  # told twice
+    late = now >= min(part["final_at"], part["answered"] + within)
+    if part["final"] or late or task["status"] != Status.OPEN.value:
+        raise Refused(f"the answer to case {name} is final: it can be taken back for a short time only")
+    state = "held" if part["first"] is None else "revealed"
+    db.execute(
+        "UPDATE parts SET state = ?, choice = first, final_at = NULL, leased = ?, until = ? + lease, "
+        "seconds = CASE ? WHEN 'held' THEN NULL ELSE seconds END WHERE task = ? AND reviewer = ?",
+        (state, now, now, state, task["seq"], reviewer),
+    )
+    _next_pending(db, task["seq"])
+    trail.append(db, now, reviewer, "undone", name)
+    return look(db, name, reviewer, token, seal)
+
+
+def close(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
+    """Make the answers final whose time is over, and decide the case if that is what they amount to.
+
+    Returns:
+        Whether the case ended.
+    """
+    db.execute(
+        "UPDATE parts SET final = 1 WHERE task = ? AND state = 'answered' AND final = 0 "
+        f"AND (final_at <= ? OR answered > ? + {JUMP:g})",  # noqa: S608 - a constant
+        (task["seq"], now, now),
+    )
+    _next_pending(db, task["seq"])
+    return resolve(db, task, now)
+
+
+def resolve(db: sqlite3.Connection, task: sqlite3.Row, now: float, *, enough: int | None = None) -> bool:
+    """Decide a case by the final answers to it, if they do: an adjudicator's, or as many as were asked for.
+
+    Args:
+        db: in a transaction that writes.
+        task: the case.
+        now: seconds since 1970.
+        enough: how many answers do; None: as many as the case asks for.
+
+    Returns:
+        Whether the case ended.
+    """
+    query = "SELECT * FROM parts WHERE task = ? AND final = 1 ORDER BY answered, rowid"
+    parts = db.execute(query, (task["seq"],)).fetchall()
+    ruled = [part for part in parts if part["adjudicates"]]
+    if ruled:
+        return _decide(db, task, ruled[0], now)
+    if task["escalated"] or task["stage"] == "adjudicate":
+        return False
+    if not parts or len(parts) < (task["reviewers"] if enough is None else enough):
+        return False
+    if len({part["choice"] for part in parts}) == 1 or not task["adjudicate"]:
+        return _decide(db, task, parts[0], now)
+    done = db.execute(
+        "UPDATE tasks SET stage = 'adjudicate' WHERE seq = ? AND status = 'open' AND stage = 'review'",
+        (task["seq"],),
+    ).rowcount
+    if done:
+        trail.append(db, now, "automation", "disagreed", task["id"])
+    return False
+
+
+def outcome(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> Outcome:
+    """Return what became of somebody's answer."""
+    task = db.execute("SELECT * FROM tasks WHERE seq = ?", (task["seq"],)).fetchone()
+    if part["state"] == "revealed":
+        return Outcome("revealed", suggestion_of(db, task["seq"]))
+    seen = part["sees"] != Visibility.HIDDEN or bool(part["first"])
+    suggestion = suggestion_of(db, task["seq"]) if seen else None
+    if not part["final"] and task["status"] == Status.OPEN.value:
+        return Outcome("kept", suggestion, final_at=part["final_at"])
+    if task["status"] != Status.OPEN.value:
+        return Outcome("done", suggestion, decision_of(db, task))
+    disagree = task["stage"] == "adjudicate" and not task["escalated"]
+    return Outcome("disagree" if disagree else "kept", suggestion)
+
+
+def _decide(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row, now: float) -> bool:
+    made = (part["media_type"], part["body"])
+    revised = part["first"] is not None and part["first"] != part["choice"]
+    done = end(
+        db,
+        task,
+        Status.ANSWERED,
+        now,
+        by="human",
+        who=part["reviewer"],
+        choice=part["choice"],
+        part=part["reviewer"],
+        made=made,
+        revised=revised,
+        adjudicated=bool(part["adjudicates"]),
+    )
+    if done and task["selection"] == Selection.AUDIT.value:
+        feed(db, task["seq"], now)
+    return done
+
+
+def _told_before(part: sqlite3.Row, *, final: bool) -> bool:
+    return part["state"] == "answered" or (part["state"] == "revealed" and not final)
+
+
+def _said(db: sqlite3.Connection, task: sqlite3.Row) -> bool:
+    query = "SELECT 1 FROM suggestions WHERE task = ?"
+    return db.execute(query, (task["seq"],)).fetchone() is not None
+
+
+def _next_pending(db: sqlite3.Connection, task: int) -> None:
+    db.execute(
+        "UPDATE tasks SET pending = (SELECT min(final_at) FROM parts WHERE task = :task AND state = 'answered' "
+        "AND final = 0) WHERE seq = :task AND status = 'open'",
+        {"task": task},
+    )
+
+
+def _seconds(given: Given, part: sqlite3.Row, now: float) -> float:
+    if given.seconds is not None and math.isfinite(given.seconds) and given.seconds >= 0:
+        return float(given.seconds)
+    return max(now - float(part["claimed"]), 0.0)

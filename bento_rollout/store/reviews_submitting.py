@@ -1,0 +1,232 @@
+"""Cases come into the people's queue, what the model says of them, and those that nobody needs any more go."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Collection
+
+from ..errors import InvalidValue, QueueFull
+from ..reviewing import Case, Decision, Shown, Status, Suggestion
+from . import trail
+from .reviews_file import WHENEVER
+from .reviews_rows import Keep, decision_of, json_of
+from .seal import Seal
+
+__all__ = ["AUTOMATION", "end", "insert", "keep_suggestion", "opened", "task_of", "withdraw"]
+
+AUTOMATION = "automation"
+"""Who acts in the trail where no person does."""
+
+_COLUMNS = (
+    "id, prediction_id, endpoint, revision, degree, selection, probability, held, asked, reviewers, adjudicate, "
+    "priority, created, due, stage, status, settle, secret, key_hash, decisions_for, labels_until"
+)
+
+
+def insert(
+    db: sqlite3.Connection,
+    case: Case,
+    now: float,
+    *,
+    most: int | None,
+    keep: Keep,
+    key_hash: str | None,
+    seal: Callable[[], Seal],
+) -> Decision:
+    """Keep a case, unless too many are open; one that is already there stays as it is.
+
+    Raises:
+        QueueFull: ``most`` are open.
+        InvalidValue: it is none that can be kept.
+    """
+    if (known := task_of(db, case.id)) is not None:
+        return decision_of(db, known)
+    if most is not None and (number := opened(db, case.endpoint)) >= most:
+        raise QueueFull(case.endpoint, number, most)
+    _check(case)
+    settle = case.due if case.held and case.on_timeout != "wait" else None
+    inputs_until = case.created + keep.inputs
+    row = (
+        case.id,
+        case.prediction_id,
+        case.endpoint,
+        case.revision,
+        int(case.degree),
+        case.selection.value,
+        case.probability,
+        case.held,
+        _asked(case),
+        case.reviewers,
+        case.adjudicate,
+        case.priority,
+        case.created,
+        WHENEVER if case.due is None else case.due,
+        "review",
+        Status.OPEN.value,
+        settle,
+        case.secret,
+        key_hash,
+        keep.decisions,
+        case.created + max(keep.labels, keep.inputs, keep.decisions),
+    )
+    marks = ", ".join("?" * len(row))
+    task = db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row).lastrowid or 0  # noqa: S608 - constants
+    keep_input(db, task, case.id, case.input, inputs_until, seal if keep.sealed else None)
+    if case.suggestion is not None:
+        _insert_suggestion(db, task, case.suggestion)
+    facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
+    trail.append(db, now, AUTOMATION, "submitted", case.id, **facts)
+    return Decision(case.id, case.prediction_id, case.endpoint, Status.OPEN, secret=case.secret)
+
+
+def keep_input(
+    db: sqlite3.Connection, task: int, case: str, shown: Shown, until: float, seal: Callable[[], Seal] | None
+) -> None:
+    """Keep what reviewers are shown, sealed if there is a seal.
+
+    Raises:
+        InvalidValue: it is nothing that JSON can say.
+    """
+    told = {"kind": shown.kind, "content": shown.content, "media_type": shown.media_type}
+    try:
+        content = json_of(told).encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"the input of case {case} cannot be kept: {type(error).__name__}") from None
+    if seal is not None:
+        content = seal().close(case, content)
+    db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", (task, until, seal is not None, content))
+
+
+def keep_suggestion(
+    db: sqlite3.Connection,
+    task: sqlite3.Row,
+    suggestion: Suggestion,
+    now: float,
+    *,
+    shown: Shown | None,
+    seal: Callable[[], Seal],
+) -> bool:
+    """Keep what the model said of a case, if it has said nothing yet; ``shown`` replaces the input of an open one."""
+    if shown is not None and task["status"] == Status.OPEN.value:
+        query = "SELECT until, sealed FROM inputs WHERE task = ?"
+        if (old := db.execute(query, (task["seq"],)).fetchone()) is not None:
+            keep_input(db, task["seq"], task["id"], shown, old["until"], seal if old["sealed"] else None)
+    if not _insert_suggestion(db, task["seq"], suggestion):
+        return False
+    facts = {"variant": suggestion.variant, "digest": suggestion.digest, "said": suggestion.at}
+    trail.append(db, now, AUTOMATION, "suggested", task["id"], **facts)
+    return True
+
+
+def withdraw(
+    db: sqlite3.Connection, ids: Collection[str], now: float, *, who: str = AUTOMATION, why: str = ""
+) -> int:
+    """End open cases that nobody needs any more, and return how many there were."""
+    return sum(
+        end(db, task, Status.WITHDRAWN, now, who=who, why=why)
+        for task in (task_of(db, name) for name in ids)
+        if task is not None
+    )
+
+
+def end(
+    db: sqlite3.Connection,
+    task: sqlite3.Row,
+    status: Status,
+    now: float,
+    *,
+    by: str = "",
+    who: str = AUTOMATION,
+    why: str = "",
+    choice: str | None = None,
+    part: str | None = None,
+    made: tuple[str, bytes] | None = None,
+    **facts: object,
+) -> bool:
+    """End a case if it is open, by compare-and-set: of several who try, one does.
+
+    Args:
+        db: in a transaction that writes.
+        task: the case.
+        status: as what.
+        now: seconds since 1970.
+        by: who decided: ``human``, ``model`` or ``default``.
+        who, why: for the trail.
+        choice: as JSON text.
+        part: the reviewer whose answer it is.
+        made: media type and body of what the caller gets.
+        facts: more for the trail.
+    """
+    expires = now + task["decisions_for"]
+    done = db.execute(
+        "UPDATE tasks SET status = ?, stage = NULL, settle = NULL, pending = NULL, decided = ?, decided_by = ?, "
+        "choice = ?, part = ?, expires = ? WHERE seq = ? AND status = 'open'",
+        (status.value, now, by, choice, part, expires, task["seq"]),
+    ).rowcount
+    if not done:
+        return False
+    if made is not None:
+        db.execute("INSERT INTO decisions VALUES (?, ?, ?, ?)", (task["seq"], expires, *made))
+    db.execute("UPDATE parts SET media_type = NULL, body = NULL WHERE task = ?", (task["seq"],))
+    told = {"by": by, "why": why, **facts}
+    trail.append(
+        db,
+        now,
+        who,
+        status.value,
+        task["id"],
+        **{key: it for key, it in told.items() if it not in ("", None)},
+    )
+    return True
+
+
+def opened(db: sqlite3.Connection, endpoint: str) -> int:
+    """Return how many cases of an endpoint are open."""
+    row = db.execute("SELECT number FROM opened WHERE endpoint = ?", (endpoint,)).fetchone()
+    return 0 if row is None else int(row["number"])
+
+
+def task_of(db: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+    """Return the row of a case; None: there is none."""
+    found: sqlite3.Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (name,)).fetchone()
+    return found
+
+
+def _insert_suggestion(db: sqlite3.Connection, task: int, said: Suggestion) -> bool:
+    try:
+        output = json_of(said.output)
+    except (TypeError, ValueError):
+        output = None  # its choice and its score are what counts
+    score = None if said.score is None or math.isnan(said.score) else float(said.score)
+    row = (task, output, said.choice, score, said.variant, said.digest, said.at)
+    return bool(db.execute("INSERT OR IGNORE INTO suggestions VALUES (?, ?, ?, ?, ?, ?, ?)", row).rowcount)
+
+
+def _asked(case: Case) -> str:
+    told = {
+        "choices": list(case.choices),
+        "schema": None if case.schema is None else dict(case.schema),
+        "why": list(case.why),
+        "visibility": case.visibility.value,
+        "blind": case.blind,
+        "on_timeout": case.on_timeout,
+        "default": case.default,
+    }
+    try:
+        return json_of(told)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"case {case.id} cannot be kept: its schema is no JSON ({error})") from None
+
+
+def _check(case: Case) -> None:
+    if not case.id or not case.endpoint:
+        raise InvalidValue("a case has an id and an endpoint")
+    if case.reviewers not in (1, 2):
+        raise InvalidValue(f"case {case.id} asks for {case.reviewers} reviewers: 1 or 2 can be asked")
+    if not 0.0 < case.probability <= 1.0:
+        raise InvalidValue(
+            f"case {case.id} was drawn with probability {case.probability!r}: it is above 0, at most 1"
+        )
+    if not all(map(math.isfinite, (case.created, case.due or 0.0))):
+        raise InvalidValue(f"case {case.id} has a time that is none")
