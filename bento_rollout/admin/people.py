@@ -73,8 +73,8 @@ class People:
     Args:
         admins: the operators' tokens.
         reviewers: the reviewers' tokens, one per person.
-        roles: of names by endpoint, as ``automation.ENDPOINT.roles`` of the spec, with every automated endpoint;
-            a name without entry is a reviewer there.
+        roles: of names by endpoint, as ``automation.ENDPOINT.roles`` of the spec, with every automated
+            endpoint; a name without entry is a reviewer there.
         proxies: which header names the person behind a proxy, and which proxies are believed.
     """
 
@@ -150,7 +150,7 @@ class Proxies:
         header: the header in which a proxy names the person, like ``X-Forwarded-User``; empty: none does.
         trusted: addresses and networks of the proxies that are believed; loopback addresses count as one.
         rewriting: whose ``X-Forwarded-For`` the HTTP server itself believes (uvicorn: those that
-            ``FORWARDED_ALLOW_IPS`` names, else this machine): it then shows their word as the caller's address.
+            ``FORWARDED_ALLOW_IPS`` names, else this machine): it shows their word as the caller's address.
 
     Raises:
         InvalidValue: a text that is no address and no network.
@@ -222,4 +222,3 @@ class Proxies:
         if address.is_loopback and any(network.network_address.is_loopback for network in self._networks):
             return True
         return any(address in network for network in self._networks if network.version == address.version)
-

@@ -92,7 +92,11 @@ class Tokens:
     def marked(self, mark: str) -> str | None:
         """Return whose token has this mark now; None: there is no such token any more."""
         known = self._current()
-        names = [name for name, digest in known.entries if hmac.compare_digest(_mark(digest).encode(), mark.encode())]
+        names = [
+            name
+            for name, digest in known.entries
+            if hmac.compare_digest(_mark(digest).encode(), mark.encode())
+        ]
         return names[0] if names and not known.problem else None
 
     def _current(self) -> _Known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..reviewing import Role
-from ..store.reviews import Reviews
 from .review import Review
 
 __all__ = ["Adjudication"]
@@ -14,5 +13,4 @@ class Adjudication(Review):
 
     path, role, title = "/adjudication", Role.ADJUDICATOR, "Adjudication"
 
-    def _waiting(self, reviews: Reviews, visit: Visit) -> int | None:
-        return None
+    counts = False

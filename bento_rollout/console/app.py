@@ -19,7 +19,7 @@ from ..store.reviews import Reviews
 from ..telemetry.log import event
 from .adjudication import Adjudication
 from .assets import Assets
-from .doorway import SECURITY, Tries, is_ours
+from .doorway import HEADERS, SECURITY, Tries, is_ours
 from .ladder import Ladder
 from .overview import overview
 from .quality import Quality
@@ -27,7 +27,7 @@ from .rendering import Pages
 from .review import Review
 from .sessions import COOKIE, Sessions
 from .trail import TrailPage
-from .visiting import NO_STORE, Door, Endpoint, Work
+from .visiting import Door, Endpoint, Work
 
 __all__ = ["console_app"]
 
@@ -54,13 +54,13 @@ def console_app(
         people: who may come in, and what they may do.
         prefix: what the paths begin with, like ``/rollout``.
         make: makes the answer that a caller gets of a choice; what it raises is told to the reviewer.
-        key: returns the secret that signs sessions, the same in every worker (`sessions.key_in`); None: a random
-            one, which other workers do not know.
+        key: returns the secret that signs sessions, the same in every worker (`sessions.key_in`); None: a
+            random one, which other workers do not know.
     """
-    assets, base = Assets(), f"{prefix}/console"
+    assets, base, secret = Assets(), f"{prefix}/console", secrets.token_bytes(32)
     door = Door(
         people,
-        Sessions(key or (lambda secret=secrets.token_bytes(32): secret)),
+        Sessions(key or (lambda: secret)),
         Pages(base, assets),
         base,
         _Opened(opened),
@@ -124,7 +124,7 @@ class _Login:
         if (closed := self._door.closed()) is not None:
             return closed
         if self._door.known(request) is not None:
-            return RedirectResponse(self._door.base, 303, SECURITY | NO_STORE)
+            return RedirectResponse(self._door.base, 303, HEADERS)
         return self._form()
 
     async def _enter(self, request: Request) -> Response:
@@ -146,7 +146,7 @@ class _Login:
             self._tries.failed(address)
             event("console.login_refused", "warning", address=address)
             return self._form("This token is not known here. Each person has one of their own.", 401)
-        response = RedirectResponse(f"{door.base}/entered", 303, SECURITY | NO_STORE)
+        response = RedirectResponse(f"{door.base}/entered", 303, HEADERS)
         door.keep(response, door.sessions.open(person.name, door.people.mark_of(token)))
         return response
 
@@ -156,19 +156,21 @@ class _Login:
             return closed
         if self._door.known(request) is None:
             return self._door.said(400, "Logged in, but not for long", NOT_KEPT)
-        return RedirectResponse(self._door.base, 303, SECURITY | NO_STORE)
+        return RedirectResponse(self._door.base, 303, HEADERS)
 
     async def _leave(self, request: Request) -> Response:
         """Forget the cookie; needs no form token: whoever comes from our own page may leave."""
         if not is_ours(request):
-            return self._door.said(403, "This did not come from the console", "Open the console, and do it there.")
-        response = RedirectResponse(f"{self._door.base}/login", 303, SECURITY | NO_STORE)
+            return self._door.said(
+                403, "This did not come from the console", "Open the console, and do it there."
+            )
+        response = RedirectResponse(f"{self._door.base}/login", 303, HEADERS)
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return response
 
     def _form(self, error: str = "", status: int = 200) -> Response:
         context = {"error": error, "person": None, "session": None, "here": "login"}
-        return HTMLResponse(self._door.pages("login.html", context), status, SECURITY | NO_STORE)
+        return HTMLResponse(self._door.pages("login.html", context), status, HEADERS)
 
     def _tell(self, problem: str | None) -> None:
         if problem is not None and problem != self._said:
@@ -192,6 +194,8 @@ def _unknown(door: Door) -> Callable[[Request, Exception], Response]:
         if (closed := door.closed()) is not None:
             return closed
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return door.said(status, "There is no such page", "The address may be mistyped, or the page has moved.")
+        return door.said(
+            status, "There is no such page", "The address may be mistyped, or the page has moved."
+        )
 
     return answer

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from .sessions import Session
 
-__all__ = ["SECURITY", "Tries", "is_ours", "shows_form_token"]
+__all__ = ["HEADERS", "SECURITY", "Tries", "is_ours", "shows_form_token"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-SECURITY: Mapping[str, str] = {
+SECURITY = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -27,7 +27,10 @@ SECURITY: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-"""What every answer of the console says; a referrer policy of ``no-referrer`` would take Origin from forms."""
+"""What every answer says; with ``no-referrer`` as the policy browsers would take Origin from forms."""
+
+HEADERS = SECURITY | {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
+"""What pages say, beside files that may be kept."""
 
 PORTS = {"http": 80, "https": 443}
 
@@ -35,8 +38,8 @@ PORTS = {"http": 80, "https": 443}
 def is_ours(request: Request) -> bool:
     """Whether an unsafe request comes from a page of this very origin.
 
-    Browsers say it in ``Sec-Fetch-Site``, on https and for localhost; where that is missing the Origin must be
-    the Host.
+    Browsers say it in ``Sec-Fetch-Site``, on https and for localhost; where that is missing the Origin must
+    be the Host.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

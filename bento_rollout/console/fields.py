@@ -56,8 +56,12 @@ def fields_of(schema: Mapping[str, Any] | None, form: Mapping[str, str] | None =
     if isinstance(properties, Mapping) and properties and schema.get("type", "object") == "object":
         needed = [name for name in schema.get("required", ()) if name in properties]
         found = tuple(
-            _field(PREFIX + str(name), str(name), _resolved(properties[name], schema), required=name in needed)
-            for name in dict.fromkeys([*needed, *properties])  # their order, where the properties have lost theirs
+            _field(
+                PREFIX + str(name), str(name), _resolved(properties[name], schema), required=name in needed
+            )
+            for name in dict.fromkeys(
+                [*needed, *properties]
+            )  # their order, where the properties have lost theirs
         )
     else:
         found = (_field(WHOLE, str(schema.get("title", "Answer")), _resolved(schema, schema), required=True),)

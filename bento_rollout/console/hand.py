@@ -53,7 +53,9 @@ class Hand:
         """
         with suppress(ValueError, TypeError):
             facts = json.loads(base64.urlsafe_b64decode(cookie[: MOST + 1].encode("ascii")))
-            if isinstance(facts, Mapping) and all(_fits(facts.get(one.name), one.name) for one in fields(cls)):
+            if isinstance(facts, Mapping) and all(
+                _fits(facts.get(one.name), one.name) for one in fields(cls)
+            ):
                 return cls(**{one.name: facts[one.name] for one in fields(cls) if one.name in facts})
         return cls()
 

@@ -7,12 +7,13 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..reviewing import Shown
 
 __all__ = ["Seen", "plain", "seen"]
+
+NONE = "\u2013"
 
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif"})
 """Pictures that browsers show; none of them can hold a script."""
@@ -58,13 +59,13 @@ def seen(shown: Shown) -> Seen:
 
 
 def plain(value: object) -> str:
-    """Return a value as one line of text.
+    r"""Return a value as one line of text.
 
     >>> plain({"a": 1}), plain("x"), plain(0.5), plain(None)
-    ('{"a": 1}', 'x', '0.5', '–')
+    ('{"a": 1}', 'x', '0.5', '\u2013')
     """
     if value is None:
-        return "–"
+        return NONE
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -53,7 +53,10 @@ class Ladder:
             change = visit.opened().set_degree(endpoint, degree, reason=reason)
         except RolloutError as error:
             return self._page(visit, error=str(error), status=error.http_status)
-        said = "; ".join(change.notes) or f"{endpoint} is at {degree.word} now (revision {change.revision})."
+        said = (
+            "; ".join(change.notes)
+            or f"{endpoint} is at {degree.word} now (revision {change.state.revision})."
+        )
         proposed = visit.opened().automation()[endpoint]["proposed"]
         if proposed is not None:
             said = f"Your request for {proposed['degree']} is kept: a second person must ask for it, too."
@@ -72,7 +75,9 @@ class Ladder:
     @staticmethod
     def _check(visit: Visit, endpoint: str) -> None:
         if not visit.person.may(Role.OPERATOR, endpoint):
-            raise Refused(f"{visit.person.name} is no operator of {endpoint!r}: only operators change degrees")
+            raise Refused(
+                f"{visit.person.name} is no operator of {endpoint!r}: only operators change degrees"
+            )
 
     def _page(self, visit: Visit, *, said: str = "", error: str = "", status: int = 200) -> Page:
         rollout = visit.opened()
@@ -86,9 +91,7 @@ class Ladder:
         }
         return Page("ladder.html", context, status=status)
 
-    def _endpoint(
-        self, visit: Visit, rollout: Rollout, name: str, row: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _endpoint(self, visit: Visit, rollout: Rollout, name: str, row: Mapping[str, Any]) -> dict[str, Any]:
         told, trouble = {}, ""
         try:
             told = rollout.explain_automation(name)

@@ -102,5 +102,5 @@ def _chart(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[s
 
 def _share(row: Mapping[str, Any], name: str) -> float:
     if name == row["champion"]:
-        return 100.0 - sum(row["weights"].values())
+        return 100.0 - float(sum(row["weights"].values()))
     return float(row["weights"].get(name, 0.0))

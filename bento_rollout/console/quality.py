@@ -59,7 +59,7 @@ def _endpoint(reviews: Reviews, name: str) -> dict[str, Any]:
         "name": name,
         "stats": stats,
         "groups": [
-            ("Between people", "cases that two people answered, none seeing the other’s answer", people),
+            ("Between people", "cases that two people answered, none seeing the other\u2019s answer", people),
             ("Between people and the model", "answers given before the suggestion was seen", model),
         ],
         "pairs": _pairs([(plain(one.model), plain(one.choice)) for one in blind]),
@@ -92,18 +92,34 @@ def _measured(units: Sequence[tuple[str, ...]]) -> dict[str, Any] | None:
     if not units:
         return None
     found = agreement_of(units, resamples=RESAMPLES)
-    return {"units": found.units, "rows": _rows(found), "warnings": found.warnings, "prevalence": found.prevalence}
+    return {
+        "units": found.units,
+        "rows": _rows(found),
+        "warnings": found.warnings,
+        "prevalence": found.prevalence,
+    }
 
 
 def _rows(found: Agreement) -> list[dict[str, Any]]:
     of = (
         ("Raw agreement", found.raw, found.raw_interval, "the part of pairs of answers that are the same"),
-        ("Cohen’s κ", found.kappa, found.kappa_interval, "agreement beyond chance, of two answers"),
-        ("Krippendorff’s α", found.alpha, found.alpha_interval, "agreement beyond chance, of any number"),
-        ("2p − 1", found.twice, None, "κ if all answers were equally frequent"),
+        ("Cohen\u2019s \u03ba", found.kappa, found.kappa_interval, "agreement beyond chance, of two answers"),
+        (
+            "Krippendorff\u2019s \u03b1",
+            found.alpha,
+            found.alpha_interval,
+            "agreement beyond chance, of any number",
+        ),
+        ("2p \u2212 1", found.twice, None, "\u03ba if all answers were equally frequent"),
     )
     return [
-        {"name": name, "value": _known(value), "low": _end(interval, 0), "high": _end(interval, 1), "help": told}
+        {
+            "name": name,
+            "value": _known(value),
+            "low": _end(interval, 0),
+            "high": _end(interval, 1),
+            "help": told,
+        }
         for name, value, interval, told in of
     ]
 

@@ -17,7 +17,7 @@ __all__ = ["Pages", "day", "percent"]
 
 FOLDER = Path(__file__).parent / "templates"
 THIN = "\u202f"
-NONE = "–"
+NONE = "\u2013"
 
 
 class Pages:
@@ -50,10 +50,10 @@ class Pages:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share from 0 to 1 as people read it.
+    r"""Return a share from 0 to 1 as people read it.
 
     >>> percent(0.0312), percent(1.0), percent(None), percent(float("nan"))
-    ('3.1\\u202f%', '100\\u202f%', '–', '–')
+    ('3.1\u202f%', '100\u202f%', '\u2013', '\u2013')
     """
     if share is None or not math.isfinite(share):
         return NONE
@@ -62,10 +62,10 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number as people read it.
+    r"""Return a number as people read it.
 
     >>> number(12345), number(0.8765), number(None)
-    ('12\\u202f345', '0.88', '–')
+    ('12\u202f345', '0.88', '\u2013')
     """
     if value is None or not math.isfinite(value):
         return NONE
@@ -75,10 +75,10 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def day(seconds: float | None) -> str:
-    """Return a time in UTC.
+    r"""Return a time in UTC.
 
     >>> day(0.0), day(None)
-    ('1970-01-01 00:00:00', '–')
+    ('1970-01-01 00:00:00', '\u2013')
     """
     if seconds is None:
         return NONE
@@ -86,9 +86,9 @@ def day(seconds: float | None) -> str:
 
 
 def when(value: float | str | None) -> Markup:
-    """Return a time, of seconds or of ISO text in UTC, as an element that a script may write in local time."""
+    """Return a time, of seconds or of ISO text, as an element; in UTC."""
     if value is None:
-        return Markup(NONE)
+        return Markup("&ndash;")
     text = value if isinstance(value, str) else day(value).replace(" ", "T") + "Z"
     plain = text.partition(".")[0].rstrip("Z").replace("T", " ")
     return Markup('<time datetime="{}">{}</time>').format(text, plain)

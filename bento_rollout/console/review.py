@@ -1,4 +1,4 @@
-"""`Review`: a person takes a case, answers it, sees what the model said where that is allowed, and goes on."""
+"""`Review`: a person takes a case, answers it, sees what the model said where that is allowed, goes on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Review:
         clock: seconds since 1970.
     """
 
-    path, role, title = "/review", Role.REVIEWER, "Review"
+    path, role, title, counts = "/review", Role.REVIEWER, "Review", True
 
     def __init__(
         self,
@@ -119,7 +119,9 @@ class Review:
         except RolloutError as error:
             return self._wrong(visit, hand, str(error))
         except Exception as error:  # noqa: BLE001 - the user's `answer:` may raise anything
-            return self._wrong(visit, hand, f"The endpoint does not take this answer ({type(error).__name__}).")
+            return self._wrong(
+                visit, hand, f"The endpoint does not take this answer ({type(error).__name__})."
+            )
         if outcome.status == "revealed":
             return self._to(visit, Hand(task, token, mine=given.choice, said="revealed"))
         said = {"disagree": "disagree"}.get(outcome.status, "answered")
@@ -258,4 +260,6 @@ class Review:
 
     def _waiting(self, reviews: Reviews, visit: Visit) -> int | None:
         """Return how many cases are open: counted by the queue as they come and go, so it costs nothing."""
+        if not self.counts:
+            return None
         return sum(reviews.open(endpoint) for endpoint in visit.opened().state.automation)

@@ -91,10 +91,10 @@ class Sessions:
 
 
 def key_in(folder: Path) -> bytes:
-    """Return the secret that all workers of a rollout share: a file that only its owner reads; made if missing.
+    """Return the secret that all workers of a rollout share: a file that only its owner reads.
 
-    Where it can be neither read nor made it is random: each worker then knows only the sessions it opened, and
-    the log says so (``console.key_unusable``).
+    It is made if it is missing. Where it can be neither read nor made it is random: a worker then knows only
+    the sessions that it opened, and the log says so (``console.key_unusable``).
     """
     path = folder / KEY_FILE
     try:

@@ -1,4 +1,4 @@
-"""`Visit`: one request of somebody who came in, and `Page`: what is answered; `Door` lets in and asks for both."""
+"""`Visit`: a request of somebody who came in; `Page`: what is answered; `Door`: lets in, and answers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..admin.reading import BodyTooLarge, read_body
 from ..errors import RolloutError
 from ..operations import Rollout
 from ..telemetry.log import event
-from .doorway import SECURITY, is_ours, shows_form_token
+from .doorway import HEADERS, is_ours, shows_form_token
 from .rendering import Pages
 from .sessions import COOKIE, LIFE, Session, Sessions
 
-__all__ = ["CLOSED", "NO_STORE", "Door", "Endpoint", "Goto", "Page", "Visit", "Work"]
+__all__ = ["CLOSED", "Door", "Endpoint", "Goto", "Page", "Visit", "Work"]
 
 CLOSED = (
     "The console is closed: no usable token is configured (BENTO_ROLLOUT_REVIEW_TOKEN, "
     "BENTO_ROLLOUT_REVIEW_TOKEN_FILE, BENTO_ROLLOUT_ADMIN_TOKEN or BENTO_ROLLOUT_ADMIN_TOKEN_FILE).\n"
 )
-NO_STORE = {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
+REPEAT = "Open the page again, and repeat what you did."
 MAX_FORM, MAX_FIELDS = 1 << 18, 500
 AT_ONCE = 8
 """Requests that wait for a store at the same time."""
@@ -118,7 +118,7 @@ class Door:
 
     def closed(self) -> Response | None:
         """Return what is said while nobody can come in; None: somebody can."""
-        return None if self.people.is_open else PlainTextResponse(CLOSED, 403, SECURITY | NO_STORE)
+        return None if self.people.is_open else PlainTextResponse(CLOSED, 403, HEADERS)
 
     def known(self, request: Request) -> tuple[Person, Session, str] | None:
         """Return who this is, and the cookie of a session that begins; None: nobody we know."""
@@ -151,7 +151,7 @@ class Door:
                 if isinstance(read, Response):
                     return read
                 if not shows_form_token(session, read.get("csrf")):
-                    return self.said(403, "This form is too old", "Open the page again, and repeat what you did.")
+                    return self.said(403, "This form is too old", REPEAT)
                 form = read
             part = request.headers.get("hx-request") == "true"
             path = dict(request.path_params)
@@ -173,12 +173,12 @@ class Door:
         except BodyTooLarge:
             return self.said(413, "This is too long", f"A form has at most {MAX_FORM // 1024} KiB.")
         except (ValueError, ClientDisconnect):
-            return self.said(400, "This form could not be read", "Open the page again, and repeat what you did.")
+            return self.said(400, "This form could not be read", REPEAT)
 
     def said(self, status: int, title: str, text: str, **more: str) -> Response:
         """Return a page that only says something."""
         context = {"title": title, "text": text, "person": None, "session": None, "here": "", **more}
-        return HTMLResponse(self.pages("said.html", context), status, SECURITY | NO_STORE)
+        return HTMLResponse(self.pages("said.html", context), status, HEADERS)
 
     def keep(self, response: Response, cookie: str) -> None:
         """Give a session to the browser."""
@@ -193,14 +193,14 @@ class Door:
         return await to_thread.run_sync(call, limiter=self._limiter)
 
     def _to_login(self, request: Request) -> Response:
-        headers = dict(NO_STORE)
+        headers = dict(HEADERS)
         if request.headers.get("hx-request") == "true":  # the whole page must go there, not a part of it
             headers["HX-Redirect"] = f"{self.base}/login"
-            return PlainTextResponse("your session is over: log in again", 401, SECURITY | headers)
+            return PlainTextResponse("your session is over: log in again", 401, headers)
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
-            # A strict cookie is not sent when a link from elsewhere was followed: the page asks again, itself.
+            # A strict cookie is not sent when a link from elsewhere was followed: the page asks anew, itself.
             return self.said(200, "One moment", "The console opens.", again=str(request.url.path))
-        return RedirectResponse(f"{self.base}/login", 303, SECURITY | headers)
+        return RedirectResponse(f"{self.base}/login", 303, headers)
 
     async def _answer(self, visit: Visit, work: Work) -> Response:
         try:
@@ -213,9 +213,9 @@ class Door:
         said, html = found
         response: Response
         if isinstance(said, Goto):
-            response = RedirectResponse(f"{self.base}{said.path}", 303, SECURITY | NO_STORE)
+            response = RedirectResponse(f"{self.base}{said.path}", 303, HEADERS)
         else:
-            response = HTMLResponse(html, said.status, SECURITY | NO_STORE)
+            response = HTMLResponse(html, said.status, HEADERS)
         for name, value in said.cookies.items():
             life = int(LIFE) if value else 0
             response.set_cookie(
@@ -242,7 +242,7 @@ class Door:
             "session": visit.session,
             "here": "",
         }
-        return HTMLResponse(self.pages(template, context), status, SECURITY | NO_STORE)
+        return HTMLResponse(self.pages(template, context), status, HEADERS)
 
 
 def _places(error: BaseException) -> str:
