@@ -34,6 +34,7 @@ SAID = {
     "skipped": "Skipped: others will see it.",
     "escalated": "Handed up to an adjudicator.",
     "undone": "Taken back: answer again.",
+    "none": "No case waits for you now.",
     "stopped": "Given back: nothing is in your hands.",
     "lost": "The case that you had is not in your hands any more: its time was over, or it was decided.",
     "revealed": "Your answer is kept. This is what the model says: keep your answer, or revise it.",
@@ -102,7 +103,8 @@ class Review:
         """Take a case, unless one is in hand."""
         if hand.task and self._held(reviews, visit, hand) is not None:
             return self._to(visit, hand)
-        return self._to(visit, self._taken(reviews, visit, replace(hand, said="lost" if hand.task else "")))
+        taken = self._taken(reviews, visit, replace(hand, said="lost" if hand.task else ""))
+        return self._to(visit, taken if taken.task else replace(taken, said="none"))
 
     def _answer(self, reviews: Reviews, visit: Visit, hand: Hand) -> Page | Goto:
         task, token = visit.form.get("task", ""), visit.form.get("token", "")
