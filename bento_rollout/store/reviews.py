@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..automation import AuditTest
-from ..errors import QueueFull, StoreUnreachable
+from ..errors import QueueFull
 from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Status, Suggestion
-from . import reviews_answering, reviews_audits, reviews_claiming, reviews_reading, reviews_settling
+from . import reviews_answering as answering
+from . import reviews_audits as auditing
+from . import reviews_claiming as claiming
+from . import reviews_reading as looking
+from . import reviews_settling as settling
 from . import reviews_submitting as submitting
 from . import trail as chain
+from .reviews_claiming import Hand
+from .reviews_decisions import decisions
 from .reviews_file import ReviewsFile
-from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats, decision_of
-from .seal import Seal
+from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats
+from .seal import Seal, Seals
 
-__all__ = [
-    "Judged",
-    "Keep",
-    "Listed",
-    "Make",
-    "Outcome",
-    "QueueFull",
-    "Rating",
-    "Reviews",
-    "Settle",
-    "Stats",
-]
+_T = TypeVar("_T")
+
+__all__ = ["Judged", "Keep", "Listed", "Make", "Outcome", "QueueFull", "Rating", "Reviews", "Settle", "Stats"]
 
 _KEEP = Keep()
 
@@ -60,7 +59,7 @@ class Reviews:
         patience: float = 5.0,
     ) -> None:
         self._file = ReviewsFile(place, patience=patience)
-        self._clock, self._known_seal = clock, seal
+        self._clock, self._seals = clock, Seals(place.parent, seal)
         self.rollout = rollout
 
     @property
@@ -88,8 +87,6 @@ class Reviews:
         """Close the file; the next operation opens it again."""
         self._file.close()
 
-    # -- those who ask ---------------------------------------------------------------------------------
-
     def submit(
         self, case: Case, *, most: int | None = None, keep: Keep = _KEEP, key_hash: str | None = None
     ) -> Decision:
@@ -102,12 +99,11 @@ class Reviews:
             key_hash: the hash of its routing key (`KeyHash`), by which `forget` finds it.
 
         Raises:
-            QueueFull: so many are open; nothing was kept.
-            InvalidValue: it is none that can be kept.
+            QueueFull, InvalidValue: so many are open; it is none that can be kept. Nothing was.
         """
         with self._file.writing() as db:
             return submitting.insert(
-                db, case, self._clock(), most=most, keep=keep, key_hash=key_hash, seal=self._sealing
+                db, case, self._clock(), most=most, keep=keep, key_hash=key_hash, seal=self._seals.making
             )
 
     def suggest(self, task_id: str, suggestion: Suggestion, *, input: Shown | None = None) -> bool:  # noqa: A002
@@ -126,16 +122,16 @@ class Reviews:
             if task is None:
                 return False
             return submitting.keep_suggestion(
-                db, task, suggestion, self._clock(), shown=input, seal=self._sealing
+                db, task, suggestion, self._clock(), shown=input, seal=self._seals.making
             )
 
     def decision(self, task_id: str) -> Decision | None:
         """Return where a case stands; None: there is none, or its decision has expired."""
-        return self._decisions((task_id,), ended=False).get(task_id)
+        return decisions(self._file, (task_id,), self._clock(), ended=False).get(task_id)
 
     def decided(self, ids: Collection[str]) -> dict[str, Decision]:
         """Return the decisions of those cases that have one, by id: cheap, for whoever holds calls."""
-        return self._decisions(ids, ended=True)
+        return decisions(self._file, ids, self._clock(), ended=True)
 
     def withdraw(self, ids: Collection[str], *, who: str = submitting.AUTOMATION, why: str = "") -> int:
         """End open cases without a decision, and return how many there were."""
@@ -146,12 +142,7 @@ class Reviews:
 
     def open(self, endpoint: str) -> int:
         """Return how many cases of an endpoint are open."""
-        if not self._file.exists():
-            return 0
-        with self._file.reading() as db:
-            return submitting.opened(db, endpoint)
-
-    # -- those who answer ------------------------------------------------------------------------------
+        return self._read(0, lambda db: submitting.opened(db, endpoint))
 
     def claim(
         self,
@@ -178,12 +169,18 @@ class Reviews:
         Raises:
             InvalidValue: a name or a lease that is none.
         """
-        reviewer, lease = reviews_claiming.checked_name(reviewer), reviews_claiming.checked_lease(lease)
+        reviewer, lease = claiming.checked_name(reviewer), claiming.checked_lease(lease)
         if not self._file.exists():
             return None
         with self._file.writing(durable=False) as db:
-            return reviews_claiming.take(
-                db, reviewer, self._clock(), roles=roles, endpoints=endpoints, lease=lease, seal=self._opening
+            return claiming.take(
+                db,
+                reviewer,
+                self._clock(),
+                roles=roles,
+                endpoints=endpoints,
+                lease=lease,
+                seal=self._seals.there,
             )
 
     def look(self, task: str, reviewer: str, token: str) -> Claim:
@@ -194,18 +191,17 @@ class Reviews:
             Refused: it is not in this person's hands under this token (any more).
         """
         with self._file.reading() as db:
-            return reviews_claiming.look(db, task, reviewer, token, self._opening)
+            return claiming.look(db, Hand(task, reviewer, token), self._seals.there)
 
     def renew(self, task: str, reviewer: str, token: str, lease: float = 600.0) -> float:
         """Make a lease begin anew, and return when it ends, in seconds since 1970.
 
         Raises:
-            NotFound, Refused: as `look`.
-            InvalidValue: a lease that is none.
+            NotFound, Refused, InvalidValue: as `look`; a lease that is none.
         """
-        lease = reviews_claiming.checked_lease(lease)
+        lease = claiming.checked_lease(lease)
         with self._file.writing(durable=False) as db:
-            return reviews_claiming.renew(db, task, reviewer, token, lease, self._clock())
+            return claiming.renew(db, Hand(task, reviewer, token), lease, self._clock())
 
     def answer(
         self,
@@ -220,10 +216,10 @@ class Reviews:
     ) -> Outcome:
         """Keep an answer. Told again by the same person under the same token, it is kept once.
 
-        Where the suggestion is shown after the answer (``after_answer``), the first answer is kept and reveals
-        it; a second one, revised or the same, ends this person's part. A door that repeats a call which may
-        have been lost says ``final=False`` for the first one: it can then never be taken for the second. If
-        nobody comes back until the lease ends, the first one stands.
+        Where the suggestion is shown after the answer, the first one is kept and reveals it; a second one,
+        revised or the same, ends this person's part. A door that repeats a call which may have been lost says
+        ``final=False`` for the first one: it is never taken for the second then. If nobody comes back until
+        the lease ends, the first one stands.
 
         Args:
             task, reviewer, token: as in the claim. A lease that has ended matters only once somebody else
@@ -234,17 +230,16 @@ class Reviews:
             undo: seconds within which `undo` takes it back; until then nothing follows from it.
 
         Raises:
-            NotFound, Refused: as `look`.
-            InvalidValue: an answer that is none of the choices.
+            NotFound, Refused, InvalidValue: as `look`; an answer that is none of the choices.
         """
         with self._file.reading() as db:
-            found = reviews_answering.asked(db, task, reviewer, token, self._opening, final=final)
+            found = answering.asked(db, Hand(task, reviewer, token), self._seals.there, final=final)
         if isinstance(found, Outcome):
             return found
-        made = make(found, reviews_answering.checked(found, given))
+        made = make(found, answering.checked(found, given))
         with self._file.writing() as db:
-            return reviews_answering.keep_answer(
-                db, task, reviewer, token, given, made, self._clock(), final=final, undo=max(undo, 0.0)
+            return answering.keep_answer(
+                db, Hand(task, reviewer, token), given, made, self._clock(), final=final, undo=max(undo, 0.0)
             )
 
     def undo(self, task: str, reviewer: str, token: str, within: float = 10.0) -> Claim:
@@ -260,19 +255,18 @@ class Reviews:
         """
         with self._file.writing() as db:
             now = self._clock()
-            return reviews_answering.take_back(
-                db, task, reviewer, token, now, within=within, seal=self._opening
+            return answering.take_back(
+                db, Hand(task, reviewer, token), now, within=within, seal=self._seals.there
             )
 
     def skip(self, task: str, reviewer: str, token: str, reason: str) -> None:
         """Leave a case to others; this person is not offered it again.
 
         Raises:
-            NotFound, Refused: as `look`.
-            InvalidValue: no reason.
+            NotFound, Refused, InvalidValue: as `look`; no reason.
         """
         with self._file.writing() as db:
-            reviews_claiming.skip(db, task, reviewer, token, reason, self._clock())
+            claiming.skip(db, Hand(task, reviewer, token), reason, self._clock())
 
     def release(self, task: str, reviewer: str, token: str) -> None:
         """Give a case back as if it had never been taken.
@@ -281,19 +275,16 @@ class Reviews:
             NotFound, Refused: as `look`.
         """
         with self._file.writing(durable=False) as db:
-            reviews_claiming.release(db, task, reviewer, token, self._clock())
+            claiming.release(db, Hand(task, reviewer, token), self._clock())
 
     def escalate(self, task: str, reviewer: str, token: str, reason: str) -> None:
         """Hand a case up: an adjudicator decides it alone, before others that are equally due.
 
         Raises:
-            NotFound, Refused: as `look`.
-            InvalidValue: no reason.
+            NotFound, Refused, InvalidValue: as `look`; no reason.
         """
         with self._file.writing() as db:
-            reviews_claiming.escalate(db, task, reviewer, token, reason, self._clock())
-
-    # -- what time does --------------------------------------------------------------------------------
+            claiming.escalate(db, Hand(task, reviewer, token), reason, self._clock())
 
     def settle(self, now: float, make: Settle) -> int:
         """Do what is due, exactly once however many processes try, and delete what was kept long enough.
@@ -304,16 +295,16 @@ class Reviews:
 
         Args:
             now: seconds since 1970.
-            make: makes what the caller of a case gets whose ``on_timeout`` is ``model`` or ``default``; when it
-                raises, or the model has said nothing, the case stays open and is tried again after a minute.
+            make: makes what the caller gets where ``on_timeout`` is ``model`` or ``default``; when it raises,
+                or the model has said nothing, the case stays open and is tried again after a minute.
 
         Returns:
             How many cases it ended.
         """
         if not self._file.exists():
             return 0
-        ended = reviews_settling.settle(self._file, now, make, self._opening)
-        return ended + reviews_settling.expire(self._file, now)
+        ended = settling.settle(self._file, now, make, self._seals.there)
+        return ended + settling.expire(self._file, now)
 
     def forget(
         self,
@@ -323,7 +314,7 @@ class Reviews:
         who: str = submitting.AUTOMATION,
         why: str = "",
     ) -> int:
-        """Delete all cases of some predictions or of a routing key; no byte of them is left, but the trail stays.
+        """Delete all cases of some predictions or of a routing key: no byte of them is left; the trail stays.
 
         Args:
             predictions: their ids.
@@ -335,9 +326,7 @@ class Reviews:
         """
         if not self._file.exists():
             return 0
-        return reviews_settling.forget(self._file, predictions, key_hash, self._clock(), who, why)
-
-    # -- the model -------------------------------------------------------------------------------------
+        return settling.forget(self._file, predictions, key_hash, self._clock(), who, why)
 
     def watch(
         self, endpoint: str, digest: str, target_error: float | Mapping[str, float], *, alpha: float = 0.05
@@ -355,21 +344,15 @@ class Reviews:
         Raises:
             InvalidValue: a target that is none.
         """
-        targets = target_error if isinstance(target_error, Mapping) else {reviews_audits.ALL: target_error}
-        if self._file.exists():
-            with self._file.reading() as db:
-                old = reviews_audits.tests_of(db, endpoint, digest)
-            if reviews_audits.same(old, targets, alpha):
-                return False
+        targets = target_error if isinstance(target_error, Mapping) else {auditing.ALL: target_error}
+        if auditing.same(self.audits(endpoint, digest), targets, alpha):
+            return False
         with self._file.writing() as db:
-            return reviews_audits.watch(db, endpoint, digest, targets, alpha=alpha, now=self._clock())
+            return auditing.watch(db, endpoint, digest, targets, alpha=alpha, now=self._clock())
 
     def audits(self, endpoint: str, digest: str) -> dict[str, AuditTest]:
         """Return the tests that watch a model, by class; the class ``""`` is all."""
-        if not self._file.exists():
-            return {}
-        with self._file.reading() as db:
-            return reviews_audits.tests_of(db, endpoint, digest)
+        return self._read({}, lambda db: auditing.tests_of(db, endpoint, digest))
 
     def alarmed(self, endpoint: str, digest: str) -> bool:
         """Whether the audits have shown that a model is wrong more often than was certified."""
@@ -382,19 +365,11 @@ class Reviews:
             endpoint: of which endpoint.
             digest: of which model; None: of any.
         """
-        if not self._file.exists():
-            return ()
-        with self._file.reading() as db:
-            return tuple(reviews_audits.judged(db, endpoint, digest))
-
-    # -- those who look --------------------------------------------------------------------------------
+        return self._read((), lambda db: tuple(auditing.judged(db, endpoint, digest)))
 
     def stats(self, endpoint: str | None = None) -> Stats:
         """Return how the queue does; None: of all endpoints together."""
-        if not self._file.exists():
-            return Stats()
-        with self._file.reading() as db:
-            return reviews_reading.stats(db, endpoint, self._clock())
+        return self._read(Stats(), lambda db: looking.stats(db, endpoint, self._clock()))
 
     def ratings(self, endpoint: str, digest: str | None = None) -> tuple[Rating, ...]:
         """Return all final answers of decided cases as first given, case by case, for measures of agreement.
@@ -403,59 +378,23 @@ class Reviews:
             endpoint: of which endpoint.
             digest: only cases of which this model said something; None: all.
         """
-        if not self._file.exists():
-            return ()
-        with self._file.reading() as db:
-            return tuple(reviews_reading.ratings(db, endpoint, digest))
+        return self._read((), lambda db: tuple(looking.ratings(db, endpoint, digest)))
 
     def list(
         self, endpoint: str | None = None, *, status: Status | None = None, limit: int = 100
     ) -> tuple[Listed, ...]:
-        """Return cases without payload: open ones in the order in which they are taken, else the newest first.
+        """Return cases without payload: open ones in the order of their turn, else the newest first.
 
         Args:
             endpoint: of which endpoint; None: of all.
             status: only those that stand so.
             limit: at most so many.
         """
+        return self._read((), lambda db: looking.listed(db, endpoint, status, limit, self._clock()))
+
+    def _read(self, nothing: _T, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return what a file says, or what there is where nobody was ever asked."""
         if not self._file.exists():
-            return ()
+            return nothing
         with self._file.reading() as db:
-            return reviews_reading.listed(db, endpoint, status, limit, self._clock())
-
-    # -- inside ----------------------------------------------------------------------------------------
-
-    def _decisions(self, ids: Collection[str], *, ended: bool) -> dict[str, Decision]:
-        if not ids or not self._file.exists():
-            return {}
-        now, late = self._clock(), []
-        with self._file.reading() as db:
-            found = {row["id"]: row for name in ids if (row := submitting.task_of(db, name)) is not None}
-            late = [row for row in found.values() if row["pending"] is not None and row["pending"] <= now]
-            if not late:
-                return {
-                    name: decision_of(db, row)
-                    for name, row in found.items()
-                    if (row["status"] == "open" and not ended)
-                    or (row["status"] != "open" and row["expires"] > now)
-                }
-        with self._file.writing() as db:  # their time to be taken back is over: they are final from now on
-            for row in late:
-                if (task := submitting.task_of(db, row["id"])) is not None:
-                    reviews_answering.close(db, task, now)
-        return self._decisions(ids, ended=ended)
-
-    def _sealing(self) -> Seal:
-        return self._seal(create=True)
-
-    def _opening(self) -> Seal:
-        return self._seal(create=False)
-
-    def _seal(self, *, create: bool) -> Seal:
-        if self._known_seal is None:
-            self._known_seal = Seal.beside(self._file.folder.parent, create=create)
-        if self._known_seal is None:
-            raise StoreUnreachable(
-                f"inputs in {self._file.path} are sealed, and the key beside the store is gone: restore it"
-            )
-        return self._known_seal
+            return read(db)

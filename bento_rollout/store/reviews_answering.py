@@ -10,9 +10,9 @@ from ..errors import InvalidValue, Refused
 from ..reviewing import Case, Claim, Given, Selection, Status, Visibility
 from . import trail
 from .reviews_audits import feed
-from .reviews_claiming import JUMP, checked_name, look, my_part, require_held
+from .reviews_claiming import JUMP, Hand, look, my_part, require_held
 from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
-from .reviews_submitting import end
+from .reviews_submitting import End, end
 from .seal import Seal
 
 __all__ = ["asked", "checked", "close", "keep_answer", "outcome", "take_back"]
@@ -21,16 +21,14 @@ _LONGEST = 10_000
 """Characters of a comment."""
 
 
-def asked(
-    db: sqlite3.Connection, name: str, reviewer: str, token: str, seal: Callable[[], Seal], *, final: bool
-) -> Case | Outcome:
+def asked(db: sqlite3.Connection, hand: Hand, seal: Callable[[], Seal], *, final: bool) -> Case | Outcome:
     """Return the case that is to be answered, or what became of this same answer before.
 
     Raises:
         NotFound: there is no such case.
         Refused: it is not in this person's hands.
     """
-    task, part = my_part(db, name, checked_name(reviewer), token)
+    task, part = my_part(db, hand)
     if _told_before(part, final=final):
         return outcome(db, task, part)
     require_held(task, part)
@@ -57,9 +55,7 @@ def checked(case: Case, given: Given) -> Given:
 
 def keep_answer(
     db: sqlite3.Connection,
-    name: str,
-    reviewer: str,
-    token: str,
+    hand: Hand,
     given: Given,
     made: tuple[str, bytes],
     now: float,
@@ -73,43 +69,42 @@ def keep_answer(
         NotFound: there is no such case.
         Refused: it is not in this person's hands any more.
     """
-    task, part = my_part(db, name, reviewer, token)
+    task, part = my_part(db, hand)
     if _told_before(part, final=final):
         return outcome(db, task, part)
     require_held(task, part)
     choice = json_of(given.choice)
-    here = (task["seq"], reviewer)
+    here = (task["seq"], hand.reviewer)
     if part["state"] == "held" and part["sees"] == Visibility.AFTER_ANSWER and _said(db, task):
         db.execute(
-            "UPDATE parts SET state = 'revealed', first = ?, choice = ?, comment = ?, answered = ?, seconds = ?, "
-            "media_type = ?, body = ?, leased = ?, until = ? + lease WHERE task = ? AND reviewer = ?",
+            "UPDATE parts SET state = 'revealed', first = ?, choice = ?, comment = ?, answered = ?, "
+            "seconds = ?, media_type = ?, body = ?, leased = ?, until = ? + lease "
+            "WHERE task = ? AND reviewer = ?",
             (choice, choice, given.comment, now, _seconds(given, part, now), *made, now, now, *here),
         )
-        trail.append(db, now, reviewer, "answered", name, first=True)
+        trail.append(db, now, hand.reviewer, "answered", hand.task, first=True)
     else:
         revised = part["first"] is not None and part["first"] != choice
         seconds = part["seconds"] if part["seconds"] is not None else _seconds(given, part, now)
         comment = given.comment or part["comment"]
         db.execute(
-            "UPDATE parts SET state = 'answered', choice = ?, comment = ?, answered = ?, final_at = ?, seconds = ?, "
-            "media_type = ?, body = ? WHERE task = ? AND reviewer = ?",
+            "UPDATE parts SET state = 'answered', choice = ?, comment = ?, answered = ?, final_at = ?, "
+            "seconds = ?, media_type = ?, body = ? WHERE task = ? AND reviewer = ?",
             (choice, comment, now, now + undo, seconds, *made, *here),
         )
         db.execute(
             "UPDATE tasks SET pending = min(coalesce(pending, ?), ?) WHERE seq = ?",
             (now + undo, now + undo, task["seq"]),
         )
-        trail.append(db, now, reviewer, "revised" if revised else "answered", name)
+        trail.append(db, now, hand.reviewer, "revised" if revised else "answered", hand.task)
         if undo <= 0:
             close(db, task, now)
-    return outcome(db, *my_part(db, name, reviewer, token))
+    return outcome(db, *my_part(db, hand))
 
 
 def take_back(
     db: sqlite3.Connection,
-    name: str,
-    reviewer: str,
-    token: str,
+    hand: Hand,
     now: float,
     *,
     within: float,
@@ -121,22 +116,22 @@ def take_back(
         NotFound: there is no such case.
         Refused: it is too late, or there is nothing to take back.
     """
-    task, part = my_part(db, name, reviewer, token)
+    task, part = my_part(db, hand)
     if part["state"] != "answered":
         require_held(task, part)
-        return look(db, name, reviewer, token, seal)  # told twice
+        return look(db, hand, seal)  # told twice
     late = now >= min(part["final_at"], part["answered"] + within)
     if part["final"] or late or task["status"] != Status.OPEN.value:
-        raise Refused(f"the answer to case {name} is final: it can be taken back for a short time only")
+        raise Refused(f"the answer to case {hand.task} is final: it can be taken back for a short time only")
     state = "held" if part["first"] is None else "revealed"
     db.execute(
         "UPDATE parts SET state = ?, choice = first, final_at = NULL, leased = ?, until = ? + lease, "
         "seconds = CASE ? WHEN 'held' THEN NULL ELSE seconds END WHERE task = ? AND reviewer = ?",
-        (state, now, now, state, task["seq"], reviewer),
+        (state, now, now, state, task["seq"], hand.reviewer),
     )
     _next_pending(db, task["seq"])
-    trail.append(db, now, reviewer, "undone", name)
-    return look(db, name, reviewer, token, seal)
+    trail.append(db, now, hand.reviewer, "undone", hand.task)
+    return look(db, hand, seal)
 
 
 def close(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
@@ -147,8 +142,8 @@ def close(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
     """
     db.execute(
         "UPDATE parts SET final = 1 WHERE task = ? AND state = 'answered' AND final = 0 "
-        f"AND (final_at <= ? OR answered > ? + {JUMP:g})",  # noqa: S608 - a constant
-        (task["seq"], now, now),
+        "AND (final_at <= ? OR answered > ?)",
+        (task["seq"], now, now + JUMP),
     )
     _next_pending(db, task["seq"])
     return resolve(db, task, now)
@@ -202,21 +197,17 @@ def outcome(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> Out
 
 
 def _decide(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row, now: float) -> bool:
-    made = (part["media_type"], part["body"])
     revised = part["first"] is not None and part["first"] != part["choice"]
-    done = end(
-        db,
-        task,
+    how = End(
         Status.ANSWERED,
-        now,
         by="human",
-        who=part["reviewer"],
         choice=part["choice"],
         part=part["reviewer"],
-        made=made,
-        revised=revised,
-        adjudicated=bool(part["adjudicates"]),
+        made=(part["media_type"], part["body"]),
+        who=part["reviewer"],
+        facts={"revised": revised, "adjudicated": bool(part["adjudicates"])},
     )
+    done = end(db, task, how, now)
     if done and task["selection"] == Selection.AUDIT.value:
         feed(db, task["seq"], now)
     return done
@@ -233,8 +224,8 @@ def _said(db: sqlite3.Connection, task: sqlite3.Row) -> bool:
 
 def _next_pending(db: sqlite3.Connection, task: int) -> None:
     db.execute(
-        "UPDATE tasks SET pending = (SELECT min(final_at) FROM parts WHERE task = :task AND state = 'answered' "
-        "AND final = 0) WHERE seq = :task AND status = 'open'",
+        "UPDATE tasks SET pending = (SELECT min(final_at) FROM parts WHERE task = :task "
+        "AND state = 'answered' AND final = 0) WHERE seq = :task AND status = 'open'",
         {"task": task},
     )
 

@@ -18,8 +18,8 @@ ALL = ""
 """The class that all are of, where there is one target for all."""
 
 _JUDGED = """
-    SELECT t.seq, t.prediction_id, t.endpoint, t.selection, t.probability, t.decided, s.output, s.score, s.digest,
-        s.choice AS said, p.choice, p.first, p.sees
+    SELECT t.seq, t.prediction_id, t.endpoint, t.selection, t.probability, t.decided,
+        s.output, s.score, s.digest, s.choice AS said, p.choice, p.first, p.sees
     FROM tasks t JOIN suggestions s ON s.task = t.seq JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.status = 'answered' AND """
 

@@ -8,6 +8,7 @@ import random
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidValue, NotFound, Refused
@@ -17,7 +18,20 @@ from .reviews_rows import case_of, shown_to, value_of
 from .reviews_submitting import task_of
 from .seal import Seal
 
-__all__ = ["JUMP", "checked_name", "escalate", "look", "my_part", "release", "renew", "skip", "take"]
+__all__ = [
+    "JUMP",
+    "Hand",
+    "checked_lease",
+    "checked_name",
+    "escalate",
+    "look",
+    "my_part",
+    "release",
+    "renew",
+    "require_held",
+    "skip",
+    "take",
+]
 
 JUMP = 60.0
 """Seconds that a time may lie ahead before the clock is taken to have gone back."""
@@ -37,6 +51,15 @@ _WANTED = f"""
 """  # noqa: S608 - constants
 
 _LONGEST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Whose hands a case is in: with each act comes the token of the claim."""
+
+    task: str
+    reviewer: str
+    token: str = field(repr=False)
 
 
 def take(
@@ -64,8 +87,8 @@ def take(
     token = secrets.token_urlsafe(24)
     for lapsed in db.execute(
         "UPDATE parts SET state = 'lapsed' WHERE task = ? AND state = 'held' AND adjudicates = ? "
-        f"AND NOT (until > ? AND leased <= ? + {JUMP:g}) RETURNING reviewer",  # noqa: S608 - a constant
-        (seq, up, now, now),
+        "AND NOT (until > ? AND leased <= ?) RETURNING reviewer",
+        (seq, up, now, now + JUMP),
     ).fetchall():
         trail.append(db, now, lapsed["reviewer"], "lapsed", task["id"])
     db.execute("DELETE FROM parts WHERE task = ? AND reviewer = ?", (seq, reviewer))
@@ -79,58 +102,58 @@ def take(
     return shown_to(case, part, token, _two(db, task, part))
 
 
-def look(db: sqlite3.Connection, name: str, reviewer: str, token: str, seal: Callable[[], Seal]) -> Claim:
+def look(db: sqlite3.Connection, hand: Hand, seal: Callable[[], Seal]) -> Claim:
     """Return a case that is in this person's hands once more.
 
     Raises:
         NotFound: there is no such case.
         Refused: it is not in this person's hands.
     """
-    task, part = _in_hand(db, name, reviewer, token)
-    return shown_to(case_of(db, task, seal), part, token, _two(db, task, part))
+    task, part = _in_hand(db, hand)
+    return shown_to(case_of(db, task, seal), part, hand.token, _two(db, task, part))
 
 
-def renew(db: sqlite3.Connection, name: str, reviewer: str, token: str, lease: float, now: float) -> float:
+def renew(db: sqlite3.Connection, hand: Hand, lease: float, now: float) -> float:
     """Make a lease begin anew, and return when it ends.
 
     Raises:
         NotFound, Refused: as `look`.
     """
-    task, _ = _in_hand(db, name, reviewer, token)
+    task, _ = _in_hand(db, hand)
     db.execute(
         "UPDATE parts SET leased = ?, until = ?, lease = ? WHERE task = ? AND reviewer = ?",
-        (now, now + lease, lease, task["seq"], reviewer),
+        (now, now + lease, lease, task["seq"], hand.reviewer),
     )
     return now + lease
 
 
-def skip(db: sqlite3.Connection, name: str, reviewer: str, token: str, reason: str, now: float) -> None:
+def skip(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
     """Leave a case to others; this person is not offered it again.
 
     Raises:
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    _put_down(db, name, reviewer, token, "skipped", checked_reason(reason), now)
+    _put_down(db, hand, "skipped", checked_reason(reason), now)
 
 
-def release(db: sqlite3.Connection, name: str, reviewer: str, token: str, now: float) -> None:
+def release(db: sqlite3.Connection, hand: Hand, now: float) -> None:
     """Give a case back as if it had never been taken.
 
     Raises:
         NotFound, Refused: as `look`.
     """
-    _put_down(db, name, reviewer, token, "released", None, now)
+    _put_down(db, hand, "released", None, now)
 
 
-def escalate(db: sqlite3.Connection, name: str, reviewer: str, token: str, reason: str, now: float) -> None:
+def escalate(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
     """Hand a case up: an adjudicator decides it alone, before others that are equally due.
 
     Raises:
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    task = _put_down(db, name, reviewer, token, "escalated", checked_reason(reason), now)
+    task = _put_down(db, hand, "escalated", checked_reason(reason), now)
     db.execute(
         "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
         "WHERE seq = ? AND status = 'open'",
@@ -142,20 +165,24 @@ _URGENT = 1000
 """The priority of what was handed up, at least."""
 
 
-def my_part(db: sqlite3.Connection, name: str, reviewer: str, token: str) -> tuple[sqlite3.Row, sqlite3.Row]:
+def my_part(db: sqlite3.Connection, hand: Hand) -> tuple[sqlite3.Row, sqlite3.Row]:
     """Return a case, and what this person has to do with it under this token.
 
     Raises:
         NotFound: there is no such case.
         Refused: the token is not this person's for it.
     """
-    task = task_of(db, name)
+    task = task_of(db, hand.task)
     if task is None:
-        raise NotFound(f"there is no case {name[:64]!r}: it was decided long ago, withdrawn, or never asked")
+        raise NotFound(
+            f"there is no case {hand.task[:64]!r}: it was decided long ago, withdrawn, or never asked"
+        )
     query = "SELECT * FROM parts WHERE task = ? AND reviewer = ?"
-    part = db.execute(query, (task["seq"], reviewer)).fetchone()
-    if not hmac.compare_digest(_hash(token), bytes(32) if part is None else part["token"]):
-        raise Refused(f"case {name} is not in the hands of {reviewer} under this token: claim it again")
+    part = db.execute(query, (task["seq"], hand.reviewer)).fetchone()
+    if not hmac.compare_digest(_hash(hand.token), bytes(32) if part is None else part["token"]):
+        raise Refused(
+            f"case {hand.task} is not in the hands of {hand.reviewer} under this token: claim it again"
+        )
     return task, part
 
 
@@ -228,8 +255,8 @@ def _two(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> tuple[
     return tuple(answers)
 
 
-def _in_hand(db: sqlite3.Connection, name: str, reviewer: str, token: str) -> tuple[sqlite3.Row, sqlite3.Row]:
-    task, part = my_part(db, name, reviewer, token)
+def _in_hand(db: sqlite3.Connection, hand: Hand) -> tuple[sqlite3.Row, sqlite3.Row]:
+    task, part = my_part(db, hand)
     require_held(task, part)
     return task, part
 
@@ -252,20 +279,20 @@ _WORDS = {
 }
 
 
-def _put_down(
-    db: sqlite3.Connection, name: str, reviewer: str, token: str, state: str, reason: str | None, now: float
-) -> sqlite3.Row:
-    task, part = my_part(db, name, reviewer, token)
+def _put_down(db: sqlite3.Connection, hand: Hand, state: str, reason: str | None, now: float) -> sqlite3.Row:
+    task, part = my_part(db, hand)
     if part["state"] == state:  # told twice
         return task
     require_held(task, part)
     if part["state"] == "revealed":
-        raise Refused(f"your answer to case {name} is kept already: confirm or revise it")
+        raise Refused(f"your answer to case {hand.task} is kept already: confirm or revise it")
     db.execute(
         "UPDATE parts SET state = ?, reason = ? WHERE task = ? AND reviewer = ?",
-        (state, reason, task["seq"], reviewer),
+        (state, reason, task["seq"], hand.reviewer),
     )
-    trail.append(db, now, reviewer, state, name)  # not the reason: what a person writes may be forgotten
+    trail.append(
+        db, now, hand.reviewer, state, hand.task
+    )  # not the reason: what a person writes may be forgotten
     return task
 
 

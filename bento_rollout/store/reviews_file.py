@@ -36,8 +36,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             selection TEXT NOT NULL, probability REAL NOT NULL, held INTEGER NOT NULL, asked TEXT NOT NULL,
             reviewers INTEGER NOT NULL, adjudicate INTEGER NOT NULL, priority INTEGER NOT NULL,
             created REAL NOT NULL, due REAL NOT NULL, stage TEXT, escalated INTEGER NOT NULL DEFAULT 0,
-            status TEXT NOT NULL, settle REAL, pending REAL, decided REAL, decided_by TEXT NOT NULL DEFAULT '',
-            part TEXT, choice TEXT, secret TEXT NOT NULL, key_hash TEXT, decisions_for REAL NOT NULL,
+            status TEXT NOT NULL, settle REAL, pending REAL, decided REAL,
+            decided_by TEXT NOT NULL DEFAULT '', part TEXT, choice TEXT, secret TEXT NOT NULL,
+            key_hash TEXT, decisions_for REAL NOT NULL,
             labels_until REAL NOT NULL, expires REAL NOT NULL DEFAULT 0
         )""",
         """CREATE INDEX tasks_wanted ON tasks (stage, due, priority DESC, seq) WHERE stage IS NOT NULL""",

@@ -19,7 +19,7 @@ __all__ = ["listed", "ratings", "stats"]
 def listed(
     db: sqlite3.Connection, endpoint: str | None, status: Status | None, limit: int, now: float
 ) -> tuple[Listed, ...]:
-    """Return cases: open ones in the order in which they are taken, else the newest first."""
+    """Return cases: open ones in the order of their turn, else the newest first."""
     where, given = ["1"], []
     if endpoint is not None:
         where.append("endpoint = ?")

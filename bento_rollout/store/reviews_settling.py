@@ -13,7 +13,7 @@ from .reviews_answering import close, resolve
 from .reviews_claiming import JUMP
 from .reviews_file import ReviewsFile
 from .reviews_rows import Settle, case_of, json_of
-from .reviews_submitting import AUTOMATION, end, task_of
+from .reviews_submitting import AUTOMATION, End, end, task_of
 from .seal import Seal
 
 __all__ = ["AT_ONCE", "expire", "forget", "settle"]
@@ -24,7 +24,7 @@ AT_ONCE = 200
 AGAIN = 60.0
 """Seconds after which a timeout is tried once more whose answer could not be made."""
 
-_LEFT = f"SELECT task, reviewer FROM parts WHERE state = 'revealed' AND (until <= ? OR leased > ? + {JUMP:g})"  # noqa: S608
+_LEFT = "SELECT task, reviewer FROM parts WHERE state = 'revealed' AND (until <= ? OR leased > ?)"
 
 
 def settle(file: ReviewsFile, now: float, make: Settle, seal: Callable[[], Seal]) -> int:
@@ -34,7 +34,7 @@ def settle(file: ReviewsFile, now: float, make: Settle, seal: Callable[[], Seal]
         StoreUnreachable, StoreCorrupt: what was not done is done by the next who tries.
     """
     with file.reading() as db:
-        left = db.execute(_LEFT + " LIMIT 1", (now, now)).fetchone() is not None
+        left = db.execute(_LEFT + " LIMIT 1", (now, now + JUMP)).fetchone() is not None
         pending = db.execute("SELECT 1 FROM tasks WHERE pending IS NOT NULL LIMIT 1").fetchone() is not None
     ended = 0
     if left or pending:
@@ -76,7 +76,7 @@ _OLD_TASKS = "SELECT seq FROM tasks WHERE labels_until <= ? AND status <> 'open'
 def forget(
     file: ReviewsFile, predictions: Collection[str], key_hash: str | None, now: float, who: str, why: str
 ) -> int:
-    """Delete all cases of some predictions, or of a key, so that no byte of them is left, and return how many.
+    """Delete all cases of some predictions, or of a key, to the last byte, and return how many there were.
 
     Raises:
         StoreUnreachable: with what is left to do.
@@ -94,7 +94,7 @@ def forget(
             }
         for seq in sorted(found):
             task = db.execute("SELECT * FROM tasks WHERE seq = ?", (seq,)).fetchone()
-            end(db, task, Status.WITHDRAWN, now, who=who, why=why)
+            end(db, task, End(Status.WITHDRAWN, who=who, why=why), now)
             _delete(db, seq)
             trail.append(db, now, who, "forgotten", task["id"])
     if found:
@@ -104,9 +104,9 @@ def forget(
 
 
 def _finish(db: sqlite3.Connection, now: float) -> int:
-    """Make answers final: those whose time to be taken back is over, and first ones that nobody came back to."""
+    """Make answers final that cannot be taken back any more, and first ones that nobody came back to."""
     ended = 0
-    for left in db.execute(_LEFT, (now, now)).fetchall():
+    for left in db.execute(_LEFT, (now, now + JUMP)).fetchall():
         task = db.execute("SELECT * FROM tasks WHERE seq = ?", (left["task"],)).fetchone()
         if task["status"] == Status.OPEN.value:
             ended += _confirm(db, task, left["reviewer"], now)
@@ -143,11 +143,12 @@ def _time_out(file: ReviewsFile, name: str, now: float, make: Settle, seal: Call
             trail.append(db, now, AUTOMATION, "unsettled", name, on_timeout=case.on_timeout, error=problem)
             return False
         if case.on_timeout == "reject":
-            return end(db, task, Status.REJECTED, now, why="due")
+            return end(db, task, End(Status.REJECTED, why="due"), now)
         by_model = case.on_timeout == "model"
         choice = case.suggestion.choice if by_model and case.suggestion else case.default
         by = "model" if by_model else "default"
-        return end(db, task, Status.DEFAULTED, now, by=by, why="due", choice=json_of(choice), made=made)
+        how = End(Status.DEFAULTED, by=by, choice=json_of(choice), made=made, why="due")
+        return end(db, task, how, now)
 
 
 def _answered(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
@@ -176,7 +177,7 @@ def _expire_inputs(db: sqlite3.Connection, now: float) -> int:
     for row in db.execute(_OLD_INPUTS + " LIMIT ?", (now, AT_ONCE)).fetchall():
         task = db.execute("SELECT * FROM tasks WHERE seq = ?", (row["task"],)).fetchone()
         if task is not None:
-            ended += end(db, task, Status.WITHDRAWN, now, why="its input was kept long enough")
+            ended += end(db, task, End(Status.WITHDRAWN, why="its input was kept long enough"), now)
         db.execute("DELETE FROM inputs WHERE task = ?", (row["task"],))
         db.execute("UPDATE parts SET comment = NULL, reason = NULL WHERE task = ?", (row["task"],))
         # Where the answer is none of the choices the output is what the person's answer is compared with.

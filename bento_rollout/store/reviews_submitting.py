@@ -1,10 +1,11 @@
-"""Cases come into the people's queue, what the model says of them, and those that nobody needs any more go."""
+"""Cases come into the people's queue, and what the model says of them; and cases end."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import InvalidValue, QueueFull
 from ..reviewing import Case, Decision, Shown, Status, Suggestion
@@ -13,14 +14,14 @@ from .reviews_file import WHENEVER
 from .reviews_rows import Keep, decision_of, json_of
 from .seal import Seal
 
-__all__ = ["AUTOMATION", "end", "insert", "keep_suggestion", "opened", "task_of", "withdraw"]
+__all__ = ["AUTOMATION", "End", "end", "insert", "keep_suggestion", "opened", "task_of", "withdraw"]
 
 AUTOMATION = "automation"
 """Who acts in the trail where no person does."""
 
 _COLUMNS = (
-    "id, prediction_id, endpoint, revision, degree, selection, probability, held, asked, reviewers, adjudicate, "
-    "priority, created, due, stage, status, settle, secret, key_hash, decisions_for, labels_until"
+    "id, prediction_id, endpoint, revision, degree, selection, probability, held, asked, reviewers, "
+    "adjudicate, priority, created, due, stage, status, settle, secret, key_hash, decisions_for, labels_until"
 )
 
 
@@ -107,7 +108,7 @@ def keep_suggestion(
     shown: Shown | None,
     seal: Callable[[], Seal],
 ) -> bool:
-    """Keep what the model said of a case, if it has said nothing yet; ``shown`` replaces the input of an open one."""
+    """Keep what the model said of a case, if it had said nothing; ``shown`` replaces an open one's input."""
     if shown is not None and task["status"] == Status.OPEN.value:
         query = "SELECT until, sealed FROM inputs WHERE task = ?"
         if (old := db.execute(query, (task["seq"],)).fetchone()) is not None:
@@ -124,60 +125,52 @@ def withdraw(
 ) -> int:
     """End open cases that nobody needs any more, and return how many there were."""
     return sum(
-        end(db, task, Status.WITHDRAWN, now, who=who, why=why)
+        end(db, task, End(Status.WITHDRAWN, who=who, why=why), now)
         for task in (task_of(db, name) for name in ids)
         if task is not None
     )
 
 
-def end(
-    db: sqlite3.Connection,
-    task: sqlite3.Row,
-    status: Status,
-    now: float,
-    *,
-    by: str = "",
-    who: str = AUTOMATION,
-    why: str = "",
-    choice: str | None = None,
-    part: str | None = None,
-    made: tuple[str, bytes] | None = None,
-    **facts: object,
-) -> bool:
-    """End a case if it is open, by compare-and-set: of several who try, one does.
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a case ends.
 
-    Args:
-        db: in a transaction that writes.
-        task: the case.
+    Attributes:
         status: as what.
-        now: seconds since 1970.
-        by: who decided: ``human``, ``model`` or ``default``.
-        who, why: for the trail.
-        choice: as JSON text.
+        by: who decided: ``human``, ``model`` or ``default``; empty: nobody.
+        choice: what was chosen, as JSON text.
         part: the reviewer whose answer it is.
         made: media type and body of what the caller gets.
+        who, why: for the trail.
         facts: more for the trail.
     """
+
+    status: Status
+    by: str = ""
+    choice: str | None = None
+    part: str | None = None
+    made: tuple[str, bytes] | None = None
+    who: str = AUTOMATION
+    why: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def end(db: sqlite3.Connection, task: sqlite3.Row, how: End, now: float) -> bool:
+    """End a case if it is open, by compare-and-set: of several who try, one does."""
     expires = now + task["decisions_for"]
     done = db.execute(
-        "UPDATE tasks SET status = ?, stage = NULL, settle = NULL, pending = NULL, decided = ?, decided_by = ?, "
-        "choice = ?, part = ?, expires = ? WHERE seq = ? AND status = 'open'",
-        (status.value, now, by, choice, part, expires, task["seq"]),
+        "UPDATE tasks SET status = ?, stage = NULL, settle = NULL, pending = NULL, decided = ?, "
+        "decided_by = ?, choice = ?, part = ?, expires = ? WHERE seq = ? AND status = 'open'",
+        (how.status.value, now, how.by, how.choice, how.part, expires, task["seq"]),
     ).rowcount
     if not done:
         return False
-    if made is not None:
-        db.execute("INSERT INTO decisions VALUES (?, ?, ?, ?)", (task["seq"], expires, *made))
+    if how.made is not None:
+        db.execute("INSERT INTO decisions VALUES (?, ?, ?, ?)", (task["seq"], expires, *how.made))
     db.execute("UPDATE parts SET media_type = NULL, body = NULL WHERE task = ?", (task["seq"],))
-    told = {"by": by, "why": why, **facts}
-    trail.append(
-        db,
-        now,
-        who,
-        status.value,
-        task["id"],
-        **{key: it for key, it in told.items() if it not in ("", None)},
-    )
+    what = "decided" if how.status is Status.ANSWERED else how.status.value
+    told = {key: it for key, it in (("by", how.by), ("why", how.why)) if it}
+    trail.append(db, now, how.who, what, task["id"], **told, **how.facts)
     return True
 
 

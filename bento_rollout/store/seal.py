@@ -16,7 +16,7 @@ from .secret_file import make_secret, read_secret
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["FILE", "VARIABLE", "Seal"]
+__all__ = ["FILE", "VARIABLE", "Seal", "Seals"]
 
 VARIABLE = "BENTO_ROLLOUT_REVIEW_KEY_FILE"
 """The environment variable that names the file of the key, where it is not beside the store."""
@@ -72,8 +72,8 @@ class Seal:
 
         if sealed[:_MARK] != self._mark:
             raise StoreUnreachable(
-                f"the input of case {case} is sealed under another key than {self._place}: restore that one, or "
-                f"name it by {VARIABLE}"
+                f"the input of case {case} is sealed under another key than {self._place}: restore that one, "
+                f"or name it by {VARIABLE}"
             )
         nonce, content = sealed[_MARK : _MARK + _NONCE], sealed[_MARK + _NONCE :]
         try:
@@ -88,7 +88,7 @@ class Seal:
     def beside(
         cls, store: Path, *, create: bool = False, environ: Mapping[str, str] | None = None
     ) -> Seal | None:
-        """Return the seal of a store: its key is in the file that ``BENTO_ROLLOUT_REVIEW_KEY_FILE`` names, or beside.
+        """Return the seal of a store: the file of its key is named by the environment, or lies beside.
 
         Args:
             store: the folder beside the store.
@@ -111,3 +111,38 @@ class Seal:
             return None
         except OSError as error:
             raise StoreUnreachable(f"{path} cannot be used: {error.strerror}; {_ELSE}") from None
+
+
+class Seals:
+    """Finds the seal of a store when it is needed.
+
+    Args:
+        store: the folder beside the store.
+        known: the seal, if it is known.
+    """
+
+    def __init__(self, store: Path, known: Seal | None = None) -> None:
+        self._store, self._known = store, known
+
+    def making(self) -> Seal:
+        """Return the seal; its key is made when there is none.
+
+        Raises:
+            StoreUnreachable: as `Seal.beside`.
+        """
+        if self._known is None:
+            self._known = Seal.beside(self._store, create=True)
+        return self.there()
+
+    def there(self) -> Seal:
+        """Return the seal of what was sealed.
+
+        Raises:
+            StoreUnreachable: there is no key, or as `Seal.beside`.
+        """
+        if self._known is None:
+            self._known = Seal.beside(self._store)
+        if self._known is None:
+            path = os.environ.get(VARIABLE) or self._store / FILE
+            raise StoreUnreachable(f"there is no key at {path}: restore it; {_ELSE}")
+        return self._known

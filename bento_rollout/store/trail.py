@@ -46,8 +46,8 @@ class Entry:
 class Verified:
     """What reading the whole trail showed.
 
-    A trail that was cut at its end, or written anew as a whole, is consistent in itself: compare ``head`` with
-    one that was noted elsewhere.
+    A trail that was written anew as a whole is consistent in itself: compare ``head`` with one that was noted
+    elsewhere.
 
     Attributes:
         entries: how many there are.
