@@ -79,7 +79,6 @@ class Site:
     admin: str = ADMIN
     proxies: Proxies | None = None
     prefix: str = "/rollout"
-    wrap: Callable[[Any], Any] = lambda app: app
 
     def __post_init__(self) -> None:
         self.store = SQLiteStore(self.folder / "rollouts.db", create=True)

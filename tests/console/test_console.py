@@ -144,7 +144,13 @@ def test_a_stranger_is_not_believed_to_be_a_proxy(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}]
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+    ],
 )
 @pytest.mark.parametrize("path", [*ACTS, "/login", "/logout"])
 def test_other_sites_cannot_act(site: Site, path: str, headers: Mapping[str, str]) -> None:
@@ -194,7 +200,9 @@ def test_every_answer_has_the_policy(site: Site, path: str) -> None:
 def test_files_are_kept_by_browsers_and_packed(site: Site) -> None:
     """Their address changes with them; an old address is not found."""
     visitor = Visitor(site)
-    sheet = re.findall(r'<link rel="stylesheet" href="([^"]*)" integrity="(sha384-[^"]*)">', visitor.get("/login"))
+    sheet = re.findall(
+        r'<link rel="stylesheet" href="([^"]*)" integrity="(sha384-[^"]*)">', visitor.get("/login")
+    )
     answer = visitor.client.get(sheet[0][0])
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-encoding"] == "gzip"
@@ -449,7 +457,9 @@ def test_a_form_by_schema(site: Site) -> None:
         assert words in visitor.press("answer", **{**wrong, "f.note": "kept"})
         assert visitor.status == 422
         assert 'value="kept"' in visitor.page
-    visitor.press("answer", **{"f.finding": '"malignant"', "f.size": "12.5", "f.urgent": "true", "f.regions": "[1, 2]"})
+    visitor.press(
+        "answer", **{"f.finding": '"malignant"', "f.size": "12.5", "f.urgent": "true", "f.regions": "[1, 2]"}
+    )
     site.reviews.settle(time.time() + 60, lambda _: ("", b""))
     (rating,) = site.reviews.ratings(ENDPOINT)
     assert rating.choice == {"finding": "malignant", "size": 12.5, "urgent": True, "regions": [1, 2]}
@@ -476,7 +486,10 @@ def test_other_schemas_are_one_field(site: Site, schema: Mapping[str, Any] | Non
         (Shown("json", [{"a": 1, "b": 2}, {"a": 3}]), "<td>3</td>"),
         (Shown("json", [1, 2]), '<pre class="code"'),
         (Shown("json", 5), '<pre class="code"'),
-        (Shown("link", "https://pacs.example/1"), 'href="https://pacs.example/1" target="_blank" rel="noopener'),
+        (
+            Shown("link", "https://pacs.example/1"),
+            'href="https://pacs.example/1" target="_blank" rel="noopener',
+        ),
         (Shown("link", "javascript:alert(1)"), '<div class="prose">javascript:alert(1)</div>'),
         (Shown("link", "data:text/html,x"), '<div class="prose">data:text/html,x</div>'),
         (Shown("link", "//evil.example"), '<div class="prose">//evil.example</div>'),
@@ -511,7 +524,7 @@ def test_markup_is_text_wherever_it_comes_from(site: Site, kind: str) -> None:
     for page in pages:
         assert "onerror=alert(1)>" not in page
         assert "<script>alert" not in page
-        assert '</script><script' not in page.replace("</script>\n<script", "")
+        assert "</script><script" not in page.replace("</script>\n<script", "")
     assert "&lt;img src=x onerror" in pages[0]
 
 
@@ -545,7 +558,7 @@ def test_two_answers_that_differ_are_adjudicated_without_names(site: Site) -> No
     cleo = Visitor(site, "cleo")
     page = cleo.take("/adjudication")
     assert "Two answers differ" in page
-    assert re.findall(r'Answer [AB]</span> <strong>(\w+)<', page) in (
+    assert re.findall(r"Answer [AB]</span> <strong>(\w+)<", page) in (
         ["benign", "malignant"],
         ["malignant", "benign"],
     )
@@ -588,7 +601,11 @@ def test_agreement_of_people_and_model(site: Site) -> None:
         site.ask_suggested(CHOICES[number % 2], reviewers=2, adjudicate=True)
         site.answer("ada", CHOICES[number % 2])
         site.answer("ben", CHOICES[number % 3 % 2])
-    page = Visitor(site, "ada").get("/agreement")
+    visitor = Visitor(site, "ada")
+    assert "6 cases wait for an adjudicator" in visitor.get("/agreement")
+    for _ in range(6):
+        site.answer("cleo", "benign", role=Role.ADJUDICATOR)
+    page = visitor.get("/agreement")
     assert "Cohen\u2019s \u03ba" in page
     assert "Krippendorff\u2019s \u03b1" in page
     assert "below 50" in page

@@ -71,7 +71,14 @@ def test_changed_cookies_are_nobodys() -> None:
     body, _, signature = made.open("ada").partition(".")
     facts = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     forged = base64.urlsafe_b64encode(json.dumps({**facts, "n": "admin"}).encode()).rstrip(b"=").decode()
-    for cookie in (f"{forged}.{signature}", f"{body}.", body, f".{signature}", f"{body}.{signature}x", "x" * 9999):
+    for cookie in (
+        f"{forged}.{signature}",
+        f"{body}.",
+        body,
+        f".{signature}",
+        f"{body}.{signature}x",
+        "x" * 9999,
+    ):
         assert made.read(cookie) is None
 
 

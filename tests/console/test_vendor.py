@@ -47,7 +47,9 @@ def test_files_have_their_hash(one: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("one", LISTED, ids=lambda one: one["name"])
-def test_files_are_those_of_the_registry(one: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_files_are_those_of_the_registry(
+    one: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Byte for byte what was published."""
     folder = npm_package(one["package"], one["version"], tmp_path_factory.getbasetemp() / "npm")
     assert (folder / one["path"]).read_bytes() == (VENDOR / one["name"]).read_bytes()
@@ -81,7 +83,9 @@ def test_templates_have_no_inline_code_and_load_nothing(path: Path) -> None:
 def test_our_own_files_load_nothing() -> None:
     """Neither the style sheet nor the script names another server."""
     for name in ("console.css", "console.js"):
-        assert not re.search(r"https?://|@import|url\(|eval\(|new Function|innerHTML", Assets()[name].body.decode())
+        assert not re.search(
+            r"https?://|@import|url\(|eval\(|new Function|innerHTML", Assets()[name].body.decode()
+        )
 
 
 @pytest.mark.slow

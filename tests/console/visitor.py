@@ -26,7 +26,9 @@ class Visitor:
     """
 
     def __init__(self, site: Site, who: str = "", app: Any = None) -> None:
-        self.client = TestClient(app or site.app(), base_url="https://console.example", follow_redirects=False)
+        self.client = TestClient(
+            app or site.app(), base_url="https://console.example", follow_redirects=False
+        )
         self.page = ""
         self.status = 0
         if who:

@@ -78,7 +78,7 @@
   const press = (button) => { if (button && !busy) button.click(); };
   const open = (details) => {
     details.open = true;
-    $("input, textarea", details).focus();
+    $("input:not([type=hidden]), textarea", details).focus();
   };
 
   document.addEventListener("keydown", (event) => {
