@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+from .degrees import Degree
 from .records import Fact, Observation, Plan, Reply
 
 __all__ = [
     "END",
     "Call",
     "Cancelled",
+    "Deciding",
     "Exited",
     "Finish",
     "Isolate",
@@ -116,6 +118,23 @@ class Together:
     seconds: float | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Deciding:
+    """Who decides a call of an automated endpoint.
+
+    Attributes:
+        degree: at which degree it was taken.
+        by: ``model``, ``human`` or ``default``; empty: nobody has.
+        running: whether the model still runs for it where its caller does not wait.
+        owed: whether it was to be told of meanwhile, which whoever lets it run does then.
+    """
+
+    degree: Degree
+    by: str = ""
+    running: bool = False
+    owed: bool = False
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way: its id, who asked for what, and who answered in the end.
@@ -145,6 +164,8 @@ class Call:
         span: the request's span, where it is recorded.
         trace: trace id and span id of the request.
         bound: what the user's own code has bound for each of its log lines, where they ask for it.
+        deciding: who decides it; None: its endpoint is not automated.
+        decision: the id of the case whose decision a task waits for; empty: none.
     """
 
     endpoint: str
@@ -171,6 +192,8 @@ class Call:
     span: Any = None
     trace: tuple[str, str] = ("", "")
     bound: Mapping[str, Any] | None = None
+    deciding: Deciding | None = None
+    decision: str = ""
 
     def header(self, name: str) -> str | None:
         """Return a request header, or None when it is absent or not UTF-8."""

@@ -12,7 +12,6 @@ __all__ = [
     "Comparison",
     "Difference",
     "Dropped",
-    "Era",
     "Fact",
     "Flip",
     "FlipEnd",
@@ -23,11 +22,11 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prediction",
+    "Queued",
     "Readiness",
     "Reason",
     "Relation",
     "Reply",
-    "Series",
 ]
 
 
@@ -231,6 +230,8 @@ class Prediction(NamedTuple):
         inputs: the endpoint's arguments by name, where somebody wants them; else None.
         task_id: of a task.
         bound: what the user's own code has bound for each of its log lines; None: nobody wants it.
+        degree: the degree of automation of its endpoint, as a word; empty: it is not automated.
+        decided_by: ``model``, ``human`` or ``default``; empty: not automated, or nobody has decided yet.
     """
 
     rollout: str
@@ -251,11 +252,18 @@ class Prediction(NamedTuple):
     inputs: Mapping[str, Any] | None = None
     task_id: str | None = None
     bound: Mapping[str, Any] | None = None
+    degree: str = ""
+    decided_by: str = ""
 
     def __repr__(self) -> str:
         """Return who answered what, and nothing of what was asked: keys and inputs are personal data."""
         who = ",".join(sorted({plan.variant for plan in self.plans}))
         return f"<Prediction {self.prediction_id} of {self.endpoint} by {who}: {self.outcome.value}>"
+
+    @property
+    def by_model(self) -> bool:
+        """Whether the caller got a variant's answer: not a person's, not a default one, not none so far."""
+        return not self.degree or self.decided_by == "model"
 
     @property
     def error(self) -> str | None:
@@ -348,34 +356,17 @@ class Flipped:
     outcome: FlipEnd
 
 
-Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped
-"""What a sink is given."""
-
-
 @dataclass(frozen=True, slots=True)
-class Era:
-    """What comparisons must have in common to be counted together.
+class Queued:
+    """How many cases of an endpoint wait for people; told each second. Immutable."""
 
-    Attributes:
-        champion, candidate: whose answers are compared; the same name twice: the champion with itself.
-        champion_digest, candidate_digest: what these were.
-        settings: how they are compared, in words.
-    """
-
-    champion: str
-    champion_digest: str
-    candidate: str
-    candidate_digest: str
-    settings: str
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Comparisons of one era, at one revision, of one endpoint."""
-
-    era: Era
-    revision: int
+    rollout: str
     endpoint: str
+    open: int
+
+
+Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued
+"""What a sink is given."""
 
 
 @dataclass(frozen=True, slots=True)

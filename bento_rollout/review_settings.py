@@ -67,17 +67,22 @@ def needed(*words: str) -> Callable[[object], object]:
 def _address(value: object) -> str:
     scheme, found, rest = value.partition("://") if isinstance(value, str) else ("", "", "")
     if scheme not in ("http", "https") or not found or not rest.strip("/") or not rest.isprintable():
-        raise InvalidValue("a webhook's address has the form https://HOST/PATH; this one has not")
+        raise _unsaid("a webhook's address has the form https://HOST/PATH; this one has not")
     if "@" in rest.partition("/")[0] or " " in rest or "#" in rest:
-        raise InvalidValue("a webhook's address holds no user name, no password, no blank and no fragment")
+        raise _unsaid("a webhook's address holds no user name, no password, no blank and no fragment")
     return f"{scheme}://{rest}"
 
 
 def _secret(value: object) -> str:
     kind, _, place = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in ("env", "file") or not place:
-        raise InvalidValue("write where the key lies, never the key itself: env:NAME or file:PATH")
+        raise _unsaid("write where the key lies, never the key itself: env:NAME or file:PATH")
     return f"{kind}:{place}"
+
+
+def _unsaid(words: str) -> Problems:
+    """Return a problem that does not show the value: addresses and keys open doors."""
+    return Problems([Problem((), words)])
 
 
 class Overlap(Strict):

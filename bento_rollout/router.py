@@ -82,6 +82,11 @@ class Router:
         """Who answers by default, in the state that this worker serves by."""
         return self._feed.commit.state.champion
 
+    @property
+    def commit(self) -> Commit:
+        """The commit that this worker serves by."""
+        return self._feed.commit
+
     def ready(self) -> Collection[str]:
         """Return the variants that may answer here and now: their runner is ready, their digest trusted."""
         commit = self._feed.commit

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .agreement import CONFIDENCE, Share, beyond, is_beyond_noise, mixed, share_of
+from .eras import Era, Series
 from .histogram import edges_of, quantile
-from .records import Era, Series
 from .reports import utc
 from .state import RolloutState
 from .store.tallies import Counted

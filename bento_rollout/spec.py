@@ -65,8 +65,9 @@ RESPONSE_HEADERS = (
     "X-Rollout-Revision",
     "X-Rollout-Prediction-Id",
     "X-Rollout-Reason",
+    "X-Rollout-Decided-By",
 )
-"""What the answers of routed endpoints carry."""
+"""What the answers of routed endpoints carry; the last one those of automated endpoints only."""
 
 INFERENCE_ID = KeySource("header", "x-rollout-inference-id")
 """Where the caller's own id is when no source that the spec names has one."""

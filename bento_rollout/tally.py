@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from .eras import Series
 from .histogram import bin_of
-from .records import Comparison, Difference, Relation, Series
+from .records import Comparison, Difference, Relation
 
 __all__ = [
     "EXAMPLES",

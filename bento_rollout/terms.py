@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .comparing import Comparing
-from .records import Era, Series
+from .eras import Era, Series
 from .spec import RolloutSpec, Shadow
 
 __all__ = ["Terms"]

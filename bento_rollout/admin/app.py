@@ -21,6 +21,7 @@ from ..operations import Rollout
 from ..telemetry.log import event
 from .answers import answer_to
 from .bodies import VERBS, Body, parse_body
+from .decisions import Deciding, decisions_endpoint
 from .gate import NO_STORE, Gate, respond, said
 from .labels import labels_endpoint
 from .openapi import openapi
@@ -60,6 +61,7 @@ def admin_app(
     labellers: Tokens | None = None,
     prefix: str = "/rollout",
     refuse: Callable[[str], None] | None = None,
+    deciding: Deciding | None = None,
 ) -> Starlette:
     """Return the ASGI app that serves everything below ``prefix``; what it does not know is a 404.
 
@@ -70,6 +72,7 @@ def admin_app(
             (``BENTO_ROLLOUT_LABEL_TOKEN``, ``…_FILE``). Operators may, too.
         prefix: what the paths begin with; an empty text when the app is mounted there.
         refuse: is told in words, in a worker thread, of each change that the store did not take.
+        deciding: where callers find what people decided; None: people decide nothing.
     """
     if tokens is None:
         tokens = Tokens.from_environment(os.environ)
@@ -82,7 +85,11 @@ def admin_app(
         prefix,
         refuse,
     )
-    app = Starlette(routes=operators.routes(), exception_handlers={HTTPException: _http_problem})
+    routes = operators.routes()
+    if deciding is not None:
+        endpoint = decisions_endpoint(deciding, _Lane(), _guarded)
+        routes.append(Route(f"{prefix}/decisions/{{task}}", endpoint))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
 

@@ -36,6 +36,10 @@ class LabelBody(BaseModel):
         None, description="When it was found out: seconds since 1970, or ISO 8601."
     )
     reason: str = ""
+    selection: str | None = Field(
+        None, description="Why it was asked about: all, audit, unsure, drift or manual; null: not known."
+    )
+    probability: float | None = Field(None, description="The chance with which it was asked about.")
 
 
 class Refused(BaseModel):

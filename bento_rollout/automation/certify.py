@@ -96,7 +96,7 @@ def certify_threshold(
     independent labelled cases (fixed-sequence testing in Learn-then-Test, Angelopoulos et al., `arXiv
     2110.01052 <https://arxiv.org/abs/2110.01052>`_). The labels must not have been selected by how sure the
     model was, and the grid not by their outcomes: take it from unlabelled traffic with `coverage_grid`. To
-    certify again and again as labels come is to look until it fits: it is an act for a person, not for a loop.
+    certify again and again as labels come is to look until it fits: an act for a person, not for a loop.
 
     Args:
         scores: of the labelled cases, higher is surer; NaN is never accepted.

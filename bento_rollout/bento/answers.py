@@ -25,7 +25,7 @@ __all__ = ["Answer", "Deadlines", "headers_of", "shown", "start_of"]
 
 Pair = tuple[bytes, bytes]
 
-VARIANT, REVISION, PREDICTION_ID, REASON = (name.lower().encode() for name in RESPONSE_HEADERS)
+VARIANT, REVISION, PREDICTION_ID, REASON, DECIDED_BY = (name.lower().encode() for name in RESPONSE_HEADERS)
 
 
 class Answer:
@@ -115,7 +115,8 @@ class Answer:
         if call.span is not None and call.plans:  # now: the span ends with the last byte
             annotate(call.span, self._rollout, call.endpoint, call.prediction_id, call.plans)
         if self._call.plans and self._names:
-            ours = headers_of(self._call.plans, self._call.prediction_id, self._names)
+            by = None if call.deciding is None else call.deciding.by
+            ours = headers_of(self._call.plans, self._call.prediction_id, self._names, by)
             start["headers"] = [*start.get("headers", ()), *ours]
 
 
@@ -171,9 +172,24 @@ def shown(exposed: bool | tuple[str, ...]) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in names)
 
 
-def headers_of(plans: tuple[Plan, ...], prediction_id: str, names: frozenset[bytes]) -> list[Pair]:
-    """Return the response headers of a call; several plans (rows) are told by their distinct values."""
+def headers_of(
+    plans: tuple[Plan, ...], prediction_id: str, names: frozenset[bytes], decided_by: str | None = None
+) -> list[Pair]:
+    """Return the response headers of a call; several plans (rows) are told by their distinct values.
+
+    Args:
+        plans: who answered.
+        prediction_id: its id.
+        names: the headers that callers may see.
+        decided_by: who decided, where the endpoint is automated; empty: nobody has yet. Only where that is
+            the model there is a variant that answered.
+    """
     pairs: list[Pair] = []
+    if decided_by is not None:
+        if decided_by and DECIDED_BY in names:
+            pairs.append((DECIDED_BY, decided_by.encode()))
+        if decided_by != "model":
+            names = names - {VARIANT, REASON}
     if len(plans) == 1:
         plan = plans[0]
         pairs += _told(plan.variant, plan.revision, plan.reason.value, names)

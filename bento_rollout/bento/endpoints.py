@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _bentoml_impl.serde import ALL_SERDE
 from bentoml._internal.utils.http import set_cookies
@@ -26,6 +26,9 @@ from .method import Method, parameters_of
 from .presetting import preset
 from .sendable import check_sendable
 from .worker_runner import WorkerRunner
+
+if TYPE_CHECKING:
+    from .automated import Automated
 
 __all__ = ["Facade", "Noting", "Record"]
 
@@ -67,6 +70,7 @@ class Facade:
 
     Attributes:
         output_spec: makes responses of answers.
+        automated: answers its calls where a person may decide; None: it is not automated.
     """
 
     __is_bentoml_api_func__ = True
@@ -89,6 +93,7 @@ class Facade:
         self._keys = KeyReader(sources, self._names)
         self._ids = KeyReader([one for one in noting.ids if one.kind != "rows"], self._names)
         self._noting = noting
+        self.automated: Automated | None = None
         self.output_spec = preset(method.output_spec)
         functools.update_wrapper(self, method.func)
         self.local = Local(self)
@@ -148,6 +153,8 @@ class Facade:
         plan = self.plan(call, args, kwargs, ctx)
         self._note(call, args, kwargs, ctx)
         finish = None if plan.variant == self._champion.name else self._finish
+        if self.automated is not None:
+            return self.automated.answer(call, plan, args, kwargs, finish)
         return self._router.call(call, plan, args, kwargs, finish)
 
     async def serve_stream(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..errors import InvalidSpec
 from ..served import problems_with
 from ..spec import KeySource, RolloutSpec
+from .entrusting import check_automation
 from .judges import judges_of
 from .keys import KeyReader
 from .method import Method, parameters_of, takes_any
@@ -26,7 +27,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
 
     Raises:
         InvalidSpec: for a variant, an endpoint, an argument or a function that is not there, rows without a
-            limit, or a strategy that does not fit the service.
+            limit, or a strategy or an automation that does not fit the service.
     """
     _check_names(spec, variants)
     champion, *candidates = variants
@@ -51,6 +52,8 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
 
         check_shadows(spec, methods, endpoints)
     judges_of(spec)
+    if spec.automation:
+        check_automation(spec, methods, endpoints)
     _check_strategy(spec, methods, variants, endpoints)
     return endpoints
 

@@ -16,7 +16,7 @@ from ..errors import RolloutError
 from ..feed import Feed
 from ..measuring import REFUSED
 from ..predictions import prediction_of
-from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
+from ..records import Compared, Dropped, Flipped, Observation, Prediction, Queued, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..strategy import Strategy
     from .site import Site
 
-__all__ = ["Recording", "strategy_of"]
+__all__ = ["FAREWELL", "Recording", "strategy_of"]
 
 FAREWELL = 3.0
 """Seconds that what was not yet written has when the worker ends."""
@@ -59,9 +59,10 @@ class Recording:
         self.spans: Spans | None = None
         self._lost_spans = LostSpans(site.name, lambda: [] if self.spans is None else self.spans.providers)
         self._name, self._feed, self._place = site.name, feed, place
+        self._channels: dict[str, Lossy] = {}
         subscriptions: list[Subscription] = []
         if site.sink is not None:
-            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped)
+            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
@@ -85,6 +86,10 @@ class Recording:
         except Exception as error:  # noqa: BLE001 - the answer is out, and telling of it costs nobody anything
             kind = type(error).__name__  # and not its text: that may hold what was asked
             _once.say(kind, "telemetry.failed", "error", error=kind, where=log.place_of(error))
+
+    def join(self, name: str, channel: Lossy) -> None:
+        """Count what a channel loses, too."""
+        self._channels[name] = channel
 
     def begin(self, spans: Spans) -> None:
         """Take what makes the worker's spans, before the first request."""
@@ -149,7 +154,7 @@ class Recording:
     def _open_metrics(self, site: Site) -> Metrics | None:
         if not metrics_are_on():
             return None
-        channels: dict[str, Lossy] = {}
+        channels = self._channels
         metrics = channels["metrics"] = Metrics(
             self._feed, tuple(site.methods), tuple(site.definitions), channels
         )

@@ -61,6 +61,7 @@ class Requests:
             "submit": ("POST", self._submit),
             "retry": ("POST", self._retry),
             "get": ("GET", self._result),
+            "status": ("GET", self._status),
         }
         self._routes = {path: (endpoint, *ways[kind]) for path, (endpoint, kind) in site.routes().items()}
         self._patterns = [(compile_path(p)[0], route) for p, route in self._routes.items() if "{" in p]
@@ -209,15 +210,27 @@ class Requests:
 
     async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._tasks.find(scope)
+        if found is not None and found.case:
+            from .asked_tasks import result  # most services ask nobody
+
+            ways = (found, self._names), self._serving.decision
+            await result(self._app, scope, receive, send, *ways)
+            return
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and found is not None:
-                plans, prediction_id = found
-                ours = headers_of(plans, prediction_id, self._names)
+                ours = headers_of(found.plans, found.prediction_id, self._names, found.decided_by)
                 message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
         await self._app(scope, receive, sending if found is not None and self._names else send)
+
+    async def _status(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
+        from .asked_tasks import status
+
+        found = await self._tasks.find(scope)
+        decision = await self._serving.decision("" if found is None else found.case)
+        await status(self._app, scope, receive, send, decision)
 
 
 def _pin_of(call: Call) -> str | None:

@@ -15,14 +15,13 @@ from bentoml._internal.context import server_context
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
-from ..applying import ladders_of
 from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion, open_state, open_store
 from ..records import Flipped, Plan, Readiness
 from ..router import Router
-from ..spec import KeySource, RolloutSpec
+from ..spec import KeySource
 from ..state import RolloutState
 from ..store.location import locate
 from ..store.presence import Card, VariantCard
@@ -32,13 +31,14 @@ from ..worker import Worker
 from . import batch_metric
 from .answered import Answered
 from .calling import CurrentService, Inside
+from .cards import state_fields
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade, Noting
 from .method import RUNTIME
 from .quieting import quieten
-from .recording import Recording, strategy_of
+from .recording import FAREWELL, Recording, strategy_of
 from .shadows import BentoShadows
 from .tasks import Tasks
 from .tracing import spans_of
@@ -46,7 +46,9 @@ from .variants import Definition
 from .worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
+    from ..reviewing import Decision
     from .leading import Leading
+    from .people import People
     from .process_runner import ProcessRunner
     from .remote import Remote
     from .site import Site
@@ -86,6 +88,7 @@ class Serving:
         self._shadows: BentoShadows | None = None
         self._recording: Recording | None = None
         self._leading: Leading | None = None
+        self._people: People | None = None
         self._admin: Any = None
         self._starting: set[asyncio.Future[None]] = set()
         self._told: dict[str, Readiness] = {}
@@ -106,7 +109,10 @@ class Serving:
             assert self._feed is not None  # requests come after the start
             site, refuse = self._site, self._feed.refuse
             self._admin = admin_app(
-                lambda: open_rollout(site.name), prefix=site.prefix.rstrip("/"), refuse=refuse
+                lambda: open_rollout(site.name),
+                prefix=site.prefix.rstrip("/"),
+                refuse=refuse,
+                deciding=None if self._people is None else self._people.deciding,
             )
         await self._admin(scope, receive, send)
 
@@ -132,6 +138,12 @@ class Serving:
         self._router.runs.spans, self._router.runs.is_error = self.spans, site.is_error
         recording.begin(self.spans)
         self._serve(self._router)
+        if site.spec.automation:
+            from .staffing import staffed  # most services ask nobody
+
+            ways = self.tell, self.tasks.record
+            facts = recording, self._digests, is_client_error
+            self._people = staffed(site, self._facades, self._router, (feed, store), *facts, ways)
         self._tell()
         loop = asyncio.get_running_loop()
         self._worker = Worker(store, feed, site.before, site.after, self._card, self._lend, loop)
@@ -152,13 +164,19 @@ class Serving:
 
     def tell(self, call: Call) -> None:
         """Tell of a call whose answer is out, or whose task is done; never raises."""
-        if self._recording is not None:
+        if call.deciding is not None and call.deciding.running:
+            call.deciding.owed = True  # whoever lets the model run tells of it then
+        elif self._recording is not None:
             self._recording.tell(call)
 
     async def scraped(self) -> None:
         """Bring the metrics up to now, because somebody is about to read them; takes a second at most."""
         if self._recording is not None and (metrics := self._recording.metrics) is not None:
             await asyncio.wait({asyncio.ensure_future(asyncio.to_thread(metrics.scraped))}, timeout=SCRAPE)
+
+    async def decision(self, case: str) -> Decision | None:
+        """Return where the case that a task waits for stands; None: that is not known."""
+        return None if self._people is None or not case else await self._people.decision(case)
 
     def hand_over(self, call: Call) -> None:
         """Give a call to those who shadow it, when its answer is out; never raises."""
@@ -167,6 +185,9 @@ class Serving:
 
     async def stop(self) -> None:
         """End; called before the service's own shutdown hooks."""
+        if self._people is not None:
+            self._people.unhear()
+            await asyncio.to_thread(self._people.close, FAREWELL)
         if self._shadows is not None:
             await self._shadows.close()
         if self._leading is not None:
@@ -370,22 +391,3 @@ def is_client_error(error: BaseException) -> bool:
     if isinstance(error, Answered) and error.failed:
         return False
     return isinstance(error, BentoMLException) and 400 <= error.error_code.value < 500  # noqa: PLR2004 - HTTP
-
-
-def state_fields(spec: RolloutSpec) -> dict[str, Any]:
-    """Return what a card tells of a spec: state fields as in its file, its strategy, and degrees."""
-    shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
-    targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
-    every = {
-        "weights": ("weights", {name: milli / 1000 for name, milli in spec.weights.items()}),
-        "shadow": ("shadow", shadow),
-        "targets": ("targets", targets),
-        "standby": ("blue_green", {"standby": spec.blue_green.standby}),
-        "salt": ("routing", {"salt": spec.routing.salt}),
-    }
-    told = dict(written for field, written in every.items() if field in spec.state_fields)
-    if spec.strategy is not None:
-        told["strategy"] = spec.strategy.plain
-    if ladders := ladders_of(spec):
-        told["automation"] = {endpoint: ladder.plain for endpoint, ladder in ladders.items()}
-    return told

@@ -71,13 +71,14 @@ class Site:
         self.serving: Serving | None = None
 
     def routes(self) -> dict[str, tuple[str, str]]:
-        """Return which paths lead to which endpoint, and as what: call, submit, retry or get."""
+        """Return which paths lead to which endpoint, and as what: call, submit, retry, get or status."""
         routes: dict[str, tuple[str, str]] = {}
         for endpoint, method in self.methods.items():
             path = f"{self.base}{method.route}"
             routes[path] = (endpoint, "call")
             if method.is_task:
-                routes.update({f"{path}/{verb}": (endpoint, verb) for verb in ("submit", "retry", "get")})
+                verbs = ("submit", "retry", "get", *(("status",) if endpoint in self.spec.automation else ()))
+                routes.update({f"{path}/{verb}": (endpoint, verb) for verb in verbs})
         return routes
 
     def pinnable(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from ..calls import Call
@@ -18,7 +18,22 @@ from ..store.making import make_empty
 
 __all__ = ["Tasks"]
 
-Found = tuple[tuple[Plan, ...], str]
+
+class Found(NamedTuple):
+    """What is known of a task.
+
+    Attributes:
+        plans: who answers, or answered.
+        prediction_id: its prediction's id.
+        decided_by: ``model``, ``human`` or ``default``; empty: nobody has; None: not automated.
+        case: the id of the case whose decision it waits for; empty: none.
+    """
+
+    plans: tuple[Plan, ...]
+    prediction_id: str
+    decided_by: str | None = None
+    case: str = ""
+
 
 TABLE = """CREATE TABLE IF NOT EXISTS plan (
     task_id TEXT PRIMARY KEY, made REAL NOT NULL, plan TEXT NOT NULL) WITHOUT ROWID"""
@@ -66,15 +81,17 @@ class Tasks:
             "key": key if isinstance(key, str) else None,
             "plans": [[plan.variant, plan.revision, plan.reason.value] for plan in plans],
         }
+        if call.deciding is not None:
+            facts |= {"decided_by": call.deciding.by, "decision": call.decision}
         await self._run(_write, call.task_id, json.dumps(facts))
 
     async def find(self, scope: Mapping[str, Any]) -> Found | None:
-        """Return the plans and the prediction id of the task that a request names, or None."""
+        """Return what is known of the task that a request names, or None."""
         row = await self._row(scope)
         if row is None:
             return None
         plans = (Plan(variant, revision, Reason(reason)) for variant, revision, reason in row["plans"])
-        return tuple(plans), row["id"]
+        return Found(tuple(plans), row["id"], row.get("decided_by"), row.get("decision", ""))
 
     async def retried(self, call: Call, scope: Mapping[str, Any]) -> object:
         """Plan a task that is run again, for the key that it was submitted with; return the key."""

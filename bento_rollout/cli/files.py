@@ -104,6 +104,7 @@ def _unchecked(spec: RolloutSpec) -> dict[str, list[str]]:
     variants = {*spec.weights, *spec.variants, *spec.shadow, *spec.targets, *([standby] if standby else ())}
     tried = spec.strategy
     guarded = [(*split_name(name), one) for name, one in tried.guardrails.items()] if tried else []
+    entrusted = spec.automation.values()
     read = (spec.routing.key, spec.routing.inference_id)
     sources = {source for by in read for listed in by.values() for source in listed}
     named: dict[str, set[str]] = {
@@ -113,12 +114,15 @@ def _unchecked(spec: RolloutSpec) -> dict[str, list[str]]:
             *(name for by in read for name in by),
             *(name for one in spec.shadow.values() for name in (*(one.endpoints or ()), *one.compare)),
             *(endpoint for _, endpoint, _ in guarded if endpoint),
+            *spec.automation,
         }
         - {"*"},
-        "arguments": {".".join((s.name, *s.path)) for s in sources if s.kind in ("field", "rows")},
+        "arguments": {".".join((s.name, *s.path)) for s in sources if s.kind in ("field", "rows")}
+        | {name for one in entrusted for asked in one.ask_when for name in asked.arguments},
         "functions": {f"{s.name}:{'.'.join(s.path)}" for s in sources if s.kind == "call"}
         | {str(c.function) for one in spec.shadow.values() for c in one.compare.values() if c.function}
-        | {str(judging.loss) for judging in spec.labels.values() if judging.loss},
+        | {str(judging.loss) for judging in spec.labels.values() if judging.loss}
+        | {str(named) for one in entrusted for named in one.references.values()},
         "numbers": {name for name, _, one in guarded if isinstance(one, (Measure, Threshold))}
         - {*GAUGES, "error_rate"},
     }

@@ -132,9 +132,10 @@ def _parquet_writer() -> Write:
             *((name, text) for name in _TEXTS),
             ("revision", pa.int64()), ("reason", text), ("outcome", text), ("error", text),
             ("seconds", number), ("time", stamp), ("label", text), ("label_number", number),
-            ("label_source", text), ("label_time", stamp), ("task_id", text), ("trace_id", text),
-            ("span_id", text), ("status", pa.int32()), ("media_type", text), ("size", pa.int64()),
-            ("seq", pa.int64()), *((name, text) for name in _JSON),
+            ("label_source", text), ("label_time", stamp), ("label_selection", text),
+            ("label_probability", number), ("task_id", text), ("trace_id", text), ("span_id", text),
+            ("status", pa.int32()), ("media_type", text), ("size", pa.int64()), ("seq", pa.int64()),
+            *((name, text) for name in _JSON),
         ]
     )  # fmt: skip
 

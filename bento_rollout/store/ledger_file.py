@@ -62,6 +62,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         WHERE inference_id IS NOT NULL""",
         "CREATE TABLE forgotten (mark BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID",
     ),
+    (
+        "ALTER TABLE labels ADD COLUMN selection TEXT",
+        "ALTER TABLE labels ADD COLUMN probability REAL",
+        "DROP TRIGGER labels_stay",
+        """CREATE TRIGGER labels_stay
+        BEFORE UPDATE OF id, row, inference_id, name, source, time, received, value, reason, selection,
+        probability ON labels BEGIN SELECT RAISE(ABORT, 'labels are append-only'); END""",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 

@@ -82,6 +82,8 @@ def exported(story: Story) -> dict[str, Any]:
     row["label"] = None if label is None else label.value
     row["label_source"] = None if label is None else label.source
     row["label_time"] = None if label is None else label.time
+    row["label_selection"] = None if label is None or label.selection is None else label.selection.value
+    row["label_probability"] = None if label is None else label.probability
     row["labels"] = {name: one.value for name, one in sorted(valid.items())}
     row["shadows"] = [_said(verdict) for verdict in story.shadows]
     return row

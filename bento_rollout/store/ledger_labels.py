@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InvalidKey, InvalidValue
 from ..keys import normal_key
+from ..reviewing import Selection
 from ..values import shown
 from .ledger_file import WHOLE, id_of, split_id
 from .ledger_json import LONGEST, check_depth, compact, read
@@ -48,11 +49,16 @@ LONGEST_ID = 512
 LONGEST_NAME = 64
 LONGEST_REASON = 4096
 
-LABEL = "seq, id, row, inference_id, name, source, time, received, value, reason"
+LABEL = "seq, id, row, inference_id, name, source, time, received, value, reason, selection, probability"
 """The columns that `label_of` reads."""
 
 _NAME = re.compile(r"[^\W\d][\w.:-]*")
-_FIELDS = frozenset({"prediction_id", "inference_id", "label", "name", "source", "time", "reason"})
+_FIELDS = frozenset(
+    {
+        "prediction_id", "inference_id", "label", "name", "source", "time", "reason", "selection",
+        "probability",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class Label:
         time: when it was found out, in seconds since 1970.
         received: when it was told here.
         reason: why, possibly empty.
+        selection: why this prediction was asked about, as `Selection` has it; None: that is not known, or all
+            are told. Only what says nothing of how sure the model was is evidence.
+        probability: the chance with which it was asked about; None: that is not known.
         seq: its place in the order of arrival; 0: not kept yet.
         valid: whether it is the newest of its prediction, name and source.
     """
@@ -79,6 +88,8 @@ class Label:
     time: float = 0.0
     received: float = 0.0
     reason: str = ""
+    selection: Selection | None = None
+    probability: float | None = None
     seq: int = 0
     valid: bool = False
 
@@ -143,6 +154,8 @@ def parse_label(item: object, now: float, *, source: str = "api") -> Label:
         _time(item.get("time"), now),
         now,
         _reason(item.get("reason")),
+        _selection(item.get("selection")),
+        _probability(item.get("probability")),
     )
 
 
@@ -237,6 +250,25 @@ def _reason(value: object) -> str:
     return value
 
 
+def _selection(value: object) -> Selection | None:
+    if value is None:
+        return None
+    try:
+        return Selection(value)
+    except ValueError:
+        known = ", ".join(one.value for one in Selection)
+        raise InvalidValue(f"selection {shown(value)} is not known: write one of {known}") from None
+
+
+def _probability(value: object) -> float | None:
+    if value is None:
+        return None
+    number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not 0.0 < number <= 1.0:
+        raise InvalidValue(f"probability {shown(value)} is none: a number above 0, at most 1, is needed")
+    return number
+
+
 # -- which one is valid -------------------------------------------------------------------------------------
 
 
@@ -252,9 +284,10 @@ def valid_of(labels: Iterable[Label]) -> tuple[Label, ...]:
 
 def label_of(row: Sequence[Any]) -> Label:
     """Return a stored row of `LABEL`."""
-    seq, request, number, inference, name, source, time, received, value, reason = row
+    seq, request, number, inference, name, source, time, received, value, reason, selection, chance = row
     prediction = None if request is None else id_of(request, number)
-    return Label(prediction, inference, read(value), name, source, time, received, reason, seq)
+    why = None if selection is None else Selection(selection)
+    return Label(prediction, inference, read(value), name, source, time, received, reason, why, chance, seq)
 
 
 _KNOWN = "SELECT 1 FROM predictions WHERE id = ? AND row = ?"
@@ -266,7 +299,7 @@ _OF_PREDICTION = (
 _OF_INFERENCE = (
     "SELECT time, value, reason FROM labels WHERE inference_id = ? AND name = ? AND source = ? ORDER BY seq"
 )
-_INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 10})"  # noqa: S608 - constants
+_INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 12})"  # noqa: S608 - constants
 
 
 def add_label(db: sqlite3.Connection, label: Label) -> bool:
@@ -295,7 +328,8 @@ def add_label(db: sqlite3.Connection, label: Label) -> bool:
                 f"it has {len(told)} labels {label.name!r} of {label.source!r} already: no more are kept"
             )
         said = (label.name, label.source, label.time, label.received, value, label.reason)
-        db.execute(_INSERT, (*target, *said, int(not known)))
+        drawn = (label.selection and label.selection.value, label.probability)
+        db.execute(_INSERT, (*target, *said, *drawn, int(not known)))
     return known
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import InvalidValue, StoreCorrupt
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
+from ..reviewing import Selection
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
 
@@ -52,13 +53,15 @@ _NEWER = "SELECT seq FROM predictions WHERE id > ? ORDER BY id, row LIMIT 1"
 _NEWEST = "SELECT id FROM predictions ORDER BY id DESC, row DESC LIMIT 1"
 _GIVEN = "SELECT seq FROM sqlite_sequence WHERE name = 'predictions'"
 _OUTPUT = "SELECT output FROM predictions WHERE seq = ?"
+_UNBIASED = ", ".join(f"'{one.value}'" for one in Selection if one.unbiased)
+_SAYS = f"(selection IS NULL OR selection IN ({_UNBIASED}))"
 _BY_ID = (
-    "SELECT time, seq, value FROM labels WHERE id = ? AND row = ? AND name = ? AND received <= ? "
-    "ORDER BY time DESC, seq DESC LIMIT 1"
+    "SELECT time, seq, value FROM labels WHERE id = ? AND row = ? AND name = ? AND received <= ? "  # noqa: S608
+    f"AND {_SAYS} ORDER BY time DESC, seq DESC LIMIT 1"
 )
 _BY_INFERENCE = (
-    "SELECT time, seq, value FROM labels WHERE inference_id = ? AND name = ? AND received <= ? "
-    "ORDER BY time DESC, seq DESC LIMIT 1"
+    "SELECT time, seq, value FROM labels WHERE inference_id = ? AND name = ? AND received <= ? "  # noqa: S608
+    f"AND {_SAYS} ORDER BY time DESC, seq DESC LIMIT 1"
 )
 _HEIR = "SELECT 1 FROM predictions WHERE inference_id = ? AND (id, row) > (?, ?) AND time <= ? LIMIT 1"
 
@@ -154,6 +157,9 @@ def matured(
     A label counts if it was told before its prediction matured, however late the read is: whoever decides
     may have been down, and finds the same. Of several the newest counts, by its time, then by arrival; one by
     inference id is the newest prediction's of that id, of those made until this one matured.
+
+    Labels of predictions that were asked about *because* the model was unsure, or somebody chose them, are
+    not looked at (`Selection.unbiased`): they say how hard those cases are, not how good the variant is.
 
     Only what chance gave to a variant, and what it answered by itself, is evidence: what a stand-in answered
     says nothing of the candidate. Failed calls are left to the error rate.
@@ -290,8 +296,8 @@ LEAST = 100
 _MOST_LABELS, _MOST_LOOKED_AT = 10_000, 200_000
 
 _LABELS = (
-    "SELECT coalesce(inference_id, id), row, value FROM labels WHERE seq > (SELECT max(seq) FROM labels) - ? "
-    "AND name = ? ORDER BY seq DESC LIMIT ?"
+    "SELECT coalesce(inference_id, id), row, value FROM labels "  # noqa: S608 - constants
+    f"WHERE seq > (SELECT max(seq) FROM labels) - ? AND name = ? AND {_SAYS} ORDER BY seq DESC LIMIT ?"
 )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
-from ..records import Difference, Era, Series
+from ..eras import Era, Series
+from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
 from .side_file import SideFile
 

@@ -269,6 +269,7 @@ def _story_of(fact: Prediction) -> Fields:
         "span_id": fact.span_id,
         "seconds": round(fact.seconds, 6),
         "outcome": fact.outcome.value,
+        **({"degree": fact.degree, "decided_by": fact.decided_by} if fact.degree else {}),
     }
 
 

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..records import Compared, Dropped, Fact, FlipEnd, Flipped, Observation, Outcome, Prediction, Readiness
+from ..records import (
+    Compared,
+    Dropped,
+    Fact,
+    FlipEnd,
+    Flipped,
+    Observation,
+    Outcome,
+    Prediction,
+    Queued,
+    Readiness,
+)
 from ..state import RolloutState
 
 __all__ = [
@@ -150,6 +161,19 @@ RESTARTS = Measure(
     ("rollout", "variant", "runner"),
     _LIVE_SUM,
 )
+DECISIONS = Measure(
+    "bento_rollout_decisions_total",
+    "counter",
+    "Calls of automated endpoints, by who decided: model, human, default, or pending: nobody had then",
+    ("rollout", "endpoint", "degree", "decided_by"),
+)
+REVIEWS = Measure(
+    "bento_rollout_reviews_open",
+    "gauge",
+    "Cases that wait for people, audits included",
+    ("rollout", "endpoint"),
+    _RECENT,
+)
 WORKERS = Measure("bento_rollout_workers", "gauge", "Living workers", ("rollout",), _LIVE_SUM)
 STORE_AGE = Measure(
     "bento_rollout_store_age_seconds",
@@ -167,6 +191,8 @@ MEASURES = (
     DROPPED,
     SHADOW_SECONDS,
     FLIPS,
+    DECISIONS,
+    REVIEWS,
     CHAMPION,
     REVISION,
     WEIGHT,
@@ -191,6 +217,11 @@ WHOLE = 100_000
 
 
 def _of_prediction(fact: Prediction) -> Iterator[Sample]:
+    if fact.degree:
+        decided = (fact.rollout, fact.endpoint, fact.degree, fact.decided_by or "pending")
+        yield Series(DECISIONS, decided), 1
+    if not fact.by_model:
+        return  # no variant answered
     for plan in fact.plans:
         labels = (fact.rollout, fact.endpoint, plan.variant, plan.reason, fact.outcome)
         yield Series(PREDICTIONS, labels), 1
@@ -220,6 +251,10 @@ def _of_readiness(fact: Readiness) -> Iterator[Sample]:
     yield Series(RESTARTS, labels), fact.restarts
 
 
+def _of_queued(fact: Queued) -> Iterator[Sample]:
+    yield Series(REVIEWS, (fact.rollout, fact.endpoint)), fact.open
+
+
 def _of_flipped(fact: Flipped) -> Iterator[Sample]:
     yield Series(FLIPS, (fact.rollout, fact.outcome)), 1
 
@@ -231,6 +266,7 @@ _SAMPLES: dict[type[Any], Callable[[Any], Iterator[Sample]]] = {
     Dropped: _of_dropped,
     Readiness: _of_readiness,
     Flipped: _of_flipped,
+    Queued: _of_queued,
 }
 
 FACTS = tuple(_SAMPLES)

@@ -20,7 +20,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout.bento import batch_metric, metrics
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Compared, Dropped, Fact, Flipped, Observation, Prediction, Readiness
+from bento_rollout.records import Compared, Dropped, Fact, Flipped, Observation, Prediction, Queued, Readiness
 
 OURS = ("x-rollout-variant", "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason")
 DEADLINE = 60.0
@@ -35,6 +35,7 @@ class Recorder:
         self.predictions: list[Prediction] = []
         self.shadows: list[Compared | Dropped] = []
         self.flips: list[Flipped] = []
+        self.queued: list[Queued] = []
 
     def offer(self, fact: Fact) -> None:
         """Keep a fact."""
@@ -44,6 +45,8 @@ class Recorder:
             self.predictions.append(fact)
         elif isinstance(fact, Observation):
             self.facts.append(fact)
+        elif isinstance(fact, Queued):
+            self.queued.append(fact)
         elif isinstance(fact, Flipped):
             self.flips.append(fact)
         else:

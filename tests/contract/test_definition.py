@@ -19,9 +19,9 @@ from bentoml.validators import DataframeSchema
 from starlette.applications import Starlette
 
 from bento_rollout import Hook, RolloutSpec, Variant, Webhook, rollout
+from bento_rollout.bento.cards import state_fields
 from bento_rollout.bento.decorator import site_of
 from bento_rollout.bento.judges import judges_of
-from bento_rollout.bento.serving import state_fields
 from bento_rollout.errors import Incompatible, InvalidSpec, InvalidValue
 from bento_rollout.strategy import Strategy
 from tests.contract.serving import Served, marks

@@ -17,7 +17,7 @@ from _bentoml_impl.tasks.result import Sqlite3Store
 from bentoml.exceptions import InvalidArgument
 
 from bento_rollout import RolloutSpec, open_rollout, rollout
-from bento_rollout.bento.tasks import Tasks
+from bento_rollout.bento.tasks import Found, Tasks
 from bento_rollout.calls import Call
 from bento_rollout.records import Plan, Reason
 from tests.contract.serving import Served, marks
@@ -203,4 +203,4 @@ def test_keeping_plans_never_stands_in_the_way_of_bentomls_own_file(tmp_path: Pa
         asyncio.run(tasks.record(call, "u1"))
         reading.execute("INSERT INTO result (task_id) VALUES ('t2')")
     found = asyncio.run(tasks.find({"query_string": b"task_id=t1"}))
-    assert found == ((Plan("two", 3, Reason.SPLIT),), "id")
+    assert found == Found((Plan("two", 3, Reason.SPLIT),), "id")

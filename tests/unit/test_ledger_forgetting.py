@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bento_rollout.eras import Era, Series
 from bento_rollout.errors import StoreUnreachable
-from bento_rollout.records import Difference, Era, Series
+from bento_rollout.records import Difference
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store import ledger_file, ledger_forgetting, ledger_pruning, ledger_writer
 from bento_rollout.store.ledger import Ledger
@@ -192,7 +193,12 @@ def test_a_file_of_the_first_schema_goes_on(place: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as before:
         before.setattr(ledger_file, "_MIGRATIONS", ledger_file._MIGRATIONS[:1])
         before.setattr(ledger_file, "SCHEMA", 1)
-        ledger(place).label([{"inference_id": "tx", "label": 1}])
+        with LedgerFile(place).writing() as db:
+            db.execute(
+                "INSERT INTO labels (row, inference_id, name, source, time, received, value, reason, orphan) "
+                "VALUES (-1, 'tx', 'label', 'api', ?, ?, '1', '', 1)",
+                (NOW, NOW),
+            )
     fact = prediction("me", "tx")
     written(place, fact, said(fact))
     assert [label.value for label in ledger(place).story("tx").labels] == [1]

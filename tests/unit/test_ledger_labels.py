@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.reviewing import Selection
 from bento_rollout.store import ledger_pruning
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
@@ -76,6 +77,12 @@ def label(value: Any = 1, **fields: Any) -> dict[str, Any]:
         (label(reason=1), "reason must be text"),
         (label(reason="x" * 5000), "reason has more than 4096 bytes"),
         (label(reason="\udc00"), "lone surrogate"),
+        (label(selection="best"), "selection 'best' is not known: write one of all, audit, unsure"),
+        (label(selection=["audit"]), "is not known"),
+        (label(probability=0), "probability 0 is none"),
+        (label(probability=1.5), "probability 1.5 is none"),
+        (label(probability=True), "probability True is none"),
+        (label(probability=float("nan")), "above 0, at most 1"),
     ],
 )  # fmt: skip
 def test_bad_labels(item: object, problem: str) -> None:
@@ -91,6 +98,8 @@ def test_good_labels() -> None:
     full = label("x", inference_id=7.0, name="fraud", source="team-a", time=NOW + 299, reason="late")
     assert parse_label(full, NOW) == Label(None, "7", "x", "fraud", "team-a", NOW + 299, NOW, "late")
     assert parse_label(label(prediction_id=f"{ID.upper()}.7"), NOW).prediction_id == f"{ID}.7"
+    drawn = parse_label(label(selection="audit", probability=0.02), NOW)
+    assert (drawn.selection, drawn.probability) == (Selection.AUDIT, 0.02)
     for text in ("1970-01-01T00:01:00Z", "1970-01-01T02:01:00+02:00"):
         assert parse_label(label(time=text), NOW).time == 60.0
 
@@ -101,7 +110,9 @@ anything = st.recursive(
     lambda items: st.lists(items, max_size=3) | st.dictionaries(texts, items, max_size=3),
     max_leaves=6,
 )
-fields = st.sampled_from(["prediction_id", "inference_id", "label", "name", "source", "time", "reason", "x"])
+fields = st.sampled_from(
+    ["prediction_id", "inference_id", "label", "name", "source", "time", "reason", "selection", "x"]
+)
 
 
 @given(anything | st.dictionaries(fields, anything, max_size=5))
@@ -127,7 +138,7 @@ told = st.lists(
 def test_the_newest_is_valid(items: list[tuple[str, str, int, int]]) -> None:
     """Of each name and source: by its time, then by arrival."""
     labels = [
-        Label(ID, None, value, name, source, float(time), NOW, "", seq)
+        Label(ID, None, value, name, source, float(time), NOW, seq=seq)
         for seq, (name, source, time, value) in enumerate(items, 1)
     ]
     valid = {(found.name, found.source): found.seq for found in valid_of(labels) if found.valid}

@@ -14,6 +14,7 @@ from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
 from bento_rollout.judging import class_in
 from bento_rollout.label_evidence import Mature
 from bento_rollout.records import Outcome, Plan, Prediction, Reason
+from bento_rollout.reviewing import Selection
 from bento_rollout.store import ledger_matured
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
@@ -77,6 +78,27 @@ def test_only_labels_of_that_name(place: Path) -> None:
     told(place, {"prediction_id": fact.prediction_id, "label": 1, "name": "chargeback"}, age=1)
     assert [row.labelled for row in found(place).rows] == [False]
     assert [row.label for row in found(place, label="chargeback").rows] == [1]
+
+
+@pytest.mark.parametrize("selection", Selection)
+def test_only_labels_that_were_not_selected_by_the_model(place: Path, selection: Selection) -> None:
+    """Those of audits, and of all, count; of cases that were hard, drifting or picked they say nothing."""
+    fact = drawn(DAY)
+    written(place, fact)
+    one = {"prediction_id": fact.prediction_id, "label": "wrong", "selection": selection.value}
+    told(place, {**one, "probability": 0.02}, age=1)
+    assert [row.labelled for row in found(place).rows] == [selection.unbiased]
+    told(place, {**one, "selection": None, "label": "right", "source": "chargebacks"}, age=2)
+    expected = "wrong" if selection.unbiased else "right"
+    assert [row.label for row in found(place).rows] == [expected], "the newest of those that count"
+
+
+def test_a_base_rate_leaves_hard_cases_out(place: Path) -> None:
+    """Cases that people were asked about because the model was unsure have other classes than the rest."""
+    plain = [{"inference_id": f"p{n}", "label": "good" if n % 10 else "bad"} for n in range(100)]
+    hard = [{"inference_id": f"h{n}", "label": "bad", "selection": "unsure"} for n in range(100)]
+    told(place, *plain, *hard)
+    assert base_rate(place, "label") == pytest.approx(0.1)
 
 
 def test_a_late_read_finds_the_same(place: Path) -> None:

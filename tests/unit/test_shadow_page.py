@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from bento_rollout.cli.shadow_page import shadow_page
+from bento_rollout.eras import Era, Series
 from bento_rollout.histogram import bin_of
-from bento_rollout.records import Difference, Era, Series
+from bento_rollout.records import Difference
 from bento_rollout.shadow_report import shadow_report
 from bento_rollout.state import RolloutState
 from bento_rollout.store.tallies import Counted

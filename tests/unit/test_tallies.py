@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from bento_rollout.eras import Era, Series
 from bento_rollout.errors import StoreCorrupt, StoreUnreachable
-from bento_rollout.records import Comparison, Difference, Era, Relation, Series
+from bento_rollout.records import Comparison, Difference, Relation
 from bento_rollout.shadow_report import shadow_report
 from bento_rollout.state import RolloutState
 from bento_rollout.store.tallies import APPLICATION_ID, MOST_SERIES, SCHEMA, Counted, Tallies

@@ -1,0 +1,29 @@
+"""What a worker's card tells of the spec that it serves by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..applying import ladders_of
+from ..spec import RolloutSpec
+
+__all__ = ["state_fields"]
+
+
+def state_fields(spec: RolloutSpec) -> dict[str, Any]:
+    """Return what a card tells of a spec: state fields as in its file, its strategy, and degrees."""
+    shadow = {name: {"percent": shadow.percent / 1000} for name, shadow in spec.shadow.items()}
+    targets = {name: {"keys": list(t.keys), "header": t.header} for name, t in spec.targets.items()}
+    every = {
+        "weights": ("weights", {name: milli / 1000 for name, milli in spec.weights.items()}),
+        "shadow": ("shadow", shadow),
+        "targets": ("targets", targets),
+        "standby": ("blue_green", {"standby": spec.blue_green.standby}),
+        "salt": ("routing", {"salt": spec.routing.salt}),
+    }
+    told = dict(written for field, written in every.items() if field in spec.state_fields)
+    if spec.strategy is not None:
+        told["strategy"] = spec.strategy.plain
+    if ladders := ladders_of(spec):
+        told["automation"] = {endpoint: ladder.plain for endpoint, ladder in ladders.items()}
+    return told

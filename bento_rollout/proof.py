@@ -1,0 +1,45 @@
+"""What the caller of a prediction must show again to be told what became of it; kept as its hash only."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+
+__all__ = ["proof_of", "proves"]
+
+Pair = tuple[bytes, bytes]
+
+AUTHORIZATION = b"authorization"
+
+
+def proof_of(headers: Iterable[Pair], names: Sequence[str] = ()) -> str:
+    """Return the SHA-256, in hex, of what a request shows of its caller; empty: it shows nothing.
+
+    Args:
+        headers: the request's, as ASGI has them.
+        names: the headers beside ``Authorization`` that tell who calls, as those of the routing key.
+
+    >>> proof_of([(b"accept", b"*/*")], ["x-user"])
+    ''
+    >>> proof_of([(b"x-user", b"ann")], ["X-User"]) == proof_of([(b"x-user", b"bob")], ["X-User"])
+    False
+    """
+    wanted = {AUTHORIZATION, *(name.lower().encode("latin-1", "ignore") for name in names)}
+    shown = sorted((name.lower(), value) for name, value in headers if name.lower() in wanted)
+    if not shown:
+        return ""
+    digest = hashlib.sha256(b"bento-rollout decision\0")
+    for part in (part for pair in shown for part in pair):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def proves(secret: str, shown: str) -> bool:
+    """Whether what a request shows is what was shown before; in constant time. An empty secret asks nothing.
+
+    >>> proves("", "anything"), proves("ab", ""), proves("ab", "ab")
+    (True, False, True)
+    """
+    return hmac.compare_digest(secret.encode(), shown.encode()) or not secret
