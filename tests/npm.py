@@ -1,4 +1,4 @@
-"""Packages of npm's registry for tests, unpacked; where there is no npm or no registry the test is skipped."""
+"""Packages of npm's registry for tests, unpacked; without npm or registry the test is skipped."""
 
 from __future__ import annotations
 

@@ -454,11 +454,11 @@ def test_a_form_by_schema(site: Site) -> None:
         ({"f.finding": '"benign"', "f.size": "1", "f.regions": "[1,"}, "regions"),
         ({"f.finding": "", "f.size": "1"}, "finding is empty"),
     ):
-        assert words in visitor.press("answer", **{**wrong, "f.note": "kept"})
+        assert words in visitor.press("answer", {**wrong, "f.note": "kept"})
         assert visitor.status == 422
         assert 'value="kept"' in visitor.page
     visitor.press(
-        "answer", **{"f.finding": '"malignant"', "f.size": "12.5", "f.urgent": "true", "f.regions": "[1, 2]"}
+        "answer", {"f.finding": '"malignant"', "f.size": "12.5", "f.urgent": "true", "f.regions": "[1, 2]"}
     )
     site.reviews.settle(time.time() + 60, lambda _: ("", b""))
     (rating,) = site.reviews.ratings(ENDPOINT)
@@ -633,8 +633,8 @@ def test_operators_set_degrees_and_calibrate(site: Site) -> None:
     visitor = Visitor(site, "admin")
     visitor.get("/automation")
     forms = {"endpoint": ENDPOINT, "degree": "assist"}
-    assert "say why" in visitor.press("set", **forms)
-    assert "read is at assist now" in visitor.press("set", **forms, reason="they agree")
+    assert "say why" in visitor.press("set", forms)
+    assert "read is at assist now" in visitor.press("set", forms, reason="they agree")
     assert site.rollout().state.automation[ENDPOINT].author == "admin"
     assert "needs a threshold" in visitor.press("set", endpoint=ENDPOINT, degree="partial", reason="why not")
     assert "nothing can be certified" in visitor.press("calibrate")

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,10 +42,14 @@ class Tab:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page = context.new_page()
-        self.page.on("console", lambda message: self._said(message))
+        self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", self._alerted)
         self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def _alerted(self, dialog: Any) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
 
     def _said(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -210,7 +213,7 @@ SMALL = """
 def test_every_page_is_accessible(
     browser: Any, axe: str, site: Site, view: str, scheme: str, width: int
 ) -> None:
-    """No rule of WCAG 2.2 AA that axe knows is broken; nothing is wider than the screen; targets are large."""
+    """Axe finds nothing against WCAG 2.2 AA; nothing is wider than the screen; targets are large."""
     filled(site)
     height = 844 if width < 500 else 800
     with tab(
@@ -270,7 +273,7 @@ def test_elsewhere_the_page_says_why_it_cannot(browser: Any, site: Site) -> None
 
 
 def test_review_by_keyboard(browser: Any, site: Site) -> None:
-    """Take, answer, see what the model says, keep or revise, skip, take back: without a mouse or a page load."""
+    """Take, answer, see what the model says, keep, skip, take back: without a mouse or a page load."""
     site.ask_suggested("malignant")
     for text in ("the second", "the third"):
         site.ask(Shown("text", text))

@@ -1,4 +1,4 @@
-"""What the console serves: others' files are as they were published, and all of it is small and ours alone."""
+"""What the console serves: others' files are as they were published, and all of it is small."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Visitor:
         if who:
             assert self.login(ADMIN if who == "admin" else TOKENS[who]).status_code == 303
 
-    def login(self, token: str) -> Response:
+    def login(self, token: str) -> Any:
         """Show a token."""
         return self.client.post(f"{BASE}/login", data={"token": token}, headers=OURS)
 
@@ -48,12 +48,15 @@ class Visitor:
             self.client.post(f"{BASE}{path}", data=data, headers={**OURS, **headers}, follow_redirects=True)
         )
 
-    def press(self, verb: str, *, part: bool = False, **fields: str) -> str:
+    def press(
+        self, verb: str, fields: Mapping[str, str] | None = None, *, part: bool = False, **more: str
+    ) -> str:
         """Press a button of the form on the page that leads to this verb, with these fields filled in."""
         forms = re.findall(r'<form method="post" action="([^"]*)"[^>]*>(.*?)</form>', self.page, re.DOTALL)
         path, form = next((path, form) for path, form in forms if path.endswith(f"/{verb}"))
         hidden = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form))
-        data = {name: unescape(value) for name, value in hidden.items()} | fields
+        data = {name: unescape(value) for name, value in hidden.items()}
+        data |= {**(fields or {}), **more}
         headers = {"HX-Request": "true"} if part else {}
         return self.post(path.removeprefix(BASE), data, **headers)
 
