@@ -1,7 +1,7 @@
 """How fast people get through cases in the console: a real browser and server, and a long queue.
 
-``python -m benchmarks.console [--open 100000]`` prints how long ten answers by keyboard take, and how long the
-server takes from an answer to the next case. It fails above 2 s, or above 100 ms in the 95th percentile.
+``python -m benchmarks.console [--open 100000]`` prints how long ten answers by keyboard take, and how long
+the server takes from an answer to the next case. It fails above 2 s, or above 100 ms in the 95th percentile.
 """
 
 from __future__ import annotations

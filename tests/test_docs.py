@@ -314,9 +314,10 @@ def test_exit_codes_are_explained() -> None:
 
 
 EVENT = re.compile(
-    r"(?:admin|call|flip|log|notice|prediction|rollout|routing|shadow|store|telemetry|variant|worker)\.[a-z_]+"
+    r"(?:admin|call|console|flip|log|notice|prediction|rollout|routing|shadow|store|telemetry|variant|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
+    *("console.css", "console.js", "console.key"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
 } | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}

@@ -142,10 +142,12 @@ class Site:
         self.reviews.submit(case)
         return case
 
-    def ask_suggested(self, choice: str = "malignant", *, score: float = 0.91, **more: Any) -> Case:
+    def ask_suggested(
+        self, choice: str = "malignant", *, score: float = 0.91, shown: Shown | None = None, **more: Any
+    ) -> Case:
         """Submit a case of which the model says something, to be seen after the answer."""
         said = Suggestion(choice, choice, score, "logistic", DIGESTS["logistic"], time.time())
-        return self.ask(suggestion=said, **{"visibility": Visibility.AFTER_ANSWER, **more})
+        return self.ask(shown, suggestion=said, **{"visibility": Visibility.AFTER_ANSWER, **more})
 
     def answer(self, who: str, choice: str, *, role: Role = Role.REVIEWER) -> None:
         """Take a case and answer it, as a program would."""
@@ -159,7 +161,7 @@ class Site:
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """Serve an app on this machine; yields its address."""
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves small answers waiting
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)

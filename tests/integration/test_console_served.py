@@ -1,4 +1,4 @@
-"""The console of a real server: a person answers in a browser what a caller asked, whichever worker serves."""
+"""The console of a real server: a person answers in a browser what a caller asked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def test_a_person_answers_in_a_browser(tmp_path: Path) -> None:
     environment = {"BENTO_ROLLOUT_REVIEW_TOKEN_FILE": str(tmp_path / "reviewers")}
     with serving(TARGET, tmp_path, rollout="readings", workers=2, environment=environment) as server:
         url = f"http://127.0.0.1:{server.ready().port}"
-        asked = httpx.post(f"{url}/read", json={"study": "s1"}, headers={"Prefer": "respond-async"}, timeout=60)
+        asked = httpx.post(
+            f"{url}/read", json={"study": "s1"}, headers={"Prefer": "respond-async"}, timeout=60
+        )
         assert asked.status_code == 202
         with chromium() as browser:
             page = browser.new_page()
