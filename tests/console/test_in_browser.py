@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bento_rollout.reviewing import Shown, Suggestion, Visibility
+from bento_rollout.reviewing import Shown, Status, Suggestion, Visibility
 from tests.browsing import CHROMIUM, OPTIONS, chromium
 from tests.console.site import ADMIN, CHOICES, DIGESTS, ENDPOINT, TOKENS, Site, picture, served
 from tests.npm import AXE, npm_package
@@ -96,17 +96,21 @@ class Tab:
 
 
 @contextmanager
-def tab(
-    browser: Any, site: Site, app: Any = None, *, host: str = "127.0.0.1", **options: Any
-) -> Iterator[Tab]:
+def tab(browser: Any, site: Site, *, host: str = "127.0.0.1", **options: Any) -> Iterator[Tab]:
     """Serve the console, and open a browser's page."""
-    with served(app or site.app()) as url:
-        context = browser.new_context(**options)
-        context.set_default_timeout(20_000)
-        try:
-            yield Tab(context, url.replace("127.0.0.1", host))
-        finally:
-            context.close()
+    with served(site.app()) as url, tab_at(browser, url.replace("127.0.0.1", host), **options) as one:
+        yield one
+
+
+@contextmanager
+def tab_at(browser: Any, url: str, **options: Any) -> Iterator[Tab]:
+    """Open a browser's page of a console that is served already."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(20_000)
+    try:
+        yield Tab(context, url)
+    finally:
+        context.close()
 
 
 # -- everybody can use it ---------------------------------------------------------------------------------
@@ -207,26 +211,37 @@ SMALL = """
 """
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str]]:
+    """Yield a console with something on every page, and its address."""
+    site = Site(tmp_path_factory.mktemp("world"))
+    filled(site)
+    with served(site.app()) as url:
+        yield site, url
+    site.presence.leave()
+    site.reviews.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_page_is_accessible(
-    browser: Any, axe: str, site: Site, view: str, scheme: str, width: int
+    browser: Any, axe: str, world: tuple[Site, str], view: str, scheme: str, width: int
 ) -> None:
     """Axe finds nothing against WCAG 2.2 AA; nothing is wider than the screen; targets are large."""
-    filled(site)
-    height = 844 if width < 500 else 800
-    with tab(
-        browser, site, color_scheme=scheme, viewport={"width": width, "height": height}, bypass_csp=False
-    ) as one:
+    site, url = world
+    site.reviews.withdraw([one.id for one in site.reviews.list(status=Status.OPEN)])
+    size = {"width": width, "height": 844 if width < 500 else 800}
+    with tab_at(browser, url, color_scheme=scheme, viewport=size) as one:
         VIEWS[view](site, one)
         one.page.wait_for_load_state("networkidle")
         one.page.evaluate(axe)  # by the debugger: the page's own policy would not let it in
         found = one.page.evaluate("tags => axe.run(document, { runOnly: tags })", TAGS)
         assert len(found["passes"]) > 10
-        assert [
+        broken = [
             (rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found["violations"]
-        ] == []
+        ]
+        assert broken == []
         assert one.page.evaluate("document.documentElement.scrollWidth") <= width
         assert one.page.evaluate(SMALL) == []
         assert one.is_quiet(), (one.complaints, one.requests)
