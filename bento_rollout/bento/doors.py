@@ -59,6 +59,7 @@ class Doors:
 
     def _made_console(self) -> App:
         from ..console import console_app
+        from ..console.review import LEASE
         from ..console.sessions import key_in
         from ..operations import open_rollout
         from ..store.location import locate
@@ -78,6 +79,7 @@ class Doors:
             self._prefix,
             make,
             key=lambda: key_in(SQLiteStore(locate().path).place(name)),
+            lease=min((one.review.lease for one in self._site.spec.automation.values()), default=LEASE),
         )
 
     def _named(self) -> Named:

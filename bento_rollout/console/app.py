@@ -24,7 +24,7 @@ from .ladder import Ladder
 from .overview import overview
 from .quality import Quality
 from .rendering import Pages
-from .review import Review
+from .review import LEASE, Review
 from .sessions import COOKIE, Sessions
 from .trail import TrailPage
 from .visiting import Door, Endpoint, Work
@@ -45,6 +45,7 @@ def console_app(
     make: Callable[[Case, Given], tuple[str, bytes]],
     *,
     key: Callable[[], bytes] | None = None,
+    lease: float = LEASE,
 ) -> Starlette:
     """Return the ASGI app that serves everything below ``prefix/console``; closed until there is a token.
 
@@ -56,6 +57,7 @@ def console_app(
         make: makes the answer that a caller gets of a choice; what it raises is told to the reviewer.
         key: returns the secret that signs sessions, the same in every worker (`sessions.key_in`); None: a
             random one, which other workers do not know.
+        lease: seconds that a case stays in somebody's hands without a sign of life.
     """
     assets, base, secret = Assets(), f"{prefix}/console", secrets.token_bytes(32)
     door = Door(
@@ -72,10 +74,10 @@ def console_app(
     reads: dict[str, Work] = {"": overview}
     acts: dict[str, Work] = {}
     for part in (
-        Review(reviews, make),
-        Adjudication(reviews, make),
+        Review(reviews, make, lease=lease),
+        Adjudication(reviews, make, lease=lease),
         Quality(reviews),
-        Ladder(reviews),
+        Ladder(reviews, people),
         TrailPage(reviews),
     ):
         reads |= part.reads

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..admin.people import People
 from ..automation import coverage_grid, risk_coverage
 from ..degrees import Degree, parse_degree
 from ..errors import InvalidValue, Refused, RolloutError
@@ -32,10 +33,11 @@ class Ladder:
 
     Args:
         reviews: the queue; None: nothing is automated.
+        people: who there is.
     """
 
-    def __init__(self, reviews: Callable[[], Reviews | None]) -> None:
-        self._reviews = reviews
+    def __init__(self, reviews: Callable[[], Reviews | None], people: People) -> None:
+        self._reviews, self._people = reviews, people
         self.reads: dict[str, Work] = {"/automation": self._show}
         self.acts: dict[str, Work] = {"/automation/set": self._set, "/automation/calibrate": self._calibrate}
 
@@ -108,6 +110,7 @@ class Ladder:
             "evidence": told.get("evidence"),
             "certificate": row.get("certificate"),
             "target": _shares(row.get("target_error")),
+            "operators": self._people.holders(Role.OPERATOR, name),
             "operator": visit.person.may(Role.OPERATOR, name),
             "curve": (curve := _curve(judged)),
             "chart": _chart(curve),

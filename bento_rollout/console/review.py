@@ -225,6 +225,7 @@ class Review:
             "here": self.path.strip("/"),
             "title": self.title,
             "path": self.path,
+            "lease": self._lease,
             "automated": reviews is not None,
             "open_to": open_to,
             "claim": claim,

@@ -113,11 +113,11 @@ class Site:
         roles = {ENDPOINT: ROLES}
         return People(Tokens(self.admin or None), Tokens(path=self.token_file), roles, self.proxies)
 
-    def app(self, reviews: Callable[[], Reviews | None] | None = None) -> Any:
+    def app(self, reviews: Callable[[], Reviews | None] | None = None, **more: Any) -> Any:
         """Return the console."""
         queue = (lambda: self.reviews) if reviews is None else reviews
         return console_app(
-            self.rollout, queue, self.people(), self.prefix, make, key=lambda: key_in(self.place)
+            self.rollout, queue, self.people(), self.prefix, make, key=lambda: key_in(self.place), **more
         )
 
     # -- cases -----------------------------------------------------------------------------------------

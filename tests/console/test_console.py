@@ -625,6 +625,7 @@ def test_the_ladder_shows_evidence_and_who_may_raise(site: Site) -> None:
     assert "144 missing" in page
     assert "none for this model" in page
     assert "max_degree: partial is the highest" in page
+    assert "an operator: admin, dora" in page
     assert "Set assist" not in page
 
 

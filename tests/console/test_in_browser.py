@@ -416,6 +416,19 @@ def test_a_service_that_is_gone_is_said(browser: Any, site: Site) -> None:
         one.page.wait_for_selector("text=last one for now")
 
 
+def test_a_case_stays_in_the_hands_of_whoever_works(browser: Any, site: Site) -> None:
+    """Without a sign of life it goes to others when the lease is over; with one it stays."""
+    site.ask()
+    with served(site.app(lease=12.0)) as url, tab_at(browser, url) as one:
+        one.login("ada").take()
+        begin = time.monotonic()
+        while time.monotonic() < begin + 20:
+            one.page.keyboard.press("Shift")
+            one.page.wait_for_timeout(500)
+        assert [hand for case in site.reviews.list() for hand in case.in_hands_of] == ["ada"]
+        assert one.is_quiet(), one.complaints
+
+
 def test_without_a_script(browser: Any, site: Site) -> None:
     """Plain forms do the same."""
     site.ask_suggested("malignant")

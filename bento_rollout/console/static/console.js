@@ -129,11 +129,13 @@
   // a case stays in hand while somebody works on it
   const alive = () => { active = performance.now(); };
   ["pointerdown", "keydown", "scroll"].forEach((name) => addEventListener(name, alive, { passive: true }));
+  let renewed = performance.now();
   setInterval(() => {
-    const here = work();
-    if (!here.dataset.renew || performance.now() - active > 60000) return;
+    const here = work(), now = performance.now(), pause = Math.min(60000, here.dataset.lease * 300);
+    if (!here.dataset.renew || now - renewed < pause || now - active > pause) return;
+    renewed = now;
     const body = new URLSearchParams({ csrf: $("[name=csrf]", here).value });
     fetch(here.dataset.renew, { method: "POST", body, redirect: "manual" }).catch(() => {});
-  }, 60000);
+  }, 5000);
   begin();
 })();
