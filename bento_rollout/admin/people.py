@@ -110,6 +110,12 @@ class People:
         """The names that have a token, each once: two approvals need two of them."""
         return tuple(dict.fromkeys((*self._admins.names, *self._reviewers.names)))
 
+    def holders(self, role: Role, endpoint: str) -> tuple[str, ...]:
+        """Return the names that hold a role for an endpoint: of operators, and those in the spec."""
+        named = self._roles.get(endpoint, {})
+        told = (name for name, roles in named.items() if {role, Role.ADMIN} & set(roles))
+        return tuple(dict.fromkeys((*self._admins.names, *told)))
+
     def by_token(self, token: bytes) -> Person | None:
         """Return whose token this is; every known one is compared, each in constant time."""
         admin, reviewer = self._admins.name_of(token), self._reviewers.name_of(token)

@@ -77,6 +77,12 @@ def test_a_broken_file_lets_nobody_in(tmp_path: Path) -> None:
     assert everybody.by_mark(everybody.mark_of(b"admin-token")) is None
 
 
+def test_who_holds_a_role() -> None:
+    """The operators' tokens hold every role, and who has it by the spec."""
+    assert people().holders(Role.ADJUDICATOR, "read") == ("admin", "cleo", "root")
+    assert people().holders(Role.OPERATOR, "draft") == ("admin",)
+
+
 def test_environment(tmp_path: Path) -> None:
     """Tokens, files and proxies have their variables."""
     file = tmp_path / "reviewers"
