@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidValue
 from .reader import Reader
 from .reviewing import Status
+
+if TYPE_CHECKING:
+    from .store.ledger import Forgotten
 
 __all__ = ["ReviewVerbs"]
 
@@ -49,6 +52,31 @@ class ReviewVerbs(Reader):
         """
         self._desk.read()
         return asdict(self.reviews.stats(endpoint))
+
+    def forget(self, key: object) -> tuple[Forgotten, int]:
+        """Delete what belongs to a routing key, predictions, labels and cases alike, to the last byte.
+
+        Meanwhile nobody tells the ledger what people decided: it would come back as a label. An open case of
+        the key ends as withdrawn, and its caller is told so.
+
+        Returns:
+            What went from the ledger, and how many cases.
+
+        Raises:
+            InvalidKey: it is no key.
+            Refused: the hashes are under another secret than the one that is known here.
+            StoreUnreachable: with what is left to do.
+        """
+        from .store.feedback import LOCK
+        from .store.files import locked
+
+        ledger, reviews = self.ledger, self.reviews
+        if not reviews.path.exists():
+            return ledger.forget(key), 0
+        with locked(reviews.path.with_name(LOCK), "the telling of labels"):
+            hashed, who = ledger.key_hash(key), self._desk.author
+            cases = 0 if hashed is None else reviews.forget(key_hash=hashed, who=who)
+            return ledger.forget(key), cases
 
     def agreement(self, endpoint: str | None = None) -> dict[str, Any]:
         """Return whether people agree with each other, and with the champion, by endpoint.
