@@ -19,7 +19,8 @@ AUDITED = "some cases are audits, of which the model was sure: it agrees more of
 
 def case_row(one: Listed) -> dict[str, Any]:
     """Return a case of a list, without payload."""
-    return {**asdict(one), "degree": one.degree.word}
+    words = {"degree": one.degree.word, "selection": one.selection.value, "status": one.status.value}
+    return {**asdict(one), **words}
 
 
 def agreement_report(ratings: Iterable[Rating], judged: Iterable[Judged]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from ..store.ledger_json import check_depth
 
 __all__ = [
+    "MOST_UNDO",
     "REVIEW_ANSWERS",
     "REVIEW_BODIES",
     "AnswerBody",
