@@ -74,6 +74,16 @@ def test_of_two_answers_the_one_that_is_there_decides(queue: Queue) -> None:
     assert queue.reviews.decided([other.id])[other.id].decided_by == "model"
 
 
+def test_the_first_answer_is_the_first_whatever_the_clock_says(queue: Queue) -> None:
+    """Not that of whoever took the case first, nor of a clock that went back."""
+    one = queue.submit(reviewers=2)
+    ann, bob = queue.take("ann"), queue.take("bob")
+    queue.answer(bob, "no")
+    queue.clock.now -= 5
+    queue.answer(ann, "yes")
+    assert queue.reviews.decided([one.id])[one.id].choice == "no"
+
+
 def test_a_first_answer_stands_when_the_case_is_due(queue: Queue) -> None:
     """A person's answer goes before a timeout."""
     one = queue.submit(
@@ -304,3 +314,4 @@ def test_a_form_is_compared_with_what_the_model_said(queue: Queue) -> None:
         queue.answer(queue.take("ann"), answer)
     found = [(one.wrong, one.label) for one in queue.reviews.judged("read")]
     assert found == [(False, None), (True, None)]
+    assert queue.reviews.stats().overrides == 1
