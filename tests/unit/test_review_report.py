@@ -104,7 +104,7 @@ def test_lists_and_numbers(rollout: Rollout, say: Say) -> None:
     assert (code, json.loads(out)["ended"]) == (0, {"answered": 1})
     code, out, _ = say("reviews", "reading", "stats", "--endpoint", "read")
     assert code == 0
-    assert "1 open, 1 with nobody" in out
+    assert "1 open, 1 wait for somebody" in out
     assert "ann 1" in out
     assert say("reviews", "reading", "list", "--status", "odd")[0] == 2
     assert say("reviews", "nobody", "stats")[0] == 3
