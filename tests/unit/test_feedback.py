@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from bento_rollout.errors import StoreUnreachable
+from bento_rollout.errors import InvalidSpec, StoreUnreachable
 from bento_rollout.reviewing import Selection, Visibility
+from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.feedback import LOCK, SEEN, Feedback, Told
 from bento_rollout.store.files import release, try_lock
 from bento_rollout.store.ledger import Ledger
 from tests.reviewed import Queue, said
+from tests.unit.degrees import REVIEW, automation
 
 
 @pytest.fixture
@@ -180,3 +182,13 @@ def test_many_are_told_in_steps(queue: Queue, monkeypatch: pytest.MonkeyPatch) -
     assert teller.tell() == Told(4, waiting=1)
     assert teller.tell() == Told(1)
     assert [one["id"] for one in labels(queue)] == names
+
+
+@pytest.mark.parametrize("name", ["", "2nd", "a b", "x" * 65, 5])
+def test_a_labels_name_that_the_ledger_would_refuse_is_refused_in_the_spec(name: object) -> None:
+    """The field is named; what is good is taken."""
+    given: dict[str, Any] = {**REVIEW, "label": name}
+    with pytest.raises(InvalidSpec, match=r"review\.label"):
+        RolloutSpec.parse(automation(review=given))
+    spec = RolloutSpec.parse(automation(review={**REVIEW, "label": "finding.v2"}))
+    assert spec.automation["read"].review.label == "finding.v2"
