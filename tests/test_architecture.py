@@ -93,6 +93,8 @@ LAYERS: dict[str, float] = {
     "calibrating": 2.06,
     "degree_report": 2.2,
     "degree_verbs": 3.39,
+    "review_report": 3.35,
+    "review_verbs": 3.39,
     "state": 2.1,
     "deciding": 2.15,
     "notice": 2.2,
@@ -112,6 +114,7 @@ LAYERS: dict[str, float] = {
     "store": 3.1,
     "outbox": 3.1,
     "notifier": 3.2,
+    "labelling": 3.2,
     "opening": 3.2,
     "view": 3.2,
     "gauges": 3.25,
@@ -163,6 +166,7 @@ LAYERS: dict[str, float] = {
     "row_calls": 4.1,
     # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML
     "admin": 5.0,
+    "console": 5.02,
     "examine": 5.05,
     "bento": 5.1,
     # L6, doors that stand by themselves
