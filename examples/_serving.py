@@ -20,21 +20,23 @@ from bento_rollout import open_rollout
 
 
 @contextmanager
-def served(service: str, rollout: str, workers: int = 1) -> Iterator[httpx.Client]:
-    """Serve ``module:Service`` of this folder, on a free port and over a store of its own.
+def served(
+    service: str, rollout: str, workers: int = 1, folder: Path = Path(__file__).parent
+) -> Iterator[httpx.Client]:
+    """Serve ``module:Service`` of this folder or another one, on a free port and over a store of its own.
 
     Yields a client once all workers live and all variants are ready.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["BENTO_ROLLOUT_STORE"] = f"sqlite:///{folder}/store.db"
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["BENTO_ROLLOUT_STORE"] = f"sqlite:///{place}/store.db"
         with (
-            bentoml.serve(service, working_dir=str(Path(__file__).parent), port=free_port()) as server,
+            bentoml.serve(service, working_dir=str(folder), host="127.0.0.1", port=free_port()) as server,
             bentoml.SyncHTTPClient(server.url, server_ready_timeout=60),
             httpx.Client(base_url=server.url) as client,
         ):
             while not _is_up(open_rollout(rollout).status(), workers):
                 time.sleep(0.1)
-            print(f"{service} is served at {server.url}, its store is {folder}/store.db")
+            print(f"{service} is served at {server.url}, its store is {place}/store.db")
             yield client
 
 
