@@ -416,6 +416,24 @@ def test_a_service_that_is_gone_is_said(browser: Any, site: Site) -> None:
         one.page.wait_for_selector("text=last one for now")
 
 
+def test_a_resting_pointer_chooses_nothing(browser: Any, site: Site) -> None:
+    """All buttons of a case that has just come look the same, wherever the pointer was left."""
+    site.ask()
+    site.ask()
+    look = "one => ['backgroundColor', 'borderColor'].map((name) => getComputedStyle(one)[name]).join()"
+    with tab(browser, site) as one:
+        one.login("ada").take()
+        task = one.page.locator("#work").get_attribute("data-task")
+        one.page.get_by_role("button", name="malignant").click()
+        one.page.wait_for_function("old => document.querySelector('#work').dataset.task !== old", arg=task)
+        box = one.page.get_by_role("button", name="malignant").bounding_box()
+        one.page.wait_for_timeout(300)
+        looks = [button.evaluate(look) for button in one.page.locator(".choice").all()]
+        assert looks[0] == looks[1]
+        one.page.mouse.move(box["x"] + 20, box["y"] + 20)
+        assert one.page.locator(".choice").nth(1).evaluate(look) != looks[0]
+
+
 def test_a_case_stays_in_the_hands_of_whoever_works(browser: Any, site: Site) -> None:
     """Without a sign of life it goes to others when the lease is over; with one it stays."""
     site.ask()

@@ -85,7 +85,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
     if (keys.getAttribute("aria-checked") !== "true" || inField(event.target) || help.open) return;
     const here = work(), key = event.key;
-    if (/^[1-9]$/.test(key)) press($(`[data-key="${key}"]`, here));
+    if (/^[0-9]$/.test(key)) press($(`[data-key="${key}"]`, here));
     else if (key === "s" && $("#skip", here)) open($("#skip", here));
     else if (key === "u") press($("#undo", here));
     else if (key === "n") {
@@ -116,6 +116,7 @@
     begin();
     const wrong = $("[role=alert]", work());
     say(wrong ? "" : work().dataset.say || "");
+    root.classList.add("still");  // a pointer that rests where a new button appears has chosen nothing
     ($("#case-title") || $("#next") || $("h1", work()) || $("#content")).focus({ preventScroll: true });
     if (matchMedia("(max-width: 55.99rem)").matches) work().scrollIntoView({ block: "start" });
   });
@@ -125,6 +126,8 @@
     say("The service did not answer. Try again.");
   };
   document.addEventListener("htmx:error", failed);
+
+  addEventListener("pointermove", () => root.classList.remove("still"), { passive: true });
 
   // a case stays in hand while somebody works on it
   const alive = () => { active = performance.now(); };
