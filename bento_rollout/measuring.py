@@ -7,14 +7,25 @@ import json
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .records import Measures
 from .shadowing import SHADOW
 from .telemetry import log
 from .values import check_name
 
-__all__ = ["MOST_NAMES", "MOST_VALUES", "REFUSED", "SHEET", "Refused", "Sheet", "left", "measure", "share"]
+__all__ = [
+    "MOST_NAMES",
+    "MOST_VALUES",
+    "REFUSED",
+    "SHEET",
+    "Refused",
+    "RefusedSince",
+    "Sheet",
+    "left",
+    "measure",
+    "share",
+]
 
 MOST_NAMES = 20
 """Names that one call may measure."""
@@ -83,6 +94,10 @@ class Refused:
         self.lost = 0
         self._said: set[tuple[str, str]] = set()
 
+    def from_now(self) -> RefusedSince:
+        """Return what tells how many come from now on: those before were no loss of who begins now."""
+        return RefusedSince(self, self.lost)
+
     def note(self, name: object, why: str, hint: str) -> None:
         """Count one, and say so once for each name and cause; what is no name is not told: it may be data."""
         self.lost += 1
@@ -92,6 +107,28 @@ class Refused:
             return
         self._said.add(key)
         log.event("call.measure_refused", "warning", measure=told, problem=why, hint=f"{hint}; {_COUNTED}")
+
+
+class RefusedSince(NamedTuple):
+    """What was refused in this process since a rollout began to serve here.
+
+    Attributes:
+        whole: all that was refused in this process.
+        before: how many of them came before.
+    """
+
+    whole: Refused
+    before: int
+
+    @property
+    def lost(self) -> int:
+        """How many times; the metrics tell it."""
+        return self.whole.lost - self.before
+
+    @property
+    def waiting(self) -> int:
+        """0; nothing waits here."""
+        return self.whole.waiting
 
 
 _MANY = f"a call measures at most {MOST_NAMES} names"

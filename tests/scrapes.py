@@ -36,6 +36,16 @@ class Scrape:
         """Return the sum of the samples that have a name and, among others, these labels."""
         return sum(self._found(name, labels))
 
+    def of(self, *rollouts: str) -> Scrape:
+        """Return what these rollouts have, and what is no rollout's: others count in the same process."""
+        return Scrape(
+            samples={
+                key: value
+                for key, value in self.samples.items()
+                if dict(key[1]).get("rollout", rollouts[0]) in rollouts
+            }
+        )
+
     def has(self, name: str, **labels: str) -> bool:
         """Whether there is such a sample."""
         return bool(self._found(name, labels))

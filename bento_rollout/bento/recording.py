@@ -164,7 +164,7 @@ class Recording:
             channels["evidence"] = self._evidence
         channels["log"] = self._lines
         channels["spans"] = self._lost_spans
-        channels["measures"] = REFUSED
+        channels["measures"] = REFUSED.from_now()
         return metrics
 
 

@@ -6,9 +6,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ..automation import AuditTest
 from ..errors import QueueFull
 from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Status, Suggestion
 from . import reviews_answering as answering
@@ -23,6 +22,9 @@ from .reviews_decisions import decisions
 from .reviews_file import ReviewsFile
 from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats
 from .seal import Seal, Seals
+
+if TYPE_CHECKING:
+    from ..automation import AuditTest
 
 _T = TypeVar("_T")
 
@@ -187,8 +189,7 @@ class Reviews:
         """Return a case that is in somebody's hands once more, as they may see it now.
 
         Raises:
-            NotFound: there is no such case.
-            Refused: it is not in this person's hands under this token (any more).
+            NotFound, Refused: there is no such case; it is not in this person's hands under this token.
         """
         with self._file.reading() as db:
             return claiming.look(db, Hand(task, reviewer, token), self._seals.there)
@@ -250,8 +251,7 @@ class Reviews:
             within: at most so many seconds after the answer, and never after the time that it was given.
 
         Raises:
-            NotFound: there is no such case.
-            Refused: it is too late.
+            NotFound, Refused: there is no such case; it is too late.
         """
         with self._file.writing() as db:
             now = self._clock()

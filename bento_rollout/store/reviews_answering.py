@@ -15,7 +15,7 @@ from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
 from .reviews_submitting import End, end
 from .seal import Seal
 
-__all__ = ["asked", "checked", "close", "keep_answer", "outcome", "take_back"]
+__all__ = ["asked", "checked", "close", "keep_answer", "outcome", "resolve", "take_back"]
 
 _LONGEST = 10_000
 """Characters of a comment."""
@@ -74,13 +74,13 @@ def keep_answer(
         return outcome(db, task, part)
     require_held(task, part)
     choice = json_of(given.choice)
-    here = (task["seq"], hand.reviewer)
+    here, turn = (task["seq"], hand.reviewer), _turn(db, task, part)
     if part["state"] == "held" and part["sees"] == Visibility.AFTER_ANSWER and _said(db, task):
         db.execute(
             "UPDATE parts SET state = 'revealed', first = ?, choice = ?, comment = ?, answered = ?, "
-            "seconds = ?, media_type = ?, body = ?, leased = ?, until = ? + lease "
+            "turn = ?, seconds = ?, media_type = ?, body = ?, leased = ?, until = ? + lease "
             "WHERE task = ? AND reviewer = ?",
-            (choice, choice, given.comment, now, _seconds(given, part, now), *made, now, now, *here),
+            (choice, choice, given.comment, now, turn, _seconds(given, part, now), *made, now, now, *here),
         )
         trail.append(db, now, hand.reviewer, "answered", hand.task, first=True)
     else:
@@ -88,9 +88,9 @@ def keep_answer(
         seconds = part["seconds"] if part["seconds"] is not None else _seconds(given, part, now)
         comment = given.comment or part["comment"]
         db.execute(
-            "UPDATE parts SET state = 'answered', choice = ?, comment = ?, answered = ?, final_at = ?, "
-            "seconds = ?, media_type = ?, body = ? WHERE task = ? AND reviewer = ?",
-            (choice, comment, now, now + undo, seconds, *made, *here),
+            "UPDATE parts SET state = 'answered', choice = ?, comment = ?, answered = ?, turn = ?, "
+            "final_at = ?, seconds = ?, media_type = ?, body = ? WHERE task = ? AND reviewer = ?",
+            (choice, comment, now, turn, now + undo, seconds, *made, *here),
         )
         db.execute(
             "UPDATE tasks SET pending = min(coalesce(pending, ?), ?) WHERE seq = ?",
@@ -125,7 +125,8 @@ def take_back(
         raise Refused(f"the answer to case {hand.task} is final: it can be taken back for a short time only")
     state = "held" if part["first"] is None else "revealed"
     db.execute(
-        "UPDATE parts SET state = ?, choice = first, final_at = NULL, leased = ?, until = ? + lease, "
+        "UPDATE parts SET state = ?, choice = first, turn = CASE WHEN first IS NULL THEN NULL ELSE turn END, "
+        "final_at = NULL, leased = ?, until = ? + lease, "
         "seconds = CASE ? WHEN 'held' THEN NULL ELSE seconds END WHERE task = ? AND reviewer = ?",
         (state, now, now, state, task["seq"], hand.reviewer),
     )
@@ -161,7 +162,7 @@ def resolve(db: sqlite3.Connection, task: sqlite3.Row, now: float, *, enough: in
     Returns:
         Whether the case ended.
     """
-    query = "SELECT * FROM parts WHERE task = ? AND final = 1 ORDER BY answered, rowid"
+    query = "SELECT * FROM parts WHERE task = ? AND final = 1 ORDER BY turn"
     parts = db.execute(query, (task["seq"],)).fetchall()
     ruled = [part for part in parts if part["adjudicates"]]
     if ruled:
@@ -228,6 +229,14 @@ def _next_pending(db: sqlite3.Connection, task: int) -> None:
         "AND state = 'answered' AND final = 0) WHERE seq = :task AND status = 'open'",
         {"task": task},
     )
+
+
+def _turn(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> int:
+    """Return the place of an answer among those to its case: of a second one that of the first."""
+    if part["turn"] is not None:
+        return int(part["turn"])
+    query = "SELECT coalesce(max(turn), 0) + 1 FROM parts WHERE task = ?"
+    return int(db.execute(query, (task["seq"],)).fetchone()[0])
 
 
 def _seconds(given: Given, part: sqlite3.Row, now: float) -> float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from ..automation import AuditTest
 from ..errors import InvalidValue, StoreCorrupt
 from ..reviewing import Selection, Visibility
 from . import trail
-from .reviews_rows import Judged, json_of, value_of
+from .reviews_rows import Judged, said_by, value_of
+
+if TYPE_CHECKING:
+    from ..automation import AuditTest
 
 __all__ = ["ALL", "feed", "judged", "same", "tests_of", "watch"]
 
@@ -54,6 +57,8 @@ def watch(
     Raises:
         InvalidValue: a target or ``alpha`` is none.
     """
+    from ..automation import AuditTest  # which imports numpy
+
     if not targets:
         raise InvalidValue("there is no target error to watch for")
     tests = {label: AuditTest(target, alpha / len(targets)) for label, target in targets.items()}
@@ -104,23 +109,23 @@ def tests_of(db: sqlite3.Connection, endpoint: str, digest: str) -> dict[str, Au
         StoreCorrupt: what is stored is none.
     """
     query = "SELECT label, test FROM tests WHERE endpoint = ? AND digest = ?"
+    rows = db.execute(query, (endpoint, digest)).fetchall()
+    if not rows:
+        return {}
+    from ..automation import AuditTest
+
     try:
-        return {
-            row["label"]: AuditTest.from_dict(json.loads(row["test"]))
-            for row in db.execute(query, (endpoint, digest))
-        }
+        return {row["label"]: AuditTest.from_dict(json.loads(row["test"])) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise StoreCorrupt(f"the audits of {endpoint} are damaged: {type(error).__name__}: {error}") from None
 
 
 def _judged(row: sqlite3.Row) -> Judged:
     first = row["choice"] if row["first"] is None else row["first"]
-    # Where the model's answer is none of the choices, or there are none, the answers themselves are compared.
-    said = row["output"] if row["said"] is None else json_of(row["said"])
     return Judged(
         row["prediction_id"],
         row["score"],
-        first != said,
+        first != said_by(row["said"], row["output"]),
         Selection(row["selection"]),
         row["probability"],
         row["said"],

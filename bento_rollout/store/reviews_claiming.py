@@ -85,12 +85,11 @@ def take(
     task = db.execute("SELECT * FROM tasks WHERE seq = ?", (seq,)).fetchone()
     case = case_of(db, task, seal)
     token = secrets.token_urlsafe(24)
-    for lapsed in db.execute(
-        "UPDATE parts SET state = 'lapsed' WHERE task = ? AND state = 'held' AND adjudicates = ? "
-        "AND NOT (until > ? AND leased <= ?) RETURNING reviewer",
-        (seq, up, now, now + JUMP),
-    ).fetchall():
+    over = "task = ? AND state = 'held' AND adjudicates = ? AND NOT (until > ? AND leased <= ?)"
+    where = (seq, up, now, now + JUMP)
+    for lapsed in db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall():  # noqa: S608 - a constant
         trail.append(db, now, lapsed["reviewer"], "lapsed", task["id"])
+    db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
     db.execute("DELETE FROM parts WHERE task = ? AND reviewer = ?", (seq, reviewer))
     db.execute(
         "INSERT INTO parts (task, reviewer, adjudicates, state, token, claimed, leased, until, lease, sees) "
@@ -134,7 +133,7 @@ def skip(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    _put_down(db, hand, "skipped", checked_reason(reason), now)
+    _put_down(db, hand, "skipped", _checked_reason(reason), now)
 
 
 def release(db: sqlite3.Connection, hand: Hand, now: float) -> None:
@@ -153,7 +152,7 @@ def escalate(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> Non
         NotFound, Refused: as `look`.
         InvalidValue: no reason.
     """
-    task = _put_down(db, hand, "escalated", checked_reason(reason), now)
+    task = _put_down(db, hand, "escalated", _checked_reason(reason), now)
     db.execute(
         "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
         "WHERE seq = ? AND status = 'open'",
@@ -197,7 +196,7 @@ def checked_name(reviewer: str) -> str:
     return reviewer
 
 
-def checked_reason(reason: str) -> str:
+def _checked_reason(reason: str) -> str:
     """Return the reason of a skip.
 
     Raises:

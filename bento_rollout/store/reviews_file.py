@@ -60,12 +60,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest TEXT NOT NULL, at REAL NOT NULL
         )""",
         # What one person has to do with one task. `first`: what was answered before the suggestion was shown.
+        # `turn`: the order of answers, whatever the clock says.
         """CREATE TABLE parts (
             task INTEGER NOT NULL, reviewer TEXT NOT NULL, adjudicates INTEGER NOT NULL, state TEXT NOT NULL,
             token BLOB NOT NULL, claimed REAL NOT NULL, leased REAL NOT NULL, until REAL NOT NULL,
             lease REAL NOT NULL, sees TEXT NOT NULL, first TEXT, choice TEXT, comment TEXT,
-            answered REAL, final_at REAL, final INTEGER NOT NULL DEFAULT 0, seconds REAL, reason TEXT,
-            media_type TEXT, body BLOB
+            answered REAL, turn INTEGER, final_at REAL, final INTEGER NOT NULL DEFAULT 0, seconds REAL,
+            reason TEXT, media_type TEXT, body BLOB
         )""",
         "CREATE UNIQUE INDEX parts_by_task ON parts (task, reviewer)",
         "CREATE INDEX parts_revealed ON parts (until) WHERE state = 'revealed'",
@@ -76,7 +77,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX decisions_by_age ON decisions (until)",
         """CREATE TABLE opened (endpoint TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID""",
         """CREATE TRIGGER tasks_open AFTER INSERT ON tasks WHEN NEW.status = 'open' BEGIN
-            INSERT INTO opened VALUES (NEW.endpoint, 1) ON CONFLICT DO UPDATE SET number = number + 1;
+            INSERT INTO opened VALUES (NEW.endpoint, 1)
+            ON CONFLICT (endpoint) DO UPDATE SET number = number + 1;
         END""",
         """CREATE TRIGGER tasks_end AFTER UPDATE OF status ON tasks
         WHEN OLD.status = 'open' AND NEW.status <> 'open' BEGIN

@@ -11,7 +11,7 @@ from statistics import median
 from ..degrees import Degree
 from ..reviewing import Selection, Status
 from .reviews_file import WHENEVER
-from .reviews_rows import Listed, Rating, Stats, value_of
+from .reviews_rows import Listed, Rating, Stats, said_by, value_of
 
 __all__ = ["listed", "ratings", "stats"]
 
@@ -66,11 +66,12 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
         revealed += part["first"] is not None
         revised += part["first"] is not None and part["first"] != part["choice"]
         blind += part["first"] is not None or part["sees"] != "shown"
-    with_suggestion, overrides = db.execute(
-        f"""SELECT count(*), coalesce(sum(t.choice IS NOT coalesce(json_quote(s.choice), s.output)), 0)
-        FROM tasks t JOIN suggestions s ON s.task = t.seq WHERE {of} AND t.status = 'answered'""",  # noqa: S608
+    said = db.execute(
+        f"""SELECT t.choice, s.choice AS said, s.output FROM tasks t JOIN suggestions s ON s.task = t.seq
+        WHERE {of} AND t.status = 'answered'""",  # noqa: S608 - constants
         given,
-    ).fetchone()
+    ).fetchall()
+    overrides = sum(row["choice"] != said_by(row["said"], row["output"]) for row in said)
     count = len(seconds)
     return Stats(
         open=number,
@@ -80,7 +81,7 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
         ended=ended,
         answered=dict(sorted(answered.items())),
         median_seconds=median(seconds) if count else None,
-        with_suggestion=with_suggestion,
+        with_suggestion=len(said),
         overrides=overrides,
         revised=revised,
         revealed=revealed,
@@ -95,7 +96,7 @@ def ratings(db: sqlite3.Connection, endpoint: str, digest: str | None) -> Iterat
     query = """SELECT t.id, t.prediction_id, p.*, s.choice AS said, s.digest FROM parts p
         JOIN tasks t ON t.seq = p.task LEFT JOIN suggestions s ON s.task = t.seq
         WHERE t.endpoint = ? AND p.final = 1 AND t.decided IS NOT NULL AND (? IS NULL OR s.digest = ?)
-        ORDER BY t.seq, p.answered, p.rowid"""
+        ORDER BY t.seq, p.turn"""
     for row in db.execute(query, (endpoint, digest, digest)):
         choice = row["choice"] if row["first"] is None else row["first"]
         yield Rating(

@@ -27,6 +27,7 @@ __all__ = [
     "case_of",
     "decision_of",
     "json_of",
+    "said_by",
     "shown_to",
     "suggestion_of",
     "value_of",
@@ -205,6 +206,14 @@ def json_of(value: object) -> str:
         TypeError: what JSON cannot say.
     """
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def said_by(choice: str | None, output: str | None) -> str | None:
+    """Return as JSON text what a person's answer is compared with: the model's choice.
+
+    Where its answer is none of the choices, or there are none, that is the answer itself.
+    """
+    return output if choice is None else json_of(choice)
 
 
 def value_of(text: str | None) -> Any:

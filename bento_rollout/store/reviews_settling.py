@@ -21,7 +21,7 @@ __all__ = ["AT_ONCE", "expire", "forget", "settle"]
 AT_ONCE = 200
 """Cases that are settled, or forgotten, in one transaction."""
 
-AGAIN = 60.0
+_AGAIN = 60.0
 """Seconds after which a timeout is tried once more whose answer could not be made."""
 
 _LEFT = "SELECT task, reviewer FROM parts WHERE state = 'revealed' AND (until <= ? OR leased > ?)"
@@ -139,7 +139,7 @@ def _time_out(file: ReviewsFile, name: str, now: float, make: Settle, seal: Call
         if task is None or task["settle"] is None or task["settle"] > now or task["pending"] is not None:
             return False
         if problem:
-            db.execute("UPDATE tasks SET settle = ? WHERE seq = ?", (now + AGAIN, task["seq"]))
+            db.execute("UPDATE tasks SET settle = ? WHERE seq = ?", (now + _AGAIN, task["seq"]))
             trail.append(db, now, AUTOMATION, "unsettled", name, on_timeout=case.on_timeout, error=problem)
             return False
         if case.on_timeout == "reject":

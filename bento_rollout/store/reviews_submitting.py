@@ -73,7 +73,7 @@ def insert(
     )
     marks = ", ".join("?" * len(row))
     task = db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row).lastrowid or 0  # noqa: S608 - constants
-    keep_input(db, task, case.id, case.input, inputs_until, seal if keep.sealed else None)
+    _keep_input(db, task, case.id, case.input, inputs_until, seal if keep.sealed else None)
     if case.suggestion is not None:
         _insert_suggestion(db, task, case.suggestion)
     facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
@@ -81,7 +81,7 @@ def insert(
     return Decision(case.id, case.prediction_id, case.endpoint, Status.OPEN, secret=case.secret)
 
 
-def keep_input(
+def _keep_input(
     db: sqlite3.Connection, task: int, case: str, shown: Shown, until: float, seal: Callable[[], Seal] | None
 ) -> None:
     """Keep what reviewers are shown, sealed if there is a seal.
@@ -112,7 +112,7 @@ def keep_suggestion(
     if shown is not None and task["status"] == Status.OPEN.value:
         query = "SELECT until, sealed FROM inputs WHERE task = ?"
         if (old := db.execute(query, (task["seq"],)).fetchone()) is not None:
-            keep_input(db, task["seq"], task["id"], shown, old["until"], seal if old["sealed"] else None)
+            _keep_input(db, task["seq"], task["id"], shown, old["until"], seal if old["sealed"] else None)
     if not _insert_suggestion(db, task["seq"], suggestion):
         return False
     facts = {"variant": suggestion.variant, "digest": suggestion.digest, "said": suggestion.at}

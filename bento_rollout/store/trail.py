@@ -165,7 +165,7 @@ def hashed(head: bytes, seq: int, at: float, who: str, what: str, task: str, fac
     """Return the hash of an entry: SHA-256 of the hash before it and the entry as canonical JSON.
 
     >>> hashed(START, 1, 0.0, "ann", "claimed", "", "{}").hex()[:16]
-    'f2b7ee6e3c5a95be'
+    '080295b91ef9262b'
     """
     return hashlib.sha256(head + _canonical([seq, at, who, what, task, facts]).encode()).digest()
 

@@ -28,14 +28,14 @@ export function readAge(raw) {
     const body = [];
     do body.push(line()); while (/^[A-Za-z0-9+/]{64}$/.test(body.at(-1)));
     check(/^[A-Za-z0-9+/]{0,63}$/.test(body.at(-1)), "the body of a stanza is damaged");
-    stanzas.push({ kind, args, body: body.join("") });
+    stanzas.push({ kind, args, body: unpadded(body.join("")) });
   }
   check(stanzas.length > 0 && /^--- [A-Za-z0-9+/]{43}$/.test(next), "it has no stanza, or no message authentication code");
   const passphrase = stanzas.some(({ kind }) => kind === "scrypt");
   check(!passphrase || stanzas.length === 1, "a passphrase stanza does not stand alone");
   check(raw.length - at === PAYLOAD, `its payload has ${raw.length - at} bytes, not the ${PAYLOAD} of a data key`);
   const signed = raw.subarray(0, at - 45); // up to the three dashes; " ", MAC and the line's end follow
-  return { stanzas, passphrase, signed, mac: next.slice(4), payload: raw.subarray(at) };
+  return { stanzas, passphrase, signed, mac: unpadded(next.slice(4), 32), payload: raw.subarray(at) };
 }
 
 /** Open an age file with the identities in a text. `unavailable(why)` is called, and throws, if none can be used. */
@@ -45,12 +45,13 @@ export async function openAge(age, text, unavailable) {
   if (!lines.length) return unavailable("there is no identity");
   const identities = await Promise.all(lines.map((one) => identityOf(one).catch(() => unavailable("a line is no identity of age"))));
   for (const { args, body } of age.stanzas.filter(({ kind }) => kind === "X25519")) {
-    const share = unpadded(args[0] ?? "", 32), wrapped = unpadded(body, 32);
+    const share = unpadded(args[0] ?? "", 32);
+    check(body.length === 32, "an X25519 stanza wraps no file key");
     check(args.length === 1, "an X25519 stanza has too many arguments");
     for (const { secret, recipient } of identities) {
       const shared = await agree(secret, share);
       const key = await hkdf(shared, join(share, recipient), "age-encryption.org/v1/X25519");
-      const fileKey = openChaCha(key, new Uint8Array(12), wrapped);
+      const fileKey = openChaCha(key, new Uint8Array(12), body);
       if (fileKey) return dataKey(age, fileKey);
     }
   }
@@ -62,7 +63,7 @@ async function dataKey(age, fileKey) {
   const macKey = await hkdf(fileKey, EMPTY, "header");
   const hmac = await crypto.subtle.importKey("raw", macKey, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   const mac = new Uint8Array(await crypto.subtle.sign("HMAC", hmac, age.signed));
-  check(same(unpadded(age.mac, 32), mac), "its header was changed");
+  check(same(age.mac, mac), "its header was changed");
   const key = await hkdf(fileKey, age.payload.subarray(0, 16), "payload");
   const last = new Uint8Array(12);
   last[11] = 1; // STREAM: the first chunk, and the last one
@@ -71,10 +72,11 @@ async function dataKey(age, fileKey) {
   return opened;
 }
 
+/** Decode base64 in its one form, of stanzas of other kinds, too; `length`: bytes, where these are known. */
 function unpadded(text, length) {
   let raw = "";
   try { raw = atob(text + "=".repeat(-text.length & 3)); } catch { /* told below */ }
-  check(raw.length === length && btoa(raw).replace(/=+$/, "") === text, "it holds base64 of another length or form");
+  check((length ?? raw.length) === raw.length && btoa(raw).replace(/=+$/, "") === text, "it holds base64 of another length or form");
   return Uint8Array.from(raw, (c) => c.charCodeAt(0));
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import bentoml
@@ -18,9 +18,11 @@ TWO = {"x-rollout-variant": "two"}
 PATIENCE = 0.3
 WAIT = 20.0
 
-given_up, over = threading.Event(), threading.Event()
+begun, given_up, over = threading.Event(), threading.Event(), threading.Event()
 seen: list[tuple[Path, str]] = []
-"""The folder that a late candidate found when it went on, and what it read there."""
+"""The folder that each late candidate found when it went on, and what it read there."""
+
+Ask = Callable[[], httpx.Response]
 
 
 class One:
@@ -69,6 +71,7 @@ class Two:
     def upload(self, data: Path, how: str, ctx: bentoml.Context) -> str:
         if how == "answers":
             return f"two {data.read_text()}"
+        begun.set()
         assert given_up.wait(WAIT)
         seen.append((data.parent, data.read_text()))
         over.set()
@@ -91,6 +94,7 @@ def written(ctx: bentoml.Context, text: str) -> Path:
 
 def goes_on(ctx: bentoml.Context) -> None:
     """Write a file when the caller has been answered by another."""
+    begun.set()
     assert given_up.wait(WAIT)
     path = written(ctx, "late")
     seen.append((path.parent, path.read_text()))
@@ -121,6 +125,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Nothing has happened yet."""
+    begun.clear()
     given_up.clear()
     over.clear()
     seen.clear()
@@ -129,6 +134,25 @@ def fresh() -> None:
 def asked(app: Served, path: str, how: str) -> httpx.Response:
     """Ask the candidate."""
     return app.post(path, {"how": how}, headers=TWO)
+
+
+def late(ask: Ask) -> httpx.Response:
+    """Ask until a candidate has begun before its time was up: on a busy machine one may not even do that."""
+    until = time.monotonic() + WAIT
+    while True:
+        answer = ask()
+        if begun.is_set() or time.monotonic() > until:
+            return answer
+
+
+def in_time(ask: Ask) -> str:
+    """Ask until the candidate has answered before its time was up; return what it said."""
+    until = time.monotonic() + WAIT
+    while True:
+        answer = ask()
+        if marks(answer)["variant"] == "two" or time.monotonic() > until:
+            return answer.text
+        assert answer.text.startswith("one ")
 
 
 def gone(folder: Path) -> bool:
@@ -142,29 +166,32 @@ def gone(folder: Path) -> bool:
 @pytest.mark.parametrize("how", ["asks later", "asks first"])
 def test_a_late_candidate_writes_into_no_other_requests_folder(app: Served, how: str) -> None:
     """Its folder stays its own while it runs, and goes then; the next request has one to itself."""
-    answer = asked(app, "/answer", how)
+    answer = late(lambda: asked(app, "/answer", how))
     assert (answer.text, marks(answer)["reason"]) == (f"one {how}", "fallback")
     assert app.post("/check").text == "mine ['answer.txt']"
-    ((folder, text),) = seen
-    assert text == "late"
-    assert gone(folder)
+    for folder, text in [*seen]:
+        assert text == "late"
+        assert gone(folder)
 
 
 def test_a_late_candidate_still_reads_its_own_input(app: Served) -> None:
     """A file that was sent lies where it was until the candidate is done with it."""
-    for text, how in (("first", "late"), ("second", "answers")):
-        sent = {"data": ("input.txt", text)}
-        answer = app.request("POST", "/upload", files=sent, data={"how": how}, headers=TWO)
-        assert answer.text == f"{'two' if how == 'answers' else 'one'} {text}"
+
+    def sent(text: str, how: str) -> httpx.Response:
+        files = {"data": ("input.txt", text)}
+        return app.request("POST", "/upload", files=files, data={"how": how}, headers=TWO)
+
+    assert late(lambda: sent("first", "late")).text == "one first"
+    assert in_time(lambda: sent("second", "answers")) == "two second"
     given_up.set()
     assert over.wait(WAIT)
-    ((folder, text),) = seen
-    assert text == "first"
-    assert gone(folder)
+    for folder, text in [*seen]:
+        assert text == "first"
+        assert gone(folder)
 
 
 @pytest.mark.parametrize("path", ["/answer", "/stream"])
 def test_what_failed_leaves_the_champion_an_empty_folder(app: Served, path: str) -> None:
     """The champion's answer is whole, and so is the candidate's when it does not fail."""
     assert asked(app, path, "raises").text == "one raises"
-    assert asked(app, path, "answers").text == "two answers"
+    assert in_time(lambda: asked(app, path, "answers")) == "two answers"

@@ -12,12 +12,16 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout import RolloutSpec, Variant, open_rollout, rollout
+from bento_rollout.measuring import REFUSED
 from bento_rollout.telemetry.measures import MEASURES
 from tests.contract.serving import DEADLINE, Served, forget_metrics
 from tests.scrapes import Scrape
 
+NAME = "metered"
+"""No other file's rollout is called so: prometheus_client's counters are the whole process's."""
+
 SPEC = {
-    "name": "measured",
+    "name": NAME,
     "routing": {"key": {"*": "header:x-user", "rows": "rows:rows.user"}, "override_header": True},
     "weights": {"two": 25},
     "variants": {"two": {"timeout": 5, "fallback": "champion"}},
@@ -56,7 +60,7 @@ class Measured:
         return f"{self.word} did it"
 
 
-def service(name: str = "measured", **options: Any) -> Any:
+def service(name: str = NAME, **options: Any) -> Any:
     """Return the service under a name."""
     spec = RolloutSpec.parse({**SPEC, "name": name})
     made = bentoml.service(name=name, **options)(Measured)
@@ -73,11 +77,16 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         served.stop()
 
 
-def scraped(app: Served, path: str = "/metrics") -> Scrape:
-    """Return what a scrape finds now."""
+def whole_scrape(app: Served, path: str = "/metrics") -> Scrape:
+    """Return what a scrape finds now, of whatever counts in this process."""
     answer = app.get(path)
     assert answer.status_code == 200, answer.text
     return Scrape(answer.text)
+
+
+def scraped(app: Served, path: str = "/metrics") -> Scrape:
+    """Return what a scrape finds now of the service's rollout."""
+    return whole_scrape(app, path).of(app.site.name)
 
 
 def test_an_answer_is_counted_when_it_is_out(app: Served) -> None:
@@ -87,7 +96,7 @@ def test_an_answer_is_counted_when_it_is_out(app: Served) -> None:
         for _ in range(count):
             app.post("/sync", {"how": "well"}, headers={"x-rollout-variant": pin})
     grown = scraped(app) - before
-    labels = {"rollout": "measured", "endpoint": "sync"}
+    labels = {"rollout": NAME, "endpoint": "sync"}
     pinned = {"reason": "pinned", "outcome": "ok"}
     assert grown("predictions_total", **labels) == 5
     assert grown("predictions_total", variant="one", **pinned) == 3
@@ -183,37 +192,37 @@ def test_a_shadow(app: Served) -> None:
 def test_the_state(app: Served) -> None:
     """Champion, shares, revision and readiness, as they are when the scrape comes."""
     now = scraped(app)
-    assert now("champion", rollout="measured", variant="one") == 1
-    assert now("champion", rollout="measured", variant="two") == 0
-    assert now("weight_ratio", rollout="measured", variant="one") == 0.75
-    assert now("weight_ratio", rollout="measured", variant="two") == 0.25
-    assert now("shadow_ratio", rollout="measured", variant="two") == 0.5
-    assert now("variant_ready", rollout="measured", variant="two", runner="worker") == 1
-    assert now("variant_restarts", rollout="measured", variant="two") == 0
-    assert now("workers", rollout="measured") == 1
-    assert now("flips_total", rollout="measured", outcome="vetoed") == 0
-    assert now.has("flips_total", rollout="measured", outcome="vetoed")
-    assert 0 <= now("store_age_seconds", rollout="measured") < 60
-    assert now("telemetry_lost_total", rollout="measured") == 0
-    assert now.has("telemetry_lost_total", rollout="measured", channel="metrics")
-    revision = now("revision", rollout="measured")
-    operator = open_rollout("measured")
+    assert now("champion", rollout=NAME, variant="one") == 1
+    assert now("champion", rollout=NAME, variant="two") == 0
+    assert now("weight_ratio", rollout=NAME, variant="one") == 0.75
+    assert now("weight_ratio", rollout=NAME, variant="two") == 0.25
+    assert now("shadow_ratio", rollout=NAME, variant="two") == 0.5
+    assert now("variant_ready", rollout=NAME, variant="two", runner="worker") == 1
+    assert now("variant_restarts", rollout=NAME, variant="two") == 0
+    assert now("workers", rollout=NAME) == 1
+    assert now("flips_total", rollout=NAME, outcome="vetoed") == 0
+    assert now.has("flips_total", rollout=NAME, outcome="vetoed")
+    assert 0 <= now("store_age_seconds", rollout=NAME) < 60
+    assert now("telemetry_lost_total", rollout=NAME) == 0
+    assert now.has("telemetry_lost_total", rollout=NAME, channel="metrics")
+    revision = now("revision", rollout=NAME)
+    operator = open_rollout(NAME)
     operator.set_weights({"two": 10})
     then = scraped(app)
-    assert then("weight_ratio", rollout="measured", variant="one") == 0.9
-    assert then("revision", rollout="measured") == revision + 1
+    assert then("weight_ratio", rollout=NAME, variant="one") == 0.9
+    assert then("revision", rollout=NAME) == revision + 1
     operator.set_weights({"two": 25})
 
 
 def test_a_flip_is_counted(app: Served) -> None:
     """With another champion in the gauges at once; the way back is another change of the champion."""
     before = scraped(app)
-    operator = open_rollout("measured")
+    operator = open_rollout(NAME)
     operator.flip(to="two", reason="a test")
     now = scraped(app)
-    assert now("champion", rollout="measured", variant="two") == 1
-    assert now("champion", rollout="measured", variant="one") == 0
-    assert now("weight_ratio", rollout="measured", variant="two") == 1
+    assert now("champion", rollout=NAME, variant="two") == 1
+    assert now("champion", rollout=NAME, variant="one") == 0
+    assert now("weight_ratio", rollout=NAME, variant="two") == 1
     eventually(lambda: (scraped(app) - before)("flips_total", outcome="committed"))
     operator.undo(reason="a test")
     until = time.monotonic() + 10
@@ -225,7 +234,7 @@ def test_a_flip_is_counted(app: Served) -> None:
 def test_every_metric_is_scraped(app: Served) -> None:
     """What the table promises has its type and its help, and nothing else is ours."""
     dropped = "bento_rollout_shadow_dropped_total"  # no shadow has
-    found = scraped(app).families()
+    found = whole_scrape(app).families()
     found.pop(dropped, None)
     assert found == {one.name: (one.kind, one.help) for one in MEASURES if one.name != dropped}
 
@@ -243,28 +252,40 @@ def test_labels_are_never_a_callers(app: Served) -> None:
 
 def test_under_a_path_prefix(serve: Callable[..., Served]) -> None:
     """BentoML's route is where the prefix says."""
-    app = serve(service("prefixed", path_prefix="/deep"))
+    app = serve(service("metered-prefixed", path_prefix="/deep"))
     before = scraped(app, "/deep/metrics")
     app.post("/deep/sync", {"how": "well"}, headers={"x-rollout-variant": "two"})
     grown = scraped(app, "/deep/metrics") - before
-    assert grown("predictions_total", rollout="prefixed", variant="two") == 1
+    assert grown("predictions_total", rollout="metered-prefixed", variant="two") == 1
 
 
 def test_two_rollouts_in_one_process(serve: Callable[..., Served]) -> None:
     """Both count, each under its name."""
-    first, second = serve(service("first")), serve(service("second"))
+    first, second = serve(service("metered-first")), serve(service("metered-second"))
     for app, count in ((first, 2), (second, 3)):
         for _ in range(count):
             app.post("/sync", {"how": "well"})
-    scraped(first)
-    now = scraped(second)
-    assert now("predictions_total", rollout="first") == 2
-    assert now("predictions_total", rollout="second") == 3
+    whole_scrape(first)
+    now = whole_scrape(second)
+    assert now("predictions_total", rollout="metered-first") == 2
+    assert now("predictions_total", rollout="metered-second") == 3
+
+
+def test_what_was_refused_before_is_no_loss_of_a_new_rollout(serve: Callable[..., Served]) -> None:
+    """A process may have served another rollout; what is refused from now on counts."""
+    REFUSED.note("score", "a test", "nothing to do")
+    app = serve(service("metered-later"))
+    asked = {"rollout": "metered-later", "channel": "measures"}
+    now = scraped(app)
+    assert now.has("telemetry_lost_total", **asked)
+    assert now("telemetry_lost_total", **asked) == 0
+    REFUSED.note("score", "a test", "nothing to do")
+    assert scraped(app)("telemetry_lost_total", **asked) == 1
 
 
 def test_without_bentomls_metrics(serve: Callable[..., Served]) -> None:
     """Nothing is made, and requests are answered."""
-    app = serve(service("unmeasured", metrics={"enabled": False}))
+    app = serve(service("metered-unmeasured", metrics={"enabled": False}))
     assert app.post("/sync", {"how": "well"}).status_code == 200
     assert app.get("/metrics").status_code == 404
     assert app.site.serving._recording.metrics is None
@@ -274,23 +295,23 @@ def test_what_prometheus_client_does_not_take(
     serve: Callable[..., Served], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A metric of the user's that has our name: it costs that metric, is counted and said once; no answer."""
-    app = serve(service("spoilt"))
+    app = serve(service("metered-spoilt"))
     forget_metrics()
     BentoMLContainer.metrics_client.get().Counter("bento_rollout_runs_total", "the user's own")
     assert [app.post("/sync", {"how": "well"}).status_code for _ in range(3)] == [200] * 3
     scraped(app)
     now = scraped(app)
-    assert now("predictions_total", rollout="spoilt") == 3
-    assert now("telemetry_lost_total", rollout="spoilt", channel="metrics") >= 1
+    assert now("predictions_total", rollout="metered-spoilt") == 3
+    assert now("telemetry_lost_total", rollout="metered-spoilt", channel="metrics") >= 1
     said = [line for line in capsys.readouterr().err.splitlines() if '"metrics.failed"' in line]
     assert len(said) == 1
 
 
 def test_a_scrape_does_not_wait_for_a_channel_that_hangs(serve: Callable[..., Served]) -> None:
     """It takes the numbers that are there; requests are answered meanwhile."""
-    app, leave = serve(service("hanging")), threading.Event()
+    app, leave = serve(service("metered-hanging")), threading.Event()
     app.post("/sync", {"how": "well"})
-    assert scraped(app)("predictions_total", rollout="hanging") == 1
+    assert scraped(app)("predictions_total", rollout="metered-hanging") == 1
     app.site.serving._recording.metrics._channel._work = lambda _: leave.wait(DEADLINE)
     try:
         app.post("/sync", {"how": "well"})
@@ -299,4 +320,4 @@ def test_a_scrape_does_not_wait_for_a_channel_that_hangs(serve: Callable[..., Se
     finally:
         leave.set()
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert Scrape(answers[0].text)("predictions_total", rollout="hanging") == 1
+    assert Scrape(answers[0].text)("predictions_total", rollout="metered-hanging") == 1

@@ -249,7 +249,7 @@ def test_a_call_inside_that_hangs_keeps_its_slot(serve: Serve) -> None:
 
 def test_work_in_the_default_executor_is_measured(serve: Serve) -> None:
     """CPU time that a shadow burns in the loop's executor is taken from its budget."""
-    app = serve(service(max_cpu="10%", timeout="5s"))
+    app = serve(service(max_cpu="0.1%", timeout="20s"))  # minutes until it is paid for, however slow we are
     app.post("/threads", {"number": 800})
     report(lambda row: row["compared"] == 1)
     app.post("/threads", {"number": 800})
@@ -269,7 +269,7 @@ def test_an_exit_in_to_thread_ends_nothing(serve: Serve) -> None:
 
 def test_a_step_that_sleeps_on_the_loop_is_paid_for(serve: Serve) -> None:
     """An async shadow that blocks the loop without CPU time has used its budget up all the same."""
-    app = serve(service(max_cpu="10%"))
+    app = serve(service(max_cpu="0.1%", timeout="20s"))
     app.post("/coroutine", {"number": 700})
     report(lambda row: row["compared"] == 1)
     app.post("/coroutine", {"number": 700})
@@ -297,8 +297,8 @@ def test_the_queue_counts_calls_and_not_batches(serve: Serve) -> None:
     for _ in range(3):
         app.together(requests)
         time.sleep(0.1)  # longer than a batch lingers
-    found = report(lambda row: row["now"]["running"] == 1 and row["now"]["pending"] == 4)
-    assert found["dropped"]["queue_full"] >= 60
+    now = {"pending": 4, "running": 1, "stuck": 0}
+    report(lambda row: row["now"] == now and row["dropped"].get("queue_full", 0) >= 60)
 
 
 def test_the_queue_is_bounded_in_bytes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

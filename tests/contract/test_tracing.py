@@ -181,10 +181,10 @@ def test_an_exporter_that_fails(
     while not hasattr(provider._active_span_processor._span_processors[0].span_exporter.export, "watch"):  # type: ignore[attr-defined]
         assert time.monotonic() < until
         time.sleep(0.05)
-    before = Scrape(app.get("/metrics").text)
+    before = Scrape(app.get("/metrics").text).of("mine")
     assert [ask(app, "/plain") for _ in range(20)] == ["two"] * 20
     provider.force_flush()
-    grown = Scrape(app.get("/metrics").text) - before
+    grown = Scrape(app.get("/metrics").text).of("mine") - before
     assert grown("telemetry_lost_total", rollout="mine", channel="spans") == 40
     assert grown("predictions_total", rollout="mine", outcome="ok") == 20
     app.stop()
@@ -196,10 +196,10 @@ def test_an_exporter_that_fails(
 
 def test_nobody_exports(app: Served, capfd: pytest.CaptureFixture[str]) -> None:
     """Nothing is lost then."""
-    before = Scrape(app.get("/metrics").text)
+    before = Scrape(app.get("/metrics").text).of("mine")
     assert before.has("telemetry_lost_total", rollout="mine", channel="spans")
     assert ask(app, "/plain") == "two"
-    grown = Scrape(app.get("/metrics").text) - before
+    grown = Scrape(app.get("/metrics").text).of("mine") - before
     assert grown("telemetry_lost_total", rollout="mine", channel="spans") == 0
     app.stop()
     assert "spans.lost" not in capfd.readouterr().err

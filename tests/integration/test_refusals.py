@@ -120,7 +120,9 @@ def test_a_store_that_cannot_be_written_costs_no_request(
             )
             assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (4, "", False)
             assert why in done.stderr
-            time.sleep(1.5)  # each worker looks at the store at least once
+            until(lambda: len(pair.events("store.unreachable")) >= said + WORKERS, "each worker says so")
+            begun = len(load.answers)
+            until(lambda: len(load.answers) > begun + 60, "requests are answered meanwhile")
             assert operator.history() == history
             assert len(pair.events("store.unreachable")) == said + WORKERS
             ended = time.monotonic()

@@ -433,6 +433,33 @@ def test_both_readers_agree(edge: Edge, layer: str) -> None:
     assert len(set(ours)) > 1
 
 
+def test_base64_of_another_form_is_damage_in_any_stanza(edge: Edge) -> None:
+    """Before any key is tried, and in stanzas that nobody here opens: an identity of nobody finds damage."""
+    signer, stranger = Signer.generate(), Identities.generate()
+    age = Envelope.seal(bytes(32), {}, recipients=Identities.generate().recipients).age
+    assert age is not None
+    head, mac = age.split(b"\n--- ", 1)
+    whole = mac[:42] + b"A" + mac[43:]  # its last character has two bits that say nothing: here they are 0
+    cases = {
+        head + b"\n--- " + whole: "KeyUnavailable",
+        head + b"\n--- " + mac[:42] + b"B" + mac[43:]: "ArtifactCorrupt",
+        head + b"\n-> other\nAA\n--- " + whole: "KeyUnavailable",
+        head + b"\n-> other\nAB\n--- " + whole: "ArtifactCorrupt",
+        head + b"\n-> other\nA\n--- " + whole: "ArtifactCorrupt",
+    }
+    found = edge.run(SAME, {
+        "layer": "keys-age",
+        "cases": [base64.b64encode(raw).decode() for raw in cases],
+        "key": signer.public.pem.decode(),
+        "identity": stranger.to_text(),
+    })  # fmt: skip
+    assert found == {"value": list(cases.values())}
+    for raw, wanted in cases.items():
+        with pytest.raises(errors.RolloutError) as raised:
+            Envelope.parse(raw, None).open({}, identities=stranger)
+        assert type(raised.value).__name__ == wanted
+
+
 def test_signatures_of_every_length(edge: Edge) -> None:
     """DER has numbers in their shortest form: each of many signatures is read."""
     signer = Signer.generate()

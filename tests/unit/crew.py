@@ -23,6 +23,7 @@ from bento_rollout.store.evidence_log import EvidenceLog, Standing
 from bento_rollout.store.location import locate
 from bento_rollout.store.presence import Presence
 from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.telemetry import log
 
 QUICK = """
 canary:
@@ -186,6 +187,7 @@ class Crew:
 
 def events(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """What was said since the last time."""
+    assert log.WRITER.flush(30)  # a service of another file in this process may still let a thread write
     lines = capfd.readouterr().err.splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 

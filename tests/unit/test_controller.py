@@ -343,7 +343,9 @@ def test_a_store_that_is_away_for_a_while(begun: Begun) -> None:
     assert place.exists()
 
 
-def test_trouble_is_said_once_by_each(begun: Begun, capfd: pytest.CaptureFixture[str]) -> None:
+def test_trouble_is_said_once_by_each(
+    begun: Begun, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often the lead goes round among workers that all meet it; and who leads afterwards."""
     crew = begun(LONG)
     crew.now = 1_700_000_000.0
@@ -356,7 +358,7 @@ def test_trouble_is_said_once_by_each(begun: Begun, capfd: pytest.CaptureFixture
             tries[index] += 1
             return read(*more)
 
-        worker._desk.read = counted  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(worker._desk, "read", counted)
     away = crew.store.path.with_suffix(".away")
     crew.store.path.rename(away)
     for worker in workers:

@@ -18,6 +18,7 @@ from bento_rollout.records import Comparison, Observation, Outcome, Reason, Rela
 from bento_rollout.store import evidence_writer
 from bento_rollout.store.evidence_log import EvidenceLog
 from bento_rollout.store.evidence_writer import EvidenceWriter
+from bento_rollout.telemetry import log
 from tests.ledgers import prediction, reply_of, said
 from tests.states import wait_until
 
@@ -38,6 +39,7 @@ def writer_at(place: Path, **more: Any) -> EvidenceWriter:
 
 def events(capfd: Capture) -> list[dict[str, Any]]:
     """Return the log lines about evidence since the last look."""
+    assert log.WRITER.flush(30)  # a service of another file in this process may still let a thread write
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"].startswith("evidence.")]
 

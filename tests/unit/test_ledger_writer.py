@@ -16,6 +16,7 @@ from bento_rollout.store.hashing import FILE
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
 from bento_rollout.store.ledger_writer import LedgerWriter
+from bento_rollout.telemetry import log
 from tests.ledgers import NOW, by_rows, prediction, reply_of, said, written
 from tests.states import wait_until
 
@@ -30,6 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 def events(capfd: Capture) -> list[dict[str, Any]]:
     """Return the log lines about the ledger since the last look."""
+    assert log.WRITER.flush(30)  # a service of another file in this process may still let a thread write
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"].startswith("ledger.")]
 

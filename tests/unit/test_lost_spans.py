@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import (
 )
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from bento_rollout.telemetry import log
 from bento_rollout.telemetry.lost_spans import LostSpans
 
 Capture = pytest.CaptureFixture[str]
@@ -111,6 +112,7 @@ def watching(*providers: TracerProvider) -> LostSpans:
 
 def events(capfd: Capture) -> list[dict[str, Any]]:
     """Return our lines since the last time."""
+    assert log.WRITER.flush(30)  # a service of another file in this process may still let a thread write
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == "spans.lost"]
 

@@ -64,7 +64,7 @@ def test_who_waits_waits(queue: Queue) -> None:
 
 def test_of_two_answers_the_one_that_is_there_decides(queue: Queue) -> None:
     """It is better than none; where there is none, the timeout acts."""
-    due = {"due": START + 60, "on_timeout": "model", "suggestion": said("no"), "reviewers": 2}
+    due: dict[str, Any] = {"due": START + 60, "on_timeout": "model", "suggestion": said("no"), "reviewers": 2}
     one = queue.submit(**due)
     queue.answer(queue.take("ann"), "yes")
     other = queue.submit(**due)
@@ -72,6 +72,16 @@ def test_of_two_answers_the_one_that_is_there_decides(queue: Queue) -> None:
     assert queue.settle() == 2
     assert queue.reviews.decided([one.id])[one.id].choice == "yes"
     assert queue.reviews.decided([other.id])[other.id].decided_by == "model"
+
+
+def test_the_first_answer_is_the_first_whatever_the_clock_says(queue: Queue) -> None:
+    """Not that of whoever took the case first, nor of a clock that went back."""
+    one = queue.submit(reviewers=2)
+    ann, bob = queue.take("ann"), queue.take("bob")
+    queue.answer(bob, "no")
+    queue.clock.now -= 5
+    queue.answer(ann, "yes")
+    assert queue.reviews.decided([one.id])[one.id].choice == "no"
 
 
 def test_a_first_answer_stands_when_the_case_is_due(queue: Queue) -> None:
@@ -252,7 +262,7 @@ def audit(queue: Queue, choice: str, label: str = "no", **fields: Any) -> None:
 
 
 def test_audits_feed_the_test_of_their_model(queue: Queue) -> None:
-    """Each once, within the transaction of the answer; what was there before counts, and other cases do not."""
+    """Each once, within the transaction of the answer; what was there before counts, other cases do not."""
     audit(queue, "no")
     audit(queue, "yes", selection=Selection.UNSURE)
     assert queue.reviews.watch("read", "digest", 0.02)
@@ -302,4 +312,6 @@ def test_a_form_is_compared_with_what_the_model_said(queue: Queue) -> None:
     for answer in ({"b": 1, "a": 2}, {"a": 3}):
         queue.submit(choices=(), suggestion=said(None, {"a": 2, "b": 1}))
         queue.answer(queue.take("ann"), answer)
-    assert [(one.wrong, one.label) for one in queue.reviews.judged("read")] == [(False, None), (True, None)]
+    found = [(one.wrong, one.label) for one in queue.reviews.judged("read")]
+    assert found == [(False, None), (True, None)]
+    assert queue.reviews.stats().overrides == 1

@@ -1,0 +1,178 @@
+"""The people's queue under fire: many at once, killed processes, damaged files."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bento_rollout.errors import StoreCorrupt, StoreUnreachable
+from bento_rollout.reviewing import Status
+from bento_rollout.store.reviews import Reviews
+from tests.reviewed import REVIEWER, case
+
+pytestmark = pytest.mark.fault
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def queue_of(folder: Path, number: int, **fields: object) -> Reviews:
+    """A queue in which so many cases wait."""
+    reviews = Reviews(folder / "store" / "screening", rollout="screening", patience=30.0)
+    for _ in range(number):
+        reviews.submit(case(created=time.time(), **fields))
+    return reviews
+
+
+def crew(reviews: Reviews, act: str, *names: str) -> subprocess.Popen[str]:
+    """Begin a process of such people; they wait until they are let loose."""
+    command = [sys.executable, "-m", "tests.reviewing_crew", str(reviews.path.parent), act, *names]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def let_loose(processes: Sequence[subprocess.Popen[str]]) -> list[list[str]]:
+    """Let them all work at once, and return what each told."""
+    for one in processes:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    told = [one.communicate()[0].splitlines() for one in processes]
+    assert [one.returncode for one in processes] == [0] * len(processes)
+    return told
+
+
+@pytest.mark.slow
+def test_many_reviewers_at_once_answer_each_case_once(tmp_path: Path) -> None:
+    """Twenty people in four processes: no case is answered twice, none is lost."""
+    reviews = queue_of(tmp_path, 400)
+    processes = [crew(reviews, "answer", *(f"p{n}-{m}" for m in range(5))) for n in range(4)]
+    lines = [line.split() for told in let_loose(processes) for line in told]
+    assert Counter(Counter(task for task, *_ in lines).values()) == {1: 400}
+    told = {task: choice for task, _, choice in lines}
+    assert {name: one.choice for name, one in reviews.decided(list(told)).items()} == told
+    assert reviews.open("read") == 0
+    assert sum(reviews.stats().answered.values()) == 400
+    trail = reviews.trail.entries(limit=10_000)
+    assert Counter(entry.what for entry in trail) == {
+        "submitted": 400, "claimed": 400, "answered": 400, "decided": 400,
+    }  # fmt: skip
+    assert reviews.trail.verify().whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_process_loses_no_answer_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
+    """``kill -9`` at any moment: each is there, no case is half decided, and others go on."""
+    reviews = queue_of(tmp_path, 150)
+    process = crew(reviews, "answer", "ann", "bob")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    first = process.stdout.readline()
+    time.sleep(random.Random(seed).random() * 0.4)
+    process.kill()
+    lines = [first, *process.stdout.read().splitlines(keepends=True)]
+    process.wait()
+    told = {task: choice for task, _, choice in (line.split() for line in lines if line.endswith("\n"))}
+    there = reviews.decided([one.id for one in reviews.list(limit=1000)])
+    assert {name: there[name].choice for name in told} == told
+    assert all(one.body == f"answer {one.choice}".encode() for one in there.values())
+    assert reviews.trail.verify().whole
+    assert reviews.open("read") == 150 - len(there)
+    with sqlite3.connect(reviews.path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert reviews.claim("cem", roles=REVIEWER) is not None
+
+
+@pytest.mark.slow
+def test_processes_that_settle_at_once_end_each_case_once(tmp_path: Path) -> None:
+    """Each timeout acts exactly once, whoever of them does it."""
+    now = time.time()
+    reviews = queue_of(tmp_path, 60, due=now, on_timeout="default", default="no")
+    told = let_loose([crew(reviews, "settle", "a", "b") for _ in range(2)])
+    assert sum(int(line) for lines in told for line in lines) == 60
+    assert Counter(entry.what for entry in reviews.trail.entries()) == {"submitted": 60, "defaulted": 60}
+    assert {one.status for one in reviews.list(limit=100)} == {Status.DEFAULTED}
+    assert reviews.trail.verify().whole
+
+
+def damage(path: Path) -> None:
+    """Overwrite the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[4096 : len(content) - 4096] = b"\xa5" * (len(content) - 8192)
+    path.write_bytes(content)
+
+
+def no_database(path: Path) -> None:
+    """Put a text in its place."""
+    path.write_text("this was a queue" * 500)
+
+
+def foreign(path: Path) -> None:
+    """Put another program's database in its place."""
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE songs (name TEXT)")
+
+
+@pytest.mark.parametrize("harm", [damage, no_database, foreign])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, harm: object) -> None:
+    """By reading and by writing; nothing is made anew in its place."""
+    reviews = queue_of(tmp_path, 50)
+    reviews.close()
+    with sqlite3.connect(reviews.path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    for suffix in ("-wal", "-shm"):
+        reviews.path.with_name(reviews.path.name + suffix).unlink(missing_ok=True)
+    assert callable(harm)
+    harm(reviews.path)
+    size = reviews.path.stat().st_size
+    for act in (lambda: reviews.submit(case()), lambda: reviews.list(limit=100), reviews.stats):
+        with pytest.raises(StoreCorrupt, match=r"reviews\.db"):
+            act()
+    assert reviews.path.stat().st_size == size
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """Nothing is written to what this version does not know."""
+    reviews = queue_of(tmp_path, 1)
+    reviews.close()
+    with sqlite3.connect(reviews.path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreUnreachable, match=r"schema 99.*newer"):
+        reviews.open("read")
+
+
+def test_a_locked_file_says_so(tmp_path: Path) -> None:
+    """And all goes on when the lock is gone."""
+    place = queue_of(tmp_path, 1).path.parent
+    reviews = Reviews(place, rollout="screening", patience=0.05)
+    db = sqlite3.connect(reviews.path, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnreachable, match=r"reviews\.db.*locked"):
+        reviews.submit(case())
+    assert reviews.open("read") == 1  # who reads does not wait
+    db.execute("ROLLBACK")
+    reviews.submit(case())
+
+
+def test_a_replaced_file_is_not_written_through_an_old_connection(tmp_path: Path) -> None:
+    """What lies at the path now is what counts."""
+    reviews = queue_of(tmp_path, 1)
+    for path in list(reviews.path.parent.iterdir()):
+        path.rename(path.with_name(f"old-{path.name}"))
+    assert reviews.list() == ()
+    reviews.submit(case())
+    assert len(reviews.list()) == 1

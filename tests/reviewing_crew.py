@@ -1,0 +1,59 @@
+"""A process of people who answer, or of a worker that settles.
+
+Run ``python -m tests.reviewing_crew PLACE ACT NAME...``; it begins when it is sent a line.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bento_rollout.reviewing import Given
+from bento_rollout.store.reviews import Reviews
+from tests.reviewed import REVIEWER, made, settled
+
+_telling = threading.Lock()
+
+
+def tell(line: str) -> None:
+    """Write a line whole, at once."""
+    with _telling:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def answer(reviews: Reviews, name: str) -> None:
+    """Take and answer until nothing is left; tell each answer once it is acknowledged."""
+    draw = random.Random(name)
+    while (claim := reviews.claim(name, roles=REVIEWER)) is not None:
+        given = Given(draw.choice(["yes", "no"]))
+        reviews.answer(claim.case.id, name, claim.token, given, make=made)
+        tell(f"{claim.case.id} {name} {given.choice}")
+
+
+def settle(reviews: Reviews, _: str) -> None:
+    """Settle until nothing is open; tell how many cases were ended here."""
+    ended = 0
+    while reviews.open("read"):
+        ended += reviews.settle(time.time(), settled)
+    tell(str(ended))
+
+
+def main(place: str, act: str, *names: str) -> None:
+    """Let each of them do it at once."""
+    reviews = Reviews(Path(place), rollout="screening", patience=30.0)
+    tell("ready")
+    sys.stdin.readline()
+    work = {"answer": answer, "settle": settle}[act]
+    crew = [threading.Thread(target=work, args=(reviews, name)) for name in names]
+    for one in crew:
+        one.start()
+    for one in crew:
+        one.join()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
