@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .degrees import Degree
+from .automating import refused_as_new
 from .errors import InvalidSpec, Refused
+from .explaining import told
 from .ladder import Ladder
 from .settling import Settled
 from .spec import RolloutSpec
@@ -81,25 +82,22 @@ def ladders_of(spec: RolloutSpec) -> dict[str, Ladder]:
     }
 
 
-def check_new(state: RolloutState, ladders: Mapping[str, Ladder], *, new: bool) -> None:
+def check_new(state: RolloutState, spec: RolloutSpec, where: str, *, new: bool) -> None:
     """Refuse a spec that begins above assist, where nothing can be certified yet.
 
     Args:
         state: what is known of the rollout; of a new one its first.
-        ladders: what the spec says; endpoints that a known state has are not looked at.
+        spec: what begins; endpoints that a known state has are not looked at.
+        where: names the spec in the error.
         new: whether no store knows the rollout.
 
     Raises:
         InvalidSpec: naming the field, and what to do instead.
     """
-    for endpoint, ladder in ladders.items():
-        if ladder.degree >= Degree.PARTIAL and (new or endpoint not in state.automation):
-            model = state.champions_digest[:12] or "its digest is not known"
-            raise InvalidSpec(
-                f"automation.{endpoint}.degree: {ladder.degree.word} needs a threshold that was certified "
-                f"for this very model ({model}); start at shadow or assist, then "
-                f"`bento-rollout automation {state.name} calibrate`"
-            )
+    fresh = {name: one for name, one in spec.automation.items() if new or name not in state.automation}
+    digest = state.champions_digest[:12] or "whose digest is not known"
+    if problems := refused_as_new(fresh, digest):
+        raise InvalidSpec(told(problems, where))
 
 
 def apply_degrees(
@@ -134,16 +132,13 @@ def apply_degrees(
 
 
 def degrees_differ(state: RolloutState, ladders: Mapping[str, Ladder]) -> list[str]:
-    """Return in words where a spec begins at other degrees than the state has."""
-    found = []
-    for endpoint, ladder in ladders.items():
-        now = state.automation.get(endpoint)
-        if now is None or now.degree != ladder.degree:
-            has = "none yet" if now is None else now.degree.word
-            found.append(
-                f"automation.{endpoint}.degree: the spec asks for {ladder.degree.word}, the state has {has}"
-            )
-    return found
+    """Return in words where a spec begins at other degrees than the state has; what is new is taken up."""
+    return [
+        f"automation.{endpoint}.degree: the spec asks for {ladder.degree.word}, "
+        f"the state has {now.degree.word}"
+        for endpoint, ladder in ladders.items()
+        if (now := state.automation.get(endpoint)) is not None and now.degree != ladder.degree
+    ]
 
 
 def differences(state: RolloutState, spec: RolloutSpec) -> list[str]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 __all__ = ["outputs_in"]
-
-_ANY_TEXT: Mapping[str, Any] = MappingProxyType({})
 
 
 def outputs_in(annotation: Any) -> Mapping[str, Any] | None:
@@ -24,7 +21,7 @@ def outputs_in(annotation: Any) -> Mapping[str, Any] | None:
     ({'false': False, 'true': True}, {}, None)
     """
     if annotation is str:
-        return _ANY_TEXT
+        return {}
     if annotation is bool:
         values: list[Any] = [False, True]
     elif get_origin(annotation) is Literal:
@@ -33,8 +30,10 @@ def outputs_in(annotation: Any) -> Mapping[str, Any] | None:
         values = list(annotation)
     else:
         return None
-    found = {_text(value): value for value in values}
-    return None if None in found or not found else MappingProxyType(found)  # type: ignore[arg-type]
+    texts = [_text(value) for value in values]
+    if not texts or None in texts:
+        return None
+    return {text: value for text, value in zip(texts, values, strict=True) if text is not None}
 
 
 def _text(value: Any) -> str | None:

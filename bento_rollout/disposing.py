@@ -6,29 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import mmh3
-
 from .asking import Drift, Facts, ScoreBelow
 from .automating import Automation
+from .automation.audit import audited, drawn
 from .degrees import Degree
 from .reviewing import Selection
 
-__all__ = [
-    "Certified",
-    "Disposition",
-    "audited",
-    "disposition",
-    "drawn",
-    "hides",
-    "overlaps",
-    "threshold_for",
-]
+__all__ = ["Disposition", "Thresholds", "disposition", "hides", "overlaps", "threshold_for"]
 
-_HASHES = 2.0**64
 _BELOW = ScoreBelow(None)
 
 
-class Certified(Protocol):
+class Thresholds(Protocol):
     """What a certificate says of thresholds."""
 
     @property
@@ -66,7 +55,7 @@ _BY_PEOPLE = Disposition("person", Selection.ALL, 1.0)
 def disposition(
     degree: Degree,
     automation: Automation,
-    certificate: Certified | None,
+    certificate: Thresholds | None,
     facts: Facts,
     prediction_id: str,
 ) -> Disposition:
@@ -102,7 +91,7 @@ def disposition(
     return Disposition("model", Selection.AUDIT, rate, audit=True)
 
 
-def threshold_for(certificate: Certified | None, label: str | None) -> float | None:
+def threshold_for(certificate: Thresholds | None, label: str | None) -> float | None:
     """Return the score that was certified for a class; None: none was, so a person answers."""
     if certificate is None:
         return None
@@ -111,7 +100,7 @@ def threshold_for(certificate: Certified | None, label: str | None) -> float | N
     return certificate.threshold
 
 
-def _asked(automation: Automation, certificate: Certified | None, facts: Facts) -> Disposition | None:
+def _asked(automation: Automation, certificate: Thresholds | None, facts: Facts) -> Disposition | None:
     """Return that a person answers, and why; None: the model may.
 
     The certified threshold holds whether ``ask_when`` names it or not: a number of one's own, beside it or
@@ -131,20 +120,6 @@ def _asked(automation: Automation, certificate: Certified | None, facts: Facts) 
             selection = Selection.DRIFT
     why = tuple(words for words in found if words is not None)
     return Disposition("person", selection, 1.0, why) if why else None
-
-
-def drawn(salt: str, prediction_id: str, rate: float) -> bool:
-    """Return whether a prediction is drawn: always the same for one id, and for the part ``rate`` of all ids.
-
-    >>> drawn("audit", "7", 0.0), drawn("audit", "7", 1.0), drawn("audit", "7", 0.5)
-    (False, True, True)
-    """
-    return mmh3.hash64(f"{salt}:{prediction_id}", 0, signed=False)[0] < rate * _HASHES
-
-
-def audited(prediction_id: str, rate: float) -> bool:
-    """Return whether a person looks at what the model decided, whatever that was."""
-    return drawn("audit", prediction_id, rate)
 
 
 def overlaps(prediction_id: str, share: float) -> bool:

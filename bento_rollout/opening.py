@@ -43,7 +43,8 @@ def open_state(
     first, ladders = first_commit(name, champion, spec, digests), ladders_of(spec)
     try:
         known = store.read(name)
-        check_new(first.state if known is None else known.state, ladders, new=known is None)
+        state = first.state if known is None else known.state
+        check_new(state, spec, f"rollout {name!r}", new=known is None)
         commit = known or save(store, first)
     except InvalidSpec:
         raise

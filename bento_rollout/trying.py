@@ -247,7 +247,8 @@ class TryVerbs(Reader):
         def set_fields(state: RolloutState, view: View) -> RolloutState:
             base = state.roll_back(known=view.known) if abort and state.running else state
             after = apply_spec(base, spec, view.known)
-            after = apply_degrees(after, spec, view.ladders, self._desk.author, time.time())
+            rules = view.ladders if spec.automation else {}
+            after = apply_degrees(after, spec, rules, self._desk.author, time.time())
             if base.running is not None and not base.running.watches:
                 after = self._reapplied(base, after, spec)
             if after is state:

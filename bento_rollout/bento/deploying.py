@@ -13,7 +13,7 @@ from _bentoml_sdk.models import BentoModel
 from _bentoml_sdk.service import Service
 from bentoml.exceptions import BentoMLException
 
-from ..applying import check_new, differences, ladders_of
+from ..applying import check_new, differences
 from ..errors import Incompatible, RolloutError
 from ..granting import grant_command, held, retire_command
 from ..opening import check_champion, first_commit, open_store
@@ -55,7 +55,7 @@ def deploy(
     check_twins(definitions, resolve)
     _run_candidates_hooks(definitions)
     digests = {variant: definition.digest(resolve) for variant, definition in definitions.items()}
-    state = _say_state(name, spec, digests)
+    state = _say_state(name, spec, digests, file)
     check_champion(state, digests)
     _say_differences(state, spec, digests, file)
 
@@ -145,7 +145,7 @@ def _code(hook: Any) -> Any:
     return getattr(hook, "__func__", hook)
 
 
-def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
+def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str], file: Path | None) -> RolloutState:
     """Return the state to start from, and say in one line where it lives and whom it binds."""
     location = locate()
     store = open_store(location.path)
@@ -157,7 +157,8 @@ def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str]) -> Roll
         problem = str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"
         commit = store.beacon(name).load()
     if problem is None:
-        check_new(state if commit is None else commit.state, ladders_of(spec), new=commit is None)
+        where = f"rollout {name!r}" if file is None else str(file)
+        check_new(state if commit is None else commit.state, spec, where, new=commit is None)
     state = state if commit is None else commit.state
     binds = "this host" if location.durable else f"nobody for long ({location.why}); changes are refused"
     more = {} if problem is None else {"problem": problem}

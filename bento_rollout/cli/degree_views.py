@@ -118,11 +118,11 @@ def calibration(facts: Facts) -> list[Block]:
 def _promise(facts: Facts) -> str:
     target = facts["target_error"]
     each = (
-        ", ".join(f"{name} at most {most:.3%}" for name, most in sorted(target.items()))
+        ", ".join(f"{name} at most {100 * most:g} %" for name, most in sorted(target.items()))
         if isinstance(target, Mapping)
-        else f"at most {target:.3%}"
+        else f"at most {100 * target:g} %"
     )
-    return f"error {each} of what the model decides, {facts['confidence']:.3%} sure"
+    return f"error {each} of what the model decides, {100 * facts['confidence']:g} % sure"
 
 
 def _of_class(name: str, one: Facts) -> Line:

@@ -48,7 +48,7 @@ def _plot(one: Mapping[str, Any], top: float) -> Iterator[Html]:
     yield from _axes(most, top)
     yield _across(min(target, most), most, top)
     yield _text(
-        f"target {target:.3g}", _WIDTH - _RIGHT, _y(target, most, top) - 6, anchor="end", colour=_TARGET
+        f"target {100 * target:g} %", _WIDTH - _RIGHT, _y(target, most, top) - 6, anchor="end", colour=_TARGET
     )
     seen = [(row["coverage"], row["error"]) for row in table if row["error"] is not None]
     bounds = [(row["coverage"], min(row["bound"], most)) for row in table]
@@ -62,7 +62,14 @@ def _plot(one: Mapping[str, Any], top: float) -> Iterator[Html]:
             x, y = _x(row["coverage"]), _y(row["error"], most, top)
             said = f"certified: score from {one['threshold']:.4g}"
             yield element("circle", element("title", said), cx=f"{x:.1f}", cy=f"{y:.1f}", r=6, fill=_CHOSEN)
-            yield _text(said, x - 10, y - 12, anchor="end" if x > _WIDTH / 2 else "start", colour=_CHOSEN)
+            ends = {"y1": f"{top:.1f}", "y2": f"{y:.1f}"}
+            yield element(
+                "line", x1=f"{x:.1f}", x2=f"{x:.1f}", **ends, stroke=_CHOSEN, stroke_dasharray="2 3"
+            )
+            left = x > _WIDTH / 2
+            yield _text(
+                said, x - 8 if left else x + 8, top + 16, anchor="end" if left else "start", colour=_CHOSEN
+            )
 
 
 def _axes(most: float, top: float) -> Iterator[Html]:

@@ -13,7 +13,9 @@ import pytest
 from bento_rollout import RolloutSpec, Variant, open_rollout, rollout
 from bento_rollout.bento.decorator import site_of
 from bento_rollout.cli import main
-from bento_rollout.opening import first_commit
+from bento_rollout.errors import InvalidSpec
+from bento_rollout.opening import first_commit, open_state
+from bento_rollout.specfile import load_with_digest
 from bento_rollout.store.sqlite import SQLiteStore
 
 
@@ -101,3 +103,36 @@ def test_who_is_missing_is_named_with_the_command(
         assert program == "bento-rollout"
         assert main(arguments) == 0
     assert open_rollout("greeter").state.named == {"one"}
+
+
+def automated(file: Path, degree: str) -> None:
+    """Write a spec that automates ``greet``."""
+    review = "{choices: [one, two], inputs: plain, on_timeout: wait, overflow: {max_open: 9, action: reject}}"
+    file.write_text(
+        f"name: greeter\nautomation:\n  greet: {{degree: {degree}, target_error: 2%, review: {review}}}\n"
+    )
+
+
+@pytest.mark.parametrize("degree", ["partial", "full"])
+def test_a_degree_that_nobody_earned_stops_the_start(
+    tmp_path: Path, store: SQLiteStore, capsys: pytest.CaptureFixture[str], degree: str
+) -> None:
+    """The error names file and field, and what to do; before that nothing is served."""
+    file = tmp_path / "rollout.yaml"
+    automated(file, degree)
+    told = rf"{file}: automation\.greet\.degree: {degree} needs a threshold .* this very model \("
+    with pytest.raises(InvalidSpec, match=told):
+        warning(file, capsys)
+
+
+def test_the_degree_of_the_state_wins_and_is_told(
+    tmp_path: Path, store: SQLiteStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also a spec that asks for a degree which people have set by now starts, whatever is certified."""
+    file = tmp_path / "rollout.yaml"
+    automated(file, "shadow")
+    spec, _ = load_with_digest(file)
+    open_state(store, "greeter", "one", spec, {"one": "1", "two": "2"})
+    automated(file, "partial")
+    (differs,) = warning(file, capsys)["differences"]
+    assert differs == "automation.greet.degree: the spec asks for partial, the state has shadow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -129,7 +130,11 @@ def test_drift() -> None:
 
 def test_functions() -> None:
     """One that raises asks: who cannot say that the model may answer has not said it."""
-    functions = {"a:yes": lambda *_: True, "a:no": lambda *_: False, "a:raises": lambda: None}
+    functions: dict[str, Callable[..., Any]] = {
+        "a:yes": lambda *_: True,
+        "a:no": lambda *_: False,
+        "a:raises": lambda: None,
+    }
     asked = asked_by(functions, {"amount": 1}, "benign")
     assert asked == ("a:yes", "a:raises")
     assert why(one(when="a:yes"), asked=asked) == "a:yes asks"

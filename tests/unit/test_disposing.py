@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bento_rollout.asking import Facts
 from bento_rollout.automating import Automation
+from bento_rollout.automation import audited, drawn
 from bento_rollout.degrees import Degree
-from bento_rollout.disposing import audited, disposition, drawn, hides, overlaps, threshold_for
+from bento_rollout.disposing import disposition, hides, overlaps, threshold_for
 from bento_rollout.reviewing import Selection
 
 REVIEW = {"inputs": "plain", "on_timeout": "wait", "overflow": {"max_open": 10, "action": "wait"}}

@@ -89,7 +89,8 @@ def test_fields_and_functions() -> None:
         assert score_of(Score.parse(absent), output) is None
     assert score_of(Score.parse(lambda given: len(given) / 10), output) == 0.2
     assert score_of(Score.parse("m:f"), output, lambda _: np.array([0.5])) == 0.5
-    for wrong in (lambda _: 1 / 0, lambda: 0, lambda _: "0.5", lambda _: math.nan):
+    wrongs: list[Any] = [lambda _: 1 / 0, lambda: 0, lambda _: "0.5", lambda _: math.nan]
+    for wrong in wrongs:
         assert score_of(Score.parse("m:f"), output, wrong) is None
     assert score_of(Score.parse("m:f"), output) is None
     assert score_of(Score(), [0.3, 0.7]) == 0.7
