@@ -139,6 +139,7 @@ LAYERS: dict[str, float] = {
     "shadowing": 3.92,
     "measuring": 3.93,
     "executor": 3.95,
+    "refuting": 2.02,
     "holding": 3.95,
     "limited": 3.95,
     "preferring": 3.0,

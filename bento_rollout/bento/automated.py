@@ -11,9 +11,10 @@ from typing import Any
 from starlette.responses import Response
 
 from ..asking import Facts, When, asked_by
+from ..automation import audited
 from ..calls import Call, Deciding, Finish, within
 from ..degrees import Degree
-from ..disposing import audited, disposition
+from ..disposing import disposition
 from ..errors import QueueFull
 from ..labels import label_in
 from ..preferring import preference
@@ -25,6 +26,7 @@ from ..showing import take
 from ..standing import Certificate, certificate_of, degree_of
 from ..suggesting import choice_in
 from ..telemetry import log
+from ..telemetry.lines import weight_of
 from .cases import Asked, Cases, Settings
 from .context import isolate
 from .making import plain_output
@@ -115,9 +117,11 @@ class Automated:
     ) -> Coroutine[Any, Any, Any]:
         """Answer a call as the router does, or let a person answer it."""
         degree, _ = self._stands(plan.variant)
-        if degree is _FULL and not audited(call.prediction_id, self._rate):
+        if degree is _FULL:
             call.deciding = self._alone
-            return self._router.call(call, plan, args, kwargs, finish)
+            if not audited(call.prediction_id, self._rate):
+                return self._router.call(call, plan, args, kwargs, finish)
+            return self._audited(call, plan, args, kwargs, finish)
         call.deciding = Deciding(degree)
         if degree >= _ASSIST:
             return self._with_model(call, plan, args, kwargs, finish)
@@ -134,7 +138,31 @@ class Automated:
             found = self._known[variant] = (degree_of(*parts), certificate_of(*parts))
         return found
 
-    # -- degrees assist, partial and full --------------------------------------------------------------
+    # -- degree full -----------------------------------------------------------------------------------
+
+    async def _audited(
+        self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
+    ) -> Any:
+        """Answer with what the model says, whatever it is, and let a person look at it as well."""
+        if self._closed:
+            call.plans, call.deciding = (plan,), Deciding(Degree.FULL)
+            return self._ours(call, refused("reviews-unreachable", call.prediction_id))
+        outputs: list[Any] = []
+        arguments = take(self._settings.names, args, kwargs)
+        noting = _noting(outputs, finish)
+        value = await self._router.call(call, plan, args, kwargs, noting)
+        self._audit(call, Degree.FULL, arguments, outputs)
+        return value
+
+    def _audit(
+        self, call: Call, degree: Degree, arguments: Mapping[str, Any], outputs: Sequence[Any]
+    ) -> None:
+        asked = Asked(degree, Selection.AUDIT, self._rate, held=False)
+        make = self._cases.case(call, asked, arguments, outputs)
+        most, weight = self._automation.review.overflow.max_open, weight_of([arguments, outputs])
+        self._people.audit(make, most, _key_of(call), weight)
+
+    # -- degrees assist and partial --------------------------------------------------------------------
 
     async def _with_model(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
@@ -160,12 +188,8 @@ class Automated:
         """Let a variant run with what it does to the response held back."""
         outputs: list[Any] = []
 
-        async def noting(value: Any, variant: str) -> Any:
-            outputs[:] = [value]
-            return value if finish is None else await finish(value, variant)
-
         arguments = take(self._settings.names, args, kwargs)
-        task, ends = isolate(self._router.call(call, plan, args, kwargs, noting))
+        task, ends = isolate(self._router.call(call, plan, args, kwargs, _noting(outputs, finish)))
         ran = _Ran(ends, arguments)
         try:
             ran.value = await within(task, None if call.task_id else self._left(call))
@@ -198,9 +222,7 @@ class Automated:
         if ran.error is not None:
             raise ran.error
         if audit:
-            asked = Asked(deciding.degree, Selection.AUDIT, self._rate, held=False)
-            make = self._cases.case(call, asked, ran.arguments, ran.outputs)
-            self._people.audit(make, self._automation.review.overflow.max_open, _key_of(call))
+            self._audit(call, deciding.degree, ran.arguments, ran.outputs)
         return ran.value
 
     @property
@@ -301,6 +323,16 @@ class Automated:
     def _left(self, call: Call) -> float:
         """Return for how many seconds a call can still be held."""
         return max(0.0, self._settings.held - (time.time() - call.began))
+
+
+def _noting(outputs: list[Any], finish: Finish | None) -> Finish:
+    """Return what finishes an answer as ``finish`` does, and notes what the model said."""
+
+    async def noting(value: Any, variant: str) -> Any:
+        outputs[:] = [value]
+        return value if finish is None else await finish(value, variant)
+
+    return noting
 
 
 def _deciding(call: Call) -> Deciding:

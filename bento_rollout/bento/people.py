@@ -16,8 +16,10 @@ from ..errors import QueueFull, RolloutError, StoreUnreachable
 from ..executor import DaemonPool
 from ..feed import Feed
 from ..holding import Held
+from ..ladder import Certificate
 from ..operations import Rollout
 from ..records import Queued
+from ..refuting import refuted
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
 from ..store.hashing import KeyHash
@@ -141,6 +143,8 @@ class People:
             QueueFull: so many are open; nothing was kept.
             StoreUnreachable: it cannot be kept.
         """
+        if self.unreachable:  # nobody waits for a lock that others wait for in vain; each second it is tried
+            raise StoreUnreachable(f"the reviews in {self.reviews.path} cannot be used")
         return await self.run(lambda: self.submit(make(), most, key))
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
@@ -158,9 +162,14 @@ class People:
         self._works()
         return case.id
 
-    def audit(self, make: Make, most: int, key: str | None) -> None:
-        """Let people look at what the model decided; at once, off the request's path, or counted as lost."""
-        self.audits.offer(lambda: self.submit(make(), most, key), weight=1 << 14)
+    def audit(self, make: Make, most: int, key: str | None, weight: int) -> None:
+        """Let people look at what the model decided; at once, off the request's path, or counted as lost.
+
+        Args:
+            make, most, key: as `ask` takes them.
+            weight: about how many bytes wait with it.
+        """
+        self.audits.offer(lambda: self.submit(make(), most, key), weight)
 
     def _audit(self, works: Sequence[Callable[[], object]]) -> None:
         """Write an audit, in the thread for that; one that cannot be is tried again for a while."""
@@ -256,8 +265,12 @@ class People:
                 alpha = 1 - certificate.confidence
                 self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
                 self._watched[endpoint] = (digest, certificate)
-            if self.reviews.alarmed(endpoint, digest):
+            if self.reviews.alarmed(endpoint, digest) and self._refuted(endpoint, digest, certificate):
                 self._demote(endpoint, digest)
+
+    def _refuted(self, endpoint: str, digest: str, certificate: Certificate | None) -> bool:
+        """Whether an alarm is about what is certified now: it stays from before the last certificate."""
+        return certificate is None or refuted(self.reviews.judged(endpoint, digest), certificate)
 
     def _demote(self, endpoint: str, digest: str) -> None:
         why = "audits show that the model is wrong more often than was certified"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import compile_path
 
-from ..calls import Call
+from ..calls import Call, Deciding
+from ..degrees import Degree
 from ..ids import uuid7
 from ..telemetry.spans import Running, annotate
 from .answers import Answer, Deadlines, headers_of, shown, start_of
@@ -183,6 +184,9 @@ class Requests:
     async def _begin(self, call: Call, key: object, scope: Scope, receive: Receive, send: Send) -> None:
         """Mark the answer that a task was taken, and keep what the task's ``/get`` must say."""
         names, body, status = self._names, bytearray(), 0
+        if call.endpoint in self._site.spec.automation:
+            call.deciding = Deciding(Degree.HUMAN)  # until the task begins nobody knows who decides
+        decided_by = None if call.deciding is None else ""
         scope[CALL] = call
 
         async def sending(message: Message) -> None:
@@ -193,7 +197,7 @@ class Requests:
                 if call.span is not None:
                     annotate(call.span, self._site.name, call.endpoint, call.prediction_id, plans)
                 if names and status < HTTPStatus.BAD_REQUEST:
-                    ours = headers_of(plans, call.prediction_id, names)
+                    ours = headers_of(plans, call.prediction_id, names, decided_by)
                     message["headers"] = [*message.get("headers", ()), *ours]
             elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:
                 body.extend(message.get("body", b""))

@@ -13,6 +13,10 @@ from typing import Any
 import bentoml
 import pytest
 from bentoml.exceptions import InvalidArgument
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bento_rollout import Variant
 from bento_rollout.reviewing import Given, Selection, Status, Visibility
@@ -32,6 +36,7 @@ from tests.contract.reading import (
     spec_of,
 )
 from tests.contract.serving import Served
+from tests.states import fill, mounted
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -222,6 +227,24 @@ def test_what_the_model_says_is_nowhere_before_the_answer(
         assert "malignant" not in text.replace("'benign', 'malignant'", "")
 
 
+def test_spans_say_nothing_of_what_the_model_says(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At degree shadow no span is made of the model's run, and none holds what it said."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    served = serve(service("shadow", "read", limit=60.0))
+    waiting = asking(served, "read")
+    eventually(lambda: served.facts)  # the model has run
+    answered(people_of(served))
+    waiting.result(10)
+    eventually(exporter.get_finished_spans)
+    told = " ".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "read" in told
+    assert not any(word in told for word in ("canary", "31337", "malignant", "0.97"))
+
+
 def test_at_degree_assist_the_suggestion_comes_with_the_case(serve: Callable[..., Served]) -> None:
     """The model runs first; its answer is kept as its choice and score, and what it set goes nowhere."""
     served = serve(service("assist", "read", limit=60.0, review={"suggestion": "shown", "blind_rate": 0}))
@@ -399,10 +422,29 @@ def test_without_reviews_the_first_degrees_refuse(
     assert response.json()["type"].endswith("/reviews-unreachable")
     assert people_of(served).unreachable
     mend()
+    eventually(lambda: not people_of(served).unreachable)
     waiting = asking(served, "plain")
     answered(people_of(served), "benign")
     assert waiting.result(10).text == "benign"
-    assert not people_of(served).unreachable
+
+
+@pytest.mark.fault
+def test_a_full_disk_refuses_and_is_over_with_space(serve: Callable[..., Served], tmp_path: Path) -> None:
+    """On a full disk a call that a person must decide is refused; with space people are asked again."""
+    with mounted(tmp_path / "small", "4m"):
+        served = serve(service("human", "plain", limit=60.0), store="small/rollouts.db")
+        people, waiting = people_of(served), asking(served, "plain")
+        answered(people, "benign")
+        assert waiting.result(10).text == "benign"
+        fill(tmp_path / "small")
+        statuses = {served.post("/plain", {"age": 61, "smoker": True}).status_code for _ in range(3)}
+        assert statuses == {503}
+        (tmp_path / "small" / "ballast").unlink()
+        eventually(lambda: not people.unreachable)
+        waiting = asking(served, "plain")
+        answered(people, "malignant")
+        assert waiting.result(10).text == "malignant"
+        served.stop()
 
 
 @pytest.mark.parametrize("unreachable", ["closed", "open"])
@@ -460,6 +502,11 @@ def test_a_model_that_audits_refute_is_demoted(serve: Callable[..., Served]) -> 
     waiting = asking(served, "read")
     answered(people, "benign")
     assert waiting.result(10).headers["x-rollout-decided-by"] == "human"
+    # What was certified since is not taken away for what was known before.
+    certify(served, "read", "full")
+    people._watch()
+    assert operator(served).state.automation["read"].degree.word == "full"
+    assert people.reviews.alarmed("read", operator(served).state.champions_digest)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------
