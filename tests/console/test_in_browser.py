@@ -410,7 +410,9 @@ def test_a_service_that_is_gone_is_said(browser: Any, site: Site) -> None:
         one.login("ada").take()
         one.page.route("**/answer", lambda route: route.abort())
         one.page.keyboard.press("1")
-        one.page.wait_for_function("document.querySelector('#status').textContent.includes('did not answer')")
+        one.page.wait_for_function(
+            "() => document.querySelector('#status').textContent.includes('did not answer')"
+        )
         one.page.unroute("**/answer")
         one.page.keyboard.press("1")
         one.page.wait_for_selector("text=last one for now")
