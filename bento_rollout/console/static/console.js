@@ -51,7 +51,8 @@
   // review
   const work = () => $("#work");
   if (!$("#status")) return;
-  let shownAt = performance.now(), away = 0, leftAt = 0, busy = false, active = 0;
+  let shownAt = performance.now(), away = 0, leftAt = 0, active = 0;
+  const isBusy = () => work().classList.contains("waiting");
 
   const keys = $("#keys"), help = $("#help");
   $(".tools").hidden = false;
@@ -72,10 +73,9 @@
   const begin = () => {
     shownAt = performance.now();
     away = leftAt = 0;
-    busy = false;
   };
   const inField = (target) => target.closest("input, textarea, select, [contenteditable]");
-  const press = (button) => { if (button && !busy) button.click(); };
+  const press = (button) => { if (button && !isBusy()) button.click(); };
   const open = (details) => {
     details.open = true;
     $("input:not([type=hidden]), textarea", details).focus();
@@ -106,8 +106,7 @@
     const seconds = $("[name=seconds]", event.target);
     if (seconds) seconds.value = ((performance.now() - shownAt - away) / 1000).toFixed(1);
     if (event.target.closest("#work")) {
-      if (busy) { event.preventDefault(); event.stopImmediatePropagation(); return; }
-      busy = true;
+      if (isBusy()) { event.preventDefault(); event.stopImmediatePropagation(); return; }
       work().classList.add("waiting");
     }
   }, true);
@@ -121,7 +120,6 @@
     if (matchMedia("(max-width: 55.99rem)").matches) work().scrollIntoView({ block: "start" });
   });
   const failed = () => {
-    busy = false;
     work().classList.remove("waiting");
     say("The service did not answer. Try again.");
   };
