@@ -70,7 +70,7 @@ test-lowest: $(READY) ## unit and contract suites with exactly the declared lowe
 	@$(VENV)/bin/python .ci/lowest.py > $(LOWEST_VENV)/constraints.txt
 	@echo "lower bounds:" $$(cat $(LOWEST_VENV)/constraints.txt)
 	@$(LOWEST_VENV)/bin/python -m pip install -qq --no-input --constraint $(LOWEST_VENV)/constraints.txt --editable ".[all]" --group test
-	$(LOWEST_VENV)/bin/python -m pytest tests/unit tests/contract $(ARGS)
+	$(LOWEST_VENV)/bin/python -m pytest tests/unit tests/contract tests/console/test_console.py tests/console/test_sessions.py $(ARGS)
 
 test-nightly: $(READY) ## what is too large for every day: torch (a wheel with CUDA), artifacts of gigabytes
 	@$(PIP) torch

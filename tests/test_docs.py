@@ -322,10 +322,11 @@ def test_exit_codes_are_explained() -> None:
 
 
 EVENT = re.compile(
-    r"(?:admin|automation|call|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry|variant"
+    r"(?:admin|automation|call|console|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry|variant"
     r"|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
+    *("console.css", "console.js", "console.key"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("reviews.db", "reviews.key", "reviews.lock"),
     *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),

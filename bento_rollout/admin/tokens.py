@@ -85,6 +85,20 @@ class Tokens:
                 found = name
         return None if known.problem else found
 
+    def mark_of(self, shown: bytes) -> str:
+        """Return what a session remembers of a token: enough to know it again, too little to show it."""
+        return _mark(hashlib.sha256(shown).digest())
+
+    def marked(self, mark: str) -> str | None:
+        """Return whose token has this mark now; None: there is no such token any more."""
+        known = self._current()
+        names = [
+            name
+            for name, digest in known.entries
+            if hmac.compare_digest(_mark(digest).encode(), mark.encode())
+        ]
+        return names[0] if names and not known.problem else None
+
     def _current(self) -> _Known:
         single = self._single
         if self._path is None or single.problem:
@@ -153,6 +167,10 @@ def parse_tokens(text: str) -> tuple[tuple[str, bytes], ...]:
             raise ValueError(f"line {number} repeats a token: whose change it is could not be told")
         entries.append((name, digest))
     return tuple(entries)
+
+
+def _mark(digest: bytes) -> str:
+    return hashlib.sha256(b"bento-rollout session of " + digest).hexdigest()[:32]
 
 
 def _digest(token: str) -> bytes:

@@ -47,6 +47,7 @@ from .worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
     from ..reviewing import Decision
+    from .doors import Doors
     from .leading import Leading
     from .people import People
     from .process_runner import ProcessRunner
@@ -89,7 +90,7 @@ class Serving:
         self._recording: Recording | None = None
         self._leading: Leading | None = None
         self._people: People | None = None
-        self._admin: Any = None
+        self._doors: Doors | None = None
         self._starting: set[asyncio.Future[None]] = set()
         self._told: dict[str, Readiness] = {}
 
@@ -102,19 +103,12 @@ class Serving:
 
     async def admin(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve what lies under ``/rollout``."""
-        if self._admin is None:
-            from ..admin import admin_app
-            from ..operations import open_rollout
+        if self._doors is None:
+            from .doors import Doors  # most workers are never asked
 
             assert self._feed is not None  # requests come after the start
-            site, refuse = self._site, self._feed.refuse
-            self._admin = admin_app(
-                lambda: open_rollout(site.name),
-                prefix=site.prefix.rstrip("/"),
-                refuse=refuse,
-                deciding=None if self._people is None else self._people.deciding,
-            )
-        await self._admin(scope, receive, send)
+            self._doors = Doors(self._site, self._feed, self._people)
+        await self._doors(scope, receive, send)
 
     # -- its life --------------------------------------------------------------------------------------
 

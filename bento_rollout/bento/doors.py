@@ -1,0 +1,95 @@
+"""`Doors`: what a worker serves under ``/rollout``: the operators' routes, and the console for people."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidValue
+from ..feed import Feed
+from ..reviewing import Case, Given
+from ..telemetry import log
+from .middleware import App
+
+if TYPE_CHECKING:
+    from ..admin.people import People as Named
+    from .people import People
+    from .site import Site
+
+__all__ = ["Doors"]
+
+
+class Doors:
+    """Serves both; each is made when somebody first comes to it.
+
+    Args:
+        site: the rollout as it was defined.
+        feed: is told of changes that the store did not take.
+        people: who asks people in this worker; None: nothing is automated.
+    """
+
+    def __init__(self, site: Site, feed: Feed, people: People | None) -> None:
+        self._site, self._feed, self._people = site, feed, people
+        self._prefix = site.prefix.rstrip("/")
+        self._console = f"{self._prefix}/console"
+        self._admin_app: App | None = None
+        self._console_app: App | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        path = scope["path"]
+        if path == self._console or path.startswith(f"{self._console}/"):
+            if self._console_app is None:
+                self._console_app = self._made_console()
+            await self._console_app(scope, receive, send)
+            return
+        if self._admin_app is None:
+            self._admin_app = self._made_admin()
+        await self._admin_app(scope, receive, send)
+
+    def _made_admin(self) -> App:
+        from ..admin import admin_app
+        from ..operations import open_rollout
+
+        name, people = self._site.name, self._people
+        deciding = None if people is None else people.deciding
+        return admin_app(
+            lambda: open_rollout(name), prefix=self._prefix, refuse=self._feed.refuse, deciding=deciding
+        )
+
+    def _made_console(self) -> App:
+        from ..console import console_app
+        from ..console.review import LEASE
+        from ..console.sessions import key_in
+        from ..operations import open_rollout
+        from ..store.location import locate
+        from ..store.sqlite import SQLiteStore
+
+        name, people = self._site.name, self._people
+
+        def make(case: Case, given: Given) -> tuple[str, bytes]:
+            if people is None or case.endpoint not in people.makers:
+                raise InvalidValue(f"endpoint {case.endpoint!r} is not automated any more")
+            return people.makers[case.endpoint].make(case, given)
+
+        return console_app(
+            lambda: open_rollout(name),
+            lambda: None if people is None else people.reviews,
+            self._named(),
+            self._prefix,
+            make,
+            key=lambda: key_in(SQLiteStore(locate().path).place(name)),
+            lease=min((one.review.lease for one in self._site.spec.automation.values()), default=LEASE),
+        )
+
+    def _named(self) -> Named:
+        """Return who may come in; proxies that are written wrongly are not believed, and the log says so."""
+        from ..admin.people import TRUSTED, People
+
+        roles = {endpoint: one.roles for endpoint, one in self._site.spec.automation.items()}
+        try:
+            return People.from_environment(os.environ, roles)
+        except InvalidValue as error:
+            log.event("console.proxies_unusable", "error", rollout=self._site.name, problem=str(error))
+            environ = {name: value for name, value in os.environ.items() if name != TRUSTED}
+            return People.from_environment(environ, roles)

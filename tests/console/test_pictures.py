@@ -1,0 +1,92 @@
+"""The pictures of the guide page; `BENTO_ROLLOUT_TEST_PICTURES=1` writes them anew."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bento_rollout.reviewing import Role
+from tests.browsing import chromium
+from tests.console.site import CHOICES, Site, picture
+from tests.console.test_in_browser import Tab, tab
+
+FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+MOST = 90_000
+"""Bytes of a picture."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Yield a headless Chromium."""
+    with chromium() as started:
+        yield started
+
+
+def worked(site: Site) -> None:
+    """Let people have answered for a while."""
+    rollout, chance = site.rollout().acting_as("dora"), random.Random(1)
+    for percent, why in (
+        (5, "a first look"),
+        (10, "it holds"),
+        (25, "evidence is good"),
+        (12.5, "slow on Fridays"),
+    ):
+        rollout.set_weights({"boosted": percent}, reason=why)
+    site.describe()
+    for number in range(160):
+        truth = chance.choice(CHOICES)
+        said = truth if chance.random() < 0.97 else CHOICES[0]
+        two = number % 4 == 0
+        score = round(0.7 + 0.3 * chance.random(), 3)
+        site.ask_suggested(said, score=score, reviewers=1 + two, adjudicate=two)
+        site.answer("ada", truth)
+        if two:
+            site.answer("ben", truth if chance.random() < 0.9 else CHOICES[0])
+    for _ in range(site.reviews.stats().adjudicating):
+        site.answer("cleo", "malignant", role=Role.ADJUDICATOR)
+
+
+def reviewing(site: Site, one: Tab) -> None:
+    """Take a case with a picture."""
+    site.ask_suggested("malignant", shown=picture())
+    one.login("ada").take()
+
+
+def revealing(site: Site, one: Tab) -> None:
+    """See that the model says otherwise."""
+    reviewing(site, one)
+    one.answer("1")
+
+
+VIEWS: dict[str, tuple[Callable[[Site, Tab], object], str, int, int]] = {
+    "console-overview": (lambda _, one: one.login("admin"), "light", 1100, 800),
+    "console-review": (reviewing, "light", 1100, 560),
+    "console-revealed": (revealing, "dark", 390, 900),
+    "console-agreement": (lambda _, one: one.login("admin").open("/agreement"), "light", 1100, 800),
+    "console-automation": (lambda _, one: one.login("admin").open("/automation"), "light", 1100, 1180),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_guide_shows_what_there_is(browser: Any, site: Site, name: str) -> None:
+    """Each picture can be made, is of this size, and is small."""
+    act, scheme, width, height = VIEWS[name]
+    worked(site)
+    with tab(browser, site, color_scheme=scheme, viewport={"width": width, "height": height}) as one:
+        act(site, one)
+        one.page.wait_for_load_state("networkidle")
+        shot = Image.open(BytesIO(one.page.screenshot())).convert("RGB").quantize(256, kmeans=2)
+        assert one.is_quiet()
+    file = FOLDER / f"{name}.png"
+    if os.environ.get("BENTO_ROLLOUT_TEST_PICTURES"):
+        shot.save(file, optimize=True)
+    assert Image.open(file).size == shot.size == (width, height)
+    assert file.stat().st_size < MOST
