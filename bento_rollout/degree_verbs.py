@@ -19,7 +19,6 @@ from .view import View
 
 if TYPE_CHECKING:
     from .calibrating import Answered, Calibration
-    from .store.reviews import Reviews
     from .store.trail import Verified
 
 __all__ = ["DegreeVerbs"]
@@ -176,27 +175,22 @@ class DegreeVerbs(Reader):
             StoreUnreachable: it cannot be read.
         """
         self._desk.read()
-        return self._reviews().trail.verify()
+        return self.reviews.trail.verify()
 
     def _noted(self, change: Change, who: str) -> Change:
         """Write a change into the trail beside the cases, too; one that cannot be is in the history still."""
         if not change.changed:
             return change
         try:
-            self._reviews().note(who, "degree", revision=change.state.revision, told=list(change.detail))
+            self.reviews.note(who, "degree", revision=change.state.revision, told=list(change.detail))
         except RolloutError as error:
             told = f"the change is in the history, and not in the trail of the reviews: {error}"
             return replace(change, notes=(*change.notes, told))
         return change
 
-    def _reviews(self) -> Reviews:
-        from .store.reviews import Reviews  # late: not every verb needs it
-
-        return Reviews(self._desk.store.place(self.name), rollout=self.name)
-
     def _answered(self, endpoint: str, digest: str) -> Iterable[Answered]:
         """Return the cases of a model that people answered."""
-        return self._reviews().judged(endpoint, digest)
+        return self.reviews.judged(endpoint, digest)
 
 
 def _which(state: RolloutState, endpoint: str | None) -> str:

@@ -4,7 +4,7 @@ A verb is a pure change of the state (`state.py`) between a read and a compare-a
 What is checked around it: that the store binds everybody it must (`NotDurable`), that the variants which get
 traffic are ready in every live worker (`NotReady`), and for a flip with ``before_flip`` hooks that every live
 worker acknowledged it (`preparation.py`). The verbs of a try are in `trying.py`,
-those of the degrees of automation in `degree_verbs.py`.
+those of the degrees of automation in `degree_verbs.py`, what is told of reviews in `review_verbs.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .committing import PERSISTENT, Change, Desk, default_author
 from .degree_verbs import DegreeVerbs
 from .errors import InvalidValue, Refused
 from .reports import describe, list_rollouts
+from .review_verbs import ReviewVerbs
 from .spec import check_name, check_variant
 from .state import RolloutState
 from .store.ballot import Ballot
@@ -32,7 +33,7 @@ from .view import View
 __all__ = ["Change", "Rollout", "default_author", "describe", "list_rollouts", "open_rollout"]
 
 
-class Rollout(TryVerbs, DegreeVerbs):
+class Rollout(TryVerbs, DegreeVerbs, ReviewVerbs):
     """One rollout of a store, for reading and changing.
 
     Every changing verb takes ``reason`` (kept in the history) and ``if_revision`` (refuse with `Conflict`

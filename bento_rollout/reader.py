@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .attempt import Try
     from .store.ledger import Ledger
     from .store.ledger_labels import Accepted
+    from .store.reviews import Reviews
 
 __all__ = ["Reader"]
 
@@ -184,6 +185,13 @@ class Reader:
         from .store.ledger import Ledger  # late: not every verb needs it
 
         return Ledger(self._desk.store.place(self.name))
+
+    @property
+    def reviews(self) -> Reviews:
+        """The cases that people are asked about, and what they answered."""
+        from .store.reviews import Reviews  # late: not every verb needs it, and it brings numpy
+
+        return Reviews(self._desk.store.place(self.name), rollout=self.name)
 
     def label(self, *labels: object, source: str = "api") -> Accepted:
         """Tell what the truth of predictions turned out to be; each label by itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
@@ -21,6 +22,9 @@ MOST_CHOICES = 1000
 
 LONGEST_CHOICE = 200
 """Letters of a choice."""
+
+_LABEL = re.compile(r"[^\W\d][\w.:-]{0,63}")
+"""What the ledger takes as a label's name."""
 
 Unanswered = Literal["model", "default", "reject", "wait"]
 _WAYS = "model, default, reject or wait"
@@ -62,6 +66,14 @@ def needed(*words: str) -> Callable[[object], object]:
         return value
 
     return check
+
+
+def _label(value: object) -> str:
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise InvalidValue(
+            f"label {shown(value)} is no name: a letter, then letters, digits, _.:-; at most 64 of them"
+        )
+    return value
 
 
 def _address(value: object) -> str:
@@ -144,6 +156,7 @@ class Review(Strict):
         on_timeout: what happens then: ``model`` or ``default`` answers, the call is rejected, or it waits on.
         default: the choice that ``default`` answers.
         overflow: what happens when too many cases are open.
+        label: what a label is called that a decision becomes in the ledger.
         webhook: who is told of cases.
     """
 
@@ -179,6 +192,7 @@ class Review(Strict):
             needed("there is no default: write like {max_open: 5000, action: reject}; action is ", _WAYS)
         ),
     ] = Field(default=None, validate_default=True)
+    label: Annotated[str, BeforeValidator(_label)] = "label"
     webhook: ReviewWebhook | None = None
 
     @model_validator(mode="after")

@@ -322,13 +322,13 @@ def test_exit_codes_are_explained() -> None:
 
 
 EVENT = re.compile(
-    r"(?:admin|automation|call|console|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry|variant"
-    r"|worker)\.[a-z_]+"
+    r"(?:admin|automation|call|console|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry"
+    r"|variant|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
     *("console.css", "console.js", "console.key"),
     *("flip.instance", "flip.json", "flip.lock"),
-    *("reviews.db", "reviews.key", "reviews.lock"),
+    *("reviews.db", "reviews.key", "reviews.lock", "reviews.telling.lock"),
     *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
 } | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
 """What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the

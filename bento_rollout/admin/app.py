@@ -7,7 +7,7 @@ import re
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -26,9 +26,13 @@ from .decisions import Deciding, decisions_endpoint
 from .gate import NO_STORE, Gate, respond, said
 from .labels import labels_endpoint
 from .openapi import openapi
+from .people import People
 from .problems import problem, problem_of
 from .reading import MAX_BODY, BodyTooLarge, parse_query, read_body
 from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .reviews import Reviewing
 
 __all__ = ["admin_app"]
 
@@ -49,6 +53,9 @@ ROWS, MOST_ROWS = 100, 1000
 AT_ONCE = 2
 """Calls of one route that run at the same time; each route counts its own: no verb waits for another."""
 
+REVIEWERS_AT_ONCE = 8
+"""The same of each of the reviewers' routes: people come at once, and ``answer:`` may take its time."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
@@ -63,6 +70,8 @@ def admin_app(
     prefix: str = "/rollout",
     refuse: Callable[[str], None] | None = None,
     deciding: Deciding | None = None,
+    reviewing: Reviewing | None = None,
+    people: People | None = None,
 ) -> Starlette:
     """Return the ASGI app that serves everything below ``prefix``; what it does not know is a 404.
 
@@ -74,6 +83,9 @@ def admin_app(
         prefix: what the paths begin with; an empty text when the app is mounted there.
         refuse: is told in words, in a worker thread, of each change that the store did not take.
         deciding: where callers find what people decided; None: people decide nothing.
+        reviewing: what people review with; None: there is nothing to review.
+        people: who may review; None: those whom the environment names (``BENTO_ROLLOUT_REVIEW_TOKEN``,
+            ``…_FILE``, and operators), with the roles that ``reviewing`` has.
     """
     if tokens is None:
         tokens = Tokens.from_environment(os.environ)
@@ -90,6 +102,11 @@ def admin_app(
     if deciding is not None:
         endpoint = decisions_endpoint(deciding, _Lane(), _guarded)
         routes.append(Route(f"{prefix}/decisions/{{task}}", endpoint))
+    if reviewing is not None:
+        from .reviews import review_routes  # it brings the queue, and that numpy
+
+        known = people or People.from_environment(os.environ, reviewing.roles)
+        routes += review_routes(reviewing, known, prefix, lambda: _Lane(REVIEWERS_AT_ONCE), _guarded)
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
@@ -188,14 +205,16 @@ class _Operators:
 
 
 class _Lane:
-    """Runs blocking calls in worker threads, `AT_ONCE` of them at a time."""
+    """Runs blocking calls in worker threads, at most so many of them at a time."""
 
-    def __init__(self) -> None:
-        self._limiter: CapacityLimiter | None = None
+    _limiter: CapacityLimiter | None = None
+
+    def __init__(self, most: int = AT_ONCE) -> None:
+        self._most = most
 
     async def __call__(self, call: Callable[[], T]) -> T:
         if self._limiter is None:  # late: it belongs to the event loop that serves
-            self._limiter = CapacityLimiter(AT_ONCE)
+            self._limiter = CapacityLimiter(self._most)
         return await to_thread.run_sync(call, limiter=self._limiter)
 
 

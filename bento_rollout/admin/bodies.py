@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,8 @@ from ..values import MAX_REASON, is_plain, shown
 from .reading import parse_json
 
 __all__ = ["VERBS", "Body", "parse_body"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_TIMEOUT = 3600.0
 MAX_SHOWN = 5
@@ -329,11 +331,11 @@ VERBS: tuple[type[Body], ...] = (
 )
 
 
-def parse_body(model: type[Body], raw: bytes) -> Body:
+def parse_body(model: type[_Model], raw: bytes) -> _Model:
     """Return the body that JSON text describes; no text at all is an empty object.
 
     Raises:
-        InvalidValue: when it is not JSON, or not what the verb takes; the message names field and value, of
+        InvalidValue: when it is not JSON, or not what the model takes; the message names field and value, of
             routing keys and headers only the field.
     """
     document = parse_json(raw) if raw.strip() else {}

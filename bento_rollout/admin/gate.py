@@ -12,7 +12,7 @@ from ..telemetry.log import event
 from .problems import problem
 from .tokens import Tokens
 
-__all__ = ["NO_STORE", "Gate", "respond", "said"]
+__all__ = ["NO_STORE", "Gate", "bearer_of", "respond", "said", "unauthorized"]
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -37,13 +37,19 @@ class Gate:
         self._said = trouble
         if not any(one.names for one in self._tokens):
             return said(403, self._closed)
-        shown = [value for name, value in request.scope["headers"] if name.lower() == b"authorization"]
-        scheme, _, token = shown[0].strip().partition(b" ") if len(shown) == 1 else (b"", b"", b"")
-        if scheme.lower() != b"bearer":
-            return _unauthorized("show a token: Authorization: Bearer TOKEN", "")
-        names = [one.name_of(token.strip()) for one in self._tokens]  # all, in constant time
+        token = bearer_of(request)
+        if token is None:
+            return unauthorized("show a token: Authorization: Bearer TOKEN")
+        names = [one.name_of(token) for one in self._tokens]  # all, in constant time
         found = next((name for name in names if name is not None), None)
-        return found or _unauthorized("the token is not known here", ', error="invalid_token"')
+        return found or unauthorized("the token is not known here", ', error="invalid_token"')
+
+
+def bearer_of(request: Request) -> bytes | None:
+    """Return the token that a request shows; None: none, or more than one header that could hold it."""
+    shown = [value for name, value in request.scope["headers"] if name.lower() == b"authorization"]
+    scheme, _, token = shown[0].strip().partition(b" ") if len(shown) == 1 else (b"", b"", b"")
+    return token.strip() if scheme.lower() == b"bearer" else None
 
 
 def respond(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -58,5 +64,6 @@ def said(status: int, detail: str, headers: Mapping[str, str] | None = None) -> 
     return respond(problem(status, detail), headers)
 
 
-def _unauthorized(detail: str, more: str) -> Response:
+def unauthorized(detail: str, more: str = "") -> Response:
+    """Return that a token is missing, or not known."""
     return said(401, detail, {"WWW-Authenticate": f'Bearer realm="bento-rollout"{more}'})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from .answers import (
@@ -19,6 +20,20 @@ from .answers import (
 )
 from .bodies import VERBS, Body
 from .labels import LabelBody, Taken
+from .review_bodies import (
+    REVIEW_ANSWERS,
+    REVIEW_BODIES,
+    AnswerBody,
+    Answered,
+    ClaimBody,
+    Claimed,
+    HandBody,
+    ListedCase,
+    Put,
+    ReasonBody,
+    Renewed,
+    ReviewStats,
+)
 
 __all__ = ["openapi"]
 
@@ -38,7 +53,10 @@ _REFUSALS = {
 
 def openapi(prefix: str = "/rollout") -> dict[str, Any]:
     """Return the document; ``prefix`` is what the paths begin with."""
-    models = [(model, "validation") for model in (*VERBS, *ANSWERS, LabelBody, Taken)]
+    models = [
+        (model, "validation")
+        for model in (*VERBS, *ANSWERS, LabelBody, Taken, *REVIEW_BODIES, *REVIEW_ANSWERS)
+    ]
     _, schemas = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]  # a list is invariant
     paths: dict[str, Any] = {
         "/admin/state": _get("The state, the live workers and the store", _json(State)),
@@ -96,6 +114,7 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
     }
     paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in VERBS}
     paths["/labels"] = {"post": _labels()}
+    paths |= _reviews()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -140,6 +159,71 @@ def _labels() -> dict[str, Any]:
         "summary": "Tell what the truth of predictions turned out to be",
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": _responses(_json(Taken), {**_PROBLEMS, **refusals}),
+    }
+
+
+_OVER = {
+    "403": "No token is configured, or this person lacks the role.",
+    "404": "There is no such case.",
+    "409": "The case is not in these hands under this token, or somebody answered it; nothing changed.",
+    "410": "The case ended without a person's answer; nothing changed.",
+    "413": "The body has over 1 MiB.",
+}
+
+
+def _reviews() -> dict[str, Any]:
+    """Return the reviewers' routes."""
+    endpoint = _parameter("endpoint", {"type": "string"}, required=False, text="Only of this one.")
+    acts: dict[str, tuple[str, type[BaseModel], type[BaseModel]]] = {
+        "answer": ("Answer a case in hand", AnswerBody, Answered),
+        "skip": ("Leave a case to others", ReasonBody, Put),
+        "release": ("Give a case back", HandBody, Put),
+        "escalate": ("Hand a case up to an adjudicator", ReasonBody, Put),
+        "renew": ("Let the lease of a case begin anew", HandBody, Renewed),
+        "undo": ("Take an answer back", HandBody, Claimed),
+    }
+    claim = _acting("claim", "Take the next case", ClaimBody, Claimed, required=False)
+    claim["responses"]["204"] = {"description": "No case waits for this person."}
+    paths = {
+        "/reviews": _get(
+            "The cases, without payload",
+            _array(ListedCase),
+            endpoint,
+            _parameter(
+                "status",
+                {"enum": ["open", "answered", "defaulted", "rejected", "withdrawn"]},
+                required=False,
+                text="Only those that stand so.",
+            ),
+            _parameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                required=False,
+                text="At most so many.",
+            ),
+        ),
+        "/reviews/stats": _get(
+            "How the queue does, by endpoint",
+            {"type": "object", "additionalProperties": _json(ReviewStats)},
+            endpoint,
+        ),
+        "/reviews/claim": {"post": claim},
+    }
+    task = {"name": "task", "in": "path", "required": True, "schema": {"type": "string"}}
+    for name, (summary, body, answer) in acts.items():
+        operation = _acting(f"review-{name}", summary, body, answer, required=True)
+        paths[f"/reviews/{{task}}/{name}"] = {"post": {**operation, "parameters": [task]}}
+    return paths
+
+
+def _acting(
+    name: str, summary: str, body: type[BaseModel], answer: type[BaseModel], *, required: bool
+) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": required, "content": {"application/json": {"schema": _json(body)}}},
+        "responses": _responses(_json(answer), {**_PROBLEMS, **_OVER}),
     }
 
 

@@ -1,4 +1,4 @@
-"""`Doors`: what a worker serves under ``/rollout``: the operators' routes, and the console for people."""
+"""`Doors`: what a worker serves under ``/rollout``: operators', reviewers', callers' routes, the console."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Doors"]
 
 
 class Doors:
-    """Serves both; each is made when somebody first comes to it.
+    """Serves them; each is made when somebody first comes to it.
 
     Args:
         site: the rollout as it was defined.
@@ -33,6 +33,7 @@ class Doors:
         self._prefix = site.prefix.rstrip("/")
         self._console = f"{self._prefix}/console"
         self._admin_app: App | None = None
+        self._who: Named | None = None
         self._console_app: App | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -52,9 +53,13 @@ class Doors:
         from ..operations import open_rollout
 
         name, people = self._site.name, self._people
-        deciding = None if people is None else people.deciding
         return admin_app(
-            lambda: open_rollout(name), prefix=self._prefix, refuse=self._feed.refuse, deciding=deciding
+            lambda: open_rollout(name),
+            prefix=self._prefix,
+            refuse=self._feed.refuse,
+            deciding=None if people is None else people.deciding,
+            reviewing=None if people is None else people.reviewing,
+            people=None if people is None else self._named(),
         )
 
     def _made_console(self) -> App:
@@ -87,9 +92,11 @@ class Doors:
         from ..admin.people import TRUSTED, People
 
         roles = {endpoint: one.roles for endpoint, one in self._site.spec.automation.items()}
-        try:
-            return People.from_environment(os.environ, roles)
-        except InvalidValue as error:
-            log.event("console.proxies_unusable", "error", rollout=self._site.name, problem=str(error))
-            environ = {name: value for name, value in os.environ.items() if name != TRUSTED}
-            return People.from_environment(environ, roles)
+        if self._who is None:
+            try:
+                self._who = People.from_environment(os.environ, roles)
+            except InvalidValue as error:
+                log.event("console.proxies_unusable", "error", rollout=self._site.name, problem=str(error))
+                environ = {name: value for name, value in os.environ.items() if name != TRUSTED}
+                self._who = People.from_environment(environ, roles)
+        return self._who

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..admin.decisions import Deciding
+from ..admin.reviews import Reviewing
 from ..automating import Automation
 from ..calls import Sink
 from ..degrees import Degree
@@ -16,12 +17,14 @@ from ..errors import QueueFull, RolloutError, StoreUnreachable
 from ..executor import DaemonPool
 from ..feed import Feed
 from ..holding import Held
+from ..labelling import Labelling
 from ..ladder import Certificate
 from ..operations import Rollout
 from ..records import Queued
 from ..refuting import refuted
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
+from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
@@ -65,6 +68,7 @@ class People:
         automations: the settings, by endpoint.
         store, feed: the rollout's revisions, and what this worker serves by.
         sink: takes facts; None: nobody wants them.
+        ledger: whether the service keeps a ledger, which is told what people decide.
 
     Attributes:
         reviews: the cases.
@@ -74,6 +78,7 @@ class People:
         makers: make answers, by endpoint.
         proofs: the headers beside Authorization that tell who calls, by endpoint.
         deciding: where callers find decisions.
+        reviewing: what people review with.
     """
 
     def __init__(
@@ -83,6 +88,8 @@ class People:
         store: SQLiteStore,
         feed: Feed,
         sink: Sink | None,
+        *,
+        ledger: bool = True,
     ) -> None:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
@@ -94,16 +101,27 @@ class People:
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
         self.deciding = Deciding(self.reviews.decision, lambda endpoint: self.proofs.get(endpoint, ()))
+        self.reviewing = Reviewing(
+            self.reviews,
+            self.make,
+            {endpoint: one.review.lease for endpoint, one in automations.items()},
+            {endpoint: one.roles for endpoint, one in automations.items()},
+        )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
         self._sink, self._beside = sink, place.parent
         self._pool = DaemonPool(AT_ONCE, "rollout-asking")
         self._once = log.Once()
         self._hashed: KeyHash | None = None
+        names = {endpoint: one.review.label for endpoint, one in automations.items()}
+        self._labelling = Labelling(Feedback(place, names), name, ledger=ledger)
         self._watched: dict[str, tuple[str, Any]] = {}
         self._demoted: dict[str, str] = {}
         self._behind: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Semaphore | None = None
         self._unhear: Callable[[], None] = lambda: None
+        self._looks = (
+            self._count, self._watch, self._settle, self._tell_demoted, self._probe, self._labelling.look
+        )  # fmt: skip
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout-people", daemon=True)
 
@@ -123,6 +141,7 @@ class People:
         self.held.close()
         self.audits.close(timeout)
         self._pool.close()
+        self._labelling.close()
         self.reviews.close()
 
     # -- what calls ask --------------------------------------------------------------------------------
@@ -238,7 +257,7 @@ class People:
 
     def _run(self) -> None:
         while not self._stop.wait(EACH):
-            for look in (self._count, self._watch, self._settle, self._tell_demoted, self._probe):
+            for look in self._looks:
                 try:
                     look()
                 except Exception as error:  # noqa: BLE001 - this thread outlives whatever goes wrong once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import artifacts, automating, changes, files, ledgers, looks, shadows, simulating, trying
+from . import artifacts, automating, changes, files, ledgers, looks, reviewing, shadows, simulating, trying
 
 __all__ = ["commands"]
 
@@ -71,6 +71,7 @@ for _command in (
     changes.resume,
     automating.automation,
     automating.audit,
+    reviewing.reviews,
     shadows.shadow_report,
     ledgers.ledger,
     ledgers.label,

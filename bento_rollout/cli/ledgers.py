@@ -158,14 +158,15 @@ def show_one(
 @click.option("--until", metavar="TIME", help="Up to when, in the same forms.")
 @click.option("--variant", metavar="VARIANT", help="Only what it answered.")
 @click.option("--endpoint", metavar="ENDPOINT", help="Only of this endpoint.")
+@click.option("--labelled", is_flag=True, help="Only those with a label, as for training.")
 @click.pass_context
-def export(ctx: click.Context, /, form: str, output: str | None, **wanted: str | None) -> int:
+def export(ctx: click.Context, /, form: str, output: str | None, labelled: bool, **wanted: str | None) -> int:
     """Write predictions with their labels, oldest first."""
     from ..store.ledger_export import export_file, lines
 
     found = _ledger(ctx)
     since, until = (_moment(f"--{name}", wanted.pop(name)) for name in ("since", "until"))
-    rows = found.export(since=since, until=until, **wanted)
+    rows = found.export(labelled=labelled, since=since, until=until, **wanted)
     if output is not None:
         count = export_file(Path(output), _counted(rows), form, found.rollout)
         click.echo(f"{output} has {count} predictions", err=True)
@@ -202,10 +203,10 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
 @printing
 @click.pass_context
 def forget(ctx: click.Context, key: str, as_json: bool) -> int:
-    """Delete everything that belongs to a routing key, so that no byte of it is left in the file."""
+    """Delete all that belongs to a routing key, cases of reviews too, so that no byte of it is left."""
     rollout: Rollout = ctx.obj()
-    forgotten = rollout.ledger.forget(key)
-    if not forgotten.gone.predictions and not as_json:
+    forgotten, cases = rollout.forget(key)
+    if not forgotten.gone.predictions and not cases and not as_json:
         click.echo("nothing belongs to this key: is it the routing key, as it was sent?", err=True)
     if forgotten.other_keys:
         hint = "hashes under an older secret are in there, too: what of this key lies under those stays"
@@ -214,7 +215,7 @@ def forget(ctx: click.Context, key: str, as_json: bool) -> int:
         command = f"bento-rollout target {rollout.name} {variant} --key {shlex.quote(key)} --remove"
         hint = f"the key is a target of {variant!r}, and the store keeps it until: {command}"
         click.echo(f"Warning: {visible(hint)} (its history goes on to hold it)", err=True)
-    return _gone({**asdict(forgotten.gone), "examples": forgotten.examples}, as_json=as_json)
+    return _gone({**asdict(forgotten.gone), "examples": forgotten.examples, "cases": cases}, as_json=as_json)
 
 
 def _targeted(rollout: Rollout, key: str) -> list[str]:

@@ -229,9 +229,15 @@ class Ledger:
                 return
             last = rows[-1][1], rows[-1][2]
 
-    def export(self, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Return plain rows, one for each prediction, with shadows and valid labels; filters as `stories`."""
-        return map(exported, self.stories(**filters))
+    def export(self, *, labelled: bool = False, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Return plain rows, one for each prediction, with shadows and valid labels; filters as `stories`.
+
+        Args:
+            labelled: only those that have a label.
+            **filters: as of `stories`.
+        """
+        rows = map(exported, self.stories(**filters))
+        return filter(_is_labelled, rows) if labelled else rows
 
     def counts(self) -> Counts:
         """Return how much is kept, and what was lost."""
@@ -307,6 +313,10 @@ class Ledger:
 
 
 _OTHERS = "SELECT id, row FROM predictions WHERE inference_id = ? AND seq <> ? ORDER BY id, row LIMIT 100"
+
+
+def _is_labelled(row: Mapping[str, Any]) -> bool:
+    return bool(row["labels"])
 
 
 class _Nothing:

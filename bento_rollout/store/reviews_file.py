@@ -102,6 +102,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END""",
         "CREATE INDEX trail_by_task ON trail (task) WHERE task <> ''",
     ),
+    (
+        # Decisions of people that the ledger has not heard of as labels (`feedback.py`).
+        "CREATE TABLE owed (task INTEGER PRIMARY KEY)",
+        """CREATE TRIGGER tasks_owe AFTER UPDATE OF status ON tasks WHEN NEW.status = 'answered' BEGIN
+            INSERT OR IGNORE INTO owed VALUES (NEW.seq);
+        END""",
+        """CREATE TRIGGER tasks_owe_no_more AFTER DELETE ON tasks BEGIN
+            DELETE FROM owed WHERE task = OLD.seq;
+        END""",
+        "INSERT INTO owed SELECT seq FROM tasks WHERE status = 'answered'",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 

@@ -1,0 +1,74 @@
+"""``reviews``: the cases that people are asked about, how the queue does, and whether people agree."""
+
+from __future__ import annotations
+
+import click
+
+from ..reviewing import Status
+from .options import Whole, printing, rollout_name
+from .output import emit_json, show
+
+__all__ = ["reviews"]
+
+_endpoint = click.option("--endpoint", metavar="NAME", help="Only of this endpoint.")
+
+
+@click.group("reviews", no_args_is_help=True)
+@rollout_name
+@click.pass_context
+def reviews(ctx: click.Context, name: str) -> None:
+    """Look at what people are asked: the cases, how the queue does, and whether people agree."""
+    ctx.obj = name
+
+
+@reviews.command("list")
+@_endpoint
+@click.option("--status", type=click.Choice([one.value for one in Status]), help="Only those that stand so.")
+@click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
+@printing
+@click.pass_context
+def list_(ctx: click.Context, endpoint: str | None, status: str | None, count: int, as_json: bool) -> int:
+    """List cases without what they hold: open ones in the order of their turn, else the newest first."""
+    from ..operations import open_rollout
+    from .review_views import cases
+
+    rows = open_rollout(ctx.obj).review_cases(endpoint, status=status, limit=count)
+    if as_json:
+        emit_json(rows)
+    else:
+        show(cases(rows))
+    return 0
+
+
+@reviews.command("stats")
+@_endpoint
+@printing
+@click.pass_context
+def stats(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
+    """Show how many cases wait, how they ended, who answered them, and how often people decided otherwise."""
+    from ..operations import open_rollout
+    from .review_views import numbers
+
+    facts = open_rollout(ctx.obj).review_stats(endpoint)
+    if as_json:
+        emit_json(facts)
+    else:
+        show(numbers(facts))
+    return 0
+
+
+@reviews.command("agreement")
+@_endpoint
+@printing
+@click.pass_context
+def agreement(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
+    """Show whether people agree with each other, and beside it with the champion."""
+    from ..operations import open_rollout
+    from .review_views import agreements
+
+    facts = open_rollout(ctx.obj).agreement(endpoint)
+    if as_json:
+        emit_json(facts)
+    else:
+        show(agreements(facts))
+    return 0

@@ -1,0 +1,148 @@
+"""`Feedback`: what people decided becomes labels in the ledger, each exactly once."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreUnreachable
+from ..reviewing import Visibility
+from .files import release, try_lock
+from .ledger import Ledger
+from .reviews_file import ReviewsFile
+from .reviews_rows import value_of
+
+__all__ = ["LOCK", "SOURCE", "Feedback", "Told"]
+
+SOURCE = "review"
+"""Who says what these labels say."""
+
+LOCK = "reviews.telling.lock"
+"""The file in the folder of a rollout whose lock is held by whoever tells."""
+
+AT_ONCE = 200
+"""Decisions that are told in one transaction."""
+
+MOST = 10
+"""Times that so many are told before somebody else has a turn."""
+
+AHEAD = 60.0
+"""Seconds that a decision may be ahead of the clock: it is told when the clock has come that far again."""
+
+SEEN = "given after the suggestion was seen"
+"""The reason of a label whose answer may have followed the model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of decisions that were to be labels.
+
+    Attributes:
+        labels: how many the ledger has now; some may have been there before.
+        refused: why it did not take others, in words without payload; they are not tried again.
+        waiting: how many are still to be told.
+    """
+
+    labels: int = 0
+    refused: tuple[str, ...] = ()
+    waiting: int = 0
+
+
+class Feedback:
+    """Tells the ledger of one rollout what people decided. Used by whoever looks after time, never by a call.
+
+    A decision is owed to the ledger from the transaction that made it, until the ledger has it. Whoever dies
+    between the two tells it again: it says the same, time included, and so the ledger keeps it once.
+
+    Args:
+        place: the folder of the rollout's shared files.
+        names: what a label is called, by endpoint; of others ``label``.
+        clock: seconds since 1970.
+        patience: seconds to wait for another process's lock.
+
+    Raises:
+        StoreUnreachable: `tell`: the ledger or the reviews cannot be used; nothing is lost.
+        StoreCorrupt: one of them is damaged.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        names: Mapping[str, str] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience: float = 1.0,
+    ) -> None:
+        self._file = ReviewsFile(place, patience=patience)
+        self._ledger = Ledger(place, patience=patience, clock=clock)
+        self._lock = place / LOCK
+        self._names, self._clock = names or {}, clock
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        self._file.close()
+
+    def waiting(self) -> int:
+        """Return how many decisions the ledger has not heard of."""
+        if not self._file.exists():
+            return 0
+        with self._file.reading() as db:
+            return _waiting(db)
+
+    def tell(self) -> Told:
+        """Tell what the ledger has not heard of, the oldest first; nothing while another process does."""
+        if not self._file.exists() or not self.waiting():
+            return Told()
+        try:
+            held = try_lock(self._lock)  # several who tell would only repeat each other
+        except OSError as error:
+            raise StoreUnreachable(f"{self._lock} cannot be locked: {error.strerror}") from None
+        if held is None:
+            return Told()
+        try:
+            return self._tell()
+        finally:
+            release(held)
+
+    def _tell(self) -> Told:
+        labels, refused = 0, []
+        for _ in range(MOST):
+            with self._file.reading() as db:
+                owed = db.execute(_OWED, (self._clock() + AHEAD, AT_ONCE)).fetchall()
+            if not owed:
+                break
+            found = self._ledger.label([self._label(row) for row in owed], source=SOURCE)
+            labels += found.accepted
+            refused += [one.error for one in found.refused]
+            with self._file.writing() as db:
+                db.executemany("DELETE FROM owed WHERE task = ?", [(row["seq"],) for row in owed])
+        return Told(labels, tuple(refused), self.waiting())
+
+    def _label(self, row: sqlite3.Row) -> dict[str, Any]:
+        """Return a decision as a label; the same decision gives the same one."""
+        seen = row["sees"] == Visibility.SHOWN.value or row["first"] not in (None, row["choice"])
+        return {
+            "prediction_id": row["prediction_id"],
+            "label": value_of(row["choice"]),
+            "name": self._names.get(row["endpoint"], "label"),
+            "time": row["decided"],
+            "reason": SEEN if seen else None,
+            "selection": row["selection"],
+            "probability": row["probability"],
+        }
+
+
+_OWED = """
+    SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability,
+        p.sees, p.first
+    FROM owed o JOIN tasks t ON t.seq = o.task LEFT JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
+    WHERE t.decided <= ? ORDER BY o.task LIMIT ?
+"""
+
+
+def _waiting(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM owed").fetchone()[0])
