@@ -18,6 +18,7 @@ from .values import Strict, shown
 
 __all__ = [
     "AUTOMATION",
+    "MACHINES",
     "Certificate",
     "Graded",
     "Ladder",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 from pathlib import Path
@@ -86,15 +87,20 @@ def test_all_is_true(module: ModuleType) -> None:
 
 def test_all_is_whole(module: ModuleType) -> None:
     """What other modules of the package import from a module stands in its `__all__`."""
-    taken = {
-        alias.name
-        for name, file in FILES.items()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and resolved(name, file, node) == module.__name__
-        for alias in node.names
-        if f"{module.__name__}.{alias.name}" not in FILES
-    }
-    assert taken <= set(getattr(module, "__all__", []))
+    assert imported().get(module.__name__, set()) <= set(getattr(module, "__all__", []))
+
+
+@functools.cache
+def imported() -> dict[str, set[str]]:
+    """What is imported from each module of the package, by its name."""
+    taken: dict[str, set[str]] = {}
+    for name, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                home = resolved(name, file, node)
+                names = {alias.name for alias in node.names if f"{home}.{alias.name}" not in FILES}
+                taken.setdefault(home, set()).update(names)
+    return taken
 
 
 def resolved(name: str, file: Path, node: ast.ImportFrom) -> str:

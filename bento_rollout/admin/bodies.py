@@ -30,8 +30,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 MAX_TIMEOUT = 3600.0
 MAX_SHOWN = 5
 
-SECRET = ("keys", "header")
-"""Fields that hold whom routing knows: their values stand in no message."""
+SECRET = ("keys", "header", "token", "choice", "comment")
+"""Fields that hold whom routing knows, or what a reviewer says: their values stand in no message."""
 
 MOST_LETTERS = 80
 """Letters of a wrong value that a message shows."""
@@ -336,7 +336,7 @@ def parse_body(model: type[_Model], raw: bytes) -> _Model:
 
     Raises:
         InvalidValue: when it is not JSON, or not what the model takes; the message names field and value, of
-            routing keys and headers only the field.
+            keys, headers, tokens and answers only the field.
     """
     document = parse_json(raw) if raw.strip() else {}
     if not isinstance(document, dict):
@@ -350,10 +350,11 @@ def parse_body(model: type[_Model], raw: bytes) -> _Model:
         raise InvalidValue("; ".join([*told, *more])) from None
 
 
-def _explain(item: Any, model: type[Body]) -> str:
+def _explain(item: Any, model: type[BaseModel]) -> str:
     place = ".".join(ascii(part)[1:-1][:80] if isinstance(part, str) else str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"{place}: unknown field; {model.verb} takes {listed(model)}"
+        verb = getattr(model, "verb", "this route")
+        return f"{place}: unknown field; {verb} takes {listed(model)}"
     words = item["msg"].removeprefix("Value error, ")
     got = "" if item["type"] == "missing" or item["loc"][0] in SECRET else _got(item["input"])
     return f"{place or 'body'}: {words}{f' (got {got})' if got and got not in words else ''}"

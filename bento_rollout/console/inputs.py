@@ -61,11 +61,13 @@ def seen(shown: Shown) -> Seen:
 def plain(value: object) -> str:
     r"""Return a value as one line of text.
 
-    >>> plain({"a": 1}), plain("x"), plain(0.5), plain(None)
-    ('{"a": 1}', 'x', '0.5', '\u2013')
+    >>> plain({"a": 1}), plain("x"), plain(0.1 + 0.2), plain(None)
+    ('{"a": 1}', 'x', '0.3', '\u2013')
     """
     if value is None:
         return NONE
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

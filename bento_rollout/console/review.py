@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -251,6 +251,7 @@ class Review:
             says = said.choice if said.choice is not None else plain(said.output)
         return {
             "case": case,
+            "choices": tuple(zip(case.choices, _keys(case.choices), strict=True)),
             "seen": seen(case.input),
             "revealed": revealed,
             "mine": mine,
@@ -266,3 +267,14 @@ class Review:
         if not self.counts:
             return None
         return sum(reviews.open(endpoint) for endpoint in visit.opened().state.automation)
+
+
+def _keys(choices: Sequence[str]) -> list[str]:
+    """Return the key of each choice, 1 to 9 in order; choices that are digits have their own.
+
+    >>> _keys(["benign", "malignant"]), _keys(["0", "7"])
+    (['1', '2'], ['0', '7'])
+    """
+    if all(len(one) == 1 and one in "0123456789" for one in choices):
+        return list(choices)
+    return [str(index) if index < 10 else "" for index in range(1, len(choices) + 1)]  # noqa: PLR2004 - keys

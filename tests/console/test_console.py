@@ -243,6 +243,17 @@ def test_no_answer_is_preselected_and_all_look_the_same(site: Site) -> None:
     assert "autofocus" not in page
 
 
+def test_choices_that_are_digits_have_their_own_keys(site: Site) -> None:
+    """Whoever reads a 2 presses 2; else the keys count, and the tenth choice has none."""
+    site.ask(choices=tuple("0123456789"))
+    site.ask(choices=tuple(f"choice {number}" for number in range(11)))
+    visitor = Visitor(site, "ada")
+    keys = r'value="([^"]*)" class="choice"(?: data-key="(\d)")?'
+    assert re.findall(keys, visitor.take()) == [(digit, digit) for digit in "0123456789"]
+    found = [key for _, key in re.findall(keys, visitor.press("answer", choice="3"))]
+    assert found == [*"123456789", "", ""]
+
+
 def test_a_reload_shows_the_case_in_hand(site: Site) -> None:
     """Nobody loses a case, or takes a second one, by opening the page again."""
     site.ask()

@@ -70,9 +70,14 @@ class Tab:
 
     def take(self) -> Tab:
         """Take a case."""
-        self.open("/review").page.keyboard.press("n")
+        self.open("/review").wait_for_script()
+        self.page.keyboard.press("n")
         self.page.wait_for_selector("#answer")
         return self
+
+    def wait_for_script(self) -> None:
+        """Wait until htmx has the forms; before, the browser sends them itself."""
+        self.page.wait_for_selector("#work form[data-htmx-powered]", state="attached")
 
     def answer(self, key: str) -> None:
         """Press a key, and wait for what comes then."""
@@ -83,6 +88,7 @@ class Tab:
             "old => document.querySelector('#work').dataset.task !== old || document.querySelector('#keep')",
             arg=task,
         )
+        self.wait_for_script()
 
     @property
     def status(self) -> str:
@@ -308,10 +314,12 @@ def test_review_by_keyboard(browser: Any, site: Site) -> None:
         one.page.keyboard.press("ArrowDown")
         one.page.keyboard.press("Enter")
         one.page.wait_for_selector("text=the third")
+        one.wait_for_script()
         assert "Skipped" in one.status
         one.answer("2")
         one.page.keyboard.press("u")
         one.page.wait_for_selector("text=the third")
+        one.wait_for_script()
         assert "Taken back" in one.status
         one.answer("1")
         assert "last one for now" in one.page.inner_text("#work")
@@ -387,6 +395,7 @@ def test_a_wrong_answer_is_said(browser: Any, site: Site) -> None:
         one.login("ada").take()
         one.page.keyboard.press("1")
         assert "does not take this answer" in one.page.get_by_role("alert").inner_text()
+        one.wait_for_script()
         assert [text for text in one.complaints if "422" not in text] == []
         one.page.keyboard.press("2")
         one.page.wait_for_selector("text=last one for now")
@@ -410,10 +419,30 @@ def test_a_service_that_is_gone_is_said(browser: Any, site: Site) -> None:
         one.login("ada").take()
         one.page.route("**/answer", lambda route: route.abort())
         one.page.keyboard.press("1")
-        one.page.wait_for_function("document.querySelector('#status').textContent.includes('did not answer')")
+        one.page.wait_for_function(
+            "() => document.querySelector('#status').textContent.includes('did not answer')"
+        )
         one.page.unroute("**/answer")
         one.page.keyboard.press("1")
         one.page.wait_for_selector("text=last one for now")
+
+
+def test_a_resting_pointer_chooses_nothing(browser: Any, site: Site) -> None:
+    """All buttons of a case that has just come look the same, wherever the pointer was left."""
+    site.ask()
+    site.ask()
+    look = "one => ['backgroundColor', 'borderColor'].map((name) => getComputedStyle(one)[name]).join()"
+    with tab(browser, site) as one:
+        one.login("ada").take()
+        task = one.page.locator("#work").get_attribute("data-task")
+        one.page.get_by_role("button", name="malignant").click()
+        one.page.wait_for_function("old => document.querySelector('#work').dataset.task !== old", arg=task)
+        box = one.page.get_by_role("button", name="malignant").bounding_box()
+        one.page.wait_for_timeout(300)
+        looks = [button.evaluate(look) for button in one.page.locator(".choice").all()]
+        assert looks[0] == looks[1]
+        one.page.mouse.move(box["x"] + 20, box["y"] + 20)
+        assert one.page.locator(".choice").nth(1).evaluate(look) != looks[0]
 
 
 def test_a_case_stays_in_the_hands_of_whoever_works(browser: Any, site: Site) -> None:

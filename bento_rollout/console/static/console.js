@@ -51,7 +51,8 @@
   // review
   const work = () => $("#work");
   if (!$("#status")) return;
-  let shownAt = performance.now(), away = 0, leftAt = 0, busy = false, active = 0;
+  let shownAt = performance.now(), away = 0, leftAt = 0, active = 0;
+  const isBusy = () => work().classList.contains("waiting");
 
   const keys = $("#keys"), help = $("#help");
   $(".tools").hidden = false;
@@ -72,10 +73,9 @@
   const begin = () => {
     shownAt = performance.now();
     away = leftAt = 0;
-    busy = false;
   };
   const inField = (target) => target.closest("input, textarea, select, [contenteditable]");
-  const press = (button) => { if (button && !busy) button.click(); };
+  const press = (button) => { if (button && !isBusy()) button.click(); };
   const open = (details) => {
     details.open = true;
     $("input:not([type=hidden]), textarea", details).focus();
@@ -85,7 +85,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return;
     if (keys.getAttribute("aria-checked") !== "true" || inField(event.target) || help.open) return;
     const here = work(), key = event.key;
-    if (/^[1-9]$/.test(key)) press($(`[data-key="${key}"]`, here));
+    if (/^[0-9]$/.test(key)) press($(`[data-key="${key}"]`, here));
     else if (key === "s" && $("#skip", here)) open($("#skip", here));
     else if (key === "u") press($("#undo", here));
     else if (key === "n") {
@@ -106,8 +106,7 @@
     const seconds = $("[name=seconds]", event.target);
     if (seconds) seconds.value = ((performance.now() - shownAt - away) / 1000).toFixed(1);
     if (event.target.closest("#work")) {
-      if (busy) { event.preventDefault(); event.stopImmediatePropagation(); return; }
-      busy = true;
+      if (isBusy()) { event.preventDefault(); event.stopImmediatePropagation(); return; }
       work().classList.add("waiting");
     }
   }, true);
@@ -116,15 +115,17 @@
     begin();
     const wrong = $("[role=alert]", work());
     say(wrong ? "" : work().dataset.say || "");
+    root.classList.add("still");  // a pointer that rests where a new button appears has chosen nothing
     ($("#case-title") || $("#next") || $("h1", work()) || $("#content")).focus({ preventScroll: true });
     if (matchMedia("(max-width: 55.99rem)").matches) work().scrollIntoView({ block: "start" });
   });
   const failed = () => {
-    busy = false;
     work().classList.remove("waiting");
     say("The service did not answer. Try again.");
   };
   document.addEventListener("htmx:error", failed);
+
+  addEventListener("pointermove", () => root.classList.remove("still"), { passive: true });
 
   // a case stays in hand while somebody works on it
   const alive = () => { active = performance.now(); };
