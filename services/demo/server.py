@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -40,15 +40,24 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(home: Path, log: Path) -> Iterator[int]:
-    """Serve the screening service and yield its port; at the end stop it, workers included."""
+def serving(
+    home: Path, log: Path, service: str = SERVICE, settings: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Serve the screening service, or another one, and yield its port; at the end stop it, workers included.
+
+    Args:
+        home: BentoML's.
+        log: the file that the server writes to.
+        service: which, as ``module:Service``.
+        settings: environment variables of its own.
+    """
     port = free_port()
-    arguments = ["serve", SERVICE, "--host", "127.0.0.1", "--port", str(port)]
+    arguments = ["serve", service, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(
             [command("bentoml"), *arguments],
             cwd=ROOT,
-            env=environment(home),
+            env={**environment(home), **(settings or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
