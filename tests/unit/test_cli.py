@@ -31,7 +31,11 @@ def test_every_verb_of_the_contract_is_there_and_explains_itself(say: Say) -> No
     more += "simulate artifacts doctor openapi"
     assert list(commands.commands) == [*verbs.split(), *more.split()]
     for name in commands.commands:
-        groups = {"ledger": ("ledger", "screening", "tail"), "artifacts": ("artifacts", "keygen")}
+        groups = {
+            "reviews": ("reviews", "screening", "list"),
+            "ledger": ("ledger", "screening", "tail"),
+            "artifacts": ("artifacts", "keygen"),
+        }
         groups |= {
             one: (one, "screening", verb) for one, verb in (("automation", "set"), ("audit", "verify"))
         }
