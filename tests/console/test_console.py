@@ -607,6 +607,19 @@ def test_the_overview_says_how_it_stands(site: Site) -> None:
     assert "No worker is live" in visitor.get()
 
 
+def test_a_spec_that_differs_is_no_trouble(site: Site) -> None:
+    """A degree above the spec's is where every climb leads: it is told, and all is well."""
+    visitor = Visitor(site, "ada")
+    assert "The spec says otherwise" not in visitor.get()
+    site.rollout().acting_as("dora").set_degree(ENDPOINT, "assist", reason="they agree")
+    site.describe()
+    page = visitor.get()
+    assert "The spec says otherwise" in page
+    assert "the spec asks for shadow, the state has assist" in page
+    assert "All is well" in page
+    assert "Needs a look" not in page
+
+
 def test_agreement_of_people_and_model(site: Site) -> None:
     """Raw, kappa and alpha with intervals, warnings, and who answered how often."""
     for number in range(12):
