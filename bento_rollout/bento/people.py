@@ -291,11 +291,9 @@ class People:
 
     def _refutation(self, endpoint: str, digest: str, certificate: Certificate | None) -> str | None:
         """Return what an alarm is about; None: a certificate that holds no more."""
-        why = "audits show that the model is wrong more often than was certified"
         if certificate is None:
-            return why
-        found = refutation(self.reviews.judged(endpoint, digest), certificate)
-        return None if found is None else f"{why}: {found}"
+            return "audits show that the model is wrong more often than was certified"
+        return refutation(self.reviews.judged(endpoint, digest), certificate)
 
     def _demote(self, endpoint: str, digest: str, why: str) -> None:
         try:
