@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from .automation import AuditTest
 from .ladder import Certificate
 from .reviewing import Selection
 
-__all__ = ["Audited", "refuted"]
+__all__ = ["Audited", "refutation"]
 
 
 class Audited(Protocol):
@@ -32,8 +33,8 @@ class Audited(Protocol):
         """The model's choice; None: it was none of the choices."""
 
 
-def refuted(cases: Iterable[Audited], certificate: Certificate) -> bool:
-    """Return whether audits show that a model is wrong more often than a certificate says.
+def refutation(cases: Iterable[Audited], certificate: Certificate) -> str | None:
+    """Return how audits show that a model is wrong more often than a certificate says; None: they do not.
 
     Audits from before the certificate's ``since`` do not count: a degree was taken away for them already, and
     what was certified afterwards was certified without them.
@@ -46,13 +47,22 @@ def refuted(cases: Iterable[Audited], certificate: Certificate) -> bool:
     by_class = target if isinstance(target, Mapping) else {_ALL: target}
     alpha = (1 - certificate.confidence) / len(by_class)
     tests = {name: AuditTest(error, alpha) for name, error in by_class.items()}
+    seen, wrong = Counter[str](), Counter[str]()
     for case in cases:
         if case.selection is not Selection.AUDIT or case.at < certificate.since:
             continue
         name = _ALL if _ALL in tests else case.label
         if name is not None and name in tests:
             tests[name] = tests[name].update(wrong=case.wrong)
-    return any(test.alarm for test in tests.values())
+            seen[name] += 1
+            wrong[name] += case.wrong
+    found = [name for name, test in tests.items() if test.alarm]
+    return "; ".join(_told(name, wrong[name], seen[name], by_class[name]) for name in found) or None
+
+
+def _told(name: str, wrong: int, seen: int, error: float) -> str:
+    of = f" of {name}" if name else ""
+    return f"{wrong} of {seen} audits{of} found the model wrong, and at most {100 * error:g} % was certified"
 
 
 _ALL = ""

@@ -12,7 +12,7 @@ from .automation import Agreement, agreement_of
 from .store.reviews import Judged, Listed, Rating
 from .store.reviews_rows import json_of
 
-__all__ = ["agreement_report", "case_row"]
+__all__ = ["agreement_report", "case_row", "unbiased"]
 
 AUDITED = "some cases are audits, of which the model was sure: it agrees more often on those than on all"
 
@@ -38,13 +38,22 @@ def agreement_report(ratings: Iterable[Rating], judged: Iterable[Judged]) -> dic
     for rating in ratings:
         if not rating.adjudicates and rating.independent:
             units[rating.task].append(json_of(rating.choice))
-    unbiased = [one for one in judged if one.selection.unbiased and one.independent and one.label is not None]
-    pairs = [(json_of(one.label), json_of(one.choice)) for one in unbiased]
-    kinds = {one.selection for one in unbiased}
+    beside = unbiased(judged)
+    pairs = [(json_of(one.label), json_of(one.choice)) for one in beside]
+    kinds = {one.selection for one in beside}
     return {
         "people": _facts(agreement_of([unit for unit in units.values() if len(unit) > 1])),
         "model": _facts(agreement_of(pairs), () if len(kinds) < 2 else (AUDITED,)),  # noqa: PLR2004 - both
     }
+
+
+def unbiased(judged: Iterable[Judged]) -> list[Judged]:
+    """Return the cases that say how often people agree with the model.
+
+    Each was drawn whatever the model said of it, and answered before its suggestion was seen; the model's
+    answer is one of the choices.
+    """
+    return [one for one in judged if one.selection.unbiased and one.independent and one.label is not None]
 
 
 def _facts(found: Agreement, more: Sequence[str] = ()) -> dict[str, Any]:

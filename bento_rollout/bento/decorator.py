@@ -30,6 +30,7 @@ from .method import Method, RoutedMethod
 from .middleware import RolloutMiddleware
 from .service_dependency import depend
 from .site import Site
+from .unlogged import keep_ids_out
 from .variants import Definition, define
 
 __all__ = ["rollout", "site_of"]
@@ -187,6 +188,8 @@ def _install(
     for endpoint in methods:
         service.apis[endpoint] = inner.__dict__[endpoint]
     service.add_asgi_middleware(RolloutMiddleware, site=site)
+    if spec.automation:
+        keep_ids_out()
     return site
 
 

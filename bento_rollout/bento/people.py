@@ -21,7 +21,7 @@ from ..labelling import Labelling
 from ..ladder import Certificate
 from ..operations import Rollout
 from ..records import Queued
-from ..refuting import refuted
+from ..refuting import refutation
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
 from ..store.feedback import Feedback
@@ -284,15 +284,18 @@ class People:
                 alpha = 1 - certificate.confidence
                 self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
                 self._watched[endpoint] = (digest, certificate)
-            if self.reviews.alarmed(endpoint, digest) and self._refuted(endpoint, digest, certificate):
-                self._demote(endpoint, digest)
+            if self.reviews.alarmed(endpoint, digest):
+                why = self._refutation(endpoint, digest, certificate)
+                if why is not None:
+                    self._demote(endpoint, digest, why)
 
-    def _refuted(self, endpoint: str, digest: str, certificate: Certificate | None) -> bool:
-        """Whether an alarm is about what is certified now: it stays from before the last certificate."""
-        return certificate is None or refuted(self.reviews.judged(endpoint, digest), certificate)
+    def _refutation(self, endpoint: str, digest: str, certificate: Certificate | None) -> str | None:
+        """Return what an alarm is about; None: a certificate that holds no more."""
+        if certificate is None:
+            return "audits show that the model is wrong more often than was certified"
+        return refutation(self.reviews.judged(endpoint, digest), certificate)
 
-    def _demote(self, endpoint: str, digest: str) -> None:
-        why = "audits show that the model is wrong more often than was certified"
+    def _demote(self, endpoint: str, digest: str, why: str) -> None:
         try:
             rollout = Rollout(self._name, self._store, locate(), "automation")
             rollout.demote(endpoint, Degree.SHADOW, why, digest=digest)

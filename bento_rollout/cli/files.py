@@ -87,8 +87,19 @@ def validate(file: str, as_json: bool) -> int:
         lines.append(_remark(f"not checked without the code, but when the service is defined: {names}"))
     if numbers:
         lines.append(_remark(f"not known before the service gives them: numbers {', '.join(numbers)}"))
+    lines += [
+        _remark(f"automation.{name}.ask_when: nothing finds drift yet: {{drift: true}} never holds")
+        for name in _drifting(spec)
+    ]
     show(lines)
     return 0
+
+
+def _drifting(spec: RolloutSpec) -> list[str]:
+    """Return the endpoints that would ask people while drift is latched, which nothing does yet."""
+    from ..asking import Drift
+
+    return [name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)]
 
 
 def _remark(text: str) -> Line:

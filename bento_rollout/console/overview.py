@@ -82,7 +82,7 @@ def _concerns(status: Mapping[str, Any]) -> list[str]:
         found.append("The rollout is paused.")
     if not status["store"]["durable"]:
         found.append(f"The store does not last: {status['store']['why']}.")
-    return [*found, *status["differences"]]
+    return found
 
 
 def _chart(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any] | None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..automation import Agreement, agreement_of
+from ..review_report import agreement_report, unbiased
 from ..store.reviews import Rating, Reviews
 from .inputs import plain
 from .visiting import Page, Visit, Work
 
 __all__ = ["Quality"]
-
-RESAMPLES = 400
-"""Bootstrap samples of an interval: enough for two digits, and a page that comes at once."""
 
 DAY, MOST_DAYS = 86400, 60
 
@@ -37,34 +33,40 @@ class Quality:
 
     def _show(self, visit: Visit) -> Page:
         reviews = self._reviews()
-        endpoints = [] if reviews is None else sorted(visit.opened().state.automation)
+        state = visit.opened().state
+        endpoints = [] if reviews is None else sorted(state.automation)
+        digest = state.champions_digest or None
         context: dict[str, Any] = {
             "here": "agreement",
             "title": "Agreement",
             "automated": reviews is not None,
-            "endpoints": [] if reviews is None else [_endpoint(reviews, name) for name in endpoints],
+            "endpoints": [] if reviews is None else [_endpoint(reviews, name, digest) for name in endpoints],
         }
         return Page("agreement.html", context)
 
 
-def _endpoint(reviews: Reviews, name: str) -> dict[str, Any]:
-    ratings = [one for one in reviews.ratings(name) if not one.adjudicates]
+def _endpoint(reviews: Reviews, name: str, digest: str | None) -> dict[str, Any]:
+    ratings, judged = reviews.ratings(name), tuple(reviews.judged(name, digest))
+    found = agreement_report(ratings, judged)
     stats = reviews.stats(name)
-    blind = [one for one in ratings if one.independent and one.model is not None]
-    people, model = (
-        _measured(_between_people(ratings)),
-        _measured([(plain(one.choice), plain(one.model)) for one in blind]),
-    )
     return {
         "name": name,
         "stats": stats,
         "groups": [
-            ("Between people", "cases that two people answered, none seeing the other\u2019s answer", people),
-            ("Between people and the model", "answers given before the suggestion was seen", model),
+            (
+                "Between people",
+                "cases that two people answered, none seeing the other\u2019s answer",
+                _measured(found["people"]),
+            ),
+            (
+                "Between people and the model",
+                "cases drawn whatever this model said, by the answers from before its suggestion was seen",
+                _measured(found["model"]),
+            ),
         ],
-        "pairs": _pairs([(plain(one.model), plain(one.choice)) for one in blind]),
+        "pairs": _pairs([(plain(one.label), plain(one.choice)) for one in unbiased(judged)]),
         "answered": sorted(stats.answered.items(), key=lambda item: (-item[1], item[0])),
-        "chart": _chart(ratings),
+        "chart": _chart([one for one in ratings if not one.adjudicates]),
     }
 
 
@@ -78,58 +80,23 @@ def _chart(ratings: Sequence[Rating]) -> dict[str, Any] | None:
     return {"x": [day * DAY for day in span], "series": series, "unit": "", "stepped": False, "time": True}
 
 
-def _between_people(ratings: Iterable[Rating]) -> list[tuple[str, ...]]:
-    """Return the answers to each case that were given without having seen the suggestion."""
-    cases: dict[str, list[str]] = {}
-    for one in ratings:
-        if one.independent:
-            cases.setdefault(one.task, []).append(plain(one.choice))
-    return [tuple(answers) for answers in cases.values() if len(answers) > 1]
-
-
-def _measured(units: Sequence[tuple[str, ...]]) -> dict[str, Any] | None:
+def _measured(found: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the measures as rows; None: there is no case with two answers."""
-    if not units:
-        return None
-    found = agreement_of(units, resamples=RESAMPLES)
-    return {
-        "units": found.units,
-        "rows": _rows(found),
-        "warnings": found.warnings,
-        "prevalence": found.prevalence,
-    }
+    return {**found, "rows": _rows(found)} if found["units"] else None
 
 
-def _rows(found: Agreement) -> list[dict[str, Any]]:
+def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     of = (
-        ("Raw agreement", found.raw, found.raw_interval, "the part of pairs of answers that are the same"),
-        ("Cohen\u2019s \u03ba", found.kappa, found.kappa_interval, "agreement beyond chance, of two answers"),
-        (
-            "Krippendorff\u2019s \u03b1",
-            found.alpha,
-            found.alpha_interval,
-            "agreement beyond chance, of any number",
-        ),
-        ("2p \u2212 1", found.twice, None, "\u03ba if all answers were equally frequent"),
+        ("Raw agreement", "raw", "the part of pairs of answers that are the same"),
+        ("Cohen\u2019s \u03ba", "kappa", "agreement beyond chance, of two answers"),
+        ("Krippendorff\u2019s \u03b1", "alpha", "agreement beyond chance, of any number"),
+        ("2p \u2212 1", "twice", "\u03ba if all answers were equally frequent"),
     )
-    return [
-        {
-            "name": name,
-            "value": _known(value),
-            "low": _end(interval, 0),
-            "high": _end(interval, 1),
-            "help": told,
-        }
-        for name, value, interval, told in of
-    ]
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _end(interval: tuple[float, float] | None, index: int) -> float | None:
-    return None if interval is None else _known(interval[index])
+    rows = []
+    for name, key, told in of:
+        low, high = found.get(f"{key}_interval", (None, None))
+        rows.append({"name": name, "value": found[key], "low": low, "high": high, "help": told})
+    return rows
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> dict[str, Any] | None:

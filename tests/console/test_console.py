@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from bento_rollout.admin.people import Proxies
 from bento_rollout.console.visiting import CLOSED
-from bento_rollout.reviewing import Role, Shown, Status, Suggestion, Visibility
+from bento_rollout.degrees import Degree
+from bento_rollout.reviewing import Role, Selection, Shown, Status, Suggestion, Visibility
 from tests.console.site import ADMIN, CHOICES, DIGESTS, ENDPOINT, ROLES, TOKENS, Site, picture
 from tests.console.visitor import BASE, OURS, Visitor
 
@@ -606,6 +607,19 @@ def test_the_overview_says_how_it_stands(site: Site) -> None:
     assert "No worker is live" in visitor.get()
 
 
+def test_a_spec_that_differs_is_no_trouble(site: Site) -> None:
+    """A degree above the spec's is where every climb leads: it is told, and all is well."""
+    visitor = Visitor(site, "ada")
+    assert "The spec says otherwise" not in visitor.get()
+    site.rollout().acting_as("dora").set_degree(ENDPOINT, "assist", reason="they agree")
+    site.describe()
+    page = visitor.get()
+    assert "The spec says otherwise" in page
+    assert "the spec asks for shadow, the state has assist" in page
+    assert "All is well" in page
+    assert "Needs a look" not in page
+
+
 def test_agreement_of_people_and_model(site: Site) -> None:
     """Raw, kappa and alpha with intervals, warnings, and who answered how often."""
     for number in range(12):
@@ -622,6 +636,24 @@ def test_agreement_of_people_and_model(site: Site) -> None:
     assert "below 50" in page
     assert "12 cases that two people answered" in page
     assert re.search(r"ada</th><td class=\"num\">12<", page)
+
+
+def test_agreement_is_what_the_terminal_says(site: Site) -> None:
+    """One number for one thing: a case counts once, and one that the model was unsure of does not count."""
+    for number in range(20):
+        site.ask_suggested(CHOICES[number % 2], reviewers=2)
+        site.answer("ada", CHOICES[number % 2])
+        site.answer("ben", CHOICES[number % 3 % 2])
+    for _ in range(9):
+        site.ask_suggested("benign", degree=Degree.PARTIAL, selection=Selection.UNSURE)
+        site.answer("ada", "malignant")
+    page = Visitor(site, "ada").get("/agreement")
+    found = site.rollout().agreement(ENDPOINT)[ENDPOINT]
+    assert found["model"]["units"] == 20
+    assert "20 cases drawn whatever this model said" in page
+    for group in ("people", "model"):
+        low, high = found[group]["raw_interval"]
+        assert f"{low:.2f} to {high:.2f}<" in page
 
 
 def test_the_ladder_shows_evidence_and_who_may_raise(site: Site) -> None:

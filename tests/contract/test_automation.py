@@ -498,6 +498,7 @@ def test_a_model_that_audits_refute_is_demoted(serve: Callable[..., Served]) -> 
         served.post("/read", {"text": "x"})
         answered(people, "benign")
     standing = eventually(lambda: (one := operator(served).state.automation["read"]).demoted and one)
+    assert "audits found the model wrong, and at most" in standing.demoted
     assert (standing.degree.word, standing.author) == ("shadow", "automation")
     waiting = asking(served, "read")
     answered(people, "benign")

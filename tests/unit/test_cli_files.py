@@ -188,6 +188,22 @@ def test_what_only_the_code_can_say(say: Say, ask: Callable[..., Any], tmp_path:
     assert "not checked" not in say("validate", str(spec))[1]
 
 
+def test_a_condition_on_drift_is_said_to_never_hold(say: Say, tmp_path: Path) -> None:
+    """Nobody relies on what does not exist yet: it is said of each endpoint that has the condition."""
+    review = "{inputs: plain, on_timeout: wait, overflow: {max_open: 10, action: reject}}"
+    entrusted = f"{{degree: human, max_degree: assist, review: {review}"
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text(
+        "automation:\n"
+        f"  read: {entrusted}, ask_when: [{{drift: true}}]}}\n"
+        f"  write: {entrusted}, ask_when: [{{missing: [age]}}]}}\n"
+    )
+    code, out, _ = say("validate", str(spec))
+    assert code == 0
+    assert "automation.read.ask_when: nothing finds drift yet: {drift: true} never holds" in out
+    assert "automation.write.ask_when" not in out
+
+
 def test_what_only_the_code_can_say_of_a_strategy(say: Say, ask: Callable[..., Any], tmp_path: Path) -> None:
     """`validate` checks a strategy as far as the file tells, and names the rest; errors have lines."""
     spec = tmp_path / "rollout.yaml"
