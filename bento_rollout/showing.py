@@ -21,7 +21,7 @@ from .arrays import is_array, is_scalar
 from .duplicates import duplicate
 from .reviewing import Shown
 
-__all__ = ["link_or_text", "plain_of", "show", "take"]
+__all__ = ["link_or_text", "named", "plain_of", "show", "take"]
 
 MOST_BYTES = 8 << 20
 """Bytes of an image, or of a file, that is shown."""
@@ -125,6 +125,15 @@ def link_or_text(value: object) -> Shown:
     """
     text = str(value)[:LONGEST]
     return Shown("link" if text.startswith(("https://", "http://", "/")) else "text", text)
+
+
+def named(prediction_id: str, own: str | None) -> Shown:
+    """Return a word for a call whose input lies elsewhere: the caller's own id, else the prediction's.
+
+    >>> named("0197", "scan-7").content, named("0197", None).content
+    ('inference id scan-7', 'prediction id 0197')
+    """
+    return Shown("text", f"inference id {own[:LONGEST]}" if own else f"prediction id {prediction_id}")
 
 
 def _single(value: Any) -> Shown:

@@ -17,7 +17,7 @@ from ..limited import limited
 from ..proof import proof_of
 from ..reviewing import Case, Selection, Shown, Suggestion, Visibility
 from ..scoring import score_of
-from ..showing import link_or_text, show
+from ..showing import link_or_text, named, show
 from ..suggesting import choice_in
 from ..telemetry import log
 from .making import plain_output
@@ -124,7 +124,7 @@ class Cases:
                 asked.degree,
                 asked.selection,
                 asked.probability,
-                self._shown(arguments),
+                self._shown(call, arguments),
                 settings.choices,
                 now,
                 schema=settings.schema,
@@ -156,11 +156,13 @@ class Cases:
             at,
         )
 
-    def _shown(self, arguments: Mapping[str, Any]) -> Shown:
-        """Return what reviewers are shown; with ``inputs: reference`` only what ``display:`` returns."""
-        display = self._settings.functions.get("review.display")
-        if self._settings.automation.review.inputs != "reference" or display is None:
+    def _shown(self, call: Call, arguments: Mapping[str, Any]) -> Shown:
+        """Return what reviewers are shown; with ``inputs: reference`` what ``display:`` returns, or an id."""
+        if self._settings.automation.review.inputs != "reference":
             return show(arguments)
+        display = self._settings.functions.get("review.display")
+        if display is None:
+            return named(call.prediction_id, next(iter(call.inference_ids), None))
         try:
             return link_or_text(limited(DISPLAY, display, dict(arguments)))
         except Exception as error:  # noqa: BLE001 - the user's own; its text may hold payload
