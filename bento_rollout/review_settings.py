@@ -133,7 +133,7 @@ class Review(Strict):
         answer: called with the choice and the suggestion (None: there is none), returns the output; None:
             the choice is the output.
         choice_of: called with an output, returns the choice that it is; None: the one label in it.
-        inputs: ``reference``: only what ``display`` returns is kept, or the id; ``sealed``: encrypted; ``plain``.
+        inputs: ``reference``: only what ``display`` returns, or an id; ``sealed``: encrypted; ``plain``.
         display: called with the arguments by name, returns an address or text that reviewers see with
             ``inputs: reference``; None: they see the id of the call, and look the rest up where it lies.
         keep: seconds until the input is deleted.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -350,6 +352,54 @@ def test_who_sees_the_suggestion(
     outcome = queue.answer(claim, "yes")
     one_call = degree is Degree.SHADOW or visibility is not Visibility.AFTER_ANSWER
     assert outcome.status == ("done" if one_call else "revealed")
+
+
+HIDING = [
+    {"visibility": Visibility.HIDDEN},
+    {"visibility": Visibility.AFTER_ANSWER},
+    {"visibility": Visibility.SHOWN, "blind": True},
+]
+
+
+@pytest.mark.parametrize("hiding", HIDING)
+def test_why_a_case_is_asked_about_is_hidden_with_the_suggestion(
+    queue: Queue, hiding: dict[str, Any]
+) -> None:
+    """It holds the score; and who is not to know it cannot tell audits from unsure cases either."""
+    unsure = {
+        "selection": Selection.UNSURE,
+        "why": ("score 0.71 below 0.93",),
+        "on_timeout": "reject",
+        **hiding,
+    }
+    audit = {"selection": Selection.AUDIT, "probability": 0.02, "held": False}
+    claims = []
+    for fields in (unsure, {**audit, "visibility": Visibility.HIDDEN, "blind": hiding.get("blind", False)}):
+        queue.submit(degree=Degree.PARTIAL, suggestion=said(), **fields)
+        claims.append(queue.take(f"ann-{len(claims)}"))
+    first, second = claims
+    again = queue.reviews.look(first.case.id, "ann-0", first.token)
+    names = {"id": second.case.id, "prediction_id": second.case.prediction_id}
+    assert replace(first.case, **names) == second.case
+    assert again.case == first.case
+    assert "0.71" not in repr(first)
+    # The evidence and the lists keep it.
+    assert {one.selection for one in queue.reviews.list()} == {Selection.UNSURE, Selection.AUDIT}
+
+
+def test_why_comes_with_the_suggestion(queue: Queue) -> None:
+    """Who sees the suggestion sees why, too: at once, or once the own answer is kept."""
+    fields = {"degree": Degree.PARTIAL, "selection": Selection.UNSURE, "why": ("score 0.71 below 0.93",)}
+    queue.submit(visibility=Visibility.SHOWN, suggestion=said(), **fields)
+    claim = queue.take("ann")
+    assert (claim.case.why, claim.case.selection) == (fields["why"], Selection.UNSURE)
+    queue.answer(claim, "yes")
+    queue.submit(visibility=Visibility.AFTER_ANSWER, suggestion=said(), **fields)
+    claim = queue.take("ann")
+    assert claim.case.why == ()
+    assert queue.answer(claim, "yes").status == "revealed"
+    shown = queue.reviews.look(claim.case.id, "ann", claim.token).case
+    assert (shown.why, shown.selection) == (fields["why"], Selection.UNSURE)
 
 
 def test_what_the_model_says_late_is_kept_once(queue: Queue) -> None:
