@@ -25,9 +25,10 @@ from ..standing import certificate_of, degree_of
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
+from ..store.reviews_rows import Submission
 from ..store.sqlite import SQLiteStore
 from ..telemetry import log
-from ..telemetry.channel import Channel
+from .audits import Audit, Audits, Make
 from .farewell import at_the_end
 from .making import Made, Making
 
@@ -41,20 +42,11 @@ AT_ONCE = 4
 EACH = 1.0
 """Seconds between two looks at what time and audits have done."""
 
-MOST_AUDITS, HEAVIEST = 2000, 1 << 27
-"""Audits that wait to be written, and about how many bytes they may hold."""
-
-TRIES = 5
-"""How often an audit is tried to be written, a second apart, before it is lost and counted."""
-
 MOST_BEHIND = 500
 """Calls that wait for the model at degree shadow; of more it is not asked."""
 
 PATIENCE = 2.0
 """Seconds that a call waits for another process's lock on the reviews."""
-
-Make = Callable[[], Case]
-"""Makes a case, in a thread."""
 
 
 class People:
@@ -69,7 +61,7 @@ class People:
     Attributes:
         reviews: the cases.
         held: who waits for decisions.
-        audits: what is submitted off the path of requests; bounded, and counts what it loses.
+        audits: what is submitted off the path of requests, in batches.
         unreachable: whether cases cannot be kept: what was tried last failed.
         makers: make answers, by endpoint.
         proofs: the headers beside Authorization that tell who calls, by endpoint.
@@ -87,9 +79,6 @@ class People:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
         self.held = Held(self.reviews.decided, name)
-        self.audits: Channel[Callable[[], object]] = Channel(
-            "rollout-audits", self._audit, most=MOST_AUDITS, heaviest=HEAVIEST, largest=1
-        )
         self.unreachable = False
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
@@ -105,6 +94,7 @@ class People:
         self._turn: asyncio.Semaphore | None = None
         self._unhear: Callable[[], None] = lambda: None
         self._stop = threading.Event()
+        self.audits = Audits(self._audit, self._fail, self._stop)
         self._thread = threading.Thread(target=self._run, name="rollout-people", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +111,7 @@ class People:
         """End; calls that are held are not any more, and their cases stay. Not on the loop."""
         self._stop.set()
         self.held.close()
-        self.audits.close(timeout)
+        self.audits.channel.close(timeout)
         self._pool.close()
         self.reviews.close()
 
@@ -149,11 +139,9 @@ class People:
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
         """Keep a case, as `ask` does, in this thread."""
-        automation = self._automations[case.endpoint]
-        review = automation.review
-        keep = Keep(inputs=review.keep, decisions=automation.decisions.keep, sealed=review.inputs == "sealed")
+        submission = self._submission(case, most, key)
         try:
-            self.reviews.submit(case, most=most, keep=keep, key_hash=self._hash(key))
+            self.reviews.submit(case, most=most, keep=submission.keep, key_hash=submission.key_hash)
         except QueueFull:
             raise
         except Exception as error:
@@ -169,18 +157,28 @@ class People:
             make, most, key: as `ask` takes them.
             weight: about how many bytes wait with it.
         """
-        self.audits.offer(lambda: self.submit(make(), most, key), weight)
+        self.audits.offer(Audit(make, most, key), weight)
 
-    def _audit(self, works: Sequence[Callable[[], object]]) -> None:
-        """Write an audit, in the thread for that; one that cannot be is tried again for a while."""
-        for left in reversed(range(TRIES)):
-            try:
-                works[0]()
-            except StoreUnreachable:
-                if not left or self._stop.wait(EACH):
-                    raise
-            else:
-                return
+    def _audit(self, made: Sequence[tuple[Case, Audit]]) -> int:
+        """Keep audits in one transaction, and return how many could not be: too many are open."""
+        asked = [self._submission(case, audit.most, audit.key) for case, audit in made]
+        try:
+            kept = self.reviews.submit_many(asked)
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._works()
+        lost = [one for one in kept if isinstance(one, RolloutError)]
+        for one in lost:
+            if not isinstance(one, QueueFull):
+                self._fail(one)
+        return len(lost)
+
+    def _submission(self, case: Case, most: int | None, key: str | None) -> Submission:
+        automation = self._automations[case.endpoint]
+        review = automation.review
+        keep = Keep(inputs=review.keep, decisions=automation.decisions.keep, sealed=review.inputs == "sealed")
+        return Submission(case, most, keep, self._hash(key))
 
     def suggest(self, task: str, suggestion: Suggestion) -> None:
         """Keep what the model says of a case; called in a thread, never raises."""

@@ -24,6 +24,7 @@ __all__ = [
     "Rating",
     "Settle",
     "Stats",
+    "Submission",
     "case_of",
     "decision_of",
     "json_of",
@@ -57,6 +58,23 @@ class Keep:
     decisions: float = 30 * DAY
     labels: float = 365 * DAY
     sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A case on its way into the queue.
+
+    Attributes:
+        case: what is asked.
+        most: how many cases of its endpoint may be open; None: any number.
+        keep: how long what belongs to it is kept, and how.
+        key_hash: the hash of its routing key; None: it has none.
+    """
+
+    case: Case
+    most: int | None = None
+    keep: Keep = field(default_factory=Keep)
+    key_hash: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,17 +139,17 @@ def looking(kind: type[Looks], degree: str) -> Any:
     return rollout(spec=RolloutSpec(automation=automation))(made)
 
 
-def answer_of(served: Served, endpoint: str, decide: Callable[[], None]) -> httpx.Response:
-    """Call an endpoint, or submit its task, let something happen meanwhile, and return its answer."""
+def answer_of(served: Served, endpoint: str, decide: Callable[[], Any]) -> tuple[httpx.Response, Any]:
+    """Call an endpoint, or submit its task, and return its answer with what happened meanwhile."""
     body = INPUTS[endpoint][0]
     if not issubclass(served.site.service.inner, Tasks):
         waiting = asking(served, endpoint, **body)
-        decide()
-        return waiting.result(20)
+        meanwhile = decide()
+        return waiting.result(20), meanwhile
     waiting = asking(served, endpoint, path=f"/{endpoint}/submit", **body)
-    decide()
+    meanwhile = decide()
     task = {"task_id": waiting.result(20).json()["task_id"]}  # here a task ends before its submit is answered
-    return served.get(f"/{endpoint}/get", params=task)
+    return served.get(f"/{endpoint}/get", params=task), meanwhile
 
 
 @pytest.mark.parametrize("kind", [Plain, Async, Tasks])
@@ -161,7 +161,7 @@ def test_every_degree_with_every_input(serve: Callable[..., Served], degree: str
     for endpoint, (_, shown) in INPUTS.items():
         if degree in ("partial", "full"):
             certify(served, endpoint, degree, threshold=0.9)
-            response = answer_of(served, endpoint, lambda: None)
+            response, _ = answer_of(served, endpoint, lambda: None)
             told = response.json(), response.headers["x-rollout-decided-by"]
             assert told == (MODELS, "model"), endpoint
             claim = answered(people)
@@ -170,14 +170,13 @@ def test_every_degree_with_every_input(serve: Callable[..., Served], degree: str
             assert (judged.selection, judged.wrong, judged.score) == (Selection.AUDIT, True, 0.97), endpoint
         if degree != "full":
             model.score = 0.5
-            claims: list[Any] = []
-            response = answer_of(served, endpoint, lambda: claims.append(answered(people)))
+            response, claim = answer_of(served, endpoint, lambda: answered(people))
             model.score = 0.97
             told = response.json(), response.headers["x-rollout-decided-by"]
             assert told == (PERSONS, "human"), endpoint
             assert "x-rollout-variant" not in response.headers, endpoint
-            assert (claims[0].case.input.kind, claims[0].case.degree.word) == (shown, degree), endpoint
-            place = served.get(f"/rollout/decisions/{claims[0].case.id}").json()
+            assert (claim.case.input.kind, claim.case.degree.word) == (shown, degree), endpoint
+            place = served.get(f"/rollout/decisions/{claim.case.id}").json()
             assert place == {"status": "answered", "answer": PERSONS, "decided_by": "human"}, endpoint
         assert people.reviews.open(endpoint) == 0, endpoint
     if degree == "human":
