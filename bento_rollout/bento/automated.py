@@ -122,7 +122,9 @@ class Automated:
             if not audited(call.prediction_id, self._rate):
                 return self._router.call(call, plan, args, kwargs, finish)
             return self._audited(call, plan, args, kwargs, finish)
-        call.deciding = Deciding(degree)
+        held = self._settings.held
+        left = min(held, max(0.0, held - (time.time() - call.began)))
+        call.deciding = Deciding(degree, until=time.monotonic() + left)
         if degree >= _ASSIST:
             return self._with_model(call, plan, args, kwargs, finish)
         return self._by_people(call, plan, args, kwargs)
@@ -321,8 +323,8 @@ class Automated:
         return response
 
     def _left(self, call: Call) -> float:
-        """Return for how many seconds a call can still be held."""
-        return max(0.0, self._settings.held - (time.time() - call.began))
+        """Return for how many seconds a call can still be held, whatever is done to the clock meanwhile."""
+        return max(0.0, _deciding(call).until - time.monotonic())
 
 
 def _noting(outputs: list[Any], finish: Finish | None) -> Finish:

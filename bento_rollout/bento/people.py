@@ -95,13 +95,19 @@ class People:
         self._unhear: Callable[[], None] = lambda: None
         self._stop = threading.Event()
         self.audits = Audits(self._audit, self._fail, self._stop)
-        self._thread = threading.Thread(target=self._run, name="rollout-people", daemon=True)
+        looks = (self._count, self._watch, self._tell_demoted, self._probe)
+        # What settles calls the user's own functions, and whatever they do a degree is taken away in time.
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), name=f"rollout-{thread}", daemon=True)
+            for thread, each in (("people", looks), ("settling", (self._settle,)))
+        ]
 
     def start(self) -> None:
         """Begin to look at what time and audits do; called on the loop that serves."""
         self._demoted = self._demotions()
         self._unhear = at_the_end(asyncio.get_running_loop(), self.held.close)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def unhear(self) -> None:
         """Hear no more of the worker's end, which has come; called on the loop."""
@@ -234,9 +240,9 @@ class People:
 
     # -- each second -----------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, looks: Sequence[Callable[[], None]]) -> None:
         while not self._stop.wait(EACH):
-            for look in (self._count, self._watch, self._settle, self._tell_demoted, self._probe):
+            for look in looks:
                 try:
                     look()
                 except Exception as error:  # noqa: BLE001 - this thread outlives whatever goes wrong once
