@@ -107,6 +107,9 @@ class Automated:
             for at, when in enumerate(settings.automation.ask_when)
             if isinstance(when, When)
         }
+        shown = settings.automation.review.inputs != "reference" or "review.display" in settings.functions
+        asked = bool(self._whens) or any(when.arguments for when in settings.automation.ask_when)
+        self._looked_at = shown or asked
         self._alone = Deciding(Degree.FULL, "model")
         self._seen: Any = None
         self._known: dict[str, tuple[Degree, Certificate | None]] = {}
@@ -140,6 +143,12 @@ class Automated:
             found = self._known[variant] = (degree_of(*parts), certificate_of(*parts))
         return found
 
+    def _taken(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = True
+    ) -> Mapping[str, Any]:
+        """Return the arguments as they are now, where a person or a condition may look at them."""
+        return take(self._settings.names, args, kwargs, copy=copy) if self._looked_at else {}
+
     # -- degree full -----------------------------------------------------------------------------------
 
     async def _audited(
@@ -150,7 +159,7 @@ class Automated:
             call.plans, call.deciding = (plan,), Deciding(Degree.FULL)
             return self._ours(call, refused("reviews-unreachable", call.prediction_id))
         outputs: list[Any] = []
-        arguments = take(self._settings.names, args, kwargs)
+        arguments = self._taken(args, kwargs)
         noting = _noting(outputs, finish)
         value = await self._router.call(call, plan, args, kwargs, noting)
         self._audit(call, Degree.FULL, arguments, outputs)
@@ -190,7 +199,7 @@ class Automated:
         """Let a variant run with what it does to the response held back."""
         outputs: list[Any] = []
 
-        arguments = take(self._settings.names, args, kwargs)
+        arguments = self._taken(args, kwargs)
         task, ends = isolate(self._router.call(call, plan, args, kwargs, _noting(outputs, finish)))
         ran = _Ran(ends, arguments)
         try:
@@ -237,7 +246,7 @@ class Automated:
     async def _by_people(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Let a person answer; at degree shadow the model runs where nobody waits for it."""
         call.plans, call.watch, degree = (plan,), None, _deciding(call).degree
-        arguments = take(self._settings.names, args, kwargs, copy=False)
+        arguments = self._taken(args, kwargs, copy=False)
         make = self._cases.case(call, Asked(degree), arguments)
         then = None if degree is Degree.HUMAN else self._unseen.after(call, plan, args, kwargs)
         return await self._ask(call, make, None, then)

@@ -70,11 +70,15 @@ def test_the_spec_of_the_guide_is_valid_as_it_is(
     assert place["answer"] == {"label": "benign", "score": 1.0}
 
 
-def test_a_call_without_an_id_of_its_own_is_named_by_its_predictions(serve: Callable[..., Served]) -> None:
+def test_a_call_without_an_id_of_its_own_is_named_by_its_predictions(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of the input is kept, not even copied."""
+    copied: list[Any] = []
+    monkeypatch.setattr("bento_rollout.showing.duplicate", copied.append)
     served = serve(service("assist", "plain", limit=60.0, review={"inputs": "reference"}))
     people, waiting = people_of(served), asking(served, "plain")
     claim = claimed(people)
     assert claim.case.input.content == f"prediction id {claim.case.prediction_id}"
-    assert claim.case.input.kind == "text"
+    assert (claim.case.input.kind, copied) == ("text", [])
     waiting.cancel()

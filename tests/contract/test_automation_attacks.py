@@ -118,11 +118,11 @@ WRONG: list[Any] = [
 
 @pytest.mark.parametrize("returns", WRONG, ids=lambda value: type(value).__name__)
 def test_an_answer_of_a_wrong_kind_is_refused(serve: Callable[..., Served], returns: Any) -> None:
-    """Whatever ``answer:`` returns, also what has no end, the reviewer is told in words, and nothing is kept."""
+    """Whatever ``answer:`` returns, also what has no end, the reviewer is told, and nothing is kept."""
     served = serve(service("human", "plain", limit=60.0, review={"answer": lambda *_: returns}))
     people, waiting = people_of(served), asking(served, "plain")
     claim = claimed(people)
-    with pytest.raises(InvalidValue, match="no output|more than 64 MiB"):
+    with pytest.raises(InvalidValue, match=r"no output|more than 64 MiB"):
         people.reviews.answer(claim.case.id, "ann", claim.token, Given("benign"), make=people.make)
     assert people.reviews.open("plain") == 1
     waiting.cancel()
