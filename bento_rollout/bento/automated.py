@@ -301,7 +301,7 @@ class Automated:
 
     def _decided(self, call: Call, decision: Decision) -> Response:
         _deciding(call).by = decision.decided_by
-        return answer_of(decision)
+        return answer_of(decision, call.prediction_id)
 
     async def _overflow(self, call: Call, ran: _Ran | None) -> Any:
         """Answer when too many cases are open, as the spec says."""

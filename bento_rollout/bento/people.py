@@ -78,7 +78,9 @@ class People:
     ) -> None:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
-        self.held = Held(self.reviews.decided, name)
+        self.held = Held(
+            self.reviews.decided, name, exists=lambda task: self.reviews.decision(task) is not None
+        )
         self.unreachable = False
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
@@ -229,6 +231,9 @@ class People:
     def make(self, case: Case, given: Given) -> Made:
         """Return what the caller of a case gets for an answer, as `Reviews.answer` asks for it."""
         return self.makers[case.endpoint].make(case, given)
+
+    def _exists(self, task: str) -> bool:
+        return self.reviews.decision(task) is not None
 
     async def decision(self, task: str) -> Decision | None:
         """Return where a case stands; None: it is not known, or cannot be read; never raises."""

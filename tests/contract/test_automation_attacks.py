@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
+from bento_rollout import holding
 from bento_rollout.bento import cases, making
 from bento_rollout.errors import InvalidValue
 from bento_rollout.reviewing import Given
@@ -200,3 +201,24 @@ def test_a_clock_that_jumps_holds_nobody_longer_nor_shorter(
     response = waiting.result(20)
     assert response.json()["type"].endswith("/decision-pending")
     assert time.monotonic() - began > 1.0
+
+
+@pytest.mark.parametrize("endpoint", ["plain", "job"])
+def test_who_waits_for_a_forgotten_case_is_told(
+    serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    """A case that was deleted on somebody's wish leaves no call held, and no task in progress for ever."""
+    monkeypatch.setattr(holding, "EACH", 0.05)
+    served = serve(service("human", endpoint, limit=60.0))
+    people = people_of(served)
+    more = {"path": "/job/submit", "json": {"text": "x"}} if endpoint == "job" else {}
+    waiting = asking(served, endpoint, **more)
+    case = claimed(people).case
+    assert people.reviews.forget([case.prediction_id]) == 1
+    response = waiting.result(20)
+    if endpoint == "job":
+        response = served.get("/job/get", params={"task_id": response.json()["task_id"]})
+    assert response.status_code == 503
+    assert response.json()["type"].endswith("/decision-withdrawn")
+    assert response.json()["prediction_id"] == case.prediction_id
+    assert not people.held.waiting
