@@ -78,9 +78,7 @@ class People:
     ) -> None:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
-        self.held = Held(
-            self.reviews.decided, name, exists=lambda task: self.reviews.decision(task) is not None
-        )
+        self.held = Held(self.reviews.decided, name, exists=self._exists)
         self.unreachable = False
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
