@@ -21,10 +21,8 @@ from pathlib import Path
 
 from bento_rollout.degrees import Degree
 from bento_rollout.reviewing import Case, Given, Role, Selection, Shown, Suggestion, Visibility
-from bento_rollout.store.reviews import Keep, Reviews
-from bento_rollout.store.reviews_file import ReviewsFile
-from bento_rollout.store.reviews_submitting import insert
-from bento_rollout.store.seal import Seals
+from bento_rollout.store.reviews import Reviews
+from bento_rollout.store.reviews_rows import Submission
 
 BAR = 0.1
 PROCESSES, PEOPLE = 4, 5
@@ -55,13 +53,11 @@ def case(number: int) -> Case:
 
 
 def fill(place: Path, number: int) -> None:
-    """Let so many cases wait; many in one transaction, which the service never does."""
-    file, seals = ReviewsFile(place), Seals(place.parent)
+    """Let so many cases wait; many in one transaction."""
+    reviews = Reviews(place, rollout="screening")
     for start in range(0, number, _AT_ONCE):
-        with file.writing() as db:
-            for one in range(start, min(start + _AT_ONCE, number)):
-                insert(db, case(one), time.time(), most=None, keep=Keep(), key_hash=None, seal=seals.making)
-    file.close()
+        reviews.submit_many([Submission(case(one)) for one in range(start, min(start + _AT_ONCE, number))])
+    reviews.close()
 
 
 def made(_: Case, given: Given) -> tuple[str, bytes]:

@@ -127,12 +127,14 @@ class Deciding:
         by: ``model``, ``human`` or ``default``; empty: nobody has.
         running: whether the model still runs for it where its caller does not wait.
         owed: whether it was to be told of meanwhile, which whoever lets it run does then.
+        until: when its caller is told at the latest where it stands, by ``time.monotonic()``.
     """
 
     degree: Degree
     by: str = ""
     running: bool = False
     owed: bool = False
+    until: float = 0.0
 
 
 @dataclass(slots=True)

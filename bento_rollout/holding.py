@@ -6,13 +6,19 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from .reviewing import Decision, Status
 from .telemetry import log
 
 __all__ = ["Held"]
+
+EACH = 5.0
+"""Seconds between two looks at whether cases are still there."""
+
+SOME = 200
+"""Cases that are looked at then; others the next time."""
 
 Waiter = asyncio.Future[Decision]
 
@@ -35,6 +41,8 @@ class Held:
     Args:
         decided: returns the decisions that there are, of some ids; called in the thread.
         rollout: the rollout's name.
+        exists: whether a case is still there, by its id; called in the thread. Who waits for one that is not
+            (it was forgotten) is told that it was withdrawn. None: all of them are.
         poll: seconds between two looks.
     """
 
@@ -43,8 +51,10 @@ class Held:
         decided: Callable[[Collection[str]], Mapping[str, Decision]],
         rollout: str,
         *,
+        exists: Callable[[str], bool] | None = None,
         poll: float = POLL,
     ) -> None:
+        self._exists, self._asked_at, self._turn = exists, time.monotonic(), 0
         self._decided, self._rollout, self._poll = decided, rollout, poll
         self._waiting: defaultdict[str, list[tuple[asyncio.AbstractEventLoop, Waiter]]] = defaultdict(list)
         self._changed = threading.Condition()
@@ -112,6 +122,7 @@ class Held:
             began = time.monotonic()
             try:
                 self._settle(self._decided(asked))
+                self._settle(self._gone(asked))
                 self._once.over("looking")
             except Exception as error:  # noqa: BLE001 - whatever is wrong there, callers wait on meanwhile
                 problem = log.described(error)
@@ -119,6 +130,15 @@ class Held:
             pause = min(SLOWEST, max(self._poll, (time.monotonic() - began) * REST))
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, timeout=pause)
+
+    def _gone(self, asked: Sequence[str]) -> dict[str, Decision]:
+        """Return of a few cases, each time of others, those that are not there any more, as withdrawn."""
+        if self._exists is None or time.monotonic() - self._asked_at < EACH:
+            return {}
+        some = asked[self._turn : self._turn + SOME]
+        self._asked_at, self._turn = time.monotonic(), self._turn + SOME if len(some) == SOME else 0
+        gone = [task for task in some if not self._exists(task)]
+        return {task: Decision(task, "", "", Status.WITHDRAWN) for task in gone}
 
     def _settle(self, found: Mapping[str, Decision]) -> None:
         for task, decision in found.items():

@@ -145,8 +145,9 @@ class Review(Strict):
         answer: called with the choice and the suggestion (None: there is none), returns the output; None:
             the choice is the output.
         choice_of: called with an output, returns the choice that it is; None: the one label in it.
-        inputs: ``reference``: only what ``display`` returns is kept; ``sealed``: encrypted; ``plain``.
-        display: called with the arguments by name, returns an address or text that reviewers see.
+        inputs: ``reference``: only what ``display`` returns, or an id; ``sealed``: encrypted; ``plain``.
+        display: called with the arguments by name, returns an address or text that reviewers see with
+            ``inputs: reference``; None: they see the id of the call, and look the rest up where it lies.
         keep: seconds until the input is deleted.
         suggestion: when reviewers see what the model says; degrees human and shadow hide it.
         blind_rate: the part of the cases in which it is hidden all the same.
@@ -168,7 +169,7 @@ class Review(Strict):
         BeforeValidator(
             needed(
                 "there is no default, as inputs may be patients: write reference (only what display: returns "
-                "is kept), sealed or plain"
+                "is kept, or an id), sealed or plain"
             )
         ),
     ] = Field(default=None, validate_default=True)
@@ -208,11 +209,6 @@ class Review(Strict):
 
 
 def _in_review(review: Review) -> Iterator[Problem]:
-    if review.inputs == "reference" and review.display is None:
-        words = (
-            "inputs: reference keeps only what it returns: write module:function, called with the arguments"
-        )
-        yield Problem(("display",), words)
     if review.inputs != "reference" and review.display is not None:
         words = f"it is never called with inputs: {review.inputs}, which keeps the input itself"
         yield Problem(("display",), f"{words}; write inputs: reference, or leave it out")

@@ -162,7 +162,8 @@ class Claim:
     """A case in somebody's hands, until ``until``.
 
     Attributes:
-        case: what is asked; its ``suggestion`` is None unless this reviewer may see it now.
+        case: what is asked; unless this reviewer may see now what the model says its ``suggestion`` is None,
+            and what would tell of it is as in any other case: ``why`` is empty, ``selection`` is ``all``.
         reviewer: whose it is.
         token: shown with each act on it.
         until: when the lease ends, in seconds since 1970, unless it is renewed.

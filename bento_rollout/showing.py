@@ -21,7 +21,7 @@ from .arrays import is_array, is_scalar
 from .duplicates import duplicate
 from .reviewing import Shown
 
-__all__ = ["link_or_text", "plain_of", "show", "take"]
+__all__ = ["link_or_text", "named", "plain_of", "show", "take"]
 
 MOST_BYTES = 8 << 20
 """Bytes of an image, or of a file, that is shown."""
@@ -34,6 +34,9 @@ MOST_ROWS = 200
 
 LONGEST = 100_000
 """Characters of a text that are shown."""
+
+MOST_CHARACTERS = 1 << 24
+"""Characters of all texts and images in one input, beyond which none is shown any more."""
 
 DEEPEST = 32
 """Levels of nested data that are shown."""
@@ -113,7 +116,7 @@ def show(arguments: Mapping[str, Any]) -> Shown:
         if len(arguments) == 1:
             return _single(next(iter(arguments.values())))
         return Shown("json", {name: _embedded(value) for name, value in arguments.items()})
-    except Exception as error:  # noqa: BLE001 - a case is asked about, whatever its input does when it is looked at
+    except BaseException as error:  # noqa: BLE001 - a case is asked about, whatever its input does when it is looked at
         return Shown("json", {"not shown": f"the input raised {type(error).__name__}"})
 
 
@@ -123,13 +126,35 @@ def link_or_text(value: object) -> Shown:
     >>> link_or_text("https://pacs/7").kind, link_or_text("patient 7").kind
     ('link', 'text')
     """
-    text = str(value)[:LONGEST]
+    text = _text(str(value))
     return Shown("link" if text.startswith(("https://", "http://", "/")) else "text", text)
+
+
+def named(prediction_id: str, own: str | None) -> Shown:
+    """Return a word for a call whose input lies elsewhere: the caller's own id, else the prediction's.
+
+    >>> named("0197", "scan-7").content, named("0197", None).content
+    ('inference id scan-7', 'prediction id 0197')
+    """
+    return Shown("text", f"inference id {_text(own)}" if own else f"prediction id {prediction_id}")
+
+
+def _text(text: str, most: int = LONGEST) -> str:
+    """Return a text, or its beginning, in characters that every file and page can hold.
+
+    JSON can say half of a pair of surrogates, which is no character: it is shown as it is written.
+    """
+    cut = text[:most]
+    try:
+        cut.encode()
+    except UnicodeEncodeError:
+        return cut.encode("utf-8", "backslashreplace").decode()
+    return cut
 
 
 def _single(value: Any) -> Shown:
     if isinstance(value, str):
-        return Shown("text", value[:LONGEST])
+        return Shown("text", _text(value))
     if (image := _image(value)) is not None:
         return Shown("image", image[1], image[0])
     if isinstance(value, (_File, bytes, bytearray)):
@@ -142,7 +167,7 @@ def _single(value: Any) -> Shown:
 def _embedded(value: Any) -> Any:
     """Return one of several arguments as plain data."""
     if isinstance(value, str):
-        return value[:LONGEST]
+        return _text(value)
     if (image := _image(value)) is not None:
         return {"media_type": image[0], "base64": image[1]}
     if isinstance(value, (_File, bytes, bytearray)):
@@ -154,21 +179,29 @@ def _embedded(value: Any) -> Any:
 def _table(value: Any) -> dict[str, Any] | None:
     """Return a frame, or an array of two dimensions, as columns and rows; None: it is neither."""
     if hasattr(type(value), "iloc") and hasattr(value, "columns"):
-        columns, head = list(value.columns), value.iloc[:MOST_ROWS]
+        whole = (len(value), len(value.columns))
+        most = _columns(whole[0])
+        columns, head = list(value.columns[:most]), value.iloc[:MOST_ROWS, :most]
         rows = [list(row) for row in head.itertuples(index=False, name=None)]
     elif is_array(value) and value.ndim == 2 and value.size:  # noqa: PLR2004 - rows and columns
-        columns, rows = list(range(value.shape[1])), value[:MOST_ROWS].tolist()
+        whole = value.shape
+        most = _columns(whole[0])
+        columns, rows = list(range(whole[1]))[:most], value[:MOST_ROWS, :most].tolist()
     else:
         return None
-    most = max(1, MOST_PARTS // max(1, len(rows)))
+    budget = _Budget(2 * MOST_PARTS)
     table: dict[str, Any] = {
-        "columns": [str(name)[:200] for name in columns[:most]],
-        "rows": [plain_of(row[:most]) for row in rows],
+        "columns": [_text(str(name), 200) for name in columns],
+        "rows": [_plain(row, budget, DEEPEST) for row in rows],
     }
-    whole = (len(value), len(columns))
     if whole != (len(rows), len(table["columns"])):
         table["of"] = {"rows": whole[0], "columns": whole[1]}
     return table
+
+
+def _columns(rows: int) -> int:
+    """Return how many columns of a table are shown that has so many rows."""
+    return MOST_PARTS // max(1, min(rows, MOST_ROWS))
 
 
 # -- images and files ---------------------------------------------------------------------------------------
@@ -215,15 +248,20 @@ def _of_bytes(value: Any) -> Shown:
 
 
 class _Budget:
-    """How many more values are shown."""
+    """How many more values are shown, and how many characters of them."""
 
     def __init__(self, parts: int) -> None:
-        self.left = parts
+        self.left, self.characters = parts, MOST_CHARACTERS
 
     def spend(self) -> bool:
         """Whether there was room for one more."""
         self.left -= 1
         return self.left >= 0
+
+    def spell(self, text: str) -> str:
+        """Return a text, or a word that there is more of it, where there is no more room."""
+        self.characters -= len(text)
+        return text if self.characters >= 0 else CUT
 
 
 CUT = "…"
@@ -239,7 +277,7 @@ def plain_of(value: Any, most: int = MOST_PARTS) -> Any:
     """
     try:
         return _plain(value, _Budget(most), DEEPEST)
-    except Exception as error:  # noqa: BLE001 - whatever a value does when it is looked at
+    except BaseException as error:  # noqa: BLE001 - whatever a value does when it is looked at
         return f"({type(value).__name__}: {type(error).__name__})"
 
 
@@ -252,15 +290,18 @@ def _plain(value: Any, budget: _Budget, depth: int) -> Any:  # noqa: PLR0911 - a
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, str):
-        return str(value) if len(value) <= LONGEST else value[:LONGEST] + CUT
+        return budget.spell(_text(value) if len(value) <= LONGEST else _text(value) + CUT)
     if is_scalar(value):
-        return _plain(value.item(), budget, depth - 1) if value.dtype.kind not in "mMV" else str(value)
+        inner = str(value) if value.dtype.kind in "mMV" else value.item()
+        return _plain(str(inner) if is_scalar(inner) else inner, budget, depth - 1)
     if isinstance(value, Mapping):
         return _entries(value.items(), budget, depth)
     if (parts := _parts(value, budget.left)) is not None:
         return _items(parts, budget, depth)
     if (fields := _fields(value)) is not None:
         return _entries(fields.items(), budget, depth)
+    if (image := _image(value)) is not None:
+        return {"media_type": image[0], "base64": budget.spell(image[1])}
     return _word(value)
 
 
@@ -271,7 +312,7 @@ def _entries(pairs: Iterable[tuple[Any, Any]], budget: _Budget, depth: int) -> d
             found[CUT] = CUT
             break
         key = name.value if isinstance(name, Enum) else name
-        found[str(key)[:200]] = _plain(value, budget, depth - 1)
+        found[budget.spell(_text(str(key), 200))] = _plain(value, budget, depth - 1)
     return found
 
 
@@ -317,6 +358,4 @@ def _word(value: Any) -> Any:
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"bytes": len(value)}
-    if (image := _image(value)) is not None:
-        return {"media_type": image[0], "base64": image[1]}
     return f"({type(value).__name__})"

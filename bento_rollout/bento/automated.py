@@ -107,6 +107,9 @@ class Automated:
             for at, when in enumerate(settings.automation.ask_when)
             if isinstance(when, When)
         }
+        shown = settings.automation.review.inputs != "reference" or "review.display" in settings.functions
+        asked = bool(self._whens) or any(when.arguments for when in settings.automation.ask_when)
+        self._looked_at = shown or asked
         self._alone = Deciding(Degree.FULL, "model")
         self._seen: Any = None
         self._known: dict[str, tuple[Degree, Certificate | None]] = {}
@@ -122,7 +125,9 @@ class Automated:
             if not audited(call.prediction_id, self._rate):
                 return self._router.call(call, plan, args, kwargs, finish)
             return self._audited(call, plan, args, kwargs, finish)
-        call.deciding = Deciding(degree)
+        held = self._settings.held
+        left = min(held, max(0.0, held - (time.time() - call.began)))
+        call.deciding = Deciding(degree, until=time.monotonic() + left)
         if degree >= _ASSIST:
             return self._with_model(call, plan, args, kwargs, finish)
         return self._by_people(call, plan, args, kwargs)
@@ -138,6 +143,12 @@ class Automated:
             found = self._known[variant] = (degree_of(*parts), certificate_of(*parts))
         return found
 
+    def _taken(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, copy: bool = True
+    ) -> Mapping[str, Any]:
+        """Return the arguments as they are now, where a person or a condition may look at them."""
+        return take(self._settings.names, args, kwargs, copy=copy) if self._looked_at else {}
+
     # -- degree full -----------------------------------------------------------------------------------
 
     async def _audited(
@@ -148,7 +159,7 @@ class Automated:
             call.plans, call.deciding = (plan,), Deciding(Degree.FULL)
             return self._ours(call, refused("reviews-unreachable", call.prediction_id))
         outputs: list[Any] = []
-        arguments = take(self._settings.names, args, kwargs)
+        arguments = self._taken(args, kwargs)
         noting = _noting(outputs, finish)
         value = await self._router.call(call, plan, args, kwargs, noting)
         self._audit(call, Degree.FULL, arguments, outputs)
@@ -188,7 +199,7 @@ class Automated:
         """Let a variant run with what it does to the response held back."""
         outputs: list[Any] = []
 
-        arguments = take(self._settings.names, args, kwargs)
+        arguments = self._taken(args, kwargs)
         task, ends = isolate(self._router.call(call, plan, args, kwargs, _noting(outputs, finish)))
         ran = _Ran(ends, arguments)
         try:
@@ -235,7 +246,7 @@ class Automated:
     async def _by_people(self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Let a person answer; at degree shadow the model runs where nobody waits for it."""
         call.plans, call.watch, degree = (plan,), None, _deciding(call).degree
-        arguments = take(self._settings.names, args, kwargs, copy=False)
+        arguments = self._taken(args, kwargs, copy=False)
         make = self._cases.case(call, Asked(degree), arguments)
         then = None if degree is Degree.HUMAN else self._unseen.after(call, plan, args, kwargs)
         return await self._ask(call, make, None, then)
@@ -290,7 +301,7 @@ class Automated:
 
     def _decided(self, call: Call, decision: Decision) -> Response:
         _deciding(call).by = decision.decided_by
-        return answer_of(decision)
+        return answer_of(decision, call.prediction_id)
 
     async def _overflow(self, call: Call, ran: _Ran | None) -> Any:
         """Answer when too many cases are open, as the spec says."""
@@ -321,8 +332,8 @@ class Automated:
         return response
 
     def _left(self, call: Call) -> float:
-        """Return for how many seconds a call can still be held."""
-        return max(0.0, self._settings.held - (time.time() - call.began))
+        """Return for how many seconds a call can still be held, whatever is done to the clock meanwhile."""
+        return max(0.0, _deciding(call).until - time.monotonic())
 
 
 def _noting(outputs: list[Any], finish: Finish | None) -> Finish:

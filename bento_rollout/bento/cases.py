@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..automating import Automation
-from ..calls import Call
+from ..calls import Call, Late
 from ..degrees import Degree
 from ..disposing import hides, overlaps
 from ..limited import limited
 from ..proof import proof_of
 from ..reviewing import Case, Selection, Shown, Suggestion, Visibility
 from ..scoring import score_of
-from ..showing import link_or_text, show
+from ..showing import link_or_text, named, show
 from ..suggesting import choice_in
 from ..telemetry import log
 from .making import plain_output
@@ -26,6 +26,9 @@ __all__ = ["Asked", "Cases", "Settings"]
 
 DISPLAY = 5.0
 """Seconds that the user's ``display:`` has."""
+
+REST = 30.0
+"""Seconds for which it is not called after it has not returned in time: other cases wait behind it."""
 
 MARGIN = 0.5
 """Seconds before the server's own time limit at which a held call is let go."""
@@ -96,6 +99,7 @@ class Cases:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._once = log.Once()
+        self._rests_until = 0.0
 
     def case(
         self, call: Call, asked: Asked, arguments: Mapping[str, Any], outputs: Sequence[Any] = ()
@@ -124,7 +128,7 @@ class Cases:
                 asked.degree,
                 asked.selection,
                 asked.probability,
-                self._shown(arguments),
+                self._shown(call, arguments),
                 settings.choices,
                 now,
                 schema=settings.schema,
@@ -156,15 +160,25 @@ class Cases:
             at,
         )
 
-    def _shown(self, arguments: Mapping[str, Any]) -> Shown:
-        """Return what reviewers are shown; with ``inputs: reference`` only what ``display:`` returns."""
-        display = self._settings.functions.get("review.display")
-        if self._settings.automation.review.inputs != "reference" or display is None:
+    def _shown(self, call: Call, arguments: Mapping[str, Any]) -> Shown:
+        """Return what reviewers are shown; with ``inputs: reference`` what ``display:`` returns, or an id."""
+        if self._settings.automation.review.inputs != "reference":
             return show(arguments)
+        display = self._settings.functions.get("review.display")
+        if display is None:
+            return named(call.prediction_id, next(iter(call.inference_ids), None))
+        if time.monotonic() < self._rests_until:
+            return _UNANSWERED
         try:
             return link_or_text(limited(DISPLAY, display, dict(arguments)))
         except Exception as error:  # noqa: BLE001 - the user's own; its text may hold payload
             kind, endpoint = type(error).__name__, self._settings.endpoint
             facts = {"endpoint": endpoint, "error": kind, "where": log.place_of(error)}
             self._once.say(f"display {kind}", "reviews.display_failed", "error", **facts)
-            return Shown("text", f"(display: raised {kind})")
+            if not isinstance(error, Late):
+                return Shown("text", f"(display: raised {kind})")
+            self._rests_until = time.monotonic() + REST
+            return _UNANSWERED
+
+
+_UNANSWERED = Shown("text", "(display: no answer in time)")

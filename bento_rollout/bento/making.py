@@ -23,7 +23,10 @@ from ..values import shown
 __all__ = ["Made", "Making", "plain_output"]
 
 PATIENCE = 10.0
-"""Seconds that the user's ``answer:`` has."""
+"""Seconds that the user's ``answer:`` has, and the response that is made of what it returns."""
+
+MOST_BYTES = 1 << 26
+"""Bytes of a response that is kept."""
 
 Made = tuple[str, bytes]
 """Media type and body of what a caller gets."""
@@ -70,7 +73,7 @@ class Making:
         Raises:
             InvalidValue: as `make` does.
         """
-        return self._made(self._output(choice, says))
+        return self._in_time(lambda: self._made(self._output(choice, says)))
 
     def settle(self, case: Case) -> Made:
         """Return them for a case whose ``on_timeout`` is ``model`` or ``default``.
@@ -82,14 +85,22 @@ class Making:
             return self.make(case, Given(case.default))
         if case.suggestion is None:
             raise InvalidValue(f"the model has said nothing about case {case.id}")
-        return self._made(case.suggestion.output)
+        output = case.suggestion.output
+        return self._in_time(lambda: self._made(output))
+
+    def _in_time(self, make: Callable[[], Made]) -> Made:
+        """Return what ``make`` does, unless that takes too long: an output may have no end either."""
+        try:
+            return limited(PATIENCE, make)
+        except Late:
+            raise InvalidValue(
+                f"automation.{self._endpoint}.review.answer: no output within {PATIENCE:g} s"
+            ) from None
 
     def _output(self, choice: Any, says: Any) -> Any:
         if self._answer is not None:
             try:
-                return limited(PATIENCE, self._answer, choice, says)
-            except Late:
-                raise InvalidValue(f"automation.{self._endpoint}.review.answer: no output in time") from None
+                return self._answer(choice, says)
             except Exception as error:  # noqa: BLE001 - the user's own; its text may hold payload
                 raise InvalidValue(
                     f"automation.{self._endpoint}.review.answer raised {type(error).__name__} for this choice"
@@ -109,7 +120,9 @@ class Making:
                 f"this is no output of endpoint {self._endpoint!r}: {error.error_count()} places are wrong, "
                 f"the first is {where}"
             ) from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except InvalidValue:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an output does when it is looked at
             raise InvalidValue(
                 f"this is no output of endpoint {self._endpoint!r}: {type(error).__name__}"
             ) from None
@@ -139,8 +152,12 @@ async def _told(spec: Any, output: Any) -> Made:
             media_type = bytes(pairs.get(b"content-type", b"")).decode("latin-1")
         else:
             body.extend(message.get("body", b""))
+            if len(body) > MOST_BYTES:
+                raise InvalidValue(f"the response has more than {MOST_BYTES >> 20} MiB, which is not kept")
 
-    await response({"type": "http", "method": "POST", "headers": []}, receive, send)
+    # By this version nobody listens for a caller that leaves, who would cut a stream short.
+    asgi = {"version": "3.0", "spec_version": "2.4"}
+    await response({"type": "http", "asgi": asgi, "method": "POST", "headers": []}, receive, send)
     return media_type, bytes(body)
 
 

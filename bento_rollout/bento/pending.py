@@ -69,12 +69,17 @@ def refused(kind: str, prediction_id: str) -> Response:
     return _problem(kind, title, detail, headers, prediction_id=prediction_id)
 
 
-def answer_of(decision: Decision) -> Response:
-    """Return what a decision means to its caller: the answer byte for byte, or that there will be none."""
+def answer_of(decision: Decision, prediction_id: str = "") -> Response:
+    """Return what a decision means to its caller: the answer byte for byte, or that there will be none.
+
+    Args:
+        decision: what became of the case.
+        prediction_id: whose it is, where a case that is not there any more cannot say it.
+    """
     if decision.status is Status.REJECTED:
         return refused("decision-rejected", decision.prediction_id)
     if decision.status not in (Status.ANSWERED, Status.DEFAULTED):
-        return refused("decision-withdrawn", decision.prediction_id)
+        return refused("decision-withdrawn", decision.prediction_id or prediction_id)
     return made(decision.media_type, decision.body)
 
 

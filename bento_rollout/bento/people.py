@@ -28,9 +28,10 @@ from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
+from ..store.reviews_rows import Submission
 from ..store.sqlite import SQLiteStore
 from ..telemetry import log
-from ..telemetry.channel import Channel
+from .audits import Audit, Audits, Make
 from .farewell import at_the_end
 from .making import Made, Making
 
@@ -44,20 +45,11 @@ AT_ONCE = 4
 EACH = 1.0
 """Seconds between two looks at what time and audits have done."""
 
-MOST_AUDITS, HEAVIEST = 2000, 1 << 27
-"""Audits that wait to be written, and about how many bytes they may hold."""
-
-TRIES = 5
-"""How often an audit is tried to be written, a second apart, before it is lost and counted."""
-
 MOST_BEHIND = 500
 """Calls that wait for the model at degree shadow; of more it is not asked."""
 
 PATIENCE = 2.0
 """Seconds that a call waits for another process's lock on the reviews."""
-
-Make = Callable[[], Case]
-"""Makes a case, in a thread."""
 
 
 class People:
@@ -73,7 +65,7 @@ class People:
     Attributes:
         reviews: the cases.
         held: who waits for decisions.
-        audits: what is submitted off the path of requests; bounded, and counts what it loses.
+        audits: what is submitted off the path of requests, in batches.
         unreachable: whether cases cannot be kept: what was tried last failed.
         makers: make answers, by endpoint.
         proofs: the headers beside Authorization that tell who calls, by endpoint.
@@ -93,10 +85,7 @@ class People:
     ) -> None:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
-        self.held = Held(self.reviews.decided, name)
-        self.audits: Channel[Callable[[], object]] = Channel(
-            "rollout-audits", self._audit, most=MOST_AUDITS, heaviest=HEAVIEST, largest=1
-        )
+        self.held = Held(self.reviews.decided, name, exists=self._exists)
         self.unreachable = False
         self.makers: dict[str, Making] = {}
         self.proofs: dict[str, tuple[str, ...]] = {}
@@ -119,17 +108,21 @@ class People:
         self._behind: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Semaphore | None = None
         self._unhear: Callable[[], None] = lambda: None
-        self._looks = (
-            self._count, self._watch, self._settle, self._tell_demoted, self._probe, self._labelling.look
-        )  # fmt: skip
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rollout-people", daemon=True)
+        self.audits = Audits(self._audit, self._fail, self._stop)
+        looks = (self._count, self._watch, self._tell_demoted, self._probe)
+        # What settles calls the user's own functions, and whatever they do a degree is taken away in time.
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), name=f"rollout-{thread}", daemon=True)
+            for thread, each in (("people", looks), ("settling", (self._settle, self._labelling.look)))
+        ]
 
     def start(self) -> None:
         """Begin to look at what time and audits do; called on the loop that serves."""
         self._demoted = self._demotions()
         self._unhear = at_the_end(asyncio.get_running_loop(), self.held.close)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def unhear(self) -> None:
         """Hear no more of the worker's end, which has come; called on the loop."""
@@ -139,7 +132,7 @@ class People:
         """End; calls that are held are not any more, and their cases stay. Not on the loop."""
         self._stop.set()
         self.held.close()
-        self.audits.close(timeout)
+        self.audits.channel.close(timeout)
         self._pool.close()
         self._labelling.close()
         self.reviews.close()
@@ -168,11 +161,9 @@ class People:
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
         """Keep a case, as `ask` does, in this thread."""
-        automation = self._automations[case.endpoint]
-        review = automation.review
-        keep = Keep(inputs=review.keep, decisions=automation.decisions.keep, sealed=review.inputs == "sealed")
+        submission = self._submission(case, most, key)
         try:
-            self.reviews.submit(case, most=most, keep=keep, key_hash=self._hash(key))
+            self.reviews.submit(case, most=most, keep=submission.keep, key_hash=submission.key_hash)
         except QueueFull:
             raise
         except Exception as error:
@@ -188,18 +179,28 @@ class People:
             make, most, key: as `ask` takes them.
             weight: about how many bytes wait with it.
         """
-        self.audits.offer(lambda: self.submit(make(), most, key), weight)
+        self.audits.offer(Audit(make, most, key), weight)
 
-    def _audit(self, works: Sequence[Callable[[], object]]) -> None:
-        """Write an audit, in the thread for that; one that cannot be is tried again for a while."""
-        for left in reversed(range(TRIES)):
-            try:
-                works[0]()
-            except StoreUnreachable:
-                if not left or self._stop.wait(EACH):
-                    raise
-            else:
-                return
+    def _audit(self, made: Sequence[tuple[Case, Audit]]) -> int:
+        """Keep audits in one transaction, and return how many could not be: too many are open."""
+        asked = [self._submission(case, audit.most, audit.key) for case, audit in made]
+        try:
+            kept = self.reviews.submit_many(asked)
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._works()
+        lost = [one for one in kept if isinstance(one, RolloutError)]
+        for one in lost:
+            if not isinstance(one, QueueFull):
+                self._fail(one)
+        return len(lost)
+
+    def _submission(self, case: Case, most: int | None, key: str | None) -> Submission:
+        automation = self._automations[case.endpoint]
+        review = automation.review
+        keep = Keep(inputs=review.keep, decisions=automation.decisions.keep, sealed=review.inputs == "sealed")
+        return Submission(case, most, keep, self._hash(key))
 
     def suggest(self, task: str, suggestion: Suggestion) -> None:
         """Keep what the model says of a case; called in a thread, never raises."""
@@ -245,6 +246,9 @@ class People:
         """Return what the caller of a case gets for an answer, as `Reviews.answer` asks for it."""
         return self.makers[case.endpoint].make(case, given)
 
+    def _exists(self, task: str) -> bool:
+        return self.reviews.decision(task) is not None
+
     async def decision(self, task: str) -> Decision | None:
         """Return where a case stands; None: it is not known, or cannot be read; never raises."""
         try:
@@ -255,9 +259,9 @@ class People:
 
     # -- each second -----------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, looks: Sequence[Callable[[], None]]) -> None:
         while not self._stop.wait(EACH):
-            for look in self._looks:
+            for look in looks:
                 try:
                     look()
                 except Exception as error:  # noqa: BLE001 - this thread outlives whatever goes wrong once

@@ -69,7 +69,7 @@ def staffed(
         facade.automated = Automated(
             settings, people, router, is_client_error, _status_of(site.service.context), tell, record
         )
-    recording.join("audits", people.audits)
+    recording.join("audits", people.audits.channel)
     people.start()
     return people
 

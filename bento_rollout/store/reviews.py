@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import QueueFull
+from ..errors import InvalidValue, QueueFull
 from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Status, Suggestion
 from . import reviews_answering as answering
 from . import reviews_audits as auditing
@@ -20,7 +20,7 @@ from . import trail as chain
 from .reviews_claiming import Hand
 from .reviews_decisions import decisions
 from .reviews_file import ReviewsFile
-from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats
+from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats, Submission
 from .seal import Seal, Seals
 
 if TYPE_CHECKING:
@@ -103,10 +103,17 @@ class Reviews:
         Raises:
             QueueFull, InvalidValue: so many are open; it is none that can be kept. Nothing was.
         """
+        asked = Submission(case, most, keep, key_hash)
         with self._file.writing() as db:
-            return submitting.insert(
-                db, case, self._clock(), most=most, keep=keep, key_hash=key_hash, seal=self._seals.making
-            )
+            return submitting.insert(db, asked, self._clock(), seal=self._seals.making)
+
+    def submit_many(self, asked: Sequence[Submission]) -> list[Decision | QueueFull | InvalidValue]:
+        """Ask people about many cases in one transaction; return what `submit` returns, or raises, of each.
+
+        One that cannot be kept leaves the others as they are.
+        """
+        with self._file.writing() as db:
+            return submitting.insert_each(db, asked, self._clock(), seal=self._seals.making)
 
     def suggest(self, task_id: str, suggestion: Suggestion, *, input: Shown | None = None) -> bool:  # noqa: A002
         """Keep what the model says of a case, once: a second one changes nothing, nor does one of no case.
@@ -154,7 +161,7 @@ class Reviews:
         endpoints: Sequence[str] | None = None,
         lease: float = 600.0,
     ) -> Claim | None:
-        """Take the next case: first what is due, then by priority, then the oldest.
+        """Take the next case: first what is due, then by priority, then the oldest; None: nothing waits.
 
         Nobody gets a case that they answered, skipped, handed up or have in hand. Where two answers differ,
         an adjudicator gets it who gave neither of them. Its suggestion is there only where it is shown.
@@ -165,24 +172,16 @@ class Reviews:
             endpoints: of which endpoints; None: of all.
             lease: seconds until somebody else may have it, unless it is renewed.
 
-        Returns:
-            None: nothing waits for this person.
-
         Raises:
             InvalidValue: a name or a lease that is none.
         """
         reviewer, lease = claiming.checked_name(reviewer), claiming.checked_lease(lease)
         if not self._file.exists():
             return None
+        opens = self._seals.there
         with self._file.writing(durable=False) as db:
             return claiming.take(
-                db,
-                reviewer,
-                self._clock(),
-                roles=roles,
-                endpoints=endpoints,
-                lease=lease,
-                seal=self._seals.there,
+                db, reviewer, self._clock(), roles=roles, endpoints=endpoints, lease=lease, seal=opens
             )
 
     def look(self, task: str, reviewer: str, token: str) -> Claim:

@@ -47,7 +47,7 @@ def checked(case: Case, given: Given) -> Given:
     if len(given.comment) > _LONGEST:
         raise InvalidValue(f"a comment has at most {_LONGEST} characters")
     try:
-        json_of(given.choice)
+        json_of([given.choice, given.comment]).encode()
     except (TypeError, ValueError) as error:
         raise InvalidValue(f"the answer to case {case.id} cannot be kept: {type(error).__name__}") from None
     return given

@@ -24,6 +24,7 @@ __all__ = [
     "Rating",
     "Settle",
     "Stats",
+    "Submission",
     "case_of",
     "decision_of",
     "json_of",
@@ -57,6 +58,23 @@ class Keep:
     decisions: float = 30 * DAY
     labels: float = 365 * DAY
     sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A case on its way into the queue.
+
+    Attributes:
+        case: what is asked.
+        most: how many cases of its endpoint may be open; None: any number.
+        keep: how long what belongs to it is kept, and how.
+        key_hash: the hash of its routing key; None: it has none.
+    """
+
+    case: Case
+    most: int | None = None
+    keep: Keep = field(default_factory=Keep)
+    key_hash: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +285,18 @@ def case_of(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal] |
 
 _GONE = Shown("gone", None)
 
+_HIDDEN: dict[str, Any] = {
+    "suggestion": None,
+    "why": (),
+    "selection": Selection.ALL,
+    "probability": 1.0,
+    "held": True,
+    "on_timeout": "wait",
+    "visibility": Visibility.HIDDEN,
+    "blind": False,
+}
+"""What a case looks like, whatever the model says of it."""
+
 
 def _input(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal]) -> Shown:
     found = db.execute("SELECT sealed, content FROM inputs WHERE task = ?", (row["seq"],)).fetchone()
@@ -304,7 +334,12 @@ def decision_of(db: sqlite3.Connection, row: sqlite3.Row) -> Decision:
 
 
 def shown_to(case: Case, part: sqlite3.Row, token: str, adjudicates: tuple[Any, ...]) -> Claim:
-    """Return a case as one reviewer may see it: the suggestion only where it is shown, or was revealed."""
-    visible = part["sees"] == Visibility.SHOWN or part["state"] == "revealed"
-    case = replace(case, suggestion=case.suggestion if visible else None, secret="")
+    """Return a case as one reviewer may see it: what the model says only where it is shown, or was revealed.
+
+    Where it is hidden so is everything that tells of it: why the case is asked about (which holds the score),
+    and what tells an audit from a case that the model was unsure of.
+    """
+    if part["sees"] != Visibility.SHOWN and part["state"] != "revealed":
+        case = replace(case, **_HIDDEN)
+    case = replace(case, secret="")
     return Claim(case, part["reviewer"], token, part["until"], adjudicates)

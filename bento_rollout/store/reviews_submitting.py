@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidValue, QueueFull
 from ..reviewing import Case, Decision, Shown, Status, Suggestion
 from . import trail
 from .reviews_file import WHENEVER
-from .reviews_rows import Keep, decision_of, json_of
+from .reviews_rows import Submission, decision_of, json_of
 from .seal import Seal
 
-__all__ = ["AUTOMATION", "End", "end", "insert", "keep_suggestion", "opened", "task_of", "withdraw"]
+__all__ = [
+    "AUTOMATION",
+    "End",
+    "end",
+    "insert",
+    "insert_each",
+    "keep_suggestion",
+    "opened",
+    "task_of",
+    "withdraw",
+]
 
 AUTOMATION = "automation"
 """Who acts in the trail where no person does."""
@@ -26,14 +36,7 @@ _COLUMNS = (
 
 
 def insert(
-    db: sqlite3.Connection,
-    case: Case,
-    now: float,
-    *,
-    most: int | None,
-    keep: Keep,
-    key_hash: str | None,
-    seal: Callable[[], Seal],
+    db: sqlite3.Connection, submission: Submission, now: float, *, seal: Callable[[], Seal]
 ) -> Decision:
     """Keep a case, unless too many are open; one that is already there stays as it is.
 
@@ -41,6 +44,7 @@ def insert(
         QueueFull: ``most`` are open.
         InvalidValue: it is none that can be kept.
     """
+    case, most, keep, key_hash = submission.case, submission.most, submission.keep, submission.key_hash
     if (known := task_of(db, case.id)) is not None:
         return decision_of(db, known)
     if most is not None and (number := opened(db, case.endpoint)) >= most:
@@ -79,6 +83,22 @@ def insert(
     facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
     trail.append(db, now, AUTOMATION, "submitted", case.id, **facts)
     return Decision(case.id, case.prediction_id, case.endpoint, Status.OPEN, secret=case.secret)
+
+
+def insert_each(
+    db: sqlite3.Connection, submissions: Iterable[Submission], now: float, *, seal: Callable[[], Seal]
+) -> list[Decision | QueueFull | InvalidValue]:
+    """Keep cases, each as `insert` does; one that cannot be kept leaves the others as they are."""
+    found: list[Decision | QueueFull | InvalidValue] = []
+    for submission in submissions:
+        db.execute("SAVEPOINT one")
+        try:
+            found.append(insert(db, submission, now, seal=seal))
+        except (QueueFull, InvalidValue) as error:
+            db.execute("ROLLBACK TO one")
+            found.append(error)
+        db.execute("RELEASE one")
+    return found
 
 
 def _keep_input(

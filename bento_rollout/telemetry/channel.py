@@ -20,7 +20,8 @@ class Channel(Generic[T]):
 
     Args:
         name: what the thread is called.
-        work: does something with facts, in their order; called in the thread. What it raises is counted.
+        work: does something with facts, in their order; called in the thread. What it raises is counted, or
+            how many of them it says that it lost.
         most: how many facts may wait.
         heaviest: how many bytes the facts that wait, or are worked on, may hold.
         linger: seconds from the first fact of a batch to the work.
@@ -35,7 +36,7 @@ class Channel(Generic[T]):
     def __init__(
         self,
         name: str,
-        work: Callable[[Sequence[T]], None],
+        work: Callable[[Sequence[T]], int | None],
         *,
         most: int = 20_000,
         heaviest: int = 1 << 26,
@@ -144,8 +145,11 @@ class Channel(Generic[T]):
 
     def _do(self, batch: list[tuple[T, int]]) -> None:
         try:
-            self._work([fact for fact, _ in batch])
+            lost = self._work([fact for fact, _ in batch])
             self.trouble = None
+            if lost:
+                with self._lock:
+                    self.failed += lost
         except BaseException as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
             self.trouble = error
             with self._lock:

@@ -283,8 +283,9 @@ def test_at_degree_partial_the_model_decides_where_it_is_sure(serve: Callable[..
     type(served.site.instance).says = {"label": "malignant", "score": 0.89, "note": CANARY}
     waiting = asking(served, "read")
     claim = answered(people)
-    assert claim.case.selection is Selection.UNSURE
-    assert claim.case.why == ("score 0.89 below 0.9",)
+    assert (claim.case.why, claim.case.selection) == ((), Selection.ALL)  # the suggestion is hidden as yet
+    (listed,) = people.reviews.list("read")
+    assert (listed.selection, listed.why) == (Selection.UNSURE, ("score 0.89 below 0.9",))
     unsure = waiting.result(10)
     assert unsure.json() == {"label": "benign", "score": 1.0}
     assert "x-canary" not in unsure.headers
@@ -294,7 +295,9 @@ def test_at_degree_partial_the_model_decides_where_it_is_sure(serve: Callable[..
 def test_conditions_and_failures_send_a_call_to_a_person(serve: Callable[..., Served]) -> None:
     """What the spec asks about is decided by a person, and a model that failed; a caller's mistake is not."""
     condition = {"when": lambda arguments, output: arguments["text"] == "odd"}
-    served = serve(service("assist", "read", limit=60.0, audit={"rate": 0}, ask_when=[condition]))
+    review = {"suggestion": "shown", "blind_rate": 0}
+    settings = {"audit": {"rate": 0}, "ask_when": [condition], "review": review}
+    served = serve(service("assist", "read", limit=60.0, **settings))
     certify(served, "read", "partial")
     people, waiting = people_of(served), asking(served, "read", json={"text": "odd"})
     assert answered(people).case.why[0].endswith("asks")
@@ -312,18 +315,22 @@ def test_conditions_and_failures_send_a_call_to_a_person(serve: Callable[..., Se
 @pytest.mark.parametrize("degree", ["partial", "full"])
 def test_audits_go_to_people_without_anybody_waiting(serve: Callable[..., Served], degree: str) -> None:
     """What was drawn is answered by the model, and a person looks at it, who does not see what it said."""
-    served = serve(service("assist", "image", limit=60.0, audit={"rate": "100%"}, score="field:x"))
-    certify(served, "image", degree, threshold=0.0)
-    if degree == "partial":
-        return  # an endpoint without scores is never sure
+    score = lambda output: 0.95  # noqa: E731 - what the model says is one word
+    served = serve(service("assist", "image", limit=60.0, audit={"rate": "100%"}, score=score))
+    certify(served, "image", degree, threshold=0.9)
+    people = people_of(served)
     response = served.request("POST", "/image", **BODIES["image"])
     assert (response.status_code, response.text) == (201, "malignant")
     assert response.headers["x-rollout-decided-by"] == "model"
-    claim = claimed(people_of(served))
-    assert (claim.case.selection, claim.case.probability) == (Selection.AUDIT, 1.0)
-    assert not claim.case.held
+    claim = claimed(people)
+    (listed,) = people.reviews.list("image")
+    assert (listed.selection, listed.degree.word, listed.held) == (Selection.AUDIT, degree, False)
     assert claim.case.input.kind == "image"
-    assert claim.case.suggestion is None
+    assert (claim.case.suggestion, claim.case.selection) == (None, Selection.ALL)
+    people.reviews.answer(claim.case.id, "ann", claim.token, Given("benign"), make=people.make)
+    (judged,) = people.reviews.judged("image")
+    assert (judged.selection, judged.probability, judged.wrong) == (Selection.AUDIT, 1.0, True)
+    assert (judged.score, judged.independent) == (0.95, True)
 
 
 def test_at_degree_full_nobody_is_asked(serve: Callable[..., Served]) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from bento_rollout.ladder import Certificate
-from bento_rollout.reviewing import Case, Claim, Given, Role, Selection
+from bento_rollout.reviewing import Case, Claim, Given, Role, Selection, Status
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.integration.callers import line_to_each
@@ -163,7 +163,8 @@ def test_audits_demote_on_every_worker(server: Server) -> None:
         if response.headers.get("x-rollout-decided-by") != "model":
             break
         claim = claimed(reviews, "score")
-        assert claim.case.selection is Selection.AUDIT
+        asked = {one.id: one.selection for one in reviews.list("score", status=Status.OPEN)}
+        assert asked[claim.case.id] is Selection.AUDIT  # which whoever reviews it is not told
         answer(reviews, claim)
     until(lambda: rolled.state.automation["score"].demoted, "the model is demoted", 10)
     with line_to_each(server.port, server.living()) as lines:

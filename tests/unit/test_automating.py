@@ -225,11 +225,10 @@ def test_a_missing_review_is_refused() -> None:
         RolloutSpec(automation={"read": {"degree": 1}})
 
 
-def test_reference_without_display_is_refused() -> None:
-    """Nothing else of an input would be kept."""
-    refused(
-        "      display: readers:link\n", "", "10: automation.read.review.display: inputs: reference keeps"
-    )
+def test_reference_without_display_shows_an_id() -> None:
+    """Reviewers look the case up in their own system: only the id of the call is kept."""
+    review = read(SPEC.replace("      display: readers:link\n", "")).review
+    assert (review.inputs, review.display) == ("reference", None)
 
 
 def test_display_without_reference_is_refused() -> None:

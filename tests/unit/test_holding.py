@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from bento_rollout import holding
 from bento_rollout.calls import Late
 from bento_rollout.errors import StoreUnreachable
 from bento_rollout.holding import Held
@@ -130,3 +131,18 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_all_that_wait_are_looked_after_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many, a few at a time are looked at; in the end nobody waits for a case that is not there."""
+    monkeypatch.setattr(holding, "EACH", 0.0)
+    monkeypatch.setattr(holding, "SOME", 3)
+    held = Held(lambda _: {}, "r", exists=lambda task: task == "t7", poll=0.001)
+
+    async def run() -> list[Decision | None]:
+        return await asyncio.gather(*(held.wait(f"t{number}", 1.0) for number in range(10)))
+
+    found = asyncio.run(run())
+    assert [number for number, one in enumerate(found) if one is None] == [7]
+    assert {one.status for one in found if one} == {Status.WITHDRAWN}
+    held.close()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bento_rollout.degrees import Degree
 from bento_rollout.errors import InvalidValue, NotFound, QueueFull, Refused
-from bento_rollout.reviewing import Case, Given, Role, Selection, Shown, Status, Visibility
+from bento_rollout.reviewing import Case, Claim, Decision, Given, Role, Selection, Shown, Status, Visibility
 from bento_rollout.store.reviews import Reviews, Stats
+from bento_rollout.store.reviews_rows import Submission
 from tests.reviewed import ADJUDICATOR, REVIEWER, START, Queue, case, made, said
 
 
@@ -59,6 +62,24 @@ def test_a_case_is_submitted_once(queue: Queue) -> None:
     queue.answer(queue.take("ann"), "yes")
     assert queue.reviews.submit(one).status is Status.ANSWERED
     assert len(queue.reviews.list()) == 1
+
+
+def test_many_are_submitted_at_once(queue: Queue) -> None:
+    """In one transaction, and one that cannot be kept leaves no trace beside the others."""
+    good, large = case(), case(input=Shown("json", float("nan")))
+    other, late = case(endpoint="look"), case()
+    found = queue.reviews.submit_many(
+        [Submission(good, 1), Submission(large), Submission(other), Submission(late, 1), Submission(good)]
+    )
+    kept, invalid, looked, full, again = found
+    assert isinstance(invalid, InvalidValue)
+    assert isinstance(full, QueueFull)
+    assert (full.open, kept) == (1, again)
+    assert isinstance(looked, Decision)
+    assert {one.id for one in queue.reviews.list()} == {good.id, other.id}
+    assert [entry.task for entry in queue.reviews.trail.entries()] == [good.id, other.id]
+    assert (queue.reviews.open("read"), queue.reviews.open("look")) == (1, 1)
+    assert queue.reviews.trail.verify().broken_at is None
 
 
 def test_the_order_is_due_then_priority_then_oldest(queue: Queue) -> None:
@@ -350,6 +371,59 @@ def test_who_sees_the_suggestion(
     outcome = queue.answer(claim, "yes")
     one_call = degree is Degree.SHADOW or visibility is not Visibility.AFTER_ANSWER
     assert outcome.status == ("done" if one_call else "revealed")
+
+
+WHY = ("score 0.71 below 0.93",)
+HIDING = [
+    {"visibility": Visibility.HIDDEN},
+    {"visibility": Visibility.AFTER_ANSWER},
+    {"visibility": Visibility.SHOWN, "blind": True},
+]
+
+
+@pytest.mark.parametrize("hiding", HIDING)
+def test_why_a_case_is_asked_about_is_hidden_with_the_suggestion(
+    queue: Queue, hiding: dict[str, Any]
+) -> None:
+    """It holds the score; and who is not to know it cannot tell audits from unsure cases either."""
+    unsure: dict[str, Any] = {
+        "selection": Selection.UNSURE,
+        "why": WHY,
+        "on_timeout": "reject",
+        **hiding,
+    }
+    audit: dict[str, Any] = {"selection": Selection.AUDIT, "probability": 0.02, "held": False}
+    claims: list[Claim] = []
+    for fields in (unsure, {**audit, "visibility": Visibility.HIDDEN, "blind": hiding.get("blind", False)}):
+        queue.submit(degree=Degree.PARTIAL, suggestion=said(), **fields)
+        claims.append(queue.take(f"ann-{len(claims)}"))
+    first, second = claims
+    again = queue.reviews.look(first.case.id, "ann-0", first.token)
+    alike = replace(first.case, id=second.case.id, prediction_id=second.case.prediction_id)
+    assert alike == second.case
+    assert again.case == first.case
+    assert "0.71" not in repr(first)
+    # The evidence and the lists keep it.
+    assert {one.selection for one in queue.reviews.list()} == {Selection.UNSURE, Selection.AUDIT}
+
+
+def test_why_comes_with_the_suggestion(queue: Queue) -> None:
+    """Who sees the suggestion sees why, too: at once, or once the own answer is kept."""
+    fields: dict[str, Any] = {
+        "degree": Degree.PARTIAL,
+        "selection": Selection.UNSURE,
+        "why": WHY,
+    }
+    queue.submit(visibility=Visibility.SHOWN, suggestion=said(), **fields)
+    claim = queue.take("ann")
+    assert (claim.case.why, claim.case.selection) == (WHY, Selection.UNSURE)
+    queue.answer(claim, "yes")
+    queue.submit(visibility=Visibility.AFTER_ANSWER, suggestion=said(), **fields)
+    claim = queue.take("ann")
+    assert claim.case.why == ()
+    assert queue.answer(claim, "yes").status == "revealed"
+    shown = queue.reviews.look(claim.case.id, "ann", claim.token).case
+    assert (shown.why, shown.selection) == (WHY, Selection.UNSURE)
 
 
 def test_what_the_model_says_late_is_kept_once(queue: Queue) -> None:

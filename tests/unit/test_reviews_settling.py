@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,32 @@ def test_a_timeout_acts_once(
     with pytest.raises(Refused, match=f"is {status.value}"):
         queue.answer(claim, "yes")
     assert list(queue.reviews.judged("read")) == []
+
+
+def test_two_workers_that_settle_at_once_decide_once(queue: Queue) -> None:
+    """Both make an answer, at the same time and not the same one; one of them is the decision, once."""
+    tasks = [queue.submit(due=START + 60, on_timeout="default", default="yes") for _ in range(5)]
+    others = [Reviews(queue.place, rollout="screening", clock=queue.clock) for _ in range(2)]
+    meet, ended = threading.Barrier(2), [0, 0]
+
+    def settle(worker: int) -> None:
+        def make(_: Case) -> tuple[str, bytes]:
+            meet.wait(10)
+            return "text/plain", f"of {worker}".encode()
+
+        ended[worker] = others[worker].settle(START + 60, make)
+
+    threads = [threading.Thread(target=settle, args=(worker,)) for worker in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    decided = queue.reviews.decided([one.id for one in tasks])
+    assert sum(ended) == len(decided) == 5
+    assert {one.body for one in decided.values()} <= {b"of 0", b"of 1"}
+    assert all(queue.acts(one).count(("automation", "defaulted")) == 1 for one in tasks)
+    assert queue.reviews.open("read") == 0
+    assert queue.reviews.trail.verify().broken_at is None
 
 
 def test_who_waits_waits(queue: Queue) -> None:

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import BaseModel
 
-from bento_rollout.showing import CUT, LONGEST, MOST_PARTS, MOST_ROWS, plain_of, show, take
+from bento_rollout.showing import (
+    CUT,
+    LONGEST,
+    MOST_CHARACTERS,
+    MOST_PARTS,
+    MOST_ROWS,
+    link_or_text,
+    named,
+    plain_of,
+    show,
+    take,
+)
 from bento_rollout.suggesting import choice_in
 
 
@@ -128,3 +139,47 @@ def test_a_choice_is_one_of_the_choices(output: Any, choices: list[str]) -> None
     """Whatever a model says, it is one of the choices, or none; without choices it is text."""
     found = choice_in(output, choices)
     assert found is None or (found in choices if choices else isinstance(found, str))
+
+
+HALF = "\ud83d"
+
+
+def test_half_a_character_is_shown_as_it_is_written() -> None:
+    """JSON can say it, no file can hold it: such an input could never be asked about."""
+    shown = [
+        show({"text": f"a {HALF}"}),
+        show({"text": HALF, "more": 1}),
+        show({"data": {HALF: [HALF]}}),
+        show({"frame": pd.DataFrame([[HALF]], columns=pd.Index([HALF], dtype=object), dtype=object)}),
+        link_or_text(HALF),
+        named("p", HALF),
+    ]
+    for one in shown:
+        text = json.dumps(one.content, ensure_ascii=False)
+        assert "ud83d" in text.encode().decode()
+
+
+def test_all_that_is_shown_is_bounded_together() -> None:
+    """Many long texts, in a list or a table, weigh no more than a few images."""
+    long = "x" * LONGEST
+    for value in ([long] * 1000, {str(at): long for at in range(1000)}, pd.DataFrame({"a": [long] * 1000})):
+        text = json.dumps(show({"value": value}).content)
+        assert MOST_CHARACTERS / 2 < len(text) < MOST_CHARACTERS * 1.1
+    nested = pd.DataFrame({"a": [[0] * MOST_PARTS] * MOST_ROWS})
+    assert len(json.dumps(show({"value": nested}).content)) < 10 * MOST_PARTS
+
+
+def test_numbers_without_a_plain_twin_are_shown_as_text() -> None:
+    """A long double is one of numpy's also when it is asked for its value."""
+    assert plain_of(np.array([1.5], dtype=np.longdouble)) == ["1.5"]
+    assert plain_of(np.longdouble("nan")) == "nan"
+
+
+def test_an_input_that_ends_things_ends_nothing() -> None:
+    """Whatever it raises, a case is asked about."""
+
+    class Ends(list[int]):
+        def __iter__(self) -> Any:
+            raise SystemExit(CUT)
+
+    assert show({"value": Ends([1])}).content == "(Ends: SystemExit)"
