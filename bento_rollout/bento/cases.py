@@ -137,7 +137,7 @@ class Cases:
                 reviewers=2 if overlaps(call.prediction_id, review.overlap.share) else 1,
                 adjudicate=review.overlap.adjudicate,
                 due=None if review.due is None else now + review.due,
-                on_timeout="wait" if audit else review.on_timeout,
+                on_timeout=_on_timeout(review.on_timeout, asked),
                 default=review.default,
                 secret=secret,
             )
@@ -168,3 +168,13 @@ class Cases:
             facts = {"endpoint": endpoint, "error": kind, "where": log.place_of(error)}
             self._once.say(f"display {kind}", "reviews.display_failed", "error", **facts)
             return Shown("text", f"(display: raised {kind})")
+
+
+def _on_timeout(action: str, asked: Asked) -> str:
+    """Return what becomes of a case that nobody answers in time.
+
+    The model answers for nobody where what it says stays hidden, whatever the spec says: a degree that fell
+    to shadow by itself, by a flip or by audits, may stand beside ``on_timeout: model``.
+    """
+    hidden = asked.degree.blind and action == "model"
+    return "wait" if hidden or asked.selection is Selection.AUDIT else action

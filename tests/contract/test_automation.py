@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bento_rollout import Variant
+from bento_rollout.degrees import Degree
 from bento_rollout.reviewing import Given, Selection, Status, Visibility
 from tests.contract.reading import (
     BODIES,
@@ -393,6 +394,18 @@ def test_timeouts_do_what_the_spec_says(serve: Callable[..., Served], way: str) 
         assert response.json()["label"] == ("malignant" if way == "model" else "benign")
         assert (response.status_code, by) == (200, way)
     assert people_of(served).reviews.open("read") == 0
+
+
+def test_what_fell_to_shadow_is_not_answered_by_the_model_in_time(serve: Callable[..., Served]) -> None:
+    """A degree may fall to shadow by itself beside ``on_timeout: model``: then the case waits."""
+    review = {"on_timeout": "model", "due": "100ms"}
+    served = serve(service("assist", "read", limit=60.0, review=review))
+    operator(served).demote("read", Degree.SHADOW, "audits refuted it")
+    waiting = asking(served, "read")
+    case = answered(people_of(served)).case
+    assert (case.degree, case.on_timeout) == (Degree.SHADOW, "wait")
+    response = waiting.result(20)
+    assert (response.json()["label"], response.headers["x-rollout-decided-by"]) == ("benign", "human")
 
 
 def broken(served: Served, how: str) -> Any:
