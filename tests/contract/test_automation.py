@@ -522,6 +522,41 @@ def test_a_model_that_audits_refute_is_demoted(serve: Callable[..., Served]) -> 
     assert people.reviews.alarmed("read", operator(served).state.champions_digest)
 
 
+def test_a_candidate_that_audits_refute_decides_no_more(serve: Callable[..., Served]) -> None:
+    """Whoever decides a part of the traffic by an old certificate is watched as the champion is."""
+    spec = spec_of("assist", "read", audit={"rate": "100%"})
+    candidate = bentoml.service(name="other")(
+        type("Other", (Reading,), {"says": {"label": "malignant", "score": 0.99}, "ran": []})
+    )
+    served = serve(reading(spec, limit=60.0, champion="first", candidates={"other": Variant(candidate)}))
+    certify(served, "read", "full")
+    rolled, people = operator(served), people_of(served)
+    digest = served.site.digests()["other"]
+
+    def as_before(state: Any, _: Any) -> Any:
+        standing = state.automation["read"]
+        old = standing.certificates[0].model_copy(update={"digest": digest, "variant": "other"})
+        return state.model_copy(update={"automation": {"read": standing.certified(old)}})
+
+    def ended() -> bool:
+        found = people._feed.commit.state.automation["read"].certificate(digest)  # as the worker has it
+        return found is not None and bool(found.revoked)
+
+    rolled._desk.change("calibrate", as_before, "", None)
+    rolled.set_weights({"other": 100})
+    for _ in range(60):
+        if ended():
+            break
+        response = served.post("/read", {"text": "x"})
+        if response.headers["x-rollout-decided-by"] == "model":
+            answered(people, "benign")
+    assert eventually(ended)
+    assert rolled.state.automation["read"].degree.word == "full"
+    waiting = asking(served, "read")
+    answered(people, "benign")
+    assert waiting.result(10).headers["x-rollout-decided-by"] == "human"
+
+
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
