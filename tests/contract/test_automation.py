@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from bento_rollout import Variant
 from bento_rollout.degrees import Degree
+from bento_rollout.errors import InvalidValue
 from bento_rollout.reviewing import Given, Selection, Status, Visibility
 from tests.contract.reading import (
     BODIES,
@@ -406,6 +408,18 @@ def test_what_fell_to_shadow_is_not_answered_by_the_model_in_time(serve: Callabl
     assert (case.degree, case.on_timeout) == (Degree.SHADOW, "wait")
     response = waiting.result(20)
     assert (response.json()["label"], response.headers["x-rollout-decided-by"]) == ("benign", "human")
+
+
+def test_a_case_with_choices_of_an_earlier_spec_says_what_to_do(serve: Callable[..., Served]) -> None:
+    """Where no choice of a case is an output any more, neither old nor new ones being taken, it is told."""
+    served = serve(service("human", "plain", limit=60.0))
+    people, waiting = people_of(served), asking(served, "plain")
+    claim = claimed(people)
+    old = replace(claim.case, choices=("fine", "odd"))
+    with pytest.raises(InvalidValue, match="the choices were fine, odd; the service has benign"):
+        people.make(old, Given("fine"))
+    assert people.reviews.withdraw([old.id], who="ann", why="other choices") == 1
+    assert waiting.result(20).status_code == 503
 
 
 def broken(served: Served, how: str) -> Any:
