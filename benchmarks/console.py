@@ -20,7 +20,7 @@ import httpx
 
 from bento_rollout.reviewing import Shown
 from bento_rollout.store.reviews_file import ReviewsFile
-from bento_rollout.store.reviews_rows import Keep
+from bento_rollout.store.reviews_rows import Submission
 from bento_rollout.store.reviews_submitting import insert
 from tests.browsing import chromium
 from tests.console.site import TOKENS, Site, picture, served
@@ -40,7 +40,7 @@ def fill(site: Site, cases: int) -> None:
                 **{name: getattr(first, name) for name in first.__slots__}
                 | {"id": f"{number + (1 << 64):032x}", "created": first.created + number / 1e6}
             )
-            insert(db, case, first.created, most=None, keep=Keep(), key_hash=None, seal=_no_seal)
+            insert(db, Submission(case), first.created, seal=_no_seal)
     file.close()
 
 

@@ -78,6 +78,7 @@ def ladders_of(spec: RolloutSpec) -> dict[str, Ladder]:
             audit=one.audit.rate,
             on_timeout=one.review.on_timeout,
             overflow=one.review.overflow.action,
+            score=str(one.score),
         )
         for endpoint, one in spec.automation.items()
     }

@@ -58,7 +58,7 @@ class DegreeVerbs(Reader):
         row["steps"] = degree_steps(name, now, ladder)
         row["evidence"] = None
         if ladder.target_error is not None and digest:
-            cases = self._answered(name, digest)
+            cases = self._answered(state, name)
             found = calibrated(
                 cases, ladder, name, state.champion, digest, author="", at=0.0, since=_since(state, name)
             )
@@ -129,7 +129,7 @@ class DegreeVerbs(Reader):
             if not digest:
                 raise Refused(f"nobody knows which code {state.champion!r} is: start its service first")
             found = calibrated(
-                self._answered(name, digest),
+                self._answered(state, name),
                 _ladder(view, name),
                 name,
                 state.champion,
@@ -188,9 +188,11 @@ class DegreeVerbs(Reader):
             return replace(change, notes=(*change.notes, told))
         return change
 
-    def _answered(self, endpoint: str, digest: str) -> Iterable[Answered]:
-        """Return the cases of a model that people answered."""
-        return self.reviews.judged(endpoint, digest)
+    def _answered(self, state: RolloutState, endpoint: str) -> Iterable[Answered]:
+        """Return the cases of the champion that people answered, with scores as the spec takes them now."""
+        scored = state.automation[endpoint].scored
+        cases = self.reviews.judged(endpoint, state.champions_digest)
+        return (case for case in cases if case.said >= scored)
 
 
 def _which(state: RolloutState, endpoint: str | None) -> str:

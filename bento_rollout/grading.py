@@ -96,18 +96,23 @@ class GradedState(Snapshot):
         now, revision = self._stands(endpoint), self.revision + 1
         return self._graded(endpoint, now.demoted_to(to, why, at=at, revision=revision, digest=digest))
 
-    def taken_up(self: S, ladders: Mapping[str, Ladder]) -> S:  # noqa: PYI019
+    def taken_up(self: S, ladders: Mapping[str, Ladder], at: float = 0.0) -> S:  # noqa: PYI019
         """Return it as a spec that was just deployed wants it, as far as that raises nothing.
 
         Endpoints that it does not know begin at the spec's degree, those that are above what the spec allows
         go down, and those that the spec does not automate any more stay for the day when it does again.
+
+        Args:
+            ladders: what the spec says, by endpoint.
+            at: when, in seconds since 1970.
         """
         revision, digest, stands = self.revision + 1, self.champions_digest, dict(self.automation)
         reason = "the spec automates it from now on" if self.revision else "the spec says so"
         for endpoint, ladder in ladders.items():
-            new = Standing(degree=ladder.degree, digest=digest, since=revision, reason=reason)
+            about = {"digest": digest, "since": revision, "reason": reason, "score": ladder.score}
+            new = Standing(degree=ladder.degree, **about)
             fitted = stands.get(endpoint, new).fitted(self.champion, digest, revision)
-            stands[endpoint] = fitted.within(ladder, revision)
+            stands[endpoint] = fitted.within(ladder, revision, at)
         same = stands.keys() == self.automation.keys() and all(
             one is self.automation[name] for name, one in stands.items()
         )

@@ -35,6 +35,7 @@ class Ladder(Strict):
         confidence: how sure that must be.
         audit: which share of what the model decides goes to a person as well.
         on_timeout, overflow: what becomes of a case that nobody answers in time, or that finds no room.
+        score: where it stands how sure the model is; empty: not said.
     """
 
     degree: Stored
@@ -45,6 +46,7 @@ class Ladder(Strict):
     audit: Finite = 0.02
     on_timeout: str = "wait"
     overflow: str = "wait"
+    score: str = ""
 
     @classmethod
     def parse(cls, data: object) -> Ladder:

@@ -99,7 +99,7 @@ def _deployed(
         state = commit.state
         new, old = digests.get(state.champion), state.granted.get(state.champion)
         granted = state if new is None else state.grant({state.champion: new})
-        if (after := granted.taken_up(ladders)) is state:
+        if (after := granted.taken_up(ladders, time.time())) is state:
             return commit
         after = after.numbered(commit.revision + 1)
         digest = f"champion {state.champion}: digest {old or 'unknown'} -> {new}"

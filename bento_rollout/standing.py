@@ -36,6 +36,9 @@ AUTOMATION = "automation"
 MACHINES = frozenset({AUTOMATION, "deploy", "evidence", "spec"})
 """Authors who are nobody: they raise nothing, and approve nothing."""
 
+RESCORED = "the spec's score is"
+"""What a certificate is revoked with whose threshold is one of another score."""
+
 MOST = 20
 """How many certificates are kept, the newest of each digest."""
 
@@ -61,6 +64,8 @@ class Standing(Strict):
         proposed: a higher degree that waits for a second person.
         demoted: what the audits showed when they last took a degree away; empty: they did not, or a person
             has set a degree since.
+        score: where the spec says that it stands how sure a model is; empty: nobody said.
+        scored: since when it does, in seconds since 1970; what models said before has other scores.
     """
 
     degree: Stored
@@ -71,6 +76,8 @@ class Standing(Strict):
     certificates: tuple[Certificate, ...] = ()
     proposed: Proposal | None = None
     demoted: str = ""
+    score: str = ""
+    scored: Finite = 0.0
 
     def certificate(self, digest: str) -> Certificate | None:
         """Return the newest certificate of a digest, one that was revoked included."""
@@ -150,7 +157,7 @@ class Standing(Strict):
             raise Refused(f"{what}, and none was; nothing changed: `automation … calibrate`")
         if found.revoked:
             raise Refused(
-                f"{what}, and audits refuted it ({found.revoked}); "
+                f"{what}, and {_ended(found.revoked)}; "
                 "nothing changed: calibrate anew with cases that were answered since"
             )
         if ladder.asks_more(found):
@@ -181,19 +188,37 @@ class Standing(Strict):
             )
         return True
 
-    def within(self, ladder: Ladder, revision: int) -> Standing:
-        """Return it as a spec allows it that was just deployed: the degree goes down, or stays."""
+    def within(self, ladder: Ladder, revision: int, at: float = 0.0) -> Standing:
+        """Return it as a spec allows it that was just deployed: the degree goes down, or stays.
+
+        Args:
+            ladder: what it allows.
+            revision: the one in which it will hold.
+            at: when, in seconds since 1970.
+        """
+        if ladder.score and ladder.score != self.score:
+            return self._rescored(ladder.score, at).within(ladder, revision, at)
         degree, why = min(self.degree, ladder.max_degree), f"max_degree: {ladder.max_degree.word}"
         if degree is Degree.FULL and (wrong := ladder.obstacle(degree)) is not None:
             degree, why = Degree.PARTIAL, wrong
         found = self.certificate(self.digest)
-        if degree >= Degree.PARTIAL and (found is None or ladder.asks_more(found)):
+        if degree >= Degree.PARTIAL and found is not None and found.revoked:
+            degree, why = Degree.SHADOW, found.revoked
+        elif degree >= Degree.PARTIAL and (found is None or ladder.asks_more(found)):
             degree, why = Degree.SHADOW, "the spec promises more now than was certified"
         if degree == self.degree:
             return self
         return self.changed(
             degree=degree, since=revision, author=AUTOMATION, reason=why, proposed=None, demoted=""
         )
+
+    def _rescored(self, score: str, at: float) -> Standing:
+        """Return it with another score, for which no threshold is certified: what was holds no more."""
+        if not self.score:
+            return self.changed(score=score)
+        less = {"revoked": f"{RESCORED} {score}, and was {self.score}", "since": at}
+        kept = tuple(one if one.revoked else one.model_copy(update=less) for one in self.certificates)
+        return self.changed(score=score, scored=at, certificates=kept, proposed=None)
 
     def certified(self, certificate: Certificate) -> Standing:
         """Return it with a certificate, which takes the place of its digest's last one; the degree stays."""
@@ -300,6 +325,11 @@ def known_standing(standings: Mapping[str, Standing], endpoint: str) -> Standing
             "`automation:` of the service's spec names them, and its start takes them up"
         )
     return found
+
+
+def _ended(why: str) -> str:
+    """Return why a certificate holds no more, as an error has it."""
+    return f"it holds no more: {why}" if why.startswith(RESCORED) else f"audits refuted it ({why})"
 
 
 def _wants(endpoint: str, degree: Degree) -> str:

@@ -141,7 +141,7 @@ class Cases:
                 reviewers=2 if overlaps(call.prediction_id, review.overlap.share) else 1,
                 adjudicate=review.overlap.adjudicate,
                 due=None if review.due is None else now + review.due,
-                on_timeout="wait" if audit else review.on_timeout,
+                on_timeout=_on_timeout(review.on_timeout, asked),
                 default=review.default,
                 secret=secret,
             )
@@ -182,3 +182,13 @@ class Cases:
 
 
 _UNANSWERED = Shown("text", "(display: no answer in time)")
+
+
+def _on_timeout(action: str, asked: Asked) -> str:
+    """Return what becomes of a case that nobody answers in time.
+
+    The model answers for nobody where what it says stays hidden, whatever the spec says: a degree that fell
+    to shadow by itself, by a flip or by audits, may stand beside ``on_timeout: model``.
+    """
+    hidden = asked.degree.blind and action == "model"
+    return "wait" if hidden or asked.selection is Selection.AUDIT else action

@@ -60,6 +60,12 @@ class Making:
         Raises:
             InvalidValue: the choice, or what ``answer:`` made of it, is no output of the endpoint.
         """
+        if case.choices and self._outputs and set(case.choices).isdisjoint(self._outputs):
+            raise InvalidValue(
+                f"this case was asked when the choices were {', '.join(case.choices)}; the service has "
+                f"{', '.join(self._outputs)} now, so none of them can be its answer: skip it, and let an "
+                f"operator end it: rollout.reviews.withdraw([{case.id!r}])"
+            )
         says = None if case.degree.blind or case.suggestion is None else case.suggestion.output
         return self.of(given.choice, says)
 

@@ -24,6 +24,7 @@ from ..records import Queued
 from ..refuting import refutation
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
+from ..state import RolloutState
 from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
@@ -103,7 +104,7 @@ class People:
         self._hashed: KeyHash | None = None
         names = {endpoint: one.review.label for endpoint, one in automations.items()}
         self._labelling = Labelling(Feedback(place, names), name, ledger=ledger)
-        self._watched: dict[str, tuple[str, Any]] = {}
+        self._watched: dict[tuple[str, str], Certificate] = {}
         self._demoted: dict[str, str] = {}
         self._behind: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Semaphore | None = None
@@ -276,22 +277,27 @@ class People:
         self.reviews.settle(time.time(), lambda case: self.makers[case.endpoint].settle(case))
 
     def _watch(self) -> None:
-        """Watch the champion where it decides, and take its degree away when its audits say so."""
+        """Watch each model that decides, and take its degree away when its audits say so.
+
+        A candidate with a certificate decides its part of the traffic, too, whoever is champion.
+        """
         self._feed.table()
         state = self._feed.commit.state
-        digest = state.granted.get(state.champion, "")
         for endpoint in self._automations:
-            if not digest or degree_of(state, endpoint) < Degree.PARTIAL:
-                continue
-            certificate = certificate_of(state, endpoint)
-            if certificate is not None and self._watched.get(endpoint) != (digest, certificate):
-                alpha = 1 - certificate.confidence
-                self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
-                self._watched[endpoint] = (digest, certificate)
-            if self.reviews.alarmed(endpoint, digest):
-                why = self._refutation(endpoint, digest, certificate)
-                if why is not None:
-                    self._demote(endpoint, digest, why)
+            for digest in sorted({digest for digest in state.granted.values() if digest}):
+                if degree_of(state, endpoint, digest) >= Degree.PARTIAL:
+                    self._watch_one(state, endpoint, digest)
+
+    def _watch_one(self, state: RolloutState, endpoint: str, digest: str) -> None:
+        certificate = certificate_of(state, endpoint, digest)
+        if certificate is not None and self._watched.get((endpoint, digest)) != certificate:
+            alpha = 1 - certificate.confidence
+            self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
+            self._watched[endpoint, digest] = certificate
+        if self.reviews.alarmed(endpoint, digest):
+            why = self._refutation(endpoint, digest, certificate)
+            if why is not None:
+                self._demote(endpoint, digest, why)
 
     def _refutation(self, endpoint: str, digest: str, certificate: Certificate | None) -> str | None:
         """Return what an alarm is about; None: a certificate that holds no more."""

@@ -22,7 +22,7 @@ ALL = ""
 
 _JUDGED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.selection, t.probability, t.decided,
-        s.output, s.score, s.digest, s.choice AS said, p.choice, p.first, p.sees
+        s.output, s.score, s.digest, s.choice AS said, s.at, p.choice, p.first, p.sees
     FROM tasks t JOIN suggestions s ON s.task = t.seq JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.status = 'answered' AND """
 
@@ -132,6 +132,7 @@ def _judged(row: sqlite3.Row) -> Judged:
         value_of(first),
         row["decided"],
         row["first"] is not None or row["sees"] != Visibility.SHOWN,
+        row["at"],
     )
 
 

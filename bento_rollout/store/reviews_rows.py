@@ -110,6 +110,7 @@ class Judged:
         choice: the person's.
         at: when it was decided, in seconds since 1970.
         independent: whether the person chose without having seen the suggestion.
+        said: when the model said it, in seconds since 1970.
     """
 
     prediction_id: str
@@ -121,6 +122,7 @@ class Judged:
     choice: Any = field(repr=False)
     at: float
     independent: bool
+    said: float
 
 
 @dataclass(frozen=True, slots=True)

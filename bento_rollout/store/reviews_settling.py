@@ -21,8 +21,9 @@ __all__ = ["AT_ONCE", "expire", "forget", "settle"]
 AT_ONCE = 200
 """Cases that are settled, or forgotten, in one transaction."""
 
-_AGAIN = 60.0
-"""Seconds after which a timeout is tried once more whose answer could not be made."""
+_AGAIN, _SELDOM = 60.0, 86_400.0
+"""Seconds after which a timeout is tried once more whose answer could not be made: as long again as it has
+been due, at least and at most these. The trail has a line for each try, and is kept for good."""
 
 _LEFT = "SELECT task, reviewer FROM parts WHERE state = 'revealed' AND (until <= ? OR leased > ?)"
 
@@ -139,7 +140,8 @@ def _time_out(file: ReviewsFile, name: str, now: float, make: Settle, seal: Call
         if task is None or task["settle"] is None or task["settle"] > now or task["pending"] is not None:
             return False
         if problem:
-            db.execute("UPDATE tasks SET settle = ? WHERE seq = ?", (now + _AGAIN, task["seq"]))
+            again = now + min(max(_AGAIN, now - task["due"]), _SELDOM)
+            db.execute("UPDATE tasks SET settle = ? WHERE seq = ?", (again, task["seq"]))
             trail.append(db, now, AUTOMATION, "unsettled", name, on_timeout=case.on_timeout, error=problem)
             return False
         if case.on_timeout == "reject":

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bento_rollout import Variant
+from bento_rollout.degrees import Degree
+from bento_rollout.errors import InvalidValue
 from bento_rollout.reviewing import Given, Selection, Status, Visibility
 from tests.contract.reading import (
     BODIES,
@@ -402,6 +405,30 @@ def test_timeouts_do_what_the_spec_says(serve: Callable[..., Served], way: str) 
     assert people_of(served).reviews.open("read") == 0
 
 
+def test_what_fell_to_shadow_is_not_answered_by_the_model_in_time(serve: Callable[..., Served]) -> None:
+    """A degree may fall to shadow by itself beside ``on_timeout: model``: then the case waits."""
+    review = {"on_timeout": "model", "due": "100ms"}
+    served = serve(service("assist", "read", limit=60.0, review=review))
+    operator(served).demote("read", Degree.SHADOW, "audits refuted it")
+    waiting = asking(served, "read")
+    case = answered(people_of(served)).case
+    assert (case.degree, case.on_timeout) == (Degree.SHADOW, "wait")
+    response = waiting.result(20)
+    assert (response.json()["label"], response.headers["x-rollout-decided-by"]) == ("benign", "human")
+
+
+def test_a_case_with_choices_of_an_earlier_spec_says_what_to_do(serve: Callable[..., Served]) -> None:
+    """Where no choice of a case is an output any more, neither old nor new ones being taken, it is told."""
+    served = serve(service("human", "plain", limit=60.0))
+    people, waiting = people_of(served), asking(served, "plain")
+    claim = claimed(people)
+    old = replace(claim.case, choices=("fine", "odd"))
+    with pytest.raises(InvalidValue, match="the choices were fine, odd; the service has benign"):
+        people.make(old, Given("fine"))
+    assert people.reviews.withdraw([old.id], who="ann", why="other choices") == 1
+    assert waiting.result(20).status_code == 503
+
+
 def broken(served: Served, how: str) -> Any:
     """Make the reviews unusable; return what mends them."""
     people = people_of(served)
@@ -515,6 +542,41 @@ def test_a_model_that_audits_refute_is_demoted(serve: Callable[..., Served]) -> 
     people._watch()
     assert operator(served).state.automation["read"].degree.word == "full"
     assert people.reviews.alarmed("read", operator(served).state.champions_digest)
+
+
+def test_a_candidate_that_audits_refute_decides_no_more(serve: Callable[..., Served]) -> None:
+    """Whoever decides a part of the traffic by an old certificate is watched as the champion is."""
+    spec = spec_of("assist", "read", audit={"rate": "100%"})
+    candidate = bentoml.service(name="other")(
+        type("Other", (Reading,), {"says": {"label": "malignant", "score": 0.99}, "ran": []})
+    )
+    served = serve(reading(spec, limit=60.0, champion="first", candidates={"other": Variant(candidate)}))
+    certify(served, "read", "full")
+    rolled, people = operator(served), people_of(served)
+    digest = served.site.digests()["other"]
+
+    def as_before(state: Any, _: Any) -> Any:
+        standing = state.automation["read"]
+        old = standing.certificates[0].model_copy(update={"digest": digest, "variant": "other"})
+        return state.model_copy(update={"automation": {"read": standing.certified(old)}})
+
+    def ended() -> bool:
+        found = people._feed.commit.state.automation["read"].certificate(digest)  # as the worker has it
+        return found is not None and bool(found.revoked)
+
+    rolled._desk.change("calibrate", as_before, "", None)
+    rolled.set_weights({"other": 100})
+    for _ in range(60):
+        if ended():
+            break
+        response = served.post("/read", {"text": "x"})
+        if response.headers["x-rollout-decided-by"] == "model":
+            answered(people, "benign")
+    assert eventually(ended)
+    assert rolled.state.automation["read"].degree.word == "full"
+    waiting = asking(served, "read")
+    answered(people, "benign")
+    assert waiting.result(10).headers["x-rollout-decided-by"] == "human"
 
 
 # -- tasks -------------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def test_an_answer_that_hangs_holds_nobody(
     assert served.post("/read", {"text": "x"}, headers={"Prefer": "respond-async"}).status_code == 202
     certify(served, "read", "full")
     monkeypatch.setattr(people.reviews, "alarmed", lambda *_: True)
-    monkeypatch.setattr(people, "_refuted", lambda *_: True)
+    monkeypatch.setattr(people, "_refutation", lambda *_: "audits say so")
     eventually(lambda: operator(served).state.automation["read"].degree.word == "shadow", 10)
 
 

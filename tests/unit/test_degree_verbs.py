@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,22 @@ def test_the_service_demotes_once(serve: Callable[..., Rollout], reviews: Review
     assert reviews.trail.verify().entries == 2
     with pytest.raises(Refused, match="audits refuted it"):
         rollout.set_degree("read", "partial")
+
+
+def test_what_models_said_with_another_score_certifies_nothing(
+    serve: Callable[..., Rollout], reviews: Reviews
+) -> None:
+    """Once the spec takes the score from elsewhere only what models say from then on counts."""
+    rollout = serve(target_error="10%")
+    for number in range(40):
+        answer(reviews, number)
+    others = ladders_of(spec(target_error="10%", score="field:score"))
+    rollout._desk.change("deploy", lambda state, _: state.taken_up(others, time.time()), "", None)
+    found = rollout.calibrate()
+    assert (found.certificate, sum(found.used.values())) == (None, 0)
+    for number in range(40, 80):
+        answer(reviews, number)
+    assert sum(rollout.calibrate().used.values()) == 40
 
 
 def test_a_trail_that_cannot_be_written_stops_nobody(serve: Callable[..., Rollout], reviews: Reviews) -> None:

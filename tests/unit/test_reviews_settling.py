@@ -163,6 +163,19 @@ def test_a_timeout_that_cannot_be_made_is_tried_again(queue: Queue) -> None:
     assert queue.settle() == 1
 
 
+def test_what_can_never_be_made_is_tried_ever_more_seldom(queue: Queue) -> None:
+    """A case of which the model never says anything does not fill the trail, which is kept for good."""
+    one = queue.submit(due=START + 1, on_timeout="model")
+    for _ in range(24 * 60):
+        queue.clock.now += 60
+        assert queue.settle() == 0
+    tries = [entry for entry in queue.reviews.trail.entries(task=one.id) if entry.what == "unsettled"]
+    assert 5 < len(tries) < 15
+    queue.reviews.suggest(one.id, said("no"))
+    queue.clock.now += 24 * 3600
+    assert queue.settle() == 1
+
+
 def test_what_was_kept_long_enough_goes(queue: Queue) -> None:
     """First inputs, then decisions, then labels; an open case ends with its input."""
     keep = Keep(inputs=100, decisions=200, labels=1000)

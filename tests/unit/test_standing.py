@@ -340,6 +340,25 @@ def test_a_deployment_that_allows_less_lowers(allows: dict[str, Any], degree: De
     assert degrees(state.taken_up({"read": ladder(**allows)})) == (degree, degree)
 
 
+def test_another_score_ends_what_was_certified() -> None:
+    """A threshold is one of the score that it was certified for; of another it says nothing."""
+    state = first().taken_up({"read": ladder(score="max_probability")}, 150.0)
+    assert (state.automation["read"].score, state.automation["read"].scored) == ("max_probability", 0.0)
+    alone = certified(state, FULL, full=True)
+    assert alone.taken_up({"read": ladder(score="max_probability")}, 200.0) is alone
+    other = alone.taken_up({"read": ladder(score="field:score")}, 200.0)
+    assert degrees(other) == (SHADOW, SHADOW)
+    standing = other.automation["read"]
+    assert standing.reason == "the spec's score is field:score, and was max_probability"
+    assert (standing.scored, standing.certificates[0].since) == (200.0, 200.0)
+    with pytest.raises(Refused, match="it holds no more: the spec's score is field:score"):
+        other.set_degree("read", PARTIAL, "ann", ladder(score="field:score"))
+    back = other.taken_up({"read": ladder(score="max_probability")}, 300.0)
+    assert (degrees(back), back.automation["read"].scored) == ((SHADOW, SHADOW), 300.0)
+    with pytest.raises(Refused, match="it holds no more"):
+        back.set_degree("read", PARTIAL, "ann", ladder(score="max_probability"))
+
+
 def test_a_deployment_takes_up_a_new_endpoint() -> None:
     """It begins at the spec's degree; one that is not automated any more stays for when it is again."""
     state = certified(first())
