@@ -63,7 +63,22 @@ class DegreeVerbs(Reader):
                 cases, ladder, name, state.champion, digest, author="", at=0.0, since=_since(state, name)
             )
             row["evidence"] = {"cases": sum(found.used.values()), "least": found.least}
+        row["audits"] = self._audited(name, digest)
         return row
+
+    def _audited(self, endpoint: str, digest: str) -> list[dict[str, Any]]:
+        """Return how the audits of a model stand, by class; one that is empty is all of them."""
+        tests = self.reviews.audits(endpoint, digest) if digest else {}
+        return [
+            {
+                "class": label,
+                "audits": test.audits,
+                "errors": test.errors,
+                "target_error": test.target_error,
+                "alarm": test.alarm,
+            }
+            for label, test in sorted(tests.items())
+        ]
 
     def set_degree(
         self,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .amounts import DAY, in_time
 from .errors import InvalidValue
@@ -15,7 +15,7 @@ from .references import Reference
 from .reviewing import Visibility
 from .values import Seconds, Strict, check_name, check_text, parse_fraction, shown
 
-__all__ = ["Overflow", "Overlap", "Review", "ReviewWebhook", "needed", "parse_choice"]
+__all__ = ["Overflow", "Overlap", "Review", "needed", "parse_choice"]
 
 MOST_CHOICES = 1000
 """Choices that reviewers may have."""
@@ -76,27 +76,6 @@ def _label(value: object) -> str:
     return value
 
 
-def _address(value: object) -> str:
-    scheme, found, rest = value.partition("://") if isinstance(value, str) else ("", "", "")
-    if scheme not in ("http", "https") or not found or not rest.strip("/") or not rest.isprintable():
-        raise _unsaid("a webhook's address has the form https://HOST/PATH; this one has not")
-    if "@" in rest.partition("/")[0] or " " in rest or "#" in rest:
-        raise _unsaid("a webhook's address holds no user name, no password, no blank and no fragment")
-    return f"{scheme}://{rest}"
-
-
-def _secret(value: object) -> str:
-    kind, _, place = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind not in ("env", "file") or not place:
-        raise _unsaid("write where the key lies, never the key itself: env:NAME or file:PATH")
-    return f"{kind}:{place}"
-
-
-def _unsaid(words: str) -> Problems:
-    """Return a problem that does not show the value: addresses and keys open doors."""
-    return Problems([Problem((), words)])
-
-
 class Overlap(Strict):
     """Cases that two people answer, neither seeing the other's answer.
 
@@ -125,18 +104,6 @@ class Overflow(Strict):
     ] = Field(default=None, validate_default=True)
 
 
-class ReviewWebhook(Strict):
-    """An address that is told that cases wait and are decided; of a case it is told the id only.
-
-    Attributes:
-        url: an ``https`` address.
-        secret: where the key lies that signs, as ``env:NAME`` or ``file:PATH``.
-    """
-
-    url: Annotated[str, PlainValidator(_address), Field(repr=False)]
-    secret: Annotated[str, PlainValidator(_secret)]
-
-
 class Review(Strict):
     """How people are asked, and what of it is kept.
 
@@ -158,7 +125,6 @@ class Review(Strict):
         default: the choice that ``default`` answers.
         overflow: what happens when too many cases are open.
         label: what a label is called that a decision becomes in the ledger.
-        webhook: who is told of cases.
     """
 
     choices: Annotated[tuple[str, ...] | None, BeforeValidator(_choices)] = None
@@ -194,7 +160,6 @@ class Review(Strict):
         ),
     ] = Field(default=None, validate_default=True)
     label: Annotated[str, BeforeValidator(_label)] = "label"
-    webhook: ReviewWebhook | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Review:

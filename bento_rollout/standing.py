@@ -154,7 +154,7 @@ class Standing(Strict):
         what = f"{_wants(endpoint, degree)} {model}"
         found = self.certificate(self.digest)
         if found is None or (found.allows < Degree.PARTIAL and not found.revoked):
-            raise Refused(f"{what}, and none was; nothing changed: `automation … calibrate`")
+            raise Refused(f"{what}, and none was; nothing changed: `bento-rollout automation NAME calibrate`")
         if found.revoked:
             raise Refused(
                 f"{what}, and {_ended(found.revoked)}; "

@@ -56,8 +56,8 @@ def status(ctx: click.Context, as_json: bool) -> int:
 def set_degree(ctx: click.Context, asked: Asked, degree: str, endpoint: str | None) -> int:
     """Set who decides: DEGREE is human, shadow, assist, partial or full, or 1 to 5.
 
-    Down holds at once. Up to partial or full needs a threshold that was certified for the champion's very
-    code, and two persons where the spec says so: the second one gives the same command.
+    Down holds at once. Up needs a person; two, where the spec says so: the second one gives the same command.
+    Up to partial or full needs a threshold, too, that was certified for the champion's very code.
     """
     from .changes import change
 

@@ -85,11 +85,19 @@ def explained(facts: Facts) -> list[Block]:
     if seen := facts["evidence"]:
         told = f"{seen['cases']} answered cases of this model; at least {seen['least']} without an error are "
         lines.append(Line("evidence", (Cell(f"{told}needed to certify anything"),)))
+    lines += [Line("audits", (_audited(one),)) for one in facts["audits"]]
     rows = tuple(
         (Cell(row["degree"], "bold"), Cell(row["state"], STATES[row["state"]]), Cell(row["words"] or EMPTY))
         for row in facts["steps"]
     )
     return [*lines, Grid(("degree", "state", "why"), rows, frozenset({"degree", "state"}))]
+
+
+def _audited(one: Facts) -> Cell:
+    """Return how the audits of one class stand; they are told, not judged: what judges is the alarm."""
+    of = f" of {one['class']}" if one["class"] else ""
+    told = f"{one['errors']} of {one['audits']}{of} wrong, at most {one['target_error']:.2%} is certified"
+    return Cell(f"{told}: refuted", "bold red") if one["alarm"] else Cell(told)
 
 
 def calibration(facts: Facts) -> list[Block]:

@@ -386,24 +386,6 @@ def test_one_automation_for_all_endpoints_is_refused() -> None:
         read(SPEC.replace("  read:", "  '*':"))
 
 
-@pytest.mark.parametrize(
-    ("url", "secret"),
-    [
-        ("ftp://a/b", "env:K"),
-        ("https://", "env:K"),
-        ("https://me:pw@host/", "env:K"),
-        ("https://h/", "whsec_x"),
-    ],
-)
-def test_a_webhook_that_is_none_is_refused(url: str, secret: str) -> None:
-    """Neither address nor key is shown."""
-    webhook = f"      webhook: {{url: '{url}', secret: '{secret}'}}\n"
-    with pytest.raises(InvalidSpec, match=r"automation\.read\.review\.webhook\.(url|secret): ") as error:
-        read(SPEC + webhook)
-    assert "pw" not in str(error.value)
-    assert "whsec_x" not in str(error.value)
-
-
 # -- what is refused later --------------------------------------------------------------------------------
 
 

@@ -466,6 +466,11 @@ def test_the_command_line_walks_the_ladder(
     assert "read partial" in say("status", "screening")[1]
     explained = ask("automation", "screening", "explain", "--endpoint", "read")
     assert [row["state"] for row in explained["steps"]] == ["open", "open", "open", "now", "open"]
+    assert explained["audits"] == []
+    reviews.watch("read", rollout.state.champions_digest, 0.1, alpha=0.05)
+    (audits,) = ask("automation", "screening", "explain")["audits"]
+    assert audits == {"class": "", "audits": 0, "errors": 0, "target_error": 0.1, "alarm": False}
+    assert "0 of 0 wrong, at most 10.00% is certified" in say("automation", "screening", "explain")[1]
     assert degree(rollout) == "partial"
 
 
