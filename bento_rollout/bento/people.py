@@ -29,6 +29,7 @@ from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
+from ..store.reviews_hiding import Hiding
 from ..store.reviews_rows import Submission
 from ..store.sqlite import SQLiteStore
 from ..telemetry import log
@@ -103,6 +104,7 @@ class People:
         self._once = log.Once()
         self._hashed: KeyHash | None = None
         names = {endpoint: one.review.label for endpoint, one in automations.items()}
+        self._hiding = Hiding(place)
         self._labelling = Labelling(Feedback(place, names), name, ledger=ledger)
         self._watched: dict[tuple[str, str], Certificate] = {}
         self._demoted: dict[str, str] = {}
@@ -136,6 +138,7 @@ class People:
         self.audits.channel.close(timeout)
         self._pool.close()
         self._labelling.close()
+        self._hiding.close()
         self.reviews.close()
 
     # -- what calls ask --------------------------------------------------------------------------------
@@ -284,6 +287,7 @@ class People:
         self._feed.table()
         state = self._feed.commit.state
         for endpoint in self._automations:
+            self._hiding.look(endpoint, blind=degree_of(state, endpoint).blind)
             for digest in sorted({digest for digest in state.granted.values() if digest}):
                 if degree_of(state, endpoint, digest) >= Degree.PARTIAL:
                     self._watch_one(state, endpoint, digest)

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bento_rollout import Variant
+from bento_rollout.bento import people as people_module
 from bento_rollout.degrees import Degree
 from bento_rollout.errors import InvalidValue
 from bento_rollout.reviewing import Given, Selection, Status, Visibility
@@ -630,3 +631,17 @@ def test_degrees_are_read_from_the_state_at_each_call(serve: Callable[..., Serve
     assert answered(people_of(served)).case.degree.word == "human"
     assert waiting.result(10).status_code == 200
     assert people_of(served).reviews.list(status=Status.ANSWERED)
+
+
+def test_cases_of_before_a_fall_hide_what_the_model_says(serve: Callable[..., Served]) -> None:
+    """Asked at assist and answered after a fall to shadow: nobody is shown the suggestion."""
+    served = serve(service("assist", "read"))
+    asked = served.post("/read", json={"text": "two nodules"}, headers={"Prefer": "respond-async"})
+    assert asked.status_code == 202
+    people = people_of(served)
+    operator(served).set_degree("read", "shadow", reason="to look again")
+    time.sleep(2 * people_module.EACH)  # it is looked at each so often
+    claim = claimed(people)
+    assert claim.case.visibility is Visibility.HIDDEN
+    found = people.reviews.answer(claim.case.id, "ann", claim.token, Given("benign"), make=people.make)
+    assert (found.status, found.suggestion) == ("done", None)
