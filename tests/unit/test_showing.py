@@ -78,7 +78,10 @@ def test_kinds_of_inputs_are_shown_as_what_they_are() -> None:
     """Text, tables, images, models and several arguments each in their own way."""
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
     assert show({"text": "two nodules"}).kind == "text"
-    assert show({"frame": frame}).content == {"columns": ["a", "b"], "rows": [[1, "x"], [2, "nan"]]}
+    table = show({"frame": frame}).content
+    missing = table["rows"][1].pop()
+    assert table == {"columns": ["a", "b"], "rows": [[1, "x"], [2]]}
+    assert missing in (None, "nan"), "which of the two pandas makes of it depends on its version"
     assert show({"rows": np.eye(2)}).content == {"columns": ["0", "1"], "rows": [[1.0, 0.0], [0.0, 1.0]]}
     assert show({"row": np.arange(3)}).content == [0, 1, 2]
     study = Study("s1", Patient(name="ann", ages=[1]))
