@@ -128,7 +128,7 @@ def test_a_killed_worker_tells_each_label_once(server: Server) -> None:
         if number in (5, 12):
             before = server.living()
             os.kill(before[0], signal.SIGKILL)
-            until(lambda: len(living := server.living()) == 2 and living != before, "two live", 60)  # noqa: B023
+            until(lambda: len(living := server.living()) == 2 and living != before, "two live", 60)  # noqa: B023 - called at once
             until(lambda: server.asks("GET", "/readyz") == http.client.OK, "it serves", 60)
     ledger = server.operator().ledger
     until(lambda: ledger.counts().labels == calls, "all are labels", 40)

@@ -102,6 +102,7 @@ def test_two_who_agree_are_one_label(queue: Queue) -> None:
 def _dies(folder: Path) -> None:
     """Tell the ledger, and end before it is noted that it was told."""
     teller = told_by(Queue(folder))
+    # The process ends where the ledger has the labels and the queue does not know it yet: only so by force.
     teller._file.writing = lambda **_: os._exit(9)  # type: ignore[method-assign]
     teller.tell()
 
