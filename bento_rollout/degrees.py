@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cached_property
 
 from .errors import InvalidValue
 from .values import shown
@@ -27,7 +28,7 @@ class Degree(IntEnum):
     PARTIAL = 4
     FULL = 5
 
-    @property
+    @cached_property
     def word(self) -> str:
         """As specs, pages and log lines write it."""
         return self.name.lower()

@@ -27,6 +27,8 @@ def duplicate(value: Any) -> Any:
     >>> duplicate(cached).pop("time"), cached
     (1, {'time': 1})
     """
+    if type(value) in _PLAIN:
+        return value
     if _holds_frames(value):
         return pickle.loads(pickle.dumps(value, 5))  # noqa: S301 - our own copy, made in the same breath
     return copy.deepcopy(value)

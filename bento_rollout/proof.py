@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 __all__ = ["proof_of", "proves"]
 
@@ -25,8 +26,8 @@ def proof_of(headers: Iterable[Pair], names: Sequence[str] = ()) -> str:
     >>> proof_of([(b"x-user", b"ann")], ["X-User"]) == proof_of([(b"x-user", b"bob")], ["X-User"])
     False
     """
-    wanted = {AUTHORIZATION, *(name.lower().encode("latin-1", "ignore") for name in names)}
-    shown = sorted((name.lower(), value) for name, value in headers if name.lower() in wanted)
+    wanted = _wanted(tuple(names))
+    shown = sorted([(lower, value) for name, value in headers if (lower := name.lower()) in wanted])
     if not shown:
         return ""
     digest = hashlib.sha256(b"bento-rollout decision\0")
@@ -34,6 +35,12 @@ def proof_of(headers: Iterable[Pair], names: Sequence[str] = ()) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _wanted(names: tuple[str, ...]) -> frozenset[bytes]:
+    """Return the names of the headers that tell who calls, as they stand on the wire."""
+    return frozenset({AUTHORIZATION, *(name.lower().encode("latin-1", "ignore") for name in names)})
 
 
 def proves(secret: str, shown: str) -> bool:

@@ -6,7 +6,7 @@ Everything is pure: arrays and frozen values in, frozen values out.
 from __future__ import annotations
 
 from .agreeing import Agreement, agreement_of, cohen_kappa, krippendorff_alpha
-from .audit import AuditTest, audited, audits_to_notice, drawn, thinned
+from .audit import AuditTest, audited, audits_to_notice, audits_with, drawn, thinned
 from .certify import (
     Certified,
     Risk,
@@ -26,6 +26,7 @@ __all__ = [
     "agreement_of",
     "audited",
     "audits_to_notice",
+    "audits_with",
     "certify_groups",
     "certify_threshold",
     "cohen_kappa",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..analysis.mixture import Mixture
 from ..analysis.stored import flag, numbers, opened, pack
 from ..errors import InvalidValue
 
-__all__ = ["AuditTest", "audited", "audits_to_notice", "drawn", "thinned"]
+__all__ = ["AuditTest", "audited", "audits_to_notice", "audits_with", "drawn", "thinned"]
 
 FACTORS = (1.25, 1.5, 2.0, 3.0, 5.0)
 """The bets: the true error is so many times the target."""
@@ -39,7 +39,21 @@ def drawn(salt: str, prediction_id: str, rate: float) -> bool:
     >>> drawn("audit", "01a21cf9-5af8-7b9e-9ba7-2609ea63986f", 1.0)
     True
     """
-    return mmh3.hash64(f"{salt}:{prediction_id}", 0, signed=False)[0] < rate * _WHOLE
+    return _drawing(salt, rate)(prediction_id)
+
+
+def _drawing(salt: str, rate: float) -> Callable[[str], bool]:
+    prefix, below, digest = f"{salt}:", math.ceil(rate * _WHOLE), mmh3.hash64
+    return lambda prediction_id: digest(prefix + prediction_id, 0, signed=False)[0] < below
+
+
+def audits_with(rate: float) -> Callable[[str], bool]:
+    """Return `audited` with this rate, for whoever asks it of each call.
+
+    >>> audits_with(1.0)("01a21cf9-5af8-7b9e-9ba7-2609ea63986f")
+    True
+    """
+    return _drawing("audit", rate)
 
 
 def audited(prediction_id: str, rate: float) -> bool:

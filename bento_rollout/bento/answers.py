@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import json
 import time
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -184,28 +184,32 @@ def headers_of(
         decided_by: who decided, where the endpoint is automated; empty: nobody has yet. Only where that is
             the model there is a variant that answered.
     """
-    pairs: list[Pair] = []
-    if decided_by is not None:
-        if decided_by and DECIDED_BY in names:
-            pairs.append((DECIDED_BY, decided_by.encode()))
-        if decided_by != "model":
-            names = names - {VARIANT, REASON}
     if len(plans) == 1:
         plan = plans[0]
-        pairs += _told(plan.variant, plan.revision, plan.reason.value, names)
+        pairs = [*_told(plan.variant, plan.revision, plan.reason.value, names, decided_by)]
     elif plans:
         variants, reasons = {plan.variant for plan in plans}, {plan.reason.value for plan in plans}
         revision = max(plan.revision for plan in plans)
-        pairs += _told(",".join(sorted(variants)), revision, ",".join(sorted(reasons)), names)
+        pairs = [*_told(",".join(sorted(variants)), revision, ",".join(sorted(reasons)), names, decided_by)]
+    else:
+        pairs = [*_decided(decided_by, names)]
     if PREDICTION_ID in names and prediction_id:
         pairs.append((PREDICTION_ID, prediction_id.encode()))
     return pairs
 
 
 @lru_cache(maxsize=256)
-def _told(variant: str, revision: int, reason: str, names: Collection[bytes]) -> tuple[Pair, ...]:
+def _told(
+    variant: str, revision: int, reason: str, names: frozenset[bytes], decided_by: str | None
+) -> tuple[Pair, ...]:
     pairs = (VARIANT, variant), (REVISION, str(revision)), (REASON, reason)
-    return tuple((name, value.encode()) for name, value in pairs if name in names)
+    may = names if decided_by in (None, "model") else names - {VARIANT, REASON}
+    told = ((name, value.encode()) for name, value in pairs if name in may)
+    return (*_decided(decided_by, names), *told)
+
+
+def _decided(decided_by: str | None, names: frozenset[bytes]) -> tuple[Pair, ...]:
+    return ((DECIDED_BY, decided_by.encode()),) if decided_by and DECIDED_BY in names else ()
 
 
 def _apply(response: Any, start: Message) -> None:

@@ -19,8 +19,10 @@ Make = Callable[[], Case]
 MOST, HEAVIEST = 2000, 1 << 27
 """Audits that wait to be written, and about how many bytes they may hold."""
 
-LARGEST, LONG, HEAVY = 100, 1.0, 1 << 23
-"""Audits that are written together; seconds that the first waits for others; characters that they show."""
+LARGEST, LINGER, LONG, HEAVY = 100, 0.25, 1.0, 1 << 23
+"""Audits that are written together; seconds from the first one to the writing, and that the making of one
+transaction's takes; characters that they show.
+"""
 
 TRIES, PAUSE = 5, 1.0
 """How often audits are tried to be written, and seconds between, before they are lost and counted."""
@@ -59,7 +61,7 @@ class Audits:
     def __init__(self, write: Write, fail: Callable[[BaseException], object], stop: threading.Event) -> None:
         self._write, self._fail, self._stop = write, fail, stop
         self.channel: Channel[Audit] = Channel(
-            "rollout-audits", self._work, most=MOST, heaviest=HEAVIEST, largest=LARGEST
+            "rollout-audits", self._work, most=MOST, heaviest=HEAVIEST, linger=LINGER, largest=LARGEST
         )
 
     def offer(self, audit: Audit, weight: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ..asking import Facts, When, asked_by
-from ..automation import audited
+from ..automation import audits_with
 from ..calls import Call, Deciding, Finish, within
 from ..degrees import Degree
 from ..disposing import disposition
@@ -99,7 +100,9 @@ class Automated:
         self._is_client_error, self._set_status = is_client_error, set_status
         self._record = record
         self._automation = settings.automation
-        self._rate = settings.automation.audit.rate
+        rate = settings.automation.audit.rate
+        self._draws = audits_with(rate)
+        self._audits = {one: Asked(one, Selection.AUDIT, rate, held=False) for one in (_PARTIAL, _FULL)}
         self._cases = Cases(settings)
         self._unseen = Unseen(self._cases, people, router, tell)
         self._whens = {
@@ -119,12 +122,13 @@ class Automated:
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
     ) -> Coroutine[Any, Any, Any]:
         """Answer a call as the router does, or let a person answer it."""
-        degree, _ = self._stands(plan.variant)
+        known = self._known.get(plan.variant) if self._router.commit is self._seen else None
+        degree, _ = known or self._stands(plan.variant)
         if degree is _FULL:
             call.deciding = self._alone
-            if not audited(call.prediction_id, self._rate):
-                return self._router.call(call, plan, args, kwargs, finish)
-            return self._audited(call, plan, args, kwargs, finish)
+            if self._draws(call.prediction_id):
+                return self._audited(call, plan, args, kwargs, finish)
+            return self._router.call(call, plan, args, kwargs, finish)
         held = self._settings.held
         left = min(held, max(0.0, held - (time.time() - call.began)))
         call.deciding = Deciding(degree, until=time.monotonic() + left)
@@ -168,8 +172,7 @@ class Automated:
     def _audit(
         self, call: Call, degree: Degree, arguments: Mapping[str, Any], outputs: Sequence[Any]
     ) -> None:
-        asked = Asked(degree, Selection.AUDIT, self._rate, held=False)
-        make = self._cases.case(call, asked, arguments, outputs)
+        make = self._cases.case(call, self._audits[degree], arguments, outputs)
         most, weight = self._automation.review.overflow.max_open, weight_of([arguments, outputs])
         self._people.audit(make, most, _key_of(call), weight)
 
@@ -265,6 +268,7 @@ class Automated:
             then: what begins when the case is kept.
         """
         overflow, key = self._automation.review.overflow, _key_of(call)
+        make = functools.lru_cache(maxsize=1)(make)
         try:
             try:
                 task, seconds = await self._people.ask(make, overflow.max_open, key), self._left(call)
@@ -361,4 +365,4 @@ def _key_of(call: Call) -> str | None:
     return call.keys[0] if call.keys else None
 
 
-_FULL, _ASSIST = Degree.FULL, Degree.ASSIST
+_FULL, _PARTIAL, _ASSIST = Degree.FULL, Degree.PARTIAL, Degree.ASSIST

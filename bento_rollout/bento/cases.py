@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +103,7 @@ class Cases:
     def case(
         self, call: Call, asked: Asked, arguments: Mapping[str, Any], outputs: Sequence[Any] = ()
     ) -> Callable[[], Case]:
-        """Return what makes the case of a call, once; to be called in a thread.
+        """Return what makes the case of a call; to be called in a thread, once: files can be read once.
 
         Args:
             call: the request.
@@ -118,7 +117,6 @@ class Cases:
         secret = proof_of(call.scope.get("headers", ()), settings.proofs) if same else ""
         plan, said = call.plans[-1], tuple(outputs)
 
-        @functools.lru_cache(maxsize=1)
         def make() -> Case:
             return Case(
                 secrets.token_hex(16),

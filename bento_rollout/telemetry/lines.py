@@ -39,6 +39,9 @@ _MOST_PARTS = 200
 _UNWEIGHED = 1 << 20
 """Bytes that a value with more parts holds at least: nobody knows what the others are."""
 
+_LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Values without parts."""
+
 Fields = dict[str, Any]
 
 
@@ -212,6 +215,9 @@ def weight_of(value: Any) -> int:
         while parts and looked_at < _MOST_PARTS:
             part = parts.pop()
             looked_at += 1
+            if type(part) in _LEAVES:
+                size += sys.getsizeof(part)
+                continue
             size += _size_of(part)
             inner = _inner(part)
             room = max(0, _MOST_PARTS - len(parts))
