@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-__all__ = ["proof_of", "proves"]
+__all__ = ["proof_of", "proves", "shown_by"]
 
 Pair = tuple[bytes, bytes]
 
@@ -26,8 +26,7 @@ def proof_of(headers: Iterable[Pair], names: Sequence[str] = ()) -> str:
     >>> proof_of([(b"x-user", b"ann")], ["X-User"]) == proof_of([(b"x-user", b"bob")], ["X-User"])
     False
     """
-    wanted = _wanted(tuple(names))
-    shown = sorted([(lower, value) for name, value in headers if (lower := name.lower()) in wanted])
+    shown = sorted(shown_by(headers, names))
     if not shown:
         return ""
     digest = hashlib.sha256(b"bento-rollout decision\0")
@@ -35,6 +34,16 @@ def proof_of(headers: Iterable[Pair], names: Sequence[str] = ()) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
+
+
+def shown_by(headers: Iterable[Pair], names: Sequence[str] = ()) -> list[Pair]:
+    """Return what a request shows of its caller; of that alone `proof_of` makes the same as of all headers.
+
+    >>> shown_by([(b"accept", b"*/*"), (b"X-User", b"ann")], ["x-user"])
+    [(b'x-user', b'ann')]
+    """
+    wanted = _wanted(tuple(names))
+    return [(lower, value) for name, value in headers if (lower := name.lower()) in wanted]
 
 
 @lru_cache(maxsize=256)

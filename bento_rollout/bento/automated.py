@@ -164,9 +164,9 @@ class Automated:
             return self._ours(call, refused("reviews-unreachable", call.prediction_id))
         outputs: list[Any] = []
         arguments = self._taken(args, kwargs)
-        noting = _noting(outputs, finish)
+        noting = None if finish is None else _noting(outputs, finish)
         value = await self._router.call(call, plan, args, kwargs, noting)
-        self._audit(call, Degree.FULL, arguments, outputs)
+        self._audit(call, _FULL, arguments, outputs or [value])
         return value
 
     def _audit(

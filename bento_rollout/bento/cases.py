@@ -13,7 +13,7 @@ from ..calls import Call, Late
 from ..degrees import Degree
 from ..disposing import hides, overlaps
 from ..limited import limited
-from ..proof import proof_of
+from ..proof import proof_of, shown_by
 from ..reviewing import Case, Selection, Shown, Suggestion, Visibility
 from ..scoring import score_of
 from ..showing import link_or_text, named, show
@@ -114,7 +114,7 @@ class Cases:
         settings, automation, now = self._settings, self._settings.automation, time.time()
         review, audit = automation.review, asked.selection is Selection.AUDIT
         same = automation.decisions.require == "same"
-        secret = proof_of(call.scope.get("headers", ()), settings.proofs) if same else ""
+        shown = shown_by(call.scope.get("headers", ()), settings.proofs) if same else ()
         plan, said = call.plans[-1], tuple(outputs)
 
         def make() -> Case:
@@ -141,7 +141,7 @@ class Cases:
                 due=None if review.due is None else now + review.due,
                 on_timeout=_on_timeout(review.on_timeout, asked),
                 default=review.default,
-                secret=secret,
+                secret=proof_of(shown, settings.proofs),
             )
 
         return make

@@ -40,6 +40,8 @@ def insert(
 ) -> Decision:
     """Keep a case, unless too many are open; one that is already there stays as it is.
 
+    What it raises of a case it raises before it writes anything.
+
     Raises:
         QueueFull: ``most`` are open.
         InvalidValue: it is none that can be kept.
@@ -50,6 +52,7 @@ def insert(
     if most is not None and (number := opened(db, case.endpoint)) >= most:
         raise QueueFull(case.endpoint, number, most)
     _check(case)
+    content = _content(case.id, case.input, seal if keep.sealed else None)
     settle = case.due if case.held and case.on_timeout != "wait" else None
     inputs_until = case.created + keep.inputs
     row = (
@@ -77,7 +80,7 @@ def insert(
     )
     marks = ", ".join("?" * len(row))
     task = db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row).lastrowid or 0  # noqa: S608 - constants
-    _keep_input(db, task, case.id, case.input, inputs_until, seal if keep.sealed else None)
+    _keep_input(db, task, inputs_until, content, sealed=keep.sealed)
     if case.suggestion is not None:
         _insert_suggestion(db, task, case.suggestion)
     facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
@@ -91,20 +94,15 @@ def insert_each(
     """Keep cases, each as `insert` does; one that cannot be kept leaves the others as they are."""
     found: list[Decision | QueueFull | InvalidValue] = []
     for submission in submissions:
-        db.execute("SAVEPOINT one")
         try:
             found.append(insert(db, submission, now, seal=seal))
         except (QueueFull, InvalidValue) as error:
-            db.execute("ROLLBACK TO one")
             found.append(error)
-        db.execute("RELEASE one")
     return found
 
 
-def _keep_input(
-    db: sqlite3.Connection, task: int, case: str, shown: Shown, until: float, seal: Callable[[], Seal] | None
-) -> None:
-    """Keep what reviewers are shown, sealed if there is a seal.
+def _content(case: str, shown: Shown, seal: Callable[[], Seal] | None) -> bytes:
+    """Return what reviewers are shown as it is kept, sealed if there is a seal.
 
     Raises:
         InvalidValue: it is nothing that JSON can say.
@@ -114,9 +112,11 @@ def _keep_input(
         content = json_of(told).encode()
     except (TypeError, ValueError) as error:
         raise InvalidValue(f"the input of case {case} cannot be kept: {type(error).__name__}") from None
-    if seal is not None:
-        content = seal().close(case, content)
-    db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", (task, until, seal is not None, content))
+    return content if seal is None else seal().close(case, content)
+
+
+def _keep_input(db: sqlite3.Connection, task: int, until: float, content: bytes, *, sealed: bool) -> None:
+    db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", (task, until, sealed, content))
 
 
 def keep_suggestion(
@@ -132,7 +132,8 @@ def keep_suggestion(
     if shown is not None and task["status"] == Status.OPEN.value:
         query = "SELECT until, sealed FROM inputs WHERE task = ?"
         if (old := db.execute(query, (task["seq"],)).fetchone()) is not None:
-            _keep_input(db, task["seq"], task["id"], shown, old["until"], seal if old["sealed"] else None)
+            content = _content(task["id"], shown, seal if old["sealed"] else None)
+            _keep_input(db, task["seq"], old["until"], content, sealed=bool(old["sealed"]))
     if not _insert_suggestion(db, task["seq"], suggestion):
         return False
     facts = {"variant": suggestion.variant, "digest": suggestion.digest, "said": suggestion.at}
