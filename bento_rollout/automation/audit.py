@@ -43,8 +43,9 @@ def drawn(salt: str, prediction_id: str, rate: float) -> bool:
 
 
 def _drawing(salt: str, rate: float) -> Callable[[str], bool]:
-    prefix, below, digest = f"{salt}:", math.ceil(rate * _WHOLE), mmh3.hash64
-    return lambda prediction_id: digest(prefix + prediction_id, 0, signed=False)[0] < below
+    prefix, below, digest = f"{salt}:", math.ceil(rate * _WHOLE), mmh3.hash_bytes
+    # As `mmh3.hash64(…, signed=False)[0]`, which takes half as long again: it is asked of each call.
+    return lambda prediction_id: int.from_bytes(digest(prefix + prediction_id)[:8], "little") < below
 
 
 def audits_with(rate: float) -> Callable[[str], bool]:

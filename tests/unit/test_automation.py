@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import mmh3
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from bento_rollout.automation import (
     agreement_of,
     audited,
     audits_to_notice,
+    audits_with,
     certify_groups,
     certify_threshold,
     cohen_kappa,
@@ -171,6 +173,13 @@ def test_a_draw_is_the_same_everywhere() -> None:
     ]
     assert all(audited(one, 1.0) and not audited(one, 0.0) for one in ids)
     assert {one for one in ids if audited(one, 0.01)} <= {one for one in ids if audited(one, 0.05)}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(0, 1))
+def test_a_draw_is_by_the_hash_of_its_id(prediction_id: str, rate: float) -> None:
+    """The first half of Murmur3's 128 bits: the same cases are audited from version to version."""
+    number = mmh3.hash64(f"audit:{prediction_id}", 0, signed=False)[0]
+    assert audited(prediction_id, rate) == audits_with(rate)(prediction_id) == (number < rate * 2**64)
 
 
 def test_thinning_leaves_equal_chances() -> None:
