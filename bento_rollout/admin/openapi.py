@@ -10,7 +10,6 @@ from pydantic.json_schema import models_json_schema
 from .answers import (
     ANSWERS,
     Assignment,
-    Changed,
     Degrees,
     Explanation,
     HistoryRow,
@@ -143,7 +142,7 @@ def _post(model: type[Body]) -> dict[str, Any]:
         "operationId": model.verb,
         "summary": model.summary,
         "requestBody": {"required": required, "content": {"application/json": {"schema": _json(model)}}},
-        "responses": _responses(_json(Changed), {**_PROBLEMS, **_REFUSALS}),
+        "responses": _responses(_json(model.answers), {**_PROBLEMS, **_REFUSALS}),
     }
 
 

@@ -371,9 +371,7 @@ class Reviews:
         return self._read(Stats(), lambda db: looking.stats(db, endpoint, self._clock()))
 
     def ratings(self, endpoint: str, digest: str | None = None) -> tuple[Rating, ...]:
-        """Return all final answers as first given, case by case, for measures of agreement.
-
-        Those to cases that are not decided yet are among them: a case waits because people differ.
+        """Return all final answers as first given, of open cases too, for measures of agreement.
 
         Args:
             endpoint: of which endpoint.
