@@ -97,6 +97,7 @@ class People:
             self.make,
             {endpoint: one.review.lease for endpoint, one in automations.items()},
             {endpoint: one.roles for endpoint, one in automations.items()},
+            lambda who: Rollout(name, store, locate(), who),
         )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
         self._sink, self._beside = sink, place.parent
