@@ -122,7 +122,7 @@ class ReviewVerbs(Reader):
             who = "the service's spec does not automate it" if view.described else "no worker ever ran here"
             if endpoint in view.ladders:
                 who = "its workers, of an older version, do not say it on their cards"
-            raise Refused(f"automation.{endpoint}: {who}: nothing tells how people are asked; nobody was")
+            raise Refused(f"automation.{endpoint}: {who}, so nothing tells how; nobody was asked")
         return found
 
     def _digest_at(self, revision: int, variant: str) -> str:
