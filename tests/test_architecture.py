@@ -34,6 +34,7 @@ LAYERS: dict[str, float] = {
     "asking": 1.15,
     "ask_when": 1.17,
     "review_settings": 1.17,
+    "segments": 1.18,
     "automating": 1.2,
     "choosing": 1.16,
     "disposing": 1.28,

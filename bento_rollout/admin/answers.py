@@ -110,8 +110,11 @@ class Certified(_Answer):
 
     digest: str
     variant: str
-    threshold: float | None = Field(description="The score from which on it decides; null: see by_class.")
+    threshold: float | None = Field(
+        description="The score from which on it decides; null: see by_class, by_segment."
+    )
     by_class: dict[str, float]
+    by_segment: dict[str, float] = Field(description="Of a call in no other one a person decides.")
     target_error: float | dict[str, float]
     confidence: float
     labels: int
@@ -163,7 +166,8 @@ class Calibrated(_Answer):
     used: dict[str, int]
     left_out: dict[str, int]
     scoreless: int
-    classes: dict[str, Searched]
+    classes: dict[str, Searched] = Field(description="By class, or (an empty name) of all.")
+    segments: dict[str, Searched] = Field(description="By segment, where the spec names some.")
     revision: int | None = Field(description="In which the certificate is; null: in none.")
 
 

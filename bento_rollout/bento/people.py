@@ -297,7 +297,7 @@ class People:
         certificate = certificate_of(state, endpoint, digest)
         if certificate is not None and self._watched.get((endpoint, digest)) != certificate:
             alpha = 1 - certificate.confidence
-            self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
+            self.reviews.watch(endpoint, digest, certificate.targets, alpha=alpha)
             self._watched[endpoint, digest] = certificate
         if self.reviews.alarmed(endpoint, digest):
             why = self._refutation(endpoint, digest, certificate)
