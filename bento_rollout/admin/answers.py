@@ -185,6 +185,9 @@ class Degrees(_Answer):
     degree: Literal["human", "shadow", "assist", "partial", "full"] | None
     automated: bool = Field(description="Whether the service's spec automates it now.")
     max_degree: str | None = Field(description="The highest that the spec allows.")
+    segments: list[str] = Field(
+        default_factory=list, description="Parts of the traffic that get a threshold each."
+    )
     since: int | None = Field(None, description="The revision from which on it holds.")
     author: str | None = None
     reason: str | None = None
