@@ -79,6 +79,7 @@ def ladders_of(spec: RolloutSpec) -> dict[str, Ladder]:
             on_timeout=one.review.on_timeout,
             overflow=one.review.overflow.action,
             score=str(one.score),
+            segments=() if one.segments is None else one.segments.names,
         )
         for endpoint, one in spec.automation.items()
     }

@@ -14,7 +14,7 @@ from .explaining import Problem, Problems
 from .references import parse_reference
 from .values import parse_fraction, shown
 
-__all__ = ["Conditions", "parse_conditions"]
+__all__ = ["Conditions", "parse_argument", "parse_conditions", "parse_scalar"]
 
 MOST_CONDITIONS = 100
 """Conditions that one endpoint may have."""
@@ -74,15 +74,15 @@ def _missing(value: object) -> Condition:
     names = value if isinstance(value, (list, tuple)) else [value]
     if not names:
         raise InvalidValue("name at least one argument, like [amount]")
-    return Missing(tuple(map(_argument, names)))
+    return Missing(tuple(map(parse_argument, names)))
 
 
 def _bounds(value: object) -> tuple[tuple[str, float], ...]:
-    return tuple((_argument(name), parse_number(bound)) for name, bound in _of_arguments(value, "10000"))
+    return tuple((parse_argument(name), parse_number(bound)) for name, bound in _of_arguments(value, "10000"))
 
 
 def _equals(value: object) -> Condition:
-    values = tuple((_argument(name), (_scalar(one),)) for name, one in _of_arguments(value, "icu"))
+    values = tuple((parse_argument(name), (parse_scalar(one),)) for name, one in _of_arguments(value, "icu"))
     return OneOf(values, "equals")
 
 
@@ -91,7 +91,7 @@ def _one_of(value: object) -> Condition:
     for name, several in _of_arguments(value, "[icu, er]"):
         if not isinstance(several, (list, tuple)) or not several:
             raise InvalidValue(f"{shown(several)} is no list of values: write like {{{name}: [icu, er]}}")
-        found.append((_argument(name), tuple(map(_scalar, several))))
+        found.append((parse_argument(name), tuple(map(parse_scalar, several))))
     return OneOf(tuple(found))
 
 
@@ -101,14 +101,16 @@ def _of_arguments(value: object, like: str) -> Sequence[tuple[object, object]]:
     return list(value.items())
 
 
-def _argument(value: object) -> str:
+def parse_argument(value: object) -> str:
+    """Return an argument's name, or a path that begins with one."""
     name, *rest = value.split(".") if isinstance(value, str) else ("",)
     if not name.isidentifier() or not all(rest):
         raise InvalidValue(f"{shown(value)} is no argument: write ARGUMENT or ARGUMENT.attribute")
     return str(value)
 
 
-def _scalar(value: object) -> Any:
+def parse_scalar(value: object) -> Any:
+    """Return a value that an argument may have: a text, a number or a truth value."""
     if isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):

@@ -25,6 +25,8 @@ __all__ = [
     "ScoreBelow",
     "When",
     "asked_by",
+    "bare",
+    "is_same",
 ]
 
 CERTIFIED = "threshold"
@@ -209,8 +211,8 @@ class OneOf(Condition):
 
     def _why(self, facts: Facts, _: float | None, /) -> str | None:
         for name, values in self.values:
-            value = _bare(_value(facts, name))
-            if any(_is_same(value, one) for one in values):
+            value = bare(_value(facts, name))
+            if any(is_same(value, one) for one in values):
                 return f"{name} is a value that is asked about"
         return None
 
@@ -275,7 +277,7 @@ def _value(facts: Facts, name: str) -> Any:
         return None
 
 
-def _bare(value: Any) -> Any:
+def bare(value: Any) -> Any:
     """Return a member's value, and numpy's scalars as Python's."""
     value = value.value if isinstance(value, Enum) else value
     return value.item() if is_scalar(value) else value
@@ -283,7 +285,7 @@ def _bare(value: Any) -> Any:
 
 def _number(value: Any) -> float | None:
     """Return a value as a number; None for anything else, truth values and NaN included."""
-    value = _bare(value)
+    value = bare(value)
     if isinstance(value, bool) or not isinstance(value, Number):
         return None
     try:
@@ -294,7 +296,7 @@ def _number(value: Any) -> float | None:
 
 
 def _is_missing(value: Any) -> bool:
-    value = _bare(value)
+    value = bare(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         return True
     if isinstance(value, float):
@@ -304,7 +306,7 @@ def _is_missing(value: Any) -> bool:
     return isinstance(value, (list, tuple, Mapping, bytes)) and not value
 
 
-def _is_same(value: Any, one: Any) -> bool:
+def is_same(value: Any, one: Any) -> bool:
     """Whether two plain values are equal; a truth value equals no number."""
     if isinstance(value, bool) or isinstance(one, bool):
         return value is one

@@ -17,6 +17,7 @@ from .explaining import Problem, Problems
 from .references import name_of, parse_reference
 from .review_settings import Overflow, Overlap, Review, needed, parse_choice
 from .reviewing import Role, Visibility
+from .segments import Segments
 from .values import Seconds, Strict, check_name, parse_fraction, shown
 
 __all__ = [
@@ -73,6 +74,10 @@ def _target(value: object) -> float | dict[str, float] | None:
             "an empty mapping names no class; write like 2%, or like {benign: 5%, malignant: 0.5%}"
         )
     return {parse_choice(name, "class"): _error(part) for name, part in value.items()}
+
+
+def _segments(value: object) -> Segments | None:
+    return None if value is None else Segments.parse(value)
 
 
 def _roles(value: object) -> tuple[Role, ...]:
@@ -174,6 +179,8 @@ class Automation(Strict):
         target_error: the part of the automated predictions that may be wrong; or by class, as the model
             names it.
         confidence: the chance with which that holds when a threshold is certified.
+        segments: parts of the traffic that get a threshold each; None: one holds for all of it, or for all of
+            a class.
         ask_when: conditions, of which each one sends a prediction to a person at degree partial.
         audit: which part of the model's decisions a person looks at as well.
         review: how people are asked.
@@ -193,6 +200,11 @@ class Automation(Strict):
     score: Annotated[Score, PlainValidator(Score.parse), PlainSerializer(str, return_type=str)] = Score()
     target_error: Annotated[float | dict[str, float] | None, BeforeValidator(_target)] = None
     confidence: Annotated[float, BeforeValidator(_confidence)] = 0.95
+    segments: Annotated[
+        Segments | None,
+        PlainValidator(_segments),
+        PlainSerializer(lambda one: one and one.plain, return_type=dict[str, Any] | None),
+    ] = None
     ask_when: Conditions = (ScoreBelow(None),)
     audit: Audit = Field(default_factory=Audit)
     review: Annotated[
@@ -213,6 +225,10 @@ class Automation(Strict):
         if found := list(_in_automation(self)):
             raise Problems(found)
         return self
+
+    def segment_of(self, arguments: Mapping[str, Any]) -> str | None:
+        """Return the segment that a call is in; empty: none of those that there are; None: there are none."""
+        return None if self.segments is None else self.segments.of(arguments)
 
     def visibility(self, degree: Degree) -> Visibility:
         """Return when reviewers see what the model says; degrees human and shadow hide it."""
@@ -284,6 +300,9 @@ def _in_automation(automation: Automation) -> Iterator[Problem]:
     if automation.target_error is None and automation.max_degree >= Degree.PARTIAL:
         words = "degrees partial and full need it: write which part of the model's decisions may be wrong"
         yield Problem(("target_error",), f"{words}, like 2%, or stop earlier with max_degree: assist")
+    if automation.segments is not None and not isinstance(automation.target_error, float):
+        words = "each segment is promised one target_error, a number"
+        yield Problem(("segments",), f"{words}: write like 2%, and no classes, or leave segments out")
     if automation.review.overlap.adjudicate and automation.roles and not _may(automation, Role.ADJUDICATOR):
         words = "no name in roles is an adjudicator, so nobody could decide where two differ"
         yield Problem(

@@ -56,6 +56,10 @@ class Answered(Protocol):
         """What the model said."""
 
     @property
+    def segment(self) -> str | None:
+        """The segment of the traffic; empty: in none that was named; None: none was named."""
+
+    @property
     def at(self) -> float:
         """When it was answered, in seconds since 1970."""
 
@@ -72,11 +76,14 @@ class Calibration:
         endpoint, variant, digest: of which model.
         target_error, confidence: what was to be promised.
         certificate: what may be promised; None: nothing.
-        found: the threshold of each class that has a target, or of all (``""``), or how much it lacks.
-        tables: error and coverage by threshold, by class: to look at, not to choose from.
+        found: the threshold of each class that has a target, of each segment, or of all (``""``), or how much
+            it lacks.
+        tables: error and coverage by threshold, by class or segment: to look at, not to choose from.
         used, left_out: how many cases, by why a person was asked; and by why they are not used.
         scoreless: how many of those used have no score, so that no threshold accepts them.
         least: how many accepted cases without any error the promise takes, of the class that takes most.
+        by_segment: whether what was found is of segments.
+        cases: how many of those used each of these has.
         revision: the state's in which the certificate is; 0: it is in none.
     """
 
@@ -92,6 +99,8 @@ class Calibration:
     left_out: Mapping[str, int]
     scoreless: int
     least: int
+    by_segment: bool = False
+    cases: Mapping[str, int] = field(default_factory=dict)
     revision: int = 0
 
     @property
@@ -130,9 +139,14 @@ class Calibration:
             "used": dict(self.used),
             "left_out": dict(self.left_out),
             "scoreless": self.scoreless,
-            "classes": {name: _class(one, self.tables[name]) for name, one in self.found.items()},
+            "classes": {} if self.by_segment else self._groups,
+            "segments": self._groups if self.by_segment else {},
             "revision": self.revision or None,
         }
+
+    @property
+    def _groups(self) -> dict[str, Any]:
+        return {name: _group(one, self.tables[name]) for name, one in self.found.items()}
 
 
 def calibrated(
@@ -169,12 +183,15 @@ def calibrated(
             f"automation.{endpoint}.target_error: the spec has none, so there is nothing to certify; "
             "nothing changed"
         )
-    sample, used, left_out = _sample(cases, since)
+    sample, used, left_out = _sample(cases, since, by_segment=bool(ladder.segments))
     scores = [math.nan if one.score is None else one.score for one in sample]
     wrong = [one.wrong for one in sample]
-    labels = [ALL if one.label is None else str(one.label) for one in sample]
-    if isinstance(target, Mapping):
-        found = certify_groups(scores, wrong, labels, target, ladder.confidence)
+    groups = [_group_of(one, by_segment=bool(ladder.segments)) for one in sample]
+    if ladder.segments and not isinstance(target, Mapping):
+        each = dict.fromkeys(ladder.segments, target)
+        found = certify_groups(scores, wrong, groups, each, ladder.confidence)
+    elif isinstance(target, Mapping):
+        found = certify_groups(scores, wrong, groups, target, ladder.confidence)
     else:
         grid = coverage_grid(scores)
         found = {ALL: certify_threshold(scores, wrong, grid, target, ladder.confidence)}
@@ -187,15 +204,25 @@ def calibrated(
         ladder.confidence,
         _certificate(found, len(sample), target, ladder, **about),
         found,
-        {name: _table(name, one, scores, wrong, labels) for name, one in found.items()},
+        {name: _table(name, one, scores, wrong, groups) for name, one in found.items()},
         used,
         left_out,
         sum(map(math.isnan, scores)),
         max(labels_needed(one.target_error, one.confidence) for one in found.values()),
+        bool(ladder.segments),
+        {name: sum(name in (ALL, group) for group in groups) for name in found},
     )
 
 
-def _sample(cases: Iterable[Answered], since: float) -> tuple[list[Answered], dict[str, int], dict[str, int]]:
+def _group_of(one: Answered, *, by_segment: bool) -> str:
+    """Return the class or the segment of a case; one that is in none is in no group that has a target."""
+    name = one.segment if by_segment else one.label
+    return ALL if name is None else str(name)
+
+
+def _sample(
+    cases: Iterable[Answered], since: float, *, by_segment: bool
+) -> tuple[list[Answered], dict[str, int], dict[str, int]]:
     """Return a plain sample of the traffic, how many of it were asked why, and what was left out why."""
     everything, rest = [], []
     left_out: Counter[str] = Counter()
@@ -204,6 +231,8 @@ def _sample(cases: Iterable[Answered], since: float) -> tuple[list[Answered], di
             left_out["before the audits refuted what was certified"] += 1
         elif not one.independent:
             left_out["answered with the model's suggestion in view"] += 1
+        elif by_segment and one.segment is None:
+            left_out["asked before the spec named segments"] += 1
         elif one.selection is Selection.ALL:
             everything.append(one)
         elif one.selection in (Selection.AUDIT, Selection.UNSURE):
@@ -224,35 +253,42 @@ def _sample(cases: Iterable[Answered], since: float) -> tuple[list[Answered], di
 def _certificate(
     found: Mapping[str, Certified], cases: int, target: Errors, ladder: Ladder, **about: Any
 ) -> Certificate | None:
-    """Return what holds for the classes in which something is certified; None: in none."""
+    """Return what holds for the classes or segments in which something is certified; None: in none.
+
+    By segment it is never for all of the traffic: what is in no segment that is certified goes to a person,
+    and at degree full nothing does.
+    """
     held = {name: one for name, one in found.items() if one.threshold is not None}
     if not held:
         return None
     accepted = sum(one.accepted for one in held.values())
+    each = {n: one.threshold for n, one in held.items() if n != ALL and one.threshold is not None}
+    by_segment = bool(ladder.segments)
     return Certificate(
         threshold=held[ALL].threshold if ALL in held else None,
-        by_class={n: one.threshold for n, one in held.items() if n != ALL and one.threshold is not None},
+        by_class={} if by_segment else each,
+        by_segment=each if by_segment else {},
         target_error=target,
         confidence=ladder.confidence,
         labels=cases,
         accepted=accepted,
         errors=sum(one.errors for one in held.values()),
         coverage=accepted / cases,
-        full=accepted == cases,
+        full=accepted == cases and not by_segment,
         **about,
     )
 
 
 def _table(
-    name: str, one: Certified, scores: Sequence[float], wrong: Sequence[bool], labels: Sequence[str]
+    name: str, one: Certified, scores: Sequence[float], wrong: Sequence[bool], groups: Sequence[str]
 ) -> tuple[Risk, ...]:
-    """Return the table of a class."""
-    mine = [at for at, label in enumerate(labels) if name in (ALL, label)]
+    """Return the table of a class or a segment."""
+    mine = [at for at, group in enumerate(groups) if name in (ALL, group)]
     values, bad = [scores[at] for at in mine], [wrong[at] for at in mine]
     return tuple(risk_coverage(values, bad, coverage_grid(values), one.target_error, one.confidence))
 
 
-def _class(one: Certified, table: Sequence[Risk]) -> dict[str, Any]:
+def _group(one: Certified, table: Sequence[Risk]) -> dict[str, Any]:
     return {
         "threshold": one.threshold,
         "accepted": one.accepted,

@@ -34,6 +34,7 @@ def _row(state: RolloutState, now: Standing | None, ladder: Ladder | None) -> di
         "approvals": None if ladder is None else ladder.approvals,
         "target_error": None if ladder is None else ladder.target_error,
         "confidence": None if ladder is None else ladder.confidence,
+        "segments": [] if ladder is None else list(ladder.segments),
         "audit": None if ladder is None else ladder.audit,
     }
     if now is None:  # a worker has it, and its start could not write it yet

@@ -63,6 +63,8 @@ class DegreeVerbs(Reader):
                 cases, ladder, name, state.champion, digest, author="", at=0.0, since=_since(state, name)
             )
             row["evidence"] = {"cases": sum(found.used.values()), "least": found.least}
+            if found.by_segment:
+                row["evidence"]["segments"] = dict(found.cases)
         row["audits"] = self._audited(name, digest)
         return row
 

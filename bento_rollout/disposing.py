@@ -28,6 +28,10 @@ class Thresholds(Protocol):
     def by_class(self) -> Mapping[str, float]:
         """The same by class, as the model names it; empty: one threshold holds for all."""
 
+    @property
+    def by_segment(self) -> Mapping[str, float]:
+        """The same by segment of the traffic; empty: it is not by segment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
@@ -91,10 +95,20 @@ def disposition(
     return Disposition("model", Selection.AUDIT, rate, audit=True)
 
 
-def threshold_for(certificate: Thresholds | None, label: str | None) -> float | None:
-    """Return the score that was certified for a class; None: none was, so a person answers."""
+def threshold_for(
+    certificate: Thresholds | None, label: str | None, segment: str | None = None
+) -> float | None:
+    """Return the score that was certified for a class or a segment; None: none was, so a person answers.
+
+    Args:
+        certificate: what was certified; None: nothing.
+        label: the class that the model answered; None: none.
+        segment: that the call is in; None, or empty: in none.
+    """
     if certificate is None:
         return None
+    if certificate.by_segment:
+        return None if segment is None else certificate.by_segment.get(segment)
     if certificate.by_class:
         return None if label is None else certificate.by_class.get(label)
     return certificate.threshold
@@ -108,7 +122,7 @@ def _asked(automation: Automation, certificate: Thresholds | None, facts: Facts)
     """
     if facts.failed:
         return Disposition("person", Selection.UNSURE, 1.0, ("the model failed",))
-    threshold = threshold_for(certificate, facts.label)
+    threshold = threshold_for(certificate, facts.label, automation.segment_of(facts.arguments))
     found = [_BELOW.holds(facts, threshold)]
     selection = Selection.UNSURE
     for condition in automation.ask_when:

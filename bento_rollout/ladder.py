@@ -36,6 +36,7 @@ class Ladder(Strict):
         audit: which share of what the model decides goes to a person as well.
         on_timeout, overflow: what becomes of a case that nobody answers in time, or that finds no room.
         score: where it stands how sure the model is; empty: not said.
+        segments: the parts of the traffic that get a threshold each; empty: one holds for all of it.
     """
 
     degree: Stored
@@ -47,6 +48,7 @@ class Ladder(Strict):
     on_timeout: str = "wait"
     overflow: str = "wait"
     score: str = ""
+    segments: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, data: object) -> Ladder:
@@ -95,6 +97,10 @@ class Ladder(Strict):
         asked, has = self.target_error, certificate.target_error
         if asked is None or certificate.confidence < self.confidence:
             return True
+        if (self.segments or certificate.by_segment) and certificate.by_segment.keys().isdisjoint(
+            self.segments
+        ):
+            return True
         if isinstance(asked, Mapping):
             return not isinstance(has, Mapping) or any(has.get(n, 1.0) > most for n, most in asked.items())
         return isinstance(has, Mapping) or has > asked
@@ -105,8 +111,9 @@ class Certificate(Strict):
 
     Attributes:
         digest, variant: of which model.
-        threshold: the score from which on the model decides; None: it has one for each class.
+        threshold: the score from which on the model decides; None: it has one for each class, or segment.
         by_class: thresholds by the model's label.
+        by_segment: thresholds by the segment of the traffic; what is in no other one goes to a person.
         target_error, confidence: what is promised, as fractions.
         labels: how many cases it was calculated from.
         accepted: how many of them are above the threshold.
@@ -123,6 +130,7 @@ class Certificate(Strict):
     variant: str
     threshold: Finite | None = None
     by_class: dict[str, Finite] = Field(default_factory=dict)
+    by_segment: dict[str, Finite] = Field(default_factory=dict)
     target_error: Errors
     confidence: Finite
     labels: int = Field(ge=0)
@@ -138,9 +146,16 @@ class Certificate(Strict):
     @property
     def allows(self) -> Degree:
         """The highest degree that it supports."""
-        if self.revoked or (self.threshold is None and not self.by_class):
+        if self.revoked or (self.threshold is None and not self.by_class and not self.by_segment):
             return Degree.SHADOW
         return Degree.FULL if self.full else Degree.PARTIAL
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """What is promised, for whom: by class, by segment, or (under an empty name) for all."""
+        if isinstance(self.target_error, Mapping):
+            return dict(self.target_error)
+        return dict.fromkeys(self.by_segment or ("",), self.target_error)
 
 
 def promise(target: Errors | None, confidence: float) -> str:

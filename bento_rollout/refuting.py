@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from .automation import AuditTest
@@ -32,6 +32,10 @@ class Audited(Protocol):
     def label(self) -> str | None:
         """The model's choice; None: it was none of the choices."""
 
+    @property
+    def segment(self) -> str | None:
+        """The segment of the traffic; None, or empty: none."""
+
 
 def refutation(cases: Iterable[Audited], certificate: Certificate) -> str | None:
     """Return how audits show that a model is wrong more often than a certificate says; None: they do not.
@@ -41,23 +45,22 @@ def refutation(cases: Iterable[Audited], certificate: Certificate) -> str | None
 
     Args:
         cases: those that people decided, in that order.
-        certificate: what was certified, for all of them or by class.
+        certificate: what was certified, for all of them, by class or by segment.
     """
-    target = certificate.target_error
-    by_class = target if isinstance(target, Mapping) else {_ALL: target}
-    alpha = (1 - certificate.confidence) / len(by_class)
-    tests = {name: AuditTest(error, alpha) for name, error in by_class.items()}
+    targets = certificate.targets
+    alpha = (1 - certificate.confidence) / len(targets)
+    tests = {name: AuditTest(error, alpha) for name, error in targets.items()}
     seen, wrong = Counter[str](), Counter[str]()
     for case in cases:
         if case.selection is not Selection.AUDIT or case.at < certificate.since:
             continue
-        name = _ALL if _ALL in tests else case.label
+        name = _ALL if _ALL in tests else case.segment if certificate.by_segment else case.label
         if name is not None and name in tests:
             tests[name] = tests[name].update(wrong=case.wrong)
             seen[name] += 1
             wrong[name] += case.wrong
     found = [name for name, test in tests.items() if test.alarm]
-    return "; ".join(_told(name, wrong[name], seen[name], by_class[name]) for name in found) or None
+    return "; ".join(_told(name, wrong[name], seen[name], targets[name]) for name in found) or None
 
 
 def _told(name: str, wrong: int, seen: int, error: float) -> str:

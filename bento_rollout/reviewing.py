@@ -116,6 +116,7 @@ class Case:
         degree: at which degree it was asked.
         selection, probability: why, and with which chance that was drawn (1 where no chance was involved).
         why: in words without payload, like ``score 0.71 below 0.93``.
+        segment: of the traffic, as the spec names it; empty: in none of them; None: there were none.
         held: whether a caller waits for it; False: an audit, whose answer went out already.
         input: what reviewers are shown.
         choices: what they choose from; empty: they fill in a form by ``schema``.
@@ -155,6 +156,7 @@ class Case:
     on_timeout: str = "wait"
     default: str | None = None
     secret: str = ""
+    segment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,12 +124,12 @@ def _certified(one: Certificate) -> str:
     model = f"{one.variant} ({one.digest[:DIGEST]})"
     if one.revoked:
         return f"what was certified for {model} holds no more"
-    at = f"{one.threshold:.4g}" if one.threshold is not None else _by_class(one.by_class)
+    at = f"{one.threshold:.4g}" if one.threshold is not None else _each(one.by_class or one.by_segment)
     numbers = f"{one.errors} errors in {one.accepted} of {one.labels} cases"
     return f"threshold {at} certified for {model}: {numbers}, {one.coverage:.1%} of the traffic"
 
 
-def _by_class(thresholds: Mapping[str, float]) -> str:
+def _each(thresholds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {at:.4g}" for name, at in sorted(thresholds.items()))
 
 

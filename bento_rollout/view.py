@@ -13,6 +13,7 @@ from .degree_report import degree_rows
 from .errors import InvalidValue, NotReady
 from .granting import grant_command, retire_command
 from .ladder import Ladder
+from .manner import Manner
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, VariantCard
@@ -85,14 +86,26 @@ class View:
         Raises:
             NotReady: live workers have different ones.
         """
+        return {endpoint: Ladder.parse(one) for endpoint, one in self._automated().items()}
+
+    @property
+    def manners(self) -> dict[str, Manner]:
+        """How people are asked, by endpoint; empty: no worker says so.
+
+        Raises:
+            NotReady: live workers have different ones.
+        """
+        told = self._automated().items()
+        return {endpoint: Manner.parse(one["asking"]) for endpoint, one in told if "asking" in one}
+
+    def _automated(self) -> dict[str, Any]:
         found = [card.spec.get("automation", {}) for card in self.described]
         if any(one != found[0] for one in found):
             raise NotReady(
                 "what the spec says of automation is not the same in every live worker: a deployment is "
                 "under way; nothing changed"
             )
-        plain = found[0] if found else {}
-        return {endpoint: Ladder.parse(one) for endpoint, one in plain.items()}
+        return found[0] if found else {}
 
     def degrees(self) -> dict[str, dict[str, Any]]:
         """Return how each automated endpoint stands: part of ``status --json``."""

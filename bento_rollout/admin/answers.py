@@ -12,6 +12,7 @@ from ..operations import Change, Rollout
 __all__ = [
     "ANSWERS",
     "Assignment",
+    "Calibrated",
     "Changed",
     "Degrees",
     "Explanation",
@@ -109,8 +110,11 @@ class Certified(_Answer):
 
     digest: str
     variant: str
-    threshold: float | None = Field(description="The score from which on it decides; null: see by_class.")
+    threshold: float | None = Field(
+        description="The score from which on it decides; null: see by_class, by_segment."
+    )
     by_class: dict[str, float]
+    by_segment: dict[str, float] = Field(description="Of a call in no other one a person decides.")
     target_error: float | dict[str, float]
     confidence: float
     labels: int
@@ -119,6 +123,52 @@ class Certified(_Answer):
     coverage: float
     allows: Literal["partial", "full"] | None
     revoked: str | None = Field(description="Why it holds no more; null: it does.")
+
+
+class Risk(_Answer):
+    """One row of the risk-coverage table: to look at, not to choose from."""
+
+    threshold: float
+    coverage: float
+    accepted: int
+    errors: int
+    error: float | None
+    bound: float
+    p: float
+
+
+class Searched(_Answer):
+    """What the cases say of one class, of one segment, or (an empty name) of all."""
+
+    threshold: float | None = Field(description="The score from which on it may decide; null: none can be.")
+    accepted: int
+    errors: int
+    coverage: float
+    labels_missing: int
+    target_error: float
+    confidence: float
+    table: list[Risk]
+
+
+class Calibrated(_Answer):
+    """What people's answers say about a threshold; what is certified is kept with the state."""
+
+    endpoint: str
+    variant: str
+    digest: str
+    target_error: float | dict[str, float]
+    confidence: float
+    certified: bool = Field(description="Whether anything is; if not, nothing is kept.")
+    certificate: dict[str, Any] | None
+    words: str
+    labels_missing: int = Field(description="How many more accepted cases, all right, it takes at least.")
+    least: int
+    used: dict[str, int]
+    left_out: dict[str, int]
+    scoreless: int
+    classes: dict[str, Searched] = Field(description="By class, or (an empty name) of all.")
+    segments: dict[str, Searched] = Field(description="By segment, where the spec names some.")
+    revision: int | None = Field(description="In which the certificate is; null: in none.")
 
 
 class Asked(_Answer):
@@ -135,6 +185,9 @@ class Degrees(_Answer):
     degree: Literal["human", "shadow", "assist", "partial", "full"] | None
     automated: bool = Field(description="Whether the service's spec automates it now.")
     max_degree: str | None = Field(description="The highest that the spec allows.")
+    segments: list[str] = Field(
+        default_factory=list, description="Parts of the traffic that get a threshold each."
+    )
     since: int | None = Field(None, description="The revision from which on it holds.")
     author: str | None = None
     reason: str | None = None
@@ -246,6 +299,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     State,
     Degrees,
     Changed,
+    Calibrated,
     HistoryRow,
     Assignment,
     Explanation,

@@ -20,7 +20,6 @@ from ..errors import InvalidValue, RolloutError, StoreUnreachable
 from ..operations import Rollout
 from ..telemetry.log import event
 from ..values import shown
-from .answers import answer_to
 from .bodies import VERBS, Body, parse_body
 from .decisions import Deciding, decisions_endpoint
 from .gate import NO_STORE, Gate, respond, said
@@ -182,8 +181,7 @@ class _Operators:
         def change(name: str, raw: bytes) -> dict[str, Any]:
             body = parse_body(model, raw)
             try:
-                rollout = self._opened.acting_as(body.author(name))
-                return answer_to(rollout, body.act(rollout))
+                return body.answer(self._opened.acting_as(body.author(name)))
             except StoreUnreachable as error:
                 if self._refuse is not None:
                     self._refuse(str(error))

@@ -21,6 +21,7 @@ from ..explaining import listed
 from ..operations import Change, Rollout
 from ..spec import parse_duration
 from ..values import MAX_REASON, is_plain, shown
+from .answers import Calibrated, Changed, answer_to
 from .reading import parse_json
 
 __all__ = ["VERBS", "Body", "parse_body"]
@@ -94,6 +95,7 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     verb: ClassVar[str]
     summary: ClassVar[str]
+    answers: ClassVar[type[BaseModel]] = Changed
 
     reason: Annotated[Reason, Field(max_length=MAX_REASON, description="Why; kept in the history.")] = ""
     on_behalf_of: (
@@ -118,6 +120,10 @@ class Body(BaseModel):
     def act(self, rollout: Rollout) -> Change:
         """Do what the body asks for."""
         raise NotImplementedError
+
+    def answer(self, rollout: Rollout) -> dict[str, Any]:
+        """Do what the body asks for, and return what it is answered with."""
+        return answer_to(rollout, self.act(rollout))
 
 
 class Weights(Body):
@@ -313,6 +319,22 @@ class SetDegree(Body):
         return rollout.set_degree(self.endpoint, self.degree, **self.common)
 
 
+class Calibrate(Body):
+    """Looks for a threshold from which on the champion may decide alone; its degree stays as it is.
+
+    People's answers are its labels. Where they are too few nothing is kept, and how many are missing is said.
+    """
+
+    verb = "calibrate"
+    summary = "Look for a threshold from which on the champion may decide alone"
+    answers = Calibrated
+    endpoint: Name | None = Field(None, description="May be left out where only one is automated.")
+
+    def answer(self, rollout: Rollout) -> dict[str, Any]:
+        """Calibrate."""
+        return rollout.calibrate(self.endpoint, **self.common).plain
+
+
 VERBS: tuple[type[Body], ...] = (
     Weights,
     Shadow,
@@ -328,6 +350,7 @@ VERBS: tuple[type[Body], ...] = (
     Pause,
     Resume,
     SetDegree,
+    Calibrate,
 )
 
 

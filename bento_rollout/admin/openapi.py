@@ -10,7 +10,6 @@ from pydantic.json_schema import models_json_schema
 from .answers import (
     ANSWERS,
     Assignment,
-    Changed,
     Degrees,
     Explanation,
     HistoryRow,
@@ -25,6 +24,8 @@ from .review_bodies import (
     REVIEW_BODIES,
     AnswerBody,
     Answered,
+    AskBody,
+    AskedByHand,
     ClaimBody,
     Claimed,
     HandBody,
@@ -143,7 +144,7 @@ def _post(model: type[Body]) -> dict[str, Any]:
         "operationId": model.verb,
         "summary": model.summary,
         "requestBody": {"required": required, "content": {"application/json": {"schema": _json(model)}}},
-        "responses": _responses(_json(Changed), {**_PROBLEMS, **_REFUSALS}),
+        "responses": _responses(_json(model.answers), {**_PROBLEMS, **_REFUSALS}),
     }
 
 
@@ -184,6 +185,9 @@ def _reviews() -> dict[str, Any]:
     }
     claim = _acting("claim", "Take the next case", ClaimBody, Claimed, required=False)
     claim["responses"]["204"] = {"description": "No case waits for this person."}
+    ask = _acting("ask", "Let people look at a prediction", AskBody, AskedByHand, required=True)
+    ask["responses"]["404"]["description"] = "There is no such prediction in the ledger."
+    ask["responses"]["409"]["description"] = "Refused: nothing can be shown, or too many cases are open."
     paths = {
         "/reviews": _get(
             "The cases, without payload",
@@ -208,6 +212,7 @@ def _reviews() -> dict[str, Any]:
             endpoint,
         ),
         "/reviews/claim": {"post": claim},
+        "/reviews/ask": {"post": ask},
     }
     task = {"name": "task", "in": "path", "required": True, "schema": {"type": "string"}}
     for name, (summary, body, answer) in acts.items():

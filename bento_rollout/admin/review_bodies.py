@@ -14,6 +14,8 @@ __all__ = [
     "REVIEW_BODIES",
     "AnswerBody",
     "Answered",
+    "AskBody",
+    "AskedByHand",
     "ClaimBody",
     "Claimed",
     "HandBody",
@@ -54,6 +56,17 @@ class ClaimBody(_Body):
     )
     role: Literal["reviewer", "adjudicator"] | None = Field(
         None, description="Only ordinary cases, or only those that an adjudicator must decide."
+    )
+
+
+class AskBody(_Body):
+    """The prediction that people shall look at, and why."""
+
+    prediction: Annotated[str, Field(strict=True, min_length=1, max_length=200)] = Field(
+        description="Its id, or the caller's own: then the newest prediction of it."
+    )
+    reason: Annotated[str, Field(strict=True, max_length=1000)] = Field(
+        "", description="Without payload: reviewers read it, where they may see what the model says."
     )
 
 
@@ -156,6 +169,17 @@ class Renewed(_Answer):
     until: float = Field(description="Seconds since 1970.")
 
 
+class AskedByHand(_Answer):
+    """The case that people have of a prediction."""
+
+    case: str = Field(description="The first digits of its id.")
+    prediction_id: str
+    endpoint: str
+    selection: Literal["all", "audit", "unsure", "drift", "manual"]
+    status: Literal["open", "answered"]
+    new: bool = Field(description="False: people have it already, or answered it.")
+
+
 class ListedCase(_Answer):
     """A case without payload."""
 
@@ -197,5 +221,13 @@ class ReviewStats(_Answer):
     escalated: int
 
 
-REVIEW_BODIES: tuple[type[BaseModel], ...] = (ClaimBody, HandBody, AnswerBody, ReasonBody)
-REVIEW_ANSWERS: tuple[type[BaseModel], ...] = (Claimed, Answered, Put, Renewed, ListedCase, ReviewStats)
+REVIEW_BODIES: tuple[type[BaseModel], ...] = (AskBody, ClaimBody, HandBody, AnswerBody, ReasonBody)
+REVIEW_ANSWERS: tuple[type[BaseModel], ...] = (
+    AskedByHand,
+    Claimed,
+    Answered,
+    Put,
+    Renewed,
+    ListedCase,
+    ReviewStats,
+)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..errors import InvalidValue, NotFound, Refused, RolloutError
+from ..operations import Rollout
 from ..reviewing import Case, Claim, Given, Role, Status, Suggestion
 from ..store.reviews import Listed, Make, Outcome, Reviews
 from .bodies import parse_body
@@ -20,7 +21,7 @@ from .gate import NO_STORE, respond, said
 from .people import People, Person
 from .problems import problem
 from .reading import MAX_BODY, BodyTooLarge, parse_query, read_body
-from .review_bodies import MOST_UNDO, AnswerBody, ClaimBody, HandBody, ReasonBody
+from .review_bodies import MOST_UNDO, AnswerBody, AskBody, ClaimBody, HandBody, ReasonBody
 
 __all__ = ["Reviewing", "review_routes"]
 
@@ -51,12 +52,14 @@ class Reviewing:
         make: makes what a caller gets of an answer, and raises when it can be none.
         leases: seconds that a reviewer has a case, by automated endpoint.
         roles: what each name may do, by automated endpoint.
+        acting_as: opens the rollout in a person's name; None: nobody asks by hand here.
     """
 
     reviews: Reviews
     make: Make
     leases: Mapping[str, float]
     roles: Mapping[str, Mapping[str, Sequence[Role]]] = field(default_factory=dict)
+    acting_as: Callable[[str], Rollout] | None = None
 
 
 Run = Callable[[Callable[[], T]], Awaitable[T]]
@@ -116,6 +119,7 @@ def review_routes(
         Route(base, door(desk.listed)),
         Route(f"{base}/stats", door(desk.stats)),
         Route(f"{base}/claim", door(desk.claim), methods=["POST"]),
+        *([Route(f"{base}/ask", door(desk.ask), methods=["POST"])] if reviewing.acting_as else ()),
         *(Route(f"{base}/{{task}}/{name}", door(act), methods=["POST"]) for name, act in acts.items()),
     ]
 
@@ -137,7 +141,7 @@ class _Desk:
 
     def __init__(self, reviewing: Reviewing) -> None:
         self._reviews, self._leases = reviewing.reviews, reviewing.leases
-        self._make = _quietly(reviewing.make)
+        self._make, self._acting_as = _quietly(reviewing.make), reviewing.acting_as
 
     # -- looking ---------------------------------------------------------------------------------------
 
@@ -156,6 +160,18 @@ class _Desk:
         values = parse_query(query, ("endpoint",))
         endpoints = self._endpoints(person, _one("endpoint", values["endpoint"]), frozenset({Role.VIEWER}))
         return {name: asdict(self._reviews.stats(name)) for name in endpoints}
+
+    # -- asking by hand --------------------------------------------------------------------------------
+
+    def ask(self, person: Person, _: str, raw: bytes) -> Any:
+        """Let people look at a prediction that was answered; for operators: who answers does not choose."""
+        body, wanted = parse_body(AskBody, raw), frozenset({Role.OPERATOR})
+        self._endpoints(person, None, wanted)  # who may ask of nothing learns of no prediction
+        assert self._acting_as is not None  # there is no route without it
+        rollout = self._acting_as(person.name)
+        self._endpoints(person, rollout.ledger.story(body.prediction).prediction.endpoint, wanted)
+        found = rollout.ask_review(body.prediction, reason=body.reason)
+        return {**found, "case": found["case"][:SHOWN_ID]}
 
     # -- taking ----------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Automated:
         }
         shown = settings.automation.review.inputs != "reference" or "review.display" in settings.functions
         asked = bool(self._whens) or any(when.arguments for when in settings.automation.ask_when)
-        self._looked_at = shown or asked
+        self._looked_at = shown or asked or settings.automation.segments is not None
         self._alone = Deciding(Degree.FULL, "model")
         self._seen: Any = None
         self._known: dict[str, tuple[Degree, Certificate | None]] = {}

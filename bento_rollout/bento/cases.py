@@ -141,6 +141,7 @@ class Cases:
                 due=None if review.due is None else now + review.due,
                 on_timeout=_on_timeout(review.on_timeout, asked),
                 default=review.default,
+                segment=automation.segment_of(arguments),
                 secret=proof_of(shown, settings.proofs),
             )
 

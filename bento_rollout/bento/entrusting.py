@@ -89,6 +89,10 @@ def _unfitting(automation: Automation, method: Method) -> Iterator[Problem]:
                 if name not in has:
                     words = f"the endpoint has no argument {name!r}; it has: {_listed(has)}"
                     yield Problem(("ask_when", at), words)
+        for name in () if automation.segments is None else automation.segments.arguments:
+            if name not in has:
+                words = f"the endpoint has no argument {name!r}; it has: {_listed(has)}"
+                yield Problem(("segments",), words)
     yield from _unanswerable(automation, method)
 
 

@@ -97,6 +97,7 @@ class People:
             self.make,
             {endpoint: one.review.lease for endpoint, one in automations.items()},
             {endpoint: one.roles for endpoint, one in automations.items()},
+            lambda who: Rollout(name, store, locate(), who),
         )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
         self._sink, self._beside = sink, place.parent
@@ -296,7 +297,7 @@ class People:
         certificate = certificate_of(state, endpoint, digest)
         if certificate is not None and self._watched.get((endpoint, digest)) != certificate:
             alpha = 1 - certificate.confidence
-            self.reviews.watch(endpoint, digest, certificate.target_error, alpha=alpha)
+            self.reviews.watch(endpoint, digest, certificate.targets, alpha=alpha)
             self._watched[endpoint, digest] = certificate
         if self.reviews.alarmed(endpoint, digest):
             why = self._refutation(endpoint, digest, certificate)

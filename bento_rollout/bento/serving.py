@@ -338,7 +338,8 @@ class Serving:
         }
         site, index = self._site, server_context.worker_index or 0
         hooks = len(site.before), len(site.after)
-        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, state_fields(site.spec))
+        told = state_fields(site.spec, site.methods)
+        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told)
 
     @contextlib.contextmanager
     def _lend(self, variant: str) -> Iterator[Any]:

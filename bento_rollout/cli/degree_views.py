@@ -66,7 +66,8 @@ def _proposed(one: Facts | None) -> Cell:
 def _threshold(one: Facts) -> str:
     if one["threshold"] is not None:
         return f"score from {one['threshold']:.4g}"
-    return ", ".join(f"{name} from {at:.4g}" for name, at in sorted(one["by_class"].items()))
+    each = {**one["by_class"], **one["by_segment"]}
+    return ", ".join(f"{name} from {at:.4g}" for name, at in sorted(each.items()))
 
 
 def explained(facts: Facts) -> list[Block]:
@@ -85,12 +86,24 @@ def explained(facts: Facts) -> list[Block]:
     if seen := facts["evidence"]:
         told = f"{seen['cases']} answered cases of this model; at least {seen['least']} without an error are "
         lines.append(Line("evidence", (Cell(f"{told}needed to certify anything"),)))
+        kept = (facts["certificate"] or {}).get("by_segment", {})
+        lines += [Line("", (_segment(name, cases, kept.get(name)),)) for name, cases in _segments(seen)]
     lines += [Line("audits", (_audited(one),)) for one in facts["audits"]]
     rows = tuple(
         (Cell(row["degree"], "bold"), Cell(row["state"], STATES[row["state"]]), Cell(row["words"] or EMPTY))
         for row in facts["steps"]
     )
     return [*lines, Grid(("degree", "state", "why"), rows, frozenset({"degree", "state"}))]
+
+
+def _segments(seen: Facts) -> list[tuple[str, int]]:
+    return list(seen.get("segments", {}).items())
+
+
+def _segment(name: str, cases: int, threshold: float | None) -> Cell:
+    if threshold is None:
+        return Cell(f"{name}: {cases} cases, no threshold: people decide", "yellow")
+    return Cell(f"{name}: {cases} cases, score from {threshold:.4g}", "green")
 
 
 def _audited(one: Facts) -> Cell:
@@ -118,7 +131,7 @@ def calibration(facts: Facts) -> list[Block]:
     ]
     if facts["revision"]:
         lines.append(Line("kept", (Cell(f"in revision {facts['revision']}; the degree stays as it is"),)))
-    for name, one in facts["classes"].items():
+    for name, one in {**facts["classes"], **facts["segments"]}.items():
         lines += [_of_class(name, one), _table(one)]
     return lines
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .output import EMPTY, Block, Cell, Grid, Line
 
-__all__ = ["agreements", "cases", "numbers"]
+__all__ = ["agreements", "asked", "cases", "numbers"]
 
 Facts = Mapping[str, Any]
 
@@ -39,6 +39,15 @@ def _case(row: Facts) -> tuple[Cell, ...]:
         Cell(f"{row['answers']} of {row['reviewers']}"),
         Cell(", ".join(row["in_hands_of"]) or EMPTY),
     )
+
+
+def asked(facts: Facts) -> list[Block]:
+    """Return the case that people have of a prediction."""
+    told = "people are asked now" if facts["new"] else f"people have it already, {facts['status']}"
+    return [
+        Line("case", (Cell(facts["case"], "cyan"),)),
+        Line("prediction", (Cell(f"{facts['prediction_id']} of {facts['endpoint']}: {told}"),)),
+    ]
 
 
 def numbers(facts: Facts) -> list[Block]:

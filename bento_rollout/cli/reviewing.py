@@ -17,7 +17,7 @@ _endpoint = click.option("--endpoint", metavar="NAME", help="Only of this endpoi
 @rollout_name
 @click.pass_context
 def reviews(ctx: click.Context, name: str) -> None:
-    """Look at what people are asked: the cases, how the queue does, and whether people agree."""
+    """What people are asked: ask them by hand, look at the cases, how the queue does, whether they agree."""
     ctx.obj = name
 
 
@@ -37,6 +37,28 @@ def list_(ctx: click.Context, endpoint: str | None, status: str | None, count: i
         emit_json(rows)
     else:
         show(cases(rows))
+    return 0
+
+
+@reviews.command("ask")
+@click.argument("prediction", metavar="PREDICTION_ID")
+@click.option("--reason", default="", metavar="TEXT", help="Why, without payload: reviewers may read it.")
+@click.option("--author", metavar="WHO", help="Who asks; default BENTO_ROLLOUT_AUTHOR, else user@host.")
+@printing
+@click.pass_context
+def ask(ctx: click.Context, prediction: str, reason: str, author: str | None, as_json: bool) -> int:
+    """Let people look at a prediction of the ledger; the answer that it had stays.
+
+    What they decide is a label that says so: no threshold, guardrail or audit takes it as evidence.
+    """
+    from ..operations import open_rollout
+    from .review_views import asked
+
+    facts = open_rollout(ctx.obj, author=author or None).ask_review(prediction, reason=reason)
+    if as_json:
+        emit_json(facts)
+    else:
+        show(asked(facts))
     return 0
 
 

@@ -25,14 +25,14 @@ def risk_picture(facts: Mapping[str, Any]) -> str:
     """Return error and its bound by coverage, with the target and what was certified.
 
     Args:
-        facts: a calibration as plain data; of several classes each has a plot of its own.
+        facts: a calibration as plain data; of several classes or segments each has a plot of its own.
     """
-    classes = facts["classes"]
+    kind, classes = ("segment", facts["segments"]) if facts["segments"] else ("class", facts["classes"])
     height = _TOP + max(1, len(classes)) * (_TALL + _BETWEEN)
     parts = [element("rect", width=_WIDTH, height=height, fill="#ffffff")]
     for number, (name, one) in enumerate(classes.items()):
         top = _TOP + number * (_TALL + _BETWEEN)
-        what = f"{facts['endpoint']}, {facts['variant']}{f', class {name}' if name else ''}"
+        what = f"{facts['endpoint']}, {facts['variant']}{f', {kind} {name}' if name else ''}"
         parts += [_text(what, _LEFT, top - 24, size=15), *_plot(one, top)]
     label = f"Error by coverage of {facts['variant']} for {facts['endpoint']}: {facts['words']}"
     return element(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from ..reviewing import Role
 from ..store.reviews import Reviews
-from .inputs import plain
+from ..store.trail import Entry
+from .acts import acted
 from .visiting import Goto, Page, Visit, Work
 
 __all__ = ["TrailPage"]
@@ -15,6 +17,10 @@ __all__ = ["TrailPage"]
 ROWS = 100
 READERS = (Role.VIEWER, Role.ADJUDICATOR, Role.OPERATOR, Role.ADMIN)
 """Who may read it: a reviewer's own view of a case must not be led by what others did with it."""
+
+
+SHOWN = 8
+"""Digits of a case's id that the page shows: who knows all of them may ask for the decision."""
 
 
 class TrailPage:
@@ -53,11 +59,16 @@ class TrailPage:
                     "seq": entry.seq,
                     "at": entry.at,
                     "who": entry.who,
-                    "what": entry.what,
-                    "task": entry.task,
-                    "facts": ", ".join(f"{name} {plain(value)}" for name, value in entry.facts.items()),
-                    "hash": entry.hash[:12],
+                    "told": acted(entry.what, entry.facts),
+                    "task": entry.task[:SHOWN],
+                    "raw": _raw(entry),
                 }
                 for entry in reviews.trail.latest(ROWS)
             ]
         return Page("trail.html", context)
+
+
+def _raw(entry: Entry) -> str:
+    """Return an entry as JSON, as the trail has it but for the digits of the case."""
+    facts = {"what": entry.what, "task": entry.task[:SHOWN], "facts": dict(entry.facts), "hash": entry.hash}
+    return json.dumps(facts, ensure_ascii=False)

@@ -371,7 +371,7 @@ class Reviews:
         return self._read(Stats(), lambda db: looking.stats(db, endpoint, self._clock()))
 
     def ratings(self, endpoint: str, digest: str | None = None) -> tuple[Rating, ...]:
-        """Return all final answers of decided cases as first given, case by case, for measures of agreement.
+        """Return all final answers as first given, of open cases too, for measures of agreement.
 
         Args:
             endpoint: of which endpoint.

@@ -22,7 +22,8 @@ ALL = ""
 
 _JUDGED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.selection, t.probability, t.decided,
-        s.output, s.score, s.digest, s.choice AS said, s.at, p.choice, p.first, p.sees
+        s.output, s.score, s.digest, s.choice AS said, s.at, p.choice, p.first, p.sees,
+        json_extract(t.asked, '$.segment') AS segment
     FROM tasks t JOIN suggestions s ON s.task = t.seq JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.status = 'answered' AND """
 
@@ -65,7 +66,7 @@ def watch(
     if same(tests_of(db, endpoint, digest), targets, alpha):
         return False
     for one in judged(db, endpoint, digest, Selection.AUDIT):
-        for label in {ALL, one.label}:
+        for label in {ALL, one.label, one.segment}:
             if label is not None and label in tests:
                 tests[label] = tests[label].update(wrong=one.wrong)
     db.execute("DELETE FROM tests WHERE endpoint = ? AND digest = ?", (endpoint, digest))
@@ -89,7 +90,7 @@ def feed(db: sqlite3.Connection, task: int, now: float) -> None:
         return
     one, endpoint, digest = _judged(row), row["endpoint"], row["digest"]
     for label, test in tests_of(db, endpoint, digest).items():
-        if label in (ALL, one.label):
+        if label in (ALL, one.label, one.segment):
             after = test.update(wrong=one.wrong)
             _save(db, endpoint, digest, label, after)
             if after.alarm and not test.alarm:
@@ -133,6 +134,7 @@ def _judged(row: sqlite3.Row) -> Judged:
         row["decided"],
         row["first"] is not None or row["sees"] != Visibility.SHOWN,
         row["at"],
+        row["segment"],
     )
 
 

@@ -92,10 +92,13 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
 
 
 def ratings(db: sqlite3.Connection, endpoint: str, digest: str | None) -> Iterator[Rating]:
-    """Return final answers, as first given, case by case."""
+    """Return final answers, as first given, case by case; of a case that waits for an adjudicator, too.
+
+    People who differ are what makes a case wait: without those cases they would seem to agree more often.
+    """
     query = """SELECT t.id, t.prediction_id, p.*, s.choice AS said, s.digest FROM parts p
         JOIN tasks t ON t.seq = p.task LEFT JOIN suggestions s ON s.task = t.seq
-        WHERE t.endpoint = ? AND p.final = 1 AND t.decided IS NOT NULL AND (? IS NULL OR s.digest = ?)
+        WHERE t.endpoint = ? AND p.final = 1 AND (? IS NULL OR s.digest = ?)
         ORDER BY t.seq, p.turn"""
     for row in db.execute(query, (endpoint, digest, digest)):
         choice = row["choice"] if row["first"] is None else row["first"]

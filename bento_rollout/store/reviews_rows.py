@@ -111,6 +111,7 @@ class Judged:
         at: when it was decided, in seconds since 1970.
         independent: whether the person chose without having seen the suggestion.
         said: when the model said it, in seconds since 1970.
+        segment: of the traffic; empty: in none that the spec named; None: it named none.
     """
 
     prediction_id: str
@@ -123,6 +124,7 @@ class Judged:
     at: float
     independent: bool
     said: float
+    segment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,7 @@ def case_of(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal] |
             due=None if row["due"] == WHENEVER else row["due"],
             on_timeout=asked["on_timeout"],
             default=asked["default"],
+            segment=asked.get("segment"),
             secret=row["secret"],
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -226,6 +226,7 @@ def _asked(case: Case) -> str:
         "blind": case.blind,
         "on_timeout": case.on_timeout,
         "default": case.default,
+        **({} if case.segment is None else {"segment": case.segment}),
     }
     try:
         return json_of(told)

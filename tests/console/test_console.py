@@ -699,7 +699,15 @@ def test_the_trail_is_read_and_verified(site: Site) -> None:
     site.ask()
     site.answer("ada", "benign")
     visitor = Visitor(site, "admin")
-    assert "claimed" in visitor.get("/trail")
+    page = visitor.get("/trail")
+    assert re.findall(r"<strong>(\w+)</strong></td><td[^>]*>([^<]*)<details", page) == [
+        ("ada", "decided it"),
+        ("ada", "answered it"),
+        ("ada", "took it in hand"),
+        ("automation", f"asked people about a prediction of {ENDPOINT}: people see every case"),
+    ]
+    assert "&#34;what&#34;: &#34;claimed&#34;" in page
+    assert f"{1:032x}" not in page  # who knows all of it may ask for the decision
     assert "whole" in visitor.press("verify")
     with sqlite3.connect(site.reviews.path) as db:
         db.execute("DROP TRIGGER trail_stays")

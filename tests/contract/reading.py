@@ -138,7 +138,9 @@ def service(degree: str, *endpoints: str, limit: float = 3.0, **more: Any) -> An
     return reading(spec_of(degree, *endpoints, **more), limit=limit)
 
 
-def certify(served: Served, endpoint: str, degree: str, threshold: float = 0.9, **changes: Any) -> None:
+def certify(
+    served: Served, endpoint: str, degree: str, threshold: float | None = 0.9, **changes: Any
+) -> None:
     """Let the model of a service decide, as a person does who has a certificate."""
     rolled = operator(served)
     state = rolled.state

@@ -228,7 +228,8 @@ def test_what_the_model_says_is_nowhere_before_the_answer(
     for text in told:
         assert "canary" not in text.replace("x-canary", "canary").lower()
         assert "31337" not in text
-        assert "malignant" not in text.replace("'benign', 'malignant'", "")
+        choices = "'benign', 'malignant'", '"benign","malignant"'  # which the case has, and the worker's card
+        assert "malignant" not in text.replace(choices[0], "").replace(choices[1], "")
 
 
 def test_spans_say_nothing_of_what_the_model_says(

@@ -71,6 +71,7 @@ class Seen:
     label: str | None = "benign"
     at: float = 1000.0
     independent: bool = True
+    segment: str | None = None
 
 
 def answer(
@@ -82,13 +83,14 @@ def answer(
     digest: str = "1" * 12,
     selection: Selection = Selection.ALL,
     probability: float = 1.0,
+    segment: str | None = None,
 ) -> None:
     """Let a person answer one case of which the model says ``benign``."""
     now = time.time()
     said = Suggestion("benign", "benign", score, "logistic", digest, now)
     case = Case(
         f"{number:032x}", f"case-{number}", "read", 1, Degree.SHADOW, selection, probability,
-        Shown("json", {"x": number}), ("benign", "malignant"), now, suggestion=said,
+        Shown("json", {"x": number}), ("benign", "malignant"), now, suggestion=said, segment=segment,
     )  # fmt: skip
     reviews.submit(case)
     claim = reviews.claim("chen", roles=frozenset({Role.REVIEWER}))

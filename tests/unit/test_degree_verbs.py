@@ -526,6 +526,29 @@ def test_over_http(serve: Callable[..., Rollout], door: Door) -> None:
     assert door.post("degree", {"degree": "human", "endpoint": "write"}).status_code == 400
 
 
+def test_calibrate_over_http(serve: Callable[..., Rollout], reviews: Reviews, door: Door) -> None:
+    """It is answered as at the terminal: what is missing, or what is kept now, and by whom."""
+    rollout = serve(target_error="10%")
+    few = door.post("calibrate", {}).json()
+    assert (few["certified"], few["labels_missing"], few["revision"]) == (False, 29, None)
+    for number in range(40):
+        answer(reviews, number)
+    sent = {"endpoint": "read", "reason": "forty of them", "on_behalf_of": "ann"}
+    found = door.post("calibrate", sent).json()
+    assert (found["certified"], found["revision"]) == (True, rollout.state.revision)
+    assert found["certificate"]["author"] == "admin on behalf of ann"
+    assert found["classes"][""]["table"][0]["accepted"] == 40
+    kept = rollout.state.automation["read"].certificate(rollout.state.champions_digest)
+    assert kept is not None
+    assert found["certificate"] == kept.model_dump(mode="json")
+    again = rollout.calibrate().plain
+    assert (again["classes"], set(again)) == (found["classes"], set(found))
+    assert rollout.history()[1].reason == "forty of them"
+    assert door.post("calibrate", {"endpoint": "write"}).status_code == 400
+    assert door.post("calibrate", {"degree": "partial"}).status_code == 400
+    assert door.post("calibrate", {"if_revision": 1}).status_code == 409
+
+
 def test_new_code_that_nobody_recorded_yet_is_no_certified_model(
     serve: Callable[..., Rollout], join: Join
 ) -> None:

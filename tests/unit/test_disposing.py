@@ -28,6 +28,7 @@ class Certificate:
 
     threshold: float | None = 0.9
     by_class: Mapping[str, float] = field(default_factory=dict)
+    by_segment: Mapping[str, float] = field(default_factory=dict)
 
 
 def settings(*ask_when: dict[str, Any], rate: float = 0.02) -> Automation:

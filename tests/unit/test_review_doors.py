@@ -49,7 +49,7 @@ class Reviewers(Door):
         self.queue = queue
         self.app = admin_app(
             opened, tokens=Tokens(), labellers=Tokens(), people=people,
-            reviewing=Reviewing(queue.reviews, make, LEASES, ROLES),
+            reviewing=Reviewing(queue.reviews, make, LEASES, ROLES, lambda _: opened()),
         )  # fmt: skip
 
     def act(self, who: str, path: str, body: Any = None, **more: Any) -> httpx.Response:

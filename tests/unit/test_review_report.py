@@ -66,6 +66,15 @@ def test_agreement_of_people_and_with_the_model(rollout: Rollout, say: Say) -> N
     assert "0.83 (" in out
 
 
+def test_a_disagreement_counts_before_somebody_decides_it(rollout: Rollout) -> None:
+    """Else people would seem to agree until an adjudicator has the time."""
+    asked(rollout, {"ann": "yes", "bob": "yes"}, adjudicate=True)
+    asked(rollout, {"ann": "yes", "bob": "no"}, adjudicate=True)
+    assert rollout.review_stats("read")["adjudicating"] == 1
+    people = rollout.agreement("read")["read"]["people"]
+    assert (people["units"], people["raw"]) == (2, 0.5)
+
+
 def test_audits_beside_all_cases_are_warned_of(rollout: Rollout) -> None:
     """Audits only know what the model was sure of."""
     asked(rollout, {"ann": "no"})

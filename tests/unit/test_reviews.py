@@ -318,6 +318,24 @@ def test_without_adjudication_the_first_answer_stands(queue: Queue) -> None:
     assert [rating.choice for rating in queue.reviews.ratings("read")] == ["yes", "no"]
 
 
+def test_a_case_that_waits_for_an_adjudicator_counts_for_agreement(queue: Queue) -> None:
+    """It waits because people differ: left out, they would seem to agree. Answers not final are nobody's."""
+    agreed, differ, half = (queue.submit(reviewers=2, adjudicate=True) for _ in range(3))
+    for who, second in (("ann", "yes"), ("bob", "no")):
+        queue.answer(queue.take(who), "yes")
+        queue.answer(queue.take(who), second)
+    queue.answer(queue.take("ann"), "no", undo=10)
+    found = [(one.task, one.choice) for one in queue.reviews.ratings("read")]
+    assert found == [(agreed.id, "yes"), (agreed.id, "yes"), (differ.id, "yes"), (differ.id, "no")]
+    queue.clock.now += 20
+    queue.settle()
+    assert [one.task for one in queue.reviews.ratings("read")][4:] == [half.id]
+    assert queue.reviews.stats().ended == {"answered": 1}
+    queue.answer(queue.take("dee", up=True), "no")
+    ruled = [one for one in queue.reviews.ratings("read") if one.adjudicates]
+    assert [(one.task, one.choice) for one in ruled] == [(differ.id, "no")]
+
+
 def test_after_the_answer_the_suggestion_is_revealed(queue: Queue) -> None:
     """The first answer is kept; the second, revised or not, decides."""
     one = queue.submit(suggestion=said("no"), visibility=Visibility.AFTER_ANSWER)
