@@ -86,7 +86,9 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - this thread outlives whatever goes wrong once
                 if not isinstance(error, (StoreUnreachable, OSError)):  # others say that it is not reachable
                     facts = {"error": type(error).__name__, "where": log.place_of(error)}
-                    self._once.say(type(error).__name__, "reviews.letters_failed", "error", **self._facts, **facts)
+                    self._once.say(
+                        type(error).__name__, "reviews.letters_failed", "error", **self._facts, **facts
+                    )
 
     def send_due(self) -> int:
         """Send what is due, one after the other, and return how many letters were taken."""

@@ -149,7 +149,7 @@ def _headers(message: str, body: bytes, keys: tuple[bytes, ...]) -> dict[str, st
 
 
 def _content(notice: Notice) -> dict[str, object]:
-    kind = "decision" if notice.by_evidence else "verb"
+    kind = "decision" if notice.by_evidence else "verb" if notice.candidate else "degree"
     return {"type": f"rollout.{kind}", "timestamp": timestamp_of(notice.time), "data": notice.plain}
 
 

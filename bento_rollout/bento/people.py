@@ -281,7 +281,7 @@ class People:
     def _count(self) -> None:
         if self._sink is not None:
             for endpoint in self._automations:
-                self._sink.offer(Queued(self._name, endpoint, self.reviews.open(endpoint)))
+                self._sink.offer(Queued(self._name, endpoint, *self.reviews.queued(endpoint)))
 
     def _settle(self) -> None:
         self.reviews.settle(time.time(), lambda case: self.makers[case.endpoint].settle(case))

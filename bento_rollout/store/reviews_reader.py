@@ -65,6 +65,13 @@ class ReviewsReader:
         """Return how many cases of an endpoint are open."""
         return self._read(0, lambda db: submitting.opened(db, endpoint))
 
+    def queued(self, endpoint: str) -> tuple[int, int, int, int]:
+        """Return how many cases of an endpoint wait, and how many of them for an adjudicator; cheap.
+
+        Then what its webhook is still to be told, and what it never was.
+        """
+        return self._read((0, 0, 0, 0), lambda db: looking.queued(db, endpoint))
+
     def audits(self, endpoint: str, digest: str) -> dict[str, AuditTest]:
         """Return the tests that watch a model, by class; the class ``""`` is all."""
         return self._read({}, lambda db: auditing.tests_of(db, endpoint, digest))
