@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .addresses import check_source, place_of
 from .amounts import DAY, in_time
@@ -138,11 +138,6 @@ def _fields(value: object) -> object:
     return value
 
 
-def _marked(url: str) -> str:
-    """Return an address as others may see it."""
-    return f"{place_of(url)}/…"
-
-
 class ReviewWebhook(Strict):
     """Who is told of cases, by requests that are signed as Standard Webhooks has it.
 
@@ -154,7 +149,7 @@ class ReviewWebhook(Strict):
         console: the address of the service as people reach it, for links into the console; None: no links.
     """
 
-    url: Annotated[str, BeforeValidator(_url), PlainSerializer(_marked, return_type=str), Field(repr=False)]
+    url: Annotated[str, BeforeValidator(_url), Field(repr=False)]
     secret: Annotated[str, BeforeValidator(_secret)]
     timeout: Seconds = 15.0
     answer: Annotated[bool, Field(strict=True)] = False
