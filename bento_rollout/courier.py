@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .answer_json import answer_json
 from .errors import StoreUnreachable
@@ -58,7 +59,8 @@ class Courier:
         self._facts = {"rollout": rollout, "endpoint": endpoint}
         self._webhook = Webhook(settings.url, secret=settings.secret, timeout=settings.timeout)
         self._console = None if settings.console is None else f"{settings.console}{prefix}console/"
-        self._box, self._leadership = Letterbox(place), Leadership(place, f"letters-{endpoint}.lock")
+        self._box = Letterbox(place)
+        self._leadership = Leadership(place, f"letters-{quote(endpoint, safe='')}.lock")
         self._lost: int | None = None
         self._once = log.Once()
         self._stop = threading.Event()
@@ -70,9 +72,13 @@ class Courier:
             self._failed(Failure(problem))
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begin no further request; returns at once."""
+        self._stop.set()
+
     def close(self, seconds: float) -> None:
         """End after the request that is on its way; what is left is the next one's."""
-        self._stop.set()
+        self.stop()
         if self._thread.is_alive():
             self._thread.join(seconds)
         self._leadership.resign()
@@ -91,7 +97,10 @@ class Courier:
                     )
 
     def send_due(self) -> int:
-        """Send what is due, one after the other, and return how many letters were taken."""
+        """Send what is due, one after the other, and return how many letters were taken.
+
+        One that is to be tried again ends it: who is not there is asked for once a second at most.
+        """
         taken = 0
         while not self._stop.is_set() and (letter := self._box.next(self._endpoint)) is not None:
             failure = self._webhook.send(letter.id, self._content(letter))
@@ -100,9 +109,11 @@ class Courier:
                 self._box.told(letter)
                 if self._once.over("failed"):
                     log.event("reviews.letters_told", **self._facts, receiver=self._webhook.name)
-            else:
-                self._failed(failure)
-                self._not_told(letter, failure)
+                continue
+            self._failed(failure)
+            self._not_told(letter, failure)
+            if failure.again:
+                break
         self._look_at_lost()
         return taken
 

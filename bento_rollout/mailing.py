@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,7 +89,10 @@ class Mailing:
             self._listens = True
 
     def close(self, seconds: float) -> None:
-        """End; what was not told is told by the next worker."""
+        """End within about so many seconds; what was not told is told by the next worker."""
+        until = time.monotonic() + seconds
         for courier in self._couriers.values():
-            courier.close(seconds)
+            courier.stop()
+        for courier in self._couriers.values():
+            courier.close(max(0.0, until - time.monotonic()))
         self._box.close()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bento_rollout.courier import Courier
 from bento_rollout.degrees import Degree
@@ -20,7 +23,7 @@ from bento_rollout.review_settings import ReviewWebhook
 from bento_rollout.reviewing import Selection, Shown, Status, Visibility
 from bento_rollout.store import letters, reviews_file
 from bento_rollout.store.letterbox import Letterbox
-from bento_rollout.store.letters import task_name
+from bento_rollout.store.letters import Letter, task_name
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
@@ -281,6 +284,38 @@ def test_a_file_of_the_schema_before_goes_on(tmp_path: Path, monkeypatch: pytest
     queue.answer(queue.take("ann"), "yes")
     assert [(kind, data["task"]) for kind, data in drained(box)] == [("case.decided", task_name(one.id))]
     assert queue.reviews.trail.verify().whole
+
+
+@given(st.lists(st.sampled_from(["submit", "answer", "told", "give_up", "again", "forget", "withdraw"])))
+@settings(max_examples=25, deadline=None)
+def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
+    """What waits is what is there; nothing is counted as lost that was told, or forgotten."""
+    with tempfile.TemporaryDirectory() as folder:
+        queue = Queue(Path(folder))
+        box, cases, given_up = Letterbox(queue.place, clock=queue.clock), [], 0
+        box.listen(["read"])
+        for act in ["submit", *acts]:
+            queue.clock.now += 1
+            if act == "submit":
+                cases.append(queue.submit())
+            elif act == "answer" and (claim := queue.claim("ann")) is not None:
+                queue.answer(claim, "yes")
+            elif act == "forget":
+                queue.reviews.forget([cases[0].prediction_id])
+            elif act == "withdraw":
+                queue.reviews.withdraw([cases[-1].id])
+            elif (letter := box.next("read")) is not None:
+                given_up += act == "give_up"
+                ways: dict[str, Callable[[Letter], None]] = {"told": box.told, "give_up": box.give_up}
+                for _ in range(2):
+                    {"told": box.told, "give_up": box.give_up}.get(act, lambda one: box.again(one, 5.0))(
+                        letter
+                    )
+            with sqlite3.connect(queue.reviews.path) as db:
+                (there,) = db.execute("SELECT count(*) FROM letters").fetchone()
+            assert box.numbers("read") == (there, given_up)
+        box.close()
+        queue.reviews.close()
 
 
 # -- how it is sent ------------------------------------------------------------------------------------------
