@@ -329,7 +329,7 @@ NO_EVENTS = {
     *("console.css", "console.js", "console.key"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("reviews.db", "reviews.key", "reviews.lock", "reviews.telling.lock"),
-    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
+    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.degree", "rollout.yaml"),
 } | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
 """What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the
 type of a webhook's message.

@@ -23,7 +23,7 @@ from bento_rollout.review_settings import ReviewWebhook
 from bento_rollout.reviewing import Selection, Shown, Status, Visibility
 from bento_rollout.store import letters, reviews_file
 from bento_rollout.store.letterbox import Letterbox
-from bento_rollout.store.letters import Letter, task_name
+from bento_rollout.store.letters import task_name
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
@@ -306,11 +306,11 @@ def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
                 queue.reviews.withdraw([cases[-1].id])
             elif (letter := box.next("read")) is not None:
                 given_up += act == "give_up"
-                ways: dict[str, Callable[[Letter], None]] = {"told": box.told, "give_up": box.give_up}
                 for _ in range(2):
-                    {"told": box.told, "give_up": box.give_up}.get(act, lambda one: box.again(one, 5.0))(
-                        letter
-                    )
+                    if act == "again":
+                        box.again(letter, 5.0)
+                    else:
+                        (box.give_up if act == "give_up" else box.told)(letter)
             with sqlite3.connect(queue.reviews.path) as db:
                 (there,) = db.execute("SELECT count(*) FROM letters").fetchone()
             assert box.numbers("read") == (there, given_up)
