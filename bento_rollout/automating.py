@@ -15,7 +15,7 @@ from .degrees import Degree, parse_degree
 from .errors import InvalidValue
 from .explaining import Problem, Problems
 from .references import name_of, parse_reference
-from .review_settings import Overflow, Overlap, Review, needed, parse_choice
+from .review_settings import Overflow, Overlap, Review, ReviewWebhook, needed, parse_choice
 from .reviewing import Role, Visibility
 from .segments import Segments
 from .values import Seconds, Strict, check_name, parse_fraction, shown
@@ -28,6 +28,7 @@ __all__ = [
     "Overflow",
     "Overlap",
     "Review",
+    "ReviewWebhook",
     "Score",
     "model_at",
     "problems_at",
@@ -341,6 +342,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "review": Review,
     "overlap": Overlap,
     "overflow": Overflow,
+    "webhook": ReviewWebhook,
     "decisions": Decisions,
 }
 

@@ -1,8 +1,8 @@
-"""`Notice`: what people and machines are told of a running try, made from a commit; pure."""
+"""`Notice`: what people and machines are told of a try, or of a degree, made from a commit; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,7 +16,10 @@ EVIDENCE = "evidence"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What became of a running try at one revision: a decision by evidence, or a person's verb. Immutable.
+    """What became of a running try at one revision, by evidence or by a person's verb. Immutable.
+
+    A change of who decides an endpoint is one, too, as when audits take a degree away: where no try had a
+    part in it, ``candidate``, ``control`` and ``place`` are empty.
 
     Attributes:
         rollout: whose try it is.
@@ -25,8 +28,8 @@ class Notice:
         action: what was done, in the word of the history: of a person the verb (``start``, ``abort``,
             ``retry``, ``promote``, ``pause``, ``resume``, ``rollback``, ``undo``, ``apply``), of evidence
             what was decided (``advance``, ``promote``, ``rollback``, ``pause``, ``notify``, ``end_bake``,
-            ``finish``).
-        author: who did it; ``evidence``: no person.
+            ``finish``); of a degree ``demote`` (audits), ``degree`` (a person), or what it came with.
+        author: who did it; ``evidence``, and ``automation`` for audits: no person.
         words: the same in one sentence for people.
         candidate: the variant that is tried.
         control: who was champion when the try began: the way back.
@@ -73,31 +76,31 @@ class Notice:
 
 
 def notice_of(commit: Commit, before: RolloutState | None) -> Notice | None:
-    """Return what a commit is to be told as, or None: it is none of a try.
+    """Return what a commit is to be told as, or None: it is none of a try, and no degree changed.
 
     Args:
         commit: any commit of a rollout.
         before: the state that it was made from, as far as it is known.
     """
-    attempt = getattr(commit.state, "attempt", None)
-    if attempt is None:
-        return None
-    decision: Mapping[str, Any] = attempt.decision or {}
+    attempt, degrees = getattr(commit.state, "attempt", None), "; ".join(_degrees(commit, before))
+    decision: Mapping[str, Any] = getattr(attempt, "decision", None) or {}
     decided = commit.author == EVIDENCE and decision.get("revision") == commit.revision
-    if not decided and attempt.revision != commit.revision:
+    if attempt is not None and not decided and attempt.revision != commit.revision:
+        attempt = None  # it had no part in this
+    if attempt is None and not degrees:
         return None
-    known = decision if decided else _by_person(commit, attempt)
+    known = decision if decided else {} if attempt is None else _by_person(commit, attempt)
     return Notice(
         rollout=commit.state.name,
         revision=commit.revision,
         time=commit.time,
         action=commit.action,
         author=commit.author,
-        words=known.get("words", ""),
-        candidate=attempt.candidate,
-        control=attempt.control,
+        words="; ".join(filter(None, (known.get("words", ""), degrees))),
+        candidate="" if attempt is None else attempt.candidate,
+        control="" if attempt is None else attempt.control,
         champion=commit.state.champion,
-        place=known.get("place", attempt.position.place),
+        place="" if attempt is None else known.get("place", attempt.position.place),
         causes=tuple(known.get("causes", ())),
         missing=tuple(known.get("missing", ())),
         reason=commit.reason,
@@ -106,6 +109,16 @@ def notice_of(commit: Commit, before: RolloutState | None) -> Notice | None:
         weights_before=None if before is None else before.percents,
         weights=commit.state.percents,
     )
+
+
+def _degrees(commit: Commit, before: RolloutState | None) -> Iterator[str]:
+    """Yield in words which endpoints have another degree than before, and why."""
+    known = getattr(before, "automation", {})
+    for endpoint, now in sorted(getattr(commit.state, "automation", {}).items()):
+        was = known.get(endpoint)
+        if was is not None and was.degree != now.degree:
+            why = f": {now.reason}" if now.reason else ""
+            yield f"{endpoint} is at degree {now.degree.word} (was {was.degree.word}), by {now.author}{why}"
 
 
 DONE = {

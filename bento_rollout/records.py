@@ -358,11 +358,18 @@ class Flipped:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """How many cases of an endpoint wait for people; told each second. Immutable."""
+    """How many cases of an endpoint wait, some of them for an adjudicator; told each second. Immutable.
+
+    Attributes:
+        letters, letters_lost: what its webhook is still to be told, and never was.
+    """
 
     rollout: str
     endpoint: str
     open: int
+    adjudicating: int = 0
+    letters: int = 0
+    letters_lost: int = 0
 
 
 Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued

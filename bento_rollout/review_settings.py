@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from .addresses import check_source, place_of
 from .amounts import DAY, in_time
 from .errors import InvalidValue
 from .explaining import Problem, Problems
@@ -15,7 +16,7 @@ from .references import Reference
 from .reviewing import Visibility
 from .values import Seconds, Strict, check_name, check_text, parse_fraction, shown
 
-__all__ = ["Overflow", "Overlap", "Review", "needed", "parse_choice"]
+__all__ = ["Overflow", "Overlap", "Review", "ReviewWebhook", "needed", "parse_choice"]
 
 MOST_CHOICES = 1000
 """Choices that reviewers may have."""
@@ -104,6 +105,57 @@ class Overflow(Strict):
     ] = Field(default=None, validate_default=True)
 
 
+def _url(value: object) -> str:
+    try:
+        place_of(value)
+    except InvalidValue as error:  # its own words only: an address may be a secret
+        raise Problems([Problem((), str(error))]) from None
+    return str(value)
+
+
+def _secret(value: object) -> str:
+    try:
+        return check_source(value)
+    except InvalidValue as error:
+        raise Problems([Problem((), str(error))]) from None
+
+
+def _console(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        place_of(value)
+    except InvalidValue:
+        words = "it is the service's address as people reach it, like https://screening.example.com"
+        raise Problems([Problem((), words)]) from None
+    return str(value).rstrip("/")
+
+
+def _fields(value: object) -> object:
+    if isinstance(value, str):
+        words = "its fields are expected: write like {url: 'https://…', secret: env:NAME}"
+        raise Problems([Problem((), words)])  # the text is not repeated: an address may be a secret
+    return value
+
+
+class ReviewWebhook(Strict):
+    """Who is told of cases, by requests that are signed as Standard Webhooks has it.
+
+    Attributes:
+        url: an ``https`` address; nothing shows more of it than its host.
+        secret: where the key lies: ``env:NAME`` or ``file:PATH``.
+        timeout: seconds that one request may take.
+        answer: whether it is told what was decided, too; else only that it was.
+        console: the address of the service as people reach it, for links into the console; None: no links.
+    """
+
+    url: Annotated[str, BeforeValidator(_url), Field(repr=False)]
+    secret: Annotated[str, BeforeValidator(_secret)]
+    timeout: Seconds = 15.0
+    answer: Annotated[bool, Field(strict=True)] = False
+    console: Annotated[str | None, BeforeValidator(_console)] = None
+
+
 class Review(Strict):
     """How people are asked, and what of it is kept.
 
@@ -125,6 +177,7 @@ class Review(Strict):
         default: the choice that ``default`` answers.
         overflow: what happens when too many cases are open.
         label: what a label is called that a decision becomes in the ledger.
+        webhook: who is told of cases and of their ends; None: nobody.
     """
 
     choices: Annotated[tuple[str, ...] | None, BeforeValidator(_choices)] = None
@@ -160,6 +213,7 @@ class Review(Strict):
         ),
     ] = Field(default=None, validate_default=True)
     label: Annotated[str, BeforeValidator(_label)] = "label"
+    webhook: Annotated[ReviewWebhook | None, BeforeValidator(_fields)] = None
 
     @model_validator(mode="after")
     def _whole(self) -> Review:

@@ -21,18 +21,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
+from .addresses import MAKE_ONE, PREFIX, check_source, place_of
 from .errors import InvalidValue
 from .notice import Notice
 from .posting import Answer, post
-from .spec import parse_duration
+from .values import parse_duration
 
-__all__ = ["Failure", "Webhook", "message_id", "signatures"]
+__all__ = ["Failure", "Webhook", "message_id", "signatures", "timestamp_of"]
 
 DEFAULT_TIMEOUT = 15.0
 
-PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 """Bytes of a key."""
 
@@ -41,11 +40,6 @@ MOST_READ = 4096
 
 MOST_SAID = 300
 """Characters of why there was no answer."""
-
-MAKE_ONE = (
-    f'make one with: python -c "import base64, secrets; '
-    f"print('{PREFIX}' + base64.b64encode(secrets.token_bytes(32)).decode())\""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +77,8 @@ class Webhook:
 
     def __init__(self, url: str, *, secret: str, timeout: float | str = DEFAULT_TIMEOUT) -> None:
         self.url = url
-        self.place = _checked(url)
-        self.secret = _source(secret)
+        self.place = place_of(url)
+        self.secret = check_source(secret)
         self.timeout = parse_duration(timeout)
 
     def __repr__(self) -> str:
@@ -105,9 +99,18 @@ class Webhook:
 
     def tell(self, notice: Notice) -> Failure | None:
         """Send one request and wait for its answer; return None when it was taken (2xx), else why not."""
+        return self.send(message_id(notice), _content(notice))
+
+    def send(self, message: str, content: Mapping[str, object]) -> Failure | None:
+        """Send a message of another kind in the same way.
+
+        Args:
+            message: what it is called, at every try; receivers drop what they have.
+            content: ``type``, ``timestamp`` and ``data``, as plain data.
+        """
         try:
-            body = json.dumps(_finite(_content(notice)), default=str).encode()
-            headers = _headers(notice, body, _keys(self.secret))
+            body = json.dumps(_finite(content), default=str).encode()
+            headers = _headers(message, body, _keys(self.secret))
             answer = post(self.url, headers, body, self.timeout)
         except (ValueError, OSError, http.client.HTTPException) as error:
             return Failure(_why(error), again=True)
@@ -134,8 +137,8 @@ def signatures(keys: tuple[bytes, ...], message: str, timestamp: str, body: byte
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
-def _headers(notice: Notice, body: bytes, keys: tuple[bytes, ...]) -> dict[str, str]:
-    message, timestamp = message_id(notice), str(int(time.time()))
+def _headers(message: str, body: bytes, keys: tuple[bytes, ...]) -> dict[str, str]:
+    timestamp = str(int(time.time()))
     return {
         "Content-Type": "application/json",
         "User-Agent": "bento-rollout",
@@ -146,9 +149,18 @@ def _headers(notice: Notice, body: bytes, keys: tuple[bytes, ...]) -> dict[str, 
 
 
 def _content(notice: Notice) -> dict[str, object]:
-    when = datetime.fromtimestamp(notice.time, timezone.utc).isoformat(timespec="milliseconds")
-    kind = "decision" if notice.by_evidence else "verb"
-    return {"type": f"rollout.{kind}", "timestamp": when.replace("+00:00", "Z"), "data": notice.plain}
+    kind = "decision" if notice.by_evidence else "verb" if notice.candidate else "degree"
+    return {"type": f"rollout.{kind}", "timestamp": timestamp_of(notice.time), "data": notice.plain}
+
+
+def timestamp_of(seconds: float) -> str:
+    """Return a time in seconds since 1970 as messages have it.
+
+    >>> timestamp_of(1674087231.5)
+    '2023-01-19T00:13:51.500Z'
+    """
+    when = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+    return when.replace("+00:00", "Z")
 
 
 def _finite(value: object) -> object:
@@ -192,39 +204,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, (InvalidValue, TimeoutError)):
         return str(error) or "no answer in time"
     return f"it cannot be reached: {error}"[:MOST_SAID]
-
-
-def _checked(url: object) -> str:
-    """Return scheme and host of an address that can be asked."""
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidValue("a webhook's address has the form https://HOST/PATH; this one has not")
-    place = f"{parts.scheme}://{parts.hostname}" + ("" if port is None else f":{port}")
-    if not re.fullmatch(r"[!-~]+", str(url)) or parts.fragment:
-        raise InvalidValue(
-            f"the address of the webhook at {place} holds blanks, a fragment or other letters than "
-            "ASCII; write them in their %-form, or leave them out"
-        )
-    if "@" in parts.netloc:
-        raise InvalidValue(
-            f"the address of the webhook at {place} holds a user name or a password; leave them out:"
-            " what shows who we are is the signature"
-        )
-    return place
-
-
-def _source(text: object) -> str:
-    """Return where a key lies; a key itself is refused, and not repeated."""
-    if not isinstance(text, str) or not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+", text):
-        raise InvalidValue(
-            "a webhook's secret= says where its key lies, and is not the key: "
-            f"env:NAME for an environment variable, file:PATH for a file; {MAKE_ONE}"
-        )
-    return text
 
 
 def _keys(source: str) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ LAYERS: dict[str, float] = {
     "histogram": 1.0,
     "agreement": 1.0,
     "values": 1.0,
+    "addresses": 1.05,
     "references": 1.05,
     "degrees": 1.05,
     "reviewing": 1.06,
@@ -118,6 +119,9 @@ LAYERS: dict[str, float] = {
     "tally": 3.05,
     "store": 3.1,
     "outbox": 3.1,
+    "answer_json": 3.0,
+    "courier": 3.2,
+    "mailing": 3.3,
     "notifier": 3.2,
     "labelling": 3.2,
     "opening": 3.2,
@@ -200,8 +204,15 @@ PURE_IMPORTS = frozenset(
     }
     | {"mmh3", "numpy", "pydantic"}
 )
-MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}, "duplicates": {"copy", "pickle", "sys"}}
+MORE_IMPORTS = {
+    "addresses": {"urllib"},
+    "arrays": {"sys"},
+    "rows": {"sys"},
+    "duplicates": {"copy", "pickle", "sys"},
+}
 """They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame.
+
+Of urllib only what takes an address apart is used.
 
 A copy in memory is neither input nor output.
 """

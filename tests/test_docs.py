@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from pydantic import BaseModel
 
-from bento_rollout.automating import Audit, Automation, Decisions, Overflow, Overlap, Review
+from bento_rollout.automating import Audit, Automation, Decisions, Overflow, Overlap, Review, ReviewWebhook
 from bento_rollout.cli.commands import commands as cli
 from bento_rollout.errors import RolloutError
 from bento_rollout.guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, Threshold
@@ -254,6 +254,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "automation.NAME.review.": Review,
     "automation.NAME.review.overlap.": Overlap,
     "automation.NAME.review.overflow.": Overflow,
+    "automation.NAME.review.webhook.": ReviewWebhook,
     "strategy.": Strategy,
     "strategy.canary.": Canary,
     "strategy.canary.steps.": Step,
@@ -328,7 +329,7 @@ NO_EVENTS = {
     *("console.css", "console.js", "console.key"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("reviews.db", "reviews.key", "reviews.lock", "reviews.telling.lock"),
-    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
+    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.degree", "rollout.yaml"),
 } | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
 """What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the
 type of a webhook's message.

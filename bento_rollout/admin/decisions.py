@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ..answer_json import answer_json
 from ..proof import proof_of, proves
 from ..reviewing import Decision, Status
 from .gate import NO_STORE, said
@@ -77,7 +76,7 @@ def _told(decision: Decision) -> Response:
     is_open = decision.status is Status.OPEN
     body = {
         "status": "pending" if is_open else decision.status.value,
-        "answer": _answer(decision),
+        "answer": answer_json(decision),
         "decided_by": decision.decided_by or None,
     }
     headers = dict(NO_STORE)
@@ -86,25 +85,3 @@ def _told(decision: Decision) -> Response:
     elif decision.decided_by:
         headers["X-Rollout-Decided-By"] = decision.decided_by
     return JSONResponse(body, headers=headers)
-
-
-def _answer(decision: Decision) -> Any:
-    """Return the answer as JSON has it: its value, its text, or its bytes in base64; None: there is none."""
-    if decision.status not in (Status.ANSWERED, Status.DEFAULTED):
-        return None
-    kind = decision.media_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
-        try:
-            return json.loads(decision.body, parse_constant=_not_json)
-        except (ValueError, RecursionError):
-            pass
-    elif kind.startswith("text/"):
-        try:
-            return decision.body.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    return {"media_type": decision.media_type, "base64": base64.b64encode(decision.body).decode("ascii")}
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(word)

@@ -219,6 +219,8 @@ class ReviewStats(_Answer):
     blind_share: float | None
     skipped: int
     escalated: int
+    letters_waiting: int = Field(description="What webhooks are still to be told of cases.")
+    letters_lost: int = Field(description="What they were never told: given up, or too many.")
 
 
 REVIEW_BODIES: tuple[type[BaseModel], ...] = (AskBody, ClaimBody, HandBody, AnswerBody, ReasonBody)

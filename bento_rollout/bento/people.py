@@ -19,6 +19,7 @@ from ..feed import Feed
 from ..holding import Held
 from ..labelling import Labelling
 from ..ladder import Certificate
+from ..mailing import Mailing
 from ..operations import Rollout
 from ..records import Queued
 from ..refuting import refutation
@@ -63,6 +64,7 @@ class People:
         store, feed: the rollout's revisions, and what this worker serves by.
         sink: takes facts; None: nobody wants them.
         ledger: whether the service keeps a ledger, which is told what people decide.
+        prefix: where the rollout's own addresses begin.
 
     Attributes:
         reviews: the cases.
@@ -84,6 +86,7 @@ class People:
         sink: Sink | None,
         *,
         ledger: bool = True,
+        prefix: str = "/rollout/",
     ) -> None:
         place = store.place(name)
         self.reviews = Reviews(place, rollout=name, patience=PATIENCE)
@@ -106,6 +109,7 @@ class People:
         self._hashed: KeyHash | None = None
         names = {endpoint: one.review.label for endpoint, one in automations.items()}
         self._hiding = Hiding(place)
+        self._mailing = Mailing(name, automations, place, prefix=prefix)
         self._labelling = Labelling(Feedback(place, names), name, ledger=ledger)
         self._watched: dict[tuple[str, str], Certificate] = {}
         self._demoted: dict[str, str] = {}
@@ -115,15 +119,17 @@ class People:
         self._stop = threading.Event()
         self.audits = Audits(self._audit, self._fail, self._stop)
         looks = (self._count, self._watch, self._tell_demoted, self._probe)
+        settles = (self._settle, self._labelling.look, lambda: self._mailing.look(feed.commit))
         # What settles calls the user's own functions, and whatever they do a degree is taken away in time.
         self._threads = [
             threading.Thread(target=self._run, args=(each,), name=f"rollout-{thread}", daemon=True)
-            for thread, each in (("people", looks), ("settling", (self._settle, self._labelling.look)))
+            for thread, each in (("people", looks), ("settling", settles))
         ]
 
     def start(self) -> None:
         """Begin to look at what time and audits do; called on the loop that serves."""
         self._demoted = self._demotions()
+        self._mailing.start()
         self._unhear = at_the_end(asyncio.get_running_loop(), self.held.close)
         for thread in self._threads:
             thread.start()
@@ -139,6 +145,7 @@ class People:
         self.audits.channel.close(timeout)
         self._pool.close()
         self._labelling.close()
+        self._mailing.close(timeout)
         self._hiding.close()
         self.reviews.close()
 
@@ -275,7 +282,7 @@ class People:
     def _count(self) -> None:
         if self._sink is not None:
             for endpoint in self._automations:
-                self._sink.offer(Queued(self._name, endpoint, self.reviews.open(endpoint)))
+                self._sink.offer(Queued(self._name, endpoint, *self.reviews.queued(endpoint)))
 
     def _settle(self) -> None:
         self.reviews.settle(time.time(), lambda case: self.makers[case.endpoint].settle(case))

@@ -150,7 +150,7 @@ class Serving:
         self._worker.each_second = recording.look
         self._shadows.begin(store.place(site.name), self._worker.presence)
         await asyncio.to_thread(self._worker.start)
-        if strategy_of(site, feed) is not None:
+        if strategy_of(site, feed) is not None or (site.notify and site.spec.automation):
             from .leading import Leading  # most services have no use for it
 
             self._leading = Leading(site, store, loop)

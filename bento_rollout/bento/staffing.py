@@ -45,7 +45,8 @@ def staffed(
         ways: tells of a call; writes down what a task waits for.
     """
     spec, (tell, record), (feed, store) = site.spec, ways, stored
-    people = People(site.name, spec.automation, store, feed, recording.sink, ledger=spec.ledger.enabled)
+    kept, prefix = spec.ledger.enabled, site.prefix
+    people = People(site.name, spec.automation, store, feed, recording.sink, ledger=kept, prefix=prefix)
     for endpoint, automation in spec.automation.items():
         method, facade = site.methods[endpoint], facades[endpoint]
         functions, choices = functions_of(automation, endpoint), choices_of(automation, method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -91,6 +92,10 @@ def validate(file: str, as_json: bool) -> int:
         _remark(f"automation.{name}.ask_when: nothing finds drift yet: {{drift: true}} never holds")
         for name in _drifting(spec)
     ]
+    lines += [
+        _remark(f"automation.{name}.review.webhook.url: http carries it for others to read; write https")
+        for name in _readable(spec)
+    ]
     show(lines)
     return 0
 
@@ -100,6 +105,14 @@ def _drifting(spec: RolloutSpec) -> list[str]:
     from ..asking import Drift
 
     return [name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)]
+
+
+def _readable(spec: RolloutSpec) -> list[str]:
+    """Return the endpoints whose webhook is told without encryption on another host than this one."""
+    hooks = {name: one.review.webhook for name, one in spec.automation.items()}
+    hosts = {name: urlsplit(one.url) for name, one in hooks.items() if one is not None}
+    here = ("localhost", "127.0.0.1", "::1")
+    return [name for name, url in hosts.items() if url.scheme == "http" and url.hostname not in here]
 
 
 def _remark(text: str) -> Line:

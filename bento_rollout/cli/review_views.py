@@ -75,6 +75,10 @@ def numbers(facts: Facts) -> list[Block]:
     if facts["revealed"]:
         told = f"{facts['revised']} of {facts['revealed']} answers, after the suggestion was shown"
         blocks.append(Line("revised", (Cell(told),)))
+    if facts["letters_waiting"] or facts["letters_lost"]:
+        told = f"{facts['letters_waiting']} messages wait"
+        lost = Cell(f", {facts['letters_lost']} lost", "bold red" if facts["letters_lost"] else "")
+        blocks.append(Line("webhook", (Cell(told), lost)))
     blocks.append(Line("put down", (Cell(f"{facts['skipped']} skipped, {facts['escalated']} handed up"),)))
     return blocks
 

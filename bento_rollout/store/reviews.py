@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InvalidValue, QueueFull
-from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Status, Suggestion
+from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Suggestion
 from . import reviews_answering as answering
 from . import reviews_audits as auditing
 from . import reviews_claiming as claiming
-from . import reviews_reading as looking
 from . import reviews_settling as settling
 from . import reviews_submitting as submitting
 from . import trail as chain
 from .reviews_claiming import Hand
-from .reviews_decisions import decisions
 from .reviews_file import ReviewsFile
+from .reviews_reader import ReviewsReader
 from .reviews_rows import Judged, Keep, Listed, Make, Outcome, Rating, Settle, Stats, Submission
 from .seal import Seal, Seals
-
-if TYPE_CHECKING:
-    from ..automation import AuditTest
-
-_T = TypeVar("_T")
 
 __all__ = ["Judged", "Keep", "Listed", "Make", "Outcome", "QueueFull", "Rating", "Reviews", "Settle", "Stats"]
 
 _KEEP = Keep()
 
 
-class Reviews:
+class Reviews(ReviewsReader):
     """Keeps who is asked what, and what they answered; each operation is whole, or nothing happened.
 
     Used from any number of threads and processes. A person has a case in hand by a lease and a token; nobody
@@ -60,19 +52,9 @@ class Reviews:
         seal: Seal | None = None,
         patience: float = 5.0,
     ) -> None:
-        self._file = ReviewsFile(place, patience=patience)
-        self._clock, self._seals = clock, Seals(place.parent, seal)
+        super().__init__(ReviewsFile(place, patience=patience), clock)
+        self._seals = Seals(place.parent, seal)
         self.rollout = rollout
-
-    @property
-    def path(self) -> Path:
-        """Where the file is, or would be."""
-        return self._file.path
-
-    @property
-    def trail(self) -> chain.Trail:
-        """Who did what: reads it and verifies it."""
-        return chain.Trail(self._file)
 
     def note(self, who: str, what: str, /, **facts: object) -> None:
         """Add an act to the trail that is not the queue's own, like a degree that was set.
@@ -84,10 +66,6 @@ class Reviews:
         """
         with self._file.writing() as db:
             chain.append(db, self._clock(), who, what, "", **facts)
-
-    def close(self) -> None:
-        """Close the file; the next operation opens it again."""
-        self._file.close()
 
     def submit(
         self, case: Case, *, most: int | None = None, keep: Keep = _KEEP, key_hash: str | None = None
@@ -103,9 +81,10 @@ class Reviews:
         Raises:
             QueueFull, InvalidValue: so many are open; it is none that can be kept. Nothing was.
         """
-        asked = Submission(case, most, keep, key_hash)
-        with self._file.writing() as db:
-            return submitting.insert(db, asked, self._clock(), seal=self._seals.making)
+        (found,) = self.submit_many([Submission(case, most, keep, key_hash)])
+        if isinstance(found, Decision):
+            return found
+        raise found
 
     def submit_many(self, asked: Sequence[Submission]) -> list[Decision | QueueFull | InvalidValue]:
         """Ask people about many cases in one transaction; return what `submit` returns, or raises, of each.
@@ -134,24 +113,12 @@ class Reviews:
                 db, task, suggestion, self._clock(), shown=input, seal=self._seals.making
             )
 
-    def decision(self, task_id: str) -> Decision | None:
-        """Return where a case stands; None: there is none, or its decision has expired."""
-        return decisions(self._file, (task_id,), self._clock(), ended=False).get(task_id)
-
-    def decided(self, ids: Collection[str]) -> dict[str, Decision]:
-        """Return the decisions of those cases that have one, by id: cheap, for whoever holds calls."""
-        return decisions(self._file, ids, self._clock(), ended=True)
-
     def withdraw(self, ids: Collection[str], *, who: str = submitting.AUTOMATION, why: str = "") -> int:
         """End open cases without a decision, and return how many there were."""
         if not ids or not self._file.exists():
             return 0
         with self._file.writing() as db:
             return submitting.withdraw(db, ids, self._clock(), who=who, why=why)
-
-    def open(self, endpoint: str) -> int:
-        """Return how many cases of an endpoint are open."""
-        return self._read(0, lambda db: submitting.opened(db, endpoint))
 
     def claim(
         self,
@@ -348,52 +315,3 @@ class Reviews:
             return False
         with self._file.writing() as db:
             return auditing.watch(db, endpoint, digest, targets, alpha=alpha, now=self._clock())
-
-    def audits(self, endpoint: str, digest: str) -> dict[str, AuditTest]:
-        """Return the tests that watch a model, by class; the class ``""`` is all."""
-        return self._read({}, lambda db: auditing.tests_of(db, endpoint, digest))
-
-    def alarmed(self, endpoint: str, digest: str) -> bool:
-        """Whether the audits have shown that a model is wrong more often than was certified."""
-        return any(test.alarm for test in self.audits(endpoint, digest).values())
-
-    def judged(self, endpoint: str, digest: str | None = None) -> Iterable[Judged]:
-        """Return the cases that people decided and the model has an answer to, the oldest first.
-
-        Args:
-            endpoint: of which endpoint.
-            digest: of which model; None: of any.
-        """
-        return self._read((), lambda db: tuple(auditing.judged(db, endpoint, digest)))
-
-    def stats(self, endpoint: str | None = None) -> Stats:
-        """Return how the queue does; None: of all endpoints together."""
-        return self._read(Stats(), lambda db: looking.stats(db, endpoint, self._clock()))
-
-    def ratings(self, endpoint: str, digest: str | None = None) -> tuple[Rating, ...]:
-        """Return all final answers as first given, of open cases too, for measures of agreement.
-
-        Args:
-            endpoint: of which endpoint.
-            digest: only cases of which this model said something; None: all.
-        """
-        return self._read((), lambda db: tuple(looking.ratings(db, endpoint, digest)))
-
-    def list(
-        self, endpoint: str | None = None, *, status: Status | None = None, limit: int = 100
-    ) -> tuple[Listed, ...]:
-        """Return cases without payload: open ones in the order of their turn, else the newest first.
-
-        Args:
-            endpoint: of which endpoint; None: of all.
-            status: only those that stand so.
-            limit: at most so many.
-        """
-        return self._read((), lambda db: looking.listed(db, endpoint, status, limit, self._clock()))
-
-    def _read(self, nothing: _T, read: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Return what a file says, or what there is where nobody was ever asked."""
-        if not self._file.exists():
-            return nothing
-        with self._file.reading() as db:
-            return read(db)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..errors import InvalidValue, Refused
 from ..reviewing import Case, Claim, Given, Selection, Status, Visibility
-from . import trail
+from . import letters, trail
 from .reviews_audits import feed
 from .reviews_claiming import JUMP, Hand, look, my_part, require_held
 from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
@@ -179,6 +179,7 @@ def resolve(db: sqlite3.Connection, task: sqlite3.Row, now: float, *, enough: in
     ).rowcount
     if done:
         trail.append(db, now, "automation", "disagreed", task["id"])
+        letters.put(db, "case.escalated", task["endpoint"], task["seq"], now, {"cause": "disagreement"})
     return False
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InvalidValue, NotFound, Refused
 from ..reviewing import Case, Claim, Role, Visibility
-from . import trail
+from . import letters, trail
 from .reviews_rows import case_of, shown_to, value_of
 from .reviews_submitting import task_of
 from .seal import Seal
@@ -153,11 +153,13 @@ def escalate(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> Non
         InvalidValue: no reason.
     """
     task = _put_down(db, hand, "escalated", _checked_reason(reason), now)
-    db.execute(
+    is_first = db.execute(
         "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
-        "WHERE seq = ? AND status = 'open'",
+        "WHERE seq = ? AND status = 'open' AND escalated = 0",
         (_URGENT, task["seq"]),
-    )
+    ).rowcount
+    if is_first:
+        letters.put(db, "case.escalated", task["endpoint"], task["seq"], now, {"cause": "handed_up"})
 
 
 _URGENT = 1000

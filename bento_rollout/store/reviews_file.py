@@ -113,6 +113,32 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         END""",
         "INSERT INTO owed SELECT seq FROM tasks WHERE status = 'answered'",
     ),
+    (
+        # Endpoints whose webhook is told of cases (`letters.py`). `told_full`: when it was last told that too
+        # many are open. `degree`: the one that it knows of, by which revision of when.
+        """CREATE TABLE told (
+            endpoint TEXT PRIMARY KEY, waiting INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+            told_full REAL, degree INTEGER, revision INTEGER, since REAL
+        ) WITHOUT ROWID""",
+        # What it is still to be told. `first`, `tried`: when it was tried first and last. Nothing of the case
+        # itself: what a letter says is read when it is sent.
+        """CREATE TABLE letters (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL,
+            task INTEGER, kind TEXT NOT NULL, at REAL NOT NULL, facts TEXT NOT NULL,
+            tries INTEGER NOT NULL DEFAULT 0, first REAL, tried REAL NOT NULL DEFAULT 0, due REAL NOT NULL
+        )""",
+        "CREATE INDEX letters_by_turn ON letters (endpoint, due, seq)",
+        "CREATE INDEX letters_by_task ON letters (task) WHERE task IS NOT NULL",
+        """CREATE TRIGGER letters_wait AFTER INSERT ON letters BEGIN
+            UPDATE told SET waiting = waiting + 1 WHERE endpoint = NEW.endpoint;
+        END""",
+        """CREATE TRIGGER letters_wait_no_more AFTER DELETE ON letters BEGIN
+            UPDATE told SET waiting = waiting - 1 WHERE endpoint = OLD.endpoint;
+        END""",
+        """CREATE TRIGGER tasks_told_no_more AFTER DELETE ON tasks BEGIN
+            DELETE FROM letters WHERE task = OLD.seq;
+        END""",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 

@@ -10,10 +10,12 @@ from statistics import median
 
 from ..degrees import Degree
 from ..reviewing import Selection, Status
+from . import letters
 from .reviews_file import WHENEVER
 from .reviews_rows import Listed, Rating, Stats, said_by, value_of
+from .reviews_submitting import opened
 
-__all__ = ["listed", "ratings", "stats"]
+__all__ = ["listed", "queued", "ratings", "stats"]
 
 
 def listed(
@@ -30,6 +32,13 @@ def listed(
     order = "due, priority DESC, seq" if status is Status.OPEN else "seq DESC"
     query = f"SELECT * FROM tasks WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?"  # noqa: S608 - constants
     return tuple(_listed(db, row, now) for row in db.execute(query, (*given, limit)))
+
+
+def queued(db: sqlite3.Connection, endpoint: str) -> tuple[int, int, int, int]:
+    """Return how many cases of an endpoint wait, how many for an adjudicator, and its letters: wait, lost."""
+    query = "SELECT count(*) FROM tasks WHERE endpoint = ? AND stage = 'adjudicate'"
+    (up,) = db.execute(query, (endpoint,)).fetchone()
+    return opened(db, endpoint), up, *letters.numbers(db, endpoint)
 
 
 def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
@@ -73,6 +82,7 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
     ).fetchall()
     overrides = sum(row["choice"] != said_by(row["said"], row["output"]) for row in said)
     count = len(seconds)
+    unsent, lost = letters.numbers(db, endpoint)
     return Stats(
         open=number,
         waiting=waiting,
@@ -88,6 +98,8 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
         blind_share=blind / count if count else None,
         skipped=skipped,
         escalated=escalated,
+        letters_waiting=unsent,
+        letters_lost=lost,
     )
 
 

@@ -202,6 +202,7 @@ class Stats:
         revealed: answers after which it was shown.
         blind_share: part of the answers that were given without having seen the suggestion; None: no answers.
         skipped, escalated: parts that ended so.
+        letters_waiting, letters_lost: what webhooks are still to be told, and never were.
     """
 
     open: int = 0
@@ -218,6 +219,8 @@ class Stats:
     blind_share: float | None = None
     skipped: int = 0
     escalated: int = 0
+    letters_waiting: int = 0
+    letters_lost: int = 0
 
 
 def json_of(value: object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InvalidValue, QueueFull
 from ..reviewing import Case, Decision, Shown, Status, Suggestion
-from . import trail
+from . import letters, trail
 from .reviews_file import WHENEVER
 from .reviews_rows import Submission, decision_of, json_of
 from .seal import Seal
@@ -85,6 +85,7 @@ def insert(
         _insert_suggestion(db, task, case.suggestion)
     facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
     trail.append(db, now, AUTOMATION, "submitted", case.id, **facts)
+    letters.put(db, "case.opened", case.endpoint, task, now)
     return Decision(case.id, case.prediction_id, case.endpoint, Status.OPEN, secret=case.secret)
 
 
@@ -97,6 +98,8 @@ def insert_each(
         try:
             found.append(insert(db, submission, now, seal=seal))
         except (QueueFull, InvalidValue) as error:
+            if isinstance(error, QueueFull):
+                letters.overflowed(db, error, now)
             found.append(error)
     return found
 
@@ -192,6 +195,7 @@ def end(db: sqlite3.Connection, task: sqlite3.Row, how: End, now: float) -> bool
     what = "decided" if how.status is Status.ANSWERED else how.status.value
     told = {key: it for key, it in (("by", how.by), ("why", how.why)) if it}
     trail.append(db, now, how.who, what, task["id"], **told, **how.facts)
+    letters.put(db, "case.decided", task["endpoint"], task["seq"], now)
     return True
 
 

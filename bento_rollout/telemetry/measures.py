@@ -174,6 +174,27 @@ REVIEWS = Measure(
     ("rollout", "endpoint"),
     _RECENT,
 )
+ADJUDICATING = Measure(
+    "bento_rollout_reviews_adjudicating",
+    "gauge",
+    "Cases that wait for an adjudicator: they were handed up, or two answers differ",
+    ("rollout", "endpoint"),
+    _RECENT,
+)
+LETTERS = Measure(
+    "bento_rollout_letters_waiting",
+    "gauge",
+    "Messages about cases that a webhook is still to be told",
+    ("rollout", "endpoint"),
+    _RECENT,
+)
+LETTERS_LOST = Measure(
+    "bento_rollout_letters_lost",
+    "gauge",
+    "Messages about cases that a webhook was never told: given up, or too many",
+    ("rollout", "endpoint"),
+    _RECENT,
+)
 WORKERS = Measure("bento_rollout_workers", "gauge", "Living workers", ("rollout",), _LIVE_SUM)
 STORE_AGE = Measure(
     "bento_rollout_store_age_seconds",
@@ -193,6 +214,9 @@ MEASURES = (
     FLIPS,
     DECISIONS,
     REVIEWS,
+    ADJUDICATING,
+    LETTERS,
+    LETTERS_LOST,
     CHAMPION,
     REVISION,
     WEIGHT,
@@ -252,7 +276,11 @@ def _of_readiness(fact: Readiness) -> Iterator[Sample]:
 
 
 def _of_queued(fact: Queued) -> Iterator[Sample]:
-    yield Series(REVIEWS, (fact.rollout, fact.endpoint)), fact.open
+    labels = (fact.rollout, fact.endpoint)
+    yield Series(REVIEWS, labels), fact.open
+    yield Series(ADJUDICATING, labels), fact.adjudicating
+    yield Series(LETTERS, labels), fact.letters
+    yield Series(LETTERS_LOST, labels), fact.letters_lost
 
 
 def _of_flipped(fact: Flipped) -> Iterator[Sample]:

@@ -237,6 +237,9 @@ def test_every_metric_is_scraped(app: Served) -> None:
         "shadow_dropped_total",
         "decisions_total",
         "reviews_open",
+        "reviews_adjudicating",
+        "letters_waiting",
+        "letters_lost",
     )  # no shadow has, and people decide nothing
     others = {f"bento_rollout_{name}" for name in names}
     found = {name: one for name, one in whole_scrape(app).families().items() if name not in others}

@@ -15,6 +15,8 @@ import pytest
 
 from bento_rollout.errors import StoreCorrupt, StoreUnreachable
 from bento_rollout.reviewing import Status
+from bento_rollout.store import letters
+from bento_rollout.store.letterbox import Letterbox
 from bento_rollout.store.reviews import Reviews
 from tests.reviewed import REVIEWER, case
 
@@ -94,6 +96,35 @@ def test_a_killed_process_loses_no_answer_that_was_acknowledged(tmp_path: Path, 
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     in_hand = 2  # of the two who are no more
     assert reviews.open("read") <= in_hand or reviews.claim("cem", roles=REVIEWER) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_process_leaves_word_of_each_decision(tmp_path: Path, seed: int) -> None:
+    """``kill -9`` at any moment: a letter for each case that opened and each that ended, and for no other."""
+    box = Letterbox(tmp_path / "store" / "screening")
+    box.listen(["read"])
+    reviews = queue_of(tmp_path, 100)
+    process = crew(reviews, "answer", "ann", "bob")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    time.sleep(random.Random(seed).random() * 0.3)
+    process.kill()
+    process.wait()
+    found: Counter[str] = Counter()
+    tasks = set()
+    while (letter := box.next("read")) is not None:
+        found[letter.kind] += 1
+        if letter.kind == "case.decided":
+            tasks.add(letter.data["task"])
+        box.told(letter)
+    ended = {letters.task_name(one.id) for one in reviews.list(status=Status.ANSWERED, limit=1000)}
+    assert ended
+    assert tasks == ended
+    assert found == {"case.opened": 100, "case.decided": len(ended)}
 
 
 @pytest.mark.slow

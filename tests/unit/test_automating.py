@@ -410,3 +410,63 @@ def test_partial_without_a_threshold_that_was_certified_for_this_very_model_is_r
         "automation.read.degree: partial needs a threshold that was certified for this very model (d1f2); "
         "start at shadow or assist, then `bento-rollout automation NAME calibrate`"
     )
+
+
+# -- the webhook ------------------------------------------------------------------------------------------
+
+HOOKED = (
+    SPEC
+    + """\
+      webhook:
+        url: https://hooks.example.com/T0/B1
+        secret: env:READINGS_SECRET
+"""
+)
+HOOK = "automation.read.review.webhook"
+
+
+def test_a_webhook_is_read_as_it_is_written() -> None:
+    """With what is left out; its address is in no text of it, and a spec is written and read again."""
+    webhook = read(HOOKED).review.webhook
+    assert webhook is not None
+    assert (webhook.url, webhook.secret) == ("https://hooks.example.com/T0/B1", "env:READINGS_SECRET")
+    assert (webhook.timeout, webhook.answer, webhook.console) == (15.0, False, None)
+    assert "B1" not in repr(read(HOOKED))
+    assert read().review.webhook is None
+    spec = parse_spec(HOOKED.encode(), "rollout.yaml")
+    plain = json.loads(spec.model_dump_json())["automation"]
+    assert RolloutSpec.parse({"automation": plain}).automation == spec.automation
+    full = HOOKED + "        timeout: 5s\n        answer: true\n        console: https://s.example.com/\n"
+    webhook = read(full).review.webhook
+    assert webhook is not None
+    assert (webhook.timeout, webhook.answer, webhook.console) == (5.0, True, "https://s.example.com")
+
+
+def test_a_webhook_that_cannot_be_is_refused() -> None:
+    """Field by field; neither an address nor a key is repeated."""
+    url, secret = "https://hooks.example.com/T0/B1", "env:READINGS_SECRET"
+    form = "a webhook's address has the form https://HOST/PATH"
+    refused(url, "ftp://hooks.example.com/T0", f"24: {HOOK}.url: {form}", text=HOOKED)
+    refused(url, "3", f"24: {HOOK}.url: {form}", text=HOOKED)
+    refused(secret, "whsec_c2VjcmV0", f"25: {HOOK}.secret: a webhook's secret= says where", text=HOOKED)
+    refused(f"        secret: {secret}\n", "", f"23: {HOOK}.secret: this field is needed", text=HOOKED)
+    refused(f"        url: {url}\n", "", f"23: {HOOK}.url: this field is needed", text=HOOKED)
+    more = HOOKED + "        answer: 'yes'\n        console: here\n        tries: 3\n"
+    refused(
+        "      lease: 10m\n", "",
+        f"25: {HOOK}.answer: true or false is expected",
+        f"26: {HOOK}.console: it is the service's address as people reach it",
+        f"27: unknown field '{HOOK}.tries'; known here: answer, console, secret, timeout, url",
+        text=more,
+    )  # fmt: skip
+    refused("timeout: 0s", "timeout: soon", f"26: {HOOK}.timeout: ", text=HOOKED + "        timeout: 0s\n")
+    for wrong in ("ftp://hooks/T0/B1", "https://ann:B1@hooks", "https://hooks/B1 B1"):
+        with pytest.raises(InvalidSpec) as error:
+            read(HOOKED.replace(url, wrong))
+        assert "B1" not in str(error.value)
+    with pytest.raises(InvalidSpec, match="its fields are expected") as error:
+        read(SPEC + "      webhook: https://hooks/B1\n")
+    assert "B1" not in str(error.value)
+    with pytest.raises(InvalidSpec) as error:
+        read(HOOKED.replace(secret, "whsec_c2VjcmV0"))
+    assert "c2VjcmV0" not in str(error.value)

@@ -204,6 +204,22 @@ def test_a_condition_on_drift_is_said_to_never_hold(say: Say, tmp_path: Path) ->
     assert "automation.write.ask_when" not in out
 
 
+def test_a_webhook_without_encryption_is_remarked(say: Say, tmp_path: Path) -> None:
+    """Unless it stays on this host."""
+    review = "inputs: plain, on_timeout: wait, overflow: {max_open: 10, action: reject}"
+    lines = ["automation:"]
+    for name, url in (("far", "http://hooks.example.com/B1"), ("near", "http://localhost:1/B1")):
+        hook = f"webhook: {{url: '{url}', secret: env:KEY}}"
+        lines.append(f"  {name}: {{degree: human, max_degree: assist, review: {{{review}, {hook}}}}}")
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text("\n".join(lines))
+    code, out, _ = say("validate", str(spec))
+    assert code == 0
+    assert "automation.far.review.webhook.url: http carries it for others to read; write https" in out
+    assert "automation.near" not in out
+    assert "B1" not in out
+
+
 def test_what_only_the_code_can_say_of_a_strategy(say: Say, ask: Callable[..., Any], tmp_path: Path) -> None:
     """`validate` checks a strategy as far as the file tells, and names the rest; errors have lines."""
     spec = tmp_path / "rollout.yaml"

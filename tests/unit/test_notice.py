@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
 from bento_rollout import Notice
+from bento_rollout.degrees import Degree
 from bento_rollout.notice import notice_of
+from bento_rollout.standing import Standing
 from tests.states import seed
 
 from .notices import BEGUN, commit
@@ -71,3 +74,36 @@ def test_a_notice_is_plain_data_and_frozen() -> None:
     assert set(again) == set(Notice.__dataclass_fields__)
     with pytest.raises(FrozenInstanceError):
         told.action = "hold"  # type: ignore[misc]  # that is the point
+
+
+def graded(one: Any, degree: Degree, author: str = "spec", reason: str = "") -> Any:
+    """Let the endpoint of a commit's state have a degree."""
+    one.state.automation = {"read": Standing(degree=degree, author=author, reason=reason)}
+    return one
+
+
+def test_a_degree_that_audits_took_away_is_told() -> None:
+    """Beside any try, and without its evidence."""
+    before = graded(commit(6, touched=False), Degree.PARTIAL).state
+    demoted = graded(
+        commit(7, "demote", author="automation", touched=False), Degree.SHADOW, "automation", "9 of 40"
+    )
+    told = notice_of(demoted, before)
+    assert told is not None
+    assert told.words == "read is at degree shadow (was partial), by automation: 9 of 40"
+    assert (told.action, told.author, told.champion) == ("demote", "automation", "logistic")
+    assert (told.candidate, told.control, told.place, dict(told.guardrails)) == ("", "", "", {})
+    assert notice_of(demoted, demoted.state) is None
+    assert notice_of(demoted, None) is None
+
+
+def test_a_degree_that_goes_with_a_try_is_told_with_it() -> None:
+    """One notice for one revision."""
+    before = graded(commit(6), Degree.PARTIAL).state
+    after = graded(commit(7, "promote"), Degree.SHADOW, "automation", "nothing is certified")
+    told = notice_of(after, before)
+    assert told is not None
+    assert told.words == (
+        "boosted: promote; read is at degree shadow (was partial), by automation: nothing is certified"
+    )
+    assert told.candidate == "boosted"
