@@ -163,6 +163,19 @@ def test_answers_that_differ_are_told(queue: Queue, box: Letterbox) -> None:
     assert found[1][1]["cause"] == "disagreement"
 
 
+def test_what_waits_is_counted(queue: Queue) -> None:
+    """Cases, those of them that an adjudicator must decide, and letters; in the stats, too."""
+    assert Queue(queue.place.parent / "other").reviews.queued("read") == (0, 0, 0, 0)
+    queue.submit()
+    queue.submit(reviewers=2, adjudicate=True, due=START)
+    queue.answer(queue.take("ann"), "yes")
+    queue.answer(queue.take("bob"), "no")
+    assert queue.reviews.queued("read") == (2, 1, 3, 0)
+    assert queue.reviews.queued("other") == (0, 0, 0, 0)
+    stats = queue.reviews.stats("read")
+    assert (stats.adjudicating, stats.letters_waiting, stats.letters_lost) == (1, 3, 0)
+
+
 def test_ends_without_a_person_are_told(queue: Queue, box: Letterbox) -> None:
     """By default, by nobody, and because nobody needs it any more."""
     for way in ("default", "model", "reject"):

@@ -19,6 +19,7 @@ from bento_rollout.records import (
     Outcome,
     Plan,
     Prediction,
+    Queued,
     Readiness,
     Reason,
     Relation,
@@ -105,6 +106,15 @@ ONE, TWO = Plan("one", 3, Reason.SPLIT), Plan("two", 3, Reason.NO_KEY)
             {"variant_ready{r,two,process}": 0, "variant_restarts{r,two,process}": 2},
         ),
         ([Flipped("r", "one", "two", FlipEnd.VETOED)], {"flips_total{r,vetoed}": 1}),
+        (
+            [Queued("r", "predict", 9, 2, 4, 1)],
+            {
+                "reviews_open{r,predict}": 9,
+                "reviews_adjudicating{r,predict}": 2,
+                "letters_waiting{r,predict}": 4,
+                "letters_lost{r,predict}": 1,
+            },
+        ),
     ],
 )
 def test_what_facts_come_to(facts: list[Fact], expected: dict[str, object]) -> None:
