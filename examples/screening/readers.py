@@ -48,7 +48,7 @@ class Reader:
         chance = random.Random(f"{self.name} reads {patient}")  # the same at each run, whoever comes first
         self.right.append(chance.random() >= self.errs)
         choice = MALIGNANT if truth[patient] is self.right[-1] else BENIGN
-        seconds = round(chance.uniform(5, 40), 1)  # as if somebody had looked
+        seconds = round(random.Random(f"{self.name} looks at {patient}").uniform(5, 40), 1)
         shown = self._say(client, claim, choice, seconds)
         if shown["status"] == "revealed":
             suggestion = shown["suggestion"]["choice"]

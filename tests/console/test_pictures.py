@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bento_rollout.reviewing import Role
+from bento_rollout.reviewing import Role, Status
 from tests.browsing import chromium
 from tests.console.site import CHOICES, Site, picture
 from tests.console.test_in_browser import Tab, tab
@@ -22,8 +22,10 @@ def browser() -> Iterator[Any]:
         yield started
 
 
-def worked(site: Site) -> None:
-    """Let people have answered for a while."""
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Yield a console of people who have answered for a while."""
+    site = Site(tmp_path_factory.mktemp("worked"))
     rollout, chance = site.rollout().acting_as("dora"), random.Random(1)
     for percent, why in (
         (5, "a first look"),
@@ -44,6 +46,9 @@ def worked(site: Site) -> None:
             site.answer("ben", truth if chance.random() < 0.9 else CHOICES[0])
     for _ in range(site.reviews.stats().adjudicating):
         site.answer("cleo", "malignant", role=Role.ADJUDICATOR)
+    yield site
+    site.presence.leave()
+    site.reviews.close()
 
 
 def reviewing(site: Site, one: Tab) -> None:
@@ -60,20 +65,20 @@ def revealing(site: Site, one: Tab) -> None:
 
 VIEWS: dict[str, tuple[Callable[[Site, Tab], object], str, int, int]] = {
     "console-overview": (lambda _, one: one.login("admin"), "light", 1100, 800),
-    "console-review": (reviewing, "light", 1100, 560),
-    "console-revealed": (revealing, "dark", 390, 900),
     "console-agreement": (lambda _, one: one.login("admin").open("/agreement"), "light", 1100, 800),
     "console-automation": (lambda _, one: one.login("admin").open("/automation"), "light", 1100, 1180),
+    "console-review": (reviewing, "light", 1100, 560),
+    "console-revealed": (revealing, "dark", 390, 900),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_guide_shows_what_there_is(browser: Any, site: Site, name: str) -> None:
+def test_the_guide_shows_what_there_is(browser: Any, worked: Site, name: str) -> None:
     """Each picture has the words of the page that it shows, looks like it, and is small."""
     act, scheme, width, height = VIEWS[name]
-    worked(site)
-    with tab(browser, site, color_scheme=scheme, viewport={"width": width, "height": height}) as one:
-        act(site, one)
+    worked.reviews.withdraw([one.id for one in worked.reviews.list(status=Status.OPEN)])
+    with tab(browser, worked, color_scheme=scheme, viewport={"width": width, "height": height}) as one:
+        act(worked, one)
         shoot(one.page, name)
         assert one.is_quiet()
