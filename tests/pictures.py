@@ -21,7 +21,7 @@ MOST = 120_000
 """Bytes of a picture."""
 BLOCK = 20
 """Pixels: looks are compared as means of squares of this size, so that letters and digits do not count."""
-OTHERWISE = 6.0
+OTHERWISE = 3.0
 """Of 255: the greatest mean difference of two pictures of the same page."""
 AGAIN = "the picture is not what the page shows: look at it after BENTO_ROLLOUT_TEST_PICTURES=1 pytest …"
 
