@@ -57,7 +57,7 @@ def story(clinic: Clinic, coming: Iterator[Visit], again: Iterator[Visit]) -> No
 
     print("the microscope is set up anew, and measures less than there is: the model is sure, and wrong")
     broken: list[tuple[str, bool]] = []
-    while not demoted(screening) and len(broken) < 800:
+    while not clinic.demoted and len(broken) < 800:
         broken += clinic.sees(islice(again, 16))
     clinic.tell(broken)
     now = screening.automation()["read"]
@@ -68,11 +68,6 @@ def story(clinic: Clinic, coming: Iterator[Visit], again: Iterator[Visit]) -> No
         print(commit.author, commit.action, commit.reason)
     trail = screening.verify_trail()
     print(f"the trail of {trail.entries} acts is whole: {trail.broken_at is None}")
-
-
-def demoted(screening: Rollout) -> bool:
-    """Say whether audits took the degree back."""
-    return bool(screening.automation()["read"]["demoted"])
 
 
 def refused(screening: Rollout, degree: str) -> None:

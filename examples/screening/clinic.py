@@ -7,6 +7,7 @@ with, and ``python -m examples.screening.clinic 0:40`` lets the first 40 patient
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import time
@@ -72,6 +73,11 @@ class Clinic:
         wrong = (answer.json()["label"] == "malignant") is not self.truth[patient]
         return answer.headers["x-rollout-decided-by"], wrong
 
+    @property
+    def demoted(self) -> bool:
+        """Whether audits took the degree back."""
+        return bool(self.rollout.automation()["read"]["demoted"])
+
     def judged(self, why: Selection) -> str:
         """Return how often the model was wrong, as people see it, in cases that were asked so."""
         cases = self.rollout.reviews.judged("read", self.rollout.state.champions_digest)
@@ -110,7 +116,7 @@ def agreed(facts: dict[str, Any]) -> str:
 
 
 def opens() -> None:
-    """Train the model, and give everybody a token."""
+    """Train the model, give everybody a token, and write down what the service is asked of each patient."""
     from examples.screening.service import train  # late: BentoML reads its home when it is imported
 
     file = Path(os.environ["BENTO_ROLLOUT_REVIEW_TOKEN_FILE"])
@@ -118,12 +124,17 @@ def opens() -> None:
     train()
     dora = secrets.token_urlsafe(24)
     write_tokens(file, {**{one.name: one.token for one in readers()}, "dora": dora})
+    folder = Path(os.environ["BENTOML_HOME"], "patients")
+    folder.mkdir(exist_ok=True)
+    for number, row in enumerate(patients()[1].rows.tolist()):
+        asked = json.dumps({"patient": str(number), "measured": row})
+        (folder / f"{number}.json").write_text(asked, encoding="utf-8")
     print("the model is trained; ann, bob and cara have tokens")
     print(f"you are dora, and your token is {dora}")
 
 
-def come(groups: Sequence[slice], url: str, *, blurred: bool) -> None:
-    """Let patients come, a few at a time, and people read until all of them are done."""
+def come(groups: Sequence[slice], url: str, *, blurred: bool, until_demoted: bool) -> None:
+    """Let patients come, a few at a time, and people read until all of them are done, or the degree fell."""
     _, people = patients()
     truth, rows = people.malignant.tolist(), people.rows.tolist()
     everybody = [(number, defocused(row) if blurred else row) for number, row in enumerate(rows)]
@@ -137,6 +148,8 @@ def come(groups: Sequence[slice], url: str, *, blurred: bool) -> None:
         clinic = Clinic(client, open_rollout("screening"), staff, truth)
         for begin in range(0, len(visits), 16):
             found += clinic.sees(visits[begin : begin + 16])
+            if until_demoted and clinic.demoted:
+                break
         clinic.tell(found)
 
 
@@ -145,13 +158,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.screening.clinic")
     parser.add_argument("what", nargs="+", help="opens, or which patients come: FROM:TO, of 399")
     parser.add_argument("--defocused", action="store_true", help="the microscope was set up anew")
+    parser.add_argument(
+        "--until-demoted", action="store_true", help="no more come once audits took the degree back"
+    )
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="of the service")
     options = parser.parse_args()
     if options.what == ["opens"]:
         opens()
         return
     pairs = (what.split(":") for what in options.what)
-    come([slice(int(first), int(last)) for first, last in pairs], options.url, blurred=options.defocused)
+    groups = [slice(int(first), int(last)) for first, last in pairs]
+    come(groups, options.url, blurred=options.defocused, until_demoted=options.until_demoted)
 
 
 if __name__ == "__main__":

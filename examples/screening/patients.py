@@ -1,12 +1,7 @@
-"""The patients of the story: the breast-cancer data that ships with scikit-learn, in two parts.
-
-``python -m examples.screening.patients 0`` prints what the service is asked of the first one who comes.
-"""
+"""The patients of the story: the breast-cancer data that ships with scikit-learn, in two parts."""
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +32,3 @@ def patients() -> tuple[Patients, Patients]:
     parts = train_test_split(rows, target == 0, train_size=LEARNED_FROM, random_state=20, stratify=target)
     learned_rows, coming_rows, learned_truth, coming_truth = parts
     return Patients(learned_rows, learned_truth), Patients(coming_rows, coming_truth)
-
-
-if __name__ == "__main__":
-    number = int(sys.argv[1])
-    print(json.dumps({"patient": str(number), "measured": patients()[1].rows[number].tolist()}))
