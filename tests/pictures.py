@@ -23,7 +23,7 @@ BLOCK = 20
 """Pixels: looks are compared as means of squares of this size, so that letters and digits do not count."""
 OTHERWISE = 3.0
 """Of 255: the greatest mean difference of two pictures of the same page."""
-AGAIN = "the picture is not what the page shows: look at it after BENTO_ROLLOUT_TEST_PICTURES=1 pytest …"
+AGAIN = "the picture is not what the page shows; draw it anew (CONTRIBUTING.md), and look at it"
 
 
 def words(page: Any) -> set[str]:
