@@ -1,97 +1,22 @@
 """A team lets a model take over the reading of biopsies, from degree 1 to 4, and stops there.
 
-Run ``python -m examples.screening``.
+Run ``python -m examples.screening``. ``docs/screening.md`` goes the same way by hand, step by step.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from bento_rollout import Rollout, open_rollout
 from bento_rollout.errors import Refused
-from bento_rollout.forecast import interval
 from bento_rollout.reviewing import Selection
 from examples._serving import served
-from examples.screening.readers import Reader, at_work, write_tokens
-
-READERS = Reader("ann", errs=0.01), Reader("bob", errs=0.05), Reader("cara", errs=0.01)
-DEFOCUSED = 0.7
-"""What the microscope makes of each measurement, after it was set up anew."""
-
-Visit = tuple[int, list[float]]
-
-
-class Clinic:
-    """Where patients come, callers wait for an answer, and people look on.
-
-    Args:
-        client: of the service.
-        rollout: of it, as its operator has it.
-        truth: whether the tumour of each patient is malignant: known to the story, and to nobody in it.
-    """
-
-    def __init__(self, client: httpx.Client, rollout: Rollout, truth: Sequence[bool]) -> None:
-        self.client, self.rollout, self.truth = client, rollout, truth
-        self._pool = ThreadPoolExecutor(8)
-        self._shown = 0, 0
-        self._seen = dict.fromkeys((one.name for one in READERS), 0)
-
-    def sees(self, visits: Iterable[Visit]) -> list[tuple[str, bool]]:
-        """Have biopsies read; returns of each who decided, and whether it was wrong."""
-        found = list(self._pool.map(self._read, visits))
-        while self.rollout.review_stats("read")["open"]:  # audits, for which no caller waits
-            time.sleep(0.05)
-        return found
-
-    def _read(self, visit: Visit) -> tuple[str, bool]:
-        patient, measured = visit
-        answer = self.client.post("/read", json={"patient": str(patient), "measured": measured}, timeout=60)
-        answer.raise_for_status()
-        wrong = (answer.json()["label"] == "malignant") is not self.truth[patient]
-        return answer.headers["x-rollout-decided-by"], wrong
-
-    def judged(self, why: Selection) -> str:
-        """Return how often the model was wrong, as people see it, in cases that were asked so."""
-        cases = self.rollout.reviews.judged("read", self.rollout.state.champions_digest)
-        return rate([one.wrong for one in cases if one.selection is why and one.independent])
-
-    def tell(self, found: Sequence[tuple[str, bool]]) -> None:
-        """Tell who answered, and how often it was wrong."""
-        print(f"  {len(found)} callers were answered by {dict(Counter(by for by, _ in found))}")
-        for by in sorted({by for by, _ in found}):
-            print(f"  answers by {by}: {rate([wrong for who, wrong in found if who == by])} wrong")
-        for one in READERS:
-            mine = one.right[self._seen[one.name] :]
-            self._seen[one.name] = len(one.right)
-            if mine:
-                print(f"  {one.name}, alone, was wrong in {rate([not right for right in mine])}")
-        stats = self.rollout.review_stats("read")
-        shown, revised = stats["revealed"] - self._shown[0], stats["revised"] - self._shown[1]
-        self._shown = stats["revealed"], stats["revised"]
-        if shown:
-            print(f"  the model's answer was shown after {shown} answers; {revised} followed it")
-
-
-def rate(wrong: Sequence[bool]) -> str:
-    """Return how many of them are true, with the interval."""
-    low, high = interval(sum(wrong), len(wrong))
-    return f"{sum(wrong)} of {len(wrong)} ({low:.1%} to {high:.1%})"
-
-
-def agreed(facts: dict[str, Any]) -> str:
-    """Return an agreement in words."""
-    low, high = facts["raw_interval"]
-    return f"agree in {facts['raw']:.1%} of {facts['units']} cases ({low:.1%} to {high:.1%})"
+from examples.screening.clinic import Clinic, Visit, agreed, defocused, readers
+from examples.screening.readers import at_work, write_tokens
 
 
 def story(clinic: Clinic, coming: Iterator[Visit], again: Iterator[Visit]) -> None:
@@ -132,7 +57,7 @@ def story(clinic: Clinic, coming: Iterator[Visit], again: Iterator[Visit]) -> No
 
     print("the microscope is set up anew, and measures less than there is: the model is sure, and wrong")
     broken: list[tuple[str, bool]] = []
-    while not demoted(screening) and len(broken) < 800:
+    while not clinic.demoted and len(broken) < 800:
         broken += clinic.sees(islice(again, 16))
     clinic.tell(broken)
     now = screening.automation()["read"]
@@ -143,11 +68,6 @@ def story(clinic: Clinic, coming: Iterator[Visit], again: Iterator[Visit]) -> No
         print(commit.author, commit.action, commit.reason)
     trail = screening.verify_trail()
     print(f"the trail of {trail.entries} acts is whole: {trail.broken_at is None}")
-
-
-def demoted(screening: Rollout) -> bool:
-    """Say whether audits took the degree back."""
-    return bool(screening.automation()["read"]["demoted"])
 
 
 def refused(screening: Rollout, degree: str) -> None:
@@ -163,7 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["BENTOML_HOME"] = home
         os.environ["BENTO_ROLLOUT_REVIEW_TOKEN_FILE"] = f"{home}/readers"
-        write_tokens(Path(home, "readers"), READERS)
+        staff = readers()
+        write_tokens(Path(home, "readers"), {one.name: one.token for one in staff})
         from examples.screening.patients import patients
         from examples.screening.service import train  # late: BentoML reads its home when it is imported
 
@@ -171,12 +92,12 @@ def main() -> None:
         _, people = patients()
         truth = people.malignant.tolist()
         rows = people.rows.tolist()
-        later = cycle((number, [DEFOCUSED * one for one in row]) for number, row in enumerate(rows))
+        later = cycle((number, defocused(row)) for number, row in enumerate(rows))
         root = Path(__file__).parents[2]
         with served("examples.screening.service:Screening", rollout="screening", folder=root) as client:
             screening = open_rollout("screening", author="dora")
-            with at_work(READERS, str(client.base_url), truth):
-                story(Clinic(client, screening, truth), iter(enumerate(rows)), later)
+            with at_work(staff, str(client.base_url), truth):
+                story(Clinic(client, screening, staff, truth), iter(enumerate(rows)), later)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,15 +48,18 @@ class Reader:
         chance = random.Random(f"{self.name} reads {patient}")  # the same at each run, whoever comes first
         self.right.append(chance.random() >= self.errs)
         choice = MALIGNANT if truth[patient] is self.right[-1] else BENIGN
-        shown = self._say(client, claim, choice)
+        seconds = round(random.Random(f"{self.name} looks at {patient}").uniform(5, 40), 1)
+        shown = self._say(client, claim, choice, seconds)
         if shown["status"] == "revealed":
             suggestion = shown["suggestion"]["choice"]
             if suggestion != choice and chance.random() < self.sways:
                 choice = suggestion
-            self._say(client, claim, choice)
+            self._say(client, claim, choice, seconds)
 
-    def _say(self, client: httpx.Client, claim: dict[str, Any], choice: str) -> dict[str, Any]:
-        body = {"token": claim["token"], "choice": choice}
+    def _say(
+        self, client: httpx.Client, claim: dict[str, Any], choice: str, seconds: float
+    ) -> dict[str, Any]:
+        body = {"token": claim["token"], "choice": choice, "seconds": seconds}
         answer = client.post(f"/rollout/reviews/{claim['task']}/answer", json=body)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
@@ -68,10 +71,16 @@ def _patient(shown: dict[str, Any]) -> int:
     return int(str(shown["content"]).rpartition("/")[2])
 
 
-def write_tokens(path: Path, readers: Sequence[Reader]) -> None:
+def write_tokens(path: Path, tokens: Mapping[str, str]) -> None:
     """Write the file that ``BENTO_ROLLOUT_REVIEW_TOKEN_FILE`` names: each has a token of their own."""
-    path.write_text("".join(f"{one.name}:{one.token}\n" for one in readers), encoding="utf-8")
+    path.write_text("".join(f"{name}:{token}\n" for name, token in tokens.items()), encoding="utf-8")
     path.chmod(0o600)
+
+
+def read_tokens(path: Path) -> dict[str, str]:
+    """Return whose token is which."""
+    parts = (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines())
+    return {name: token for name, _, token in parts}
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def held_for_people(home: Path, screen: Screen) -> Verdict:
     train = [sys.executable, "-c", "from examples.screening.service import train; train()"]
     subprocess.run(train, cwd=ROOT, env=environment(place), stdin=subprocess.DEVNULL, check=True)
     people = Reader("ann", errs=0.0), Reader("bob", errs=0.0)
-    write_tokens(tokens, people)
+    write_tokens(tokens, {one.name: one.token for one in people})
     settings = {"BENTO_ROLLOUT_REVIEW_TOKEN_FILE": str(tokens)}
     with serving(place, home / "server.log", SERVICE, settings) as port, ThreadPoolExecutor(1) as pool:
         url, biopsy = f"http://127.0.0.1:{port}", {"patient": "0", "measured": [0.0] * 30}

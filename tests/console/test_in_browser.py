@@ -56,9 +56,13 @@ class Tab:
             self.complaints.append(message.text)
 
     def login(self, who: str) -> Tab:
+        """Show somebody's token."""
+        return self.enter(ADMIN if who == "admin" else TOKENS[who])
+
+    def enter(self, token: str) -> Tab:
         """Show a token."""
         self.page.goto(f"{self.url}{BASE}/login")
-        self.page.fill("#token", ADMIN if who == "admin" else TOKENS[who])
+        self.page.fill("#token", token)
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url(f"{self.url}{BASE}")
         return self
@@ -228,29 +232,46 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str]
     site.reviews.close()
 
 
+FEWER = """
+() => document.querySelectorAll("tbody tr:nth-child(n + 31)").forEach((row) => row.remove())
+"""
+"""Of a long table 30 rows are looked at: the others are made alike, and axe takes seconds for a hundred."""
+
+SETTLED = "() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 200))"
+"""Charts are drawn anew 150 ms after the window has another size."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_is_accessible(
-    browser: Any, axe: str, world: tuple[Site, str], view: str, scheme: str, width: int
-) -> None:
+def test_every_page_is_accessible(browser: Any, axe: str, world: tuple[Site, str], view: str) -> None:
     """Axe finds nothing against WCAG 2.2 AA; nothing is wider than the screen; targets are large."""
     site, url = world
     site.reviews.withdraw([one.id for one in site.reviews.list(status=Status.OPEN)])
-    size = {"width": width, "height": 844 if width < 500 else 800}
-    with tab_at(browser, url, color_scheme=scheme, viewport=size) as one:
+    with tab_at(browser, url, color_scheme=LOOKS[0][0], viewport=window(LOOKS[0][1])) as one:
         VIEWS[view](site, one)
         one.page.wait_for_load_state("networkidle")
+        one.page.evaluate(FEWER)
         one.page.evaluate(axe)  # by the debugger: the page's own policy would not let it in
-        found = one.page.evaluate("tags => axe.run(document, { runOnly: tags })", TAGS)
-        assert len(found["passes"]) > 10
-        broken = [
-            (rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found["violations"]
-        ]
-        assert broken == []
-        assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert one.page.evaluate(SMALL) == []
+        for scheme, width in LOOKS:
+            one.page.emulate_media(color_scheme=scheme)
+            one.page.set_viewport_size(window(width))
+            one.page.evaluate(SETTLED)
+            found = one.page.evaluate(
+                "tags => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", TAGS
+            )
+            assert len(found["passes"]) > 10
+            broken = [
+                (rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found["violations"]
+            ]
+            assert broken == [], (scheme, width)
+            assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert one.page.evaluate(SMALL) == [], (scheme, width)
         assert one.is_quiet(), (one.complaints, one.requests)
+
+
+def window(width: int) -> dict[str, int]:
+    """Return the size of a phone's or a desktop's window."""
+    return {"width": width, "height": 844 if width < 500 else 800}
 
 
 def test_dark_is_dark(browser: Any, site: Site) -> None:
@@ -378,12 +399,22 @@ def test_a_comment_and_the_time_are_kept(browser: Any, site: Site) -> None:
     assert round(seconds, 1) == seconds
 
 
+TIMERS = "one => one.closest('.undo').getAnimations().map((timer) => timer.effect.getTiming().delay)"
+
+
 def test_what_can_be_taken_back_vanishes(browser: Any, site: Site) -> None:
-    """After ten seconds the button is gone, and the key does nothing."""
+    """After ten seconds the button is gone; it goes by an animation, whose clock runs faster here."""
     site.ask()
     with tab(browser, site) as one:
         one.login("ada").take().answer("1")
         assert one.page.locator("#undo").is_visible()
+        one.page.wait_for_timeout(500)
+        assert one.page.locator("#undo").is_visible()
+        (timer,) = one.page.locator("#undo").evaluate(TIMERS)
+        assert timer == 10_000
+        debugger = one.context.new_cdp_session(one.page)
+        debugger.send("Animation.enable")
+        debugger.send("Animation.setPlaybackRate", {"playbackRate": 20})
         one.page.locator("#undo").wait_for(state="hidden")
         assert one.is_quiet()
 
@@ -448,10 +479,10 @@ def test_a_resting_pointer_chooses_nothing(browser: Any, site: Site) -> None:
 def test_a_case_stays_in_the_hands_of_whoever_works(browser: Any, site: Site) -> None:
     """Without a sign of life it goes to others when the lease is over; with one it stays."""
     site.ask()
-    with served(site.app(lease=12.0)) as url, tab_at(browser, url) as one:
+    with served(site.app(lease=8.0)) as url, tab_at(browser, url) as one:
         one.login("ada").take()
         begin = time.monotonic()
-        while time.monotonic() < begin + 20:
+        while time.monotonic() < begin + 11:
             one.page.keyboard.press("Shift")
             one.page.wait_for_timeout(500)
         assert [hand for case in site.reviews.list() for hand in case.in_hands_of] == ["ada"]
