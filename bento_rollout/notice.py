@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .alarms import DRIFT, Alarm
 from .state import Commit, RolloutState
 
-__all__ = ["EVIDENCE", "Notice", "notice_of"]
+__all__ = ["DRIFT", "EVIDENCE", "Notice", "notice_of", "notice_of_alarm"]
 
 EVIDENCE = "evidence"
 """The author of what is decided by evidence."""
@@ -18,6 +19,9 @@ EVIDENCE = "evidence"
 class Notice:
     """What became of a running try at one revision: a decision by evidence, or a person's verb. Immutable.
 
+    An alarm of drift is told as one, too, whether a try runs or not: then ``candidate``, ``control`` and ``place``
+    may be empty.
+
     Attributes:
         rollout: whose try it is.
         revision: the revision that the change made.
@@ -25,14 +29,15 @@ class Notice:
         action: what was done, in the word of the history: of a person the verb (``start``, ``abort``,
             ``retry``, ``promote``, ``pause``, ``resume``, ``rollback``, ``undo``, ``apply``), of evidence
             what was decided (``advance``, ``promote``, ``rollback``, ``pause``, ``notify``, ``end_bake``,
-            ``finish``).
-        author: who did it; ``evidence``: no person.
+            ``finish``); ``drift``: an alarm was found.
+        author: who did it; ``evidence`` or ``drift``: no person.
         words: the same in one sentence for people.
         candidate: the variant that is tried.
         control: who was champion when the try began: the way back.
         champion: who is champion now.
         place: where the try stands after it: ``step 2``, or a stage.
-        causes: the guardrails, or checks of the evidence, that decided; of a person none.
+        causes: the guardrails, or checks of the evidence, that decided; of a person none. Of drift the
+            features that changed.
         missing: what the try waits for, one thing each.
         reason: what the author wrote, possibly empty.
         dry_run: whether it only says what it would have done.
@@ -105,6 +110,31 @@ def notice_of(commit: Commit, before: RolloutState | None) -> Notice | None:
         guardrails=known.get("guardrails", {}),
         weights_before=None if before is None else before.percents,
         weights=commit.state.percents,
+    )
+
+
+def notice_of_alarm(alarm: Alarm, state: RolloutState) -> Notice:
+    """Return what an alarm of drift is to be told as.
+
+    Args:
+        alarm: the alarm; its revision and time are the notice's, so that it is the same whenever it is told.
+        state: the rollout's, now.
+    """
+    attempt = state.running
+    return Notice(
+        rollout=state.name,
+        revision=alarm.revision,
+        time=alarm.at,
+        action=DRIFT,
+        author=DRIFT,
+        words=f"drift at {alarm.endpoint}: {alarm.words}",
+        candidate="" if attempt is None else attempt.candidate,
+        control="" if attempt is None else attempt.control,
+        champion=state.champion,
+        place="" if attempt is None else attempt.position.place,
+        causes=alarm.names,
+        reason=f"alarm {alarm.id}",
+        weights=state.percents,
     )
 
 

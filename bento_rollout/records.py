@@ -365,7 +365,26 @@ class Queued:
     open: int
 
 
-Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """How one test for drift stands; told twice a second by each worker. Immutable.
+
+    Attributes:
+        rollout, endpoint, test: whose; the test is ``data``, ``schema`` or ``concept/VARIANT``.
+        log_evidence: ln of its evidence; None: it has none.
+        latched: whether an alarm of it waits for a person.
+        rows: how many rows the owner took since it was told last, by what became of them; of the others none.
+    """
+
+    rollout: str
+    endpoint: str
+    test: str
+    log_evidence: float | None
+    latched: bool
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued | Drifted
 """What a sink is given."""
 
 

@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from .errors import InvalidValue
-from .notice import Notice
+from .notice import DRIFT, Notice
 from .posting import Answer, post
 from .spec import parse_duration
 
@@ -147,7 +147,7 @@ def _headers(notice: Notice, body: bytes, keys: tuple[bytes, ...]) -> dict[str, 
 
 def _content(notice: Notice) -> dict[str, object]:
     when = datetime.fromtimestamp(notice.time, timezone.utc).isoformat(timespec="milliseconds")
-    kind = "decision" if notice.by_evidence else "verb"
+    kind = "decision" if notice.by_evidence else "drift" if notice.action == DRIFT else "verb"
     return {"type": f"rollout.{kind}", "timestamp": when.replace("+00:00", "Z"), "data": notice.plain}
 
 

@@ -16,7 +16,7 @@ from ..errors import RolloutError
 from ..feed import Feed
 from ..measuring import REFUSED
 from ..predictions import prediction_of
-from ..records import Compared, Dropped, Flipped, Observation, Prediction, Queued, Readiness
+from ..records import Compared, Drifted, Dropped, Flipped, Observation, Prediction, Queued, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
@@ -62,7 +62,7 @@ class Recording:
         self._channels: dict[str, Lossy] = {}
         subscriptions: list[Subscription] = []
         if site.sink is not None:
-            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued)
+            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued, Drifted)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))

@@ -17,10 +17,11 @@ class Leadership:
 
     Args:
         folder: where the rollout's shared files lie.
+        name: of the file that is locked: who leads in one thing need not in another.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "leader.lock"
+    def __init__(self, folder: Path, name: str = "leader.lock") -> None:
+        self._path = folder / name
         self._fd = -1
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._forget)
