@@ -34,14 +34,16 @@ class Bets:
         tilt: ``1 + e (p - 1/2)``: a negative ``e`` wins on high values, which have a small p.
         spread: ``1 + e (|2p - 1| - 1/2)``: a positive ``e`` wins on values at both ends.
         power: ``k p**(k - 1)``: wins much on few very high values.
+        step: pairs ``c, w``: ``1 - w``, and ``w/c`` more where ``p < c``: wins on values of the highest part ``c``.
     """
 
     tilt: tuple[float, ...]
     spread: tuple[float, ...] = ()
     power: tuple[float, ...] = ()
+    step: tuple[tuple[float, float], ...] = ()
 
     def __len__(self) -> int:
-        return len(self.tilt) + len(self.spread) + len(self.power)
+        return len(self.tilt) + len(self.spread) + len(self.power) + len(self.step)
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class Bets:
         return (
             *("higher" if e < 0 else "lower" for e in self.tilt),
             *("wider" if e > 0 else "narrower" for e in self.spread),
-            *("higher" for _ in self.power),
+            *("higher" for _ in (*self.power, *self.step)),
         )
 
     def of(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,6 +70,8 @@ class Bets:
         made[:, :second] += 1.0
         for place, k in enumerate(self.power, second):
             made[:, place] = k * np.maximum(p, _LEAST) ** (k - 1.0)
+        for place, (c, w) in enumerate(self.step, second + len(self.power)):
+            made[:, place] = 1.0 - w + (w / c) * (p < c)
         return made
 
 
@@ -76,8 +80,12 @@ _EPSILONS = (-1.8, -0.9, -0.45, 0.45, 0.9, 1.8)
 DATA_BETS = Bets(tilt=_EPSILONS, spread=_EPSILONS)
 """Twelve: values that rise or fall, and their spread, each in three sizes."""
 
-LOSS_BETS = Bets(tilt=_EPSILONS[:3], power=(0.1, 0.25, 0.5))
-"""Six: a loss that rises, a little for all rows or much for few."""
+LOSS_BETS = Bets(
+    tilt=_EPSILONS[:3],
+    power=(0.1, 0.25, 0.5),
+    step=tuple((c, w) for w in (0.1, 0.3) for c in (1 / 8, 1 / 16, 1 / 32, 1 / 64)),
+)
+"""Fourteen: a loss that rises, a little for all rows or much for few; steps halve the slowest twentieth of delays."""
 
 
 def start_weight(row: int) -> float:
