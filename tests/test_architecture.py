@@ -45,6 +45,8 @@ LAYERS: dict[str, float] = {
     "served": 1.28,
     "judging": 1.2,
     "kept": 1.2,
+    "drift_source": 1.2,
+    "drifting": 1.25,
     "kinds": 1.1,
     "closeness": 1.1,
     "duplicates": 1.12,

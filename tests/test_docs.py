@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from bento_rollout.automating import Audit, Automation, Decisions, Overflow, Overlap, Review
 from bento_rollout.cli.commands import commands as cli
+from bento_rollout.drifting import Concept, Data, Drift, Effect, OnAlarm, Sampling, Segments, Source
 from bento_rollout.errors import RolloutError
 from bento_rollout.guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, Threshold
 from bento_rollout.judging import Judging
@@ -254,6 +255,14 @@ MODELS: dict[str, type[BaseModel]] = {
     "automation.NAME.review.": Review,
     "automation.NAME.review.overlap.": Overlap,
     "automation.NAME.review.overflow.": Overflow,
+    "drift.": Drift,
+    "drift.reference.": Source,
+    "drift.data.": Data,
+    "drift.data.effect.": Effect,
+    "drift.data.sampling.": Sampling,
+    "drift.data.segments.": Segments,
+    "drift.concept.": Concept,
+    "drift.on_alarm.": OnAlarm,
     "strategy.": Strategy,
     "strategy.canary.": Canary,
     "strategy.canary.steps.": Step,

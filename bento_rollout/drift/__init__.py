@@ -1,0 +1,24 @@
+"""Tests that notice drift, with a chance of false alarms that they promise.
+
+Everything is frozen and pure: ``update`` returns the next test.
+"""
+
+from __future__ import annotations
+
+from .drift_test import DriftTest, FeatureEvidence
+from .encoding import Encoded
+from .engine import DATA_BETS, LOSS_BETS, Bets, Wealth
+from .reference import Reference
+from .schema import SchemaAlarm
+
+__all__ = [
+    "DATA_BETS",
+    "LOSS_BETS",
+    "Bets",
+    "DriftTest",
+    "Encoded",
+    "FeatureEvidence",
+    "Reference",
+    "SchemaAlarm",
+    "Wealth",
+]

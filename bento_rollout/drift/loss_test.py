@@ -1,0 +1,277 @@
+"""`LossTest`: has the loss of a model risen? With a promise on how often it says so when it has not."""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..analysis.arithmetic import count, finite
+from ..errors import InvalidValue
+from .counts import conformal_p
+from .engine import LOSS_BETS, Wealth
+from .losses import KINDS
+from .uniforms import uniforms
+
+__all__ = ["LossTest"]
+
+VERSION = 1
+"""Of what is stored; another one is refused."""
+
+LEAST = 100
+"""Reference losses that are needed."""
+
+RECENT = 2000
+"""Losses that are kept, the newest."""
+
+LEVELS = (
+    0.125, 0.25, 0.375, 0.5, 0.625, 0.7, 0.75, 0.8, 0.85, 0.9, 0.9375, 0.96, 0.975, 0.985, 0.9925,
+)  # fmt: skip
+"""Quantiles between which bins lie: finer where losses are high, as only a rise is looked for."""
+
+EVERY = 4
+"""One in so many reference losses says where bins end; the others say how many lie in each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossTest:
+    """The conformal e-detector of `DriftTest` on one loss, of which only a rise is looked for. Immutable.
+
+    While losses come like those of the reference, in whatever order, the chance that `alarm` is ever True is
+    at most ``alpha``, however often one looks; the loss may have any distribution. Losses are ranked among the
+    reference *and all before them*: few reference losses make it slower, and not wrong. What it assumes is that
+    losses are exchangeable: rows that repeat, or come in cycles, are drift to it.
+
+    Begin with `fit`; `update` returns the next one. The same losses in any split give the same numbers.
+
+    Attributes:
+        kind: what the losses are (see `loss_of`).
+        alpha: the chance of a false alarm, ever.
+        seed: of the numbers that break ties.
+        edges: where bins end; a loss that is equal to one lies below it.
+        reference: how many losses of the reference lie in each bin.
+        reference_mean: the mean loss of the reference.
+        counts: how many losses lie in each bin, those of the reference and all so far.
+        wealth: what bets have won so far.
+        epoch: how often it began anew.
+        refused: how many values were no loss: not finite, or, of 0/1 losses, neither.
+        recent: the newest losses, at most 2 000.
+
+    >>> test = LossTest.fit([0.0] * 190 + [1.0] * 10, kind="zero_one")
+    >>> test.update([0.0] * 100).alarm, test.update([0.0, 1.0] * 100).alarm
+    (False, True)
+    """
+
+    kind: str
+    alpha: float
+    seed: int
+    edges: NDArray[np.float64]
+    reference: NDArray[np.int64]
+    reference_mean: float
+    counts: NDArray[np.int64]
+    wealth: Wealth
+    epoch: int = 0
+    refused: int = 0
+    recent: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def fit(cls, losses: Iterable[float | None], *, kind: str, alpha: float = 0.01, seed: int = 0) -> LossTest:
+        """Return the test before the first loss.
+
+        Args:
+            losses: the reference: of the same model, from when it was right as often as it should be.
+            kind: one of ``zero_one``, ``log``, ``absolute`` and ``pinball``.
+            alpha: the chance of a false alarm, ever; above 0, at most 0.5.
+            seed: of the numbers that break ties, from 0.
+
+        Raises:
+            InvalidValue: another kind, another alpha, or fewer than 100 losses of that kind.
+        """
+        if kind not in KINDS:
+            raise InvalidValue(f"kind {kind!r} is no loss: choose one of {', '.join(KINDS)}")
+        if not 0 < finite("alpha", alpha) <= 0.5:  # noqa: PLR2004 - said in the message
+            raise InvalidValue(f"alpha is {alpha!r}: a chance above 0 and at most 0.5 is needed")
+        known = _losses(losses)
+        known = known[_usable(kind, known)]
+        if len(known) < LEAST:
+            raise InvalidValue(f"{len(known)} reference losses: at least {LEAST} are needed, better 500")
+        edges, counted = np.array([0.5]), known
+        if kind != "zero_one":
+            apart = np.arange(len(known)) % EVERY == 0
+            edges, counted = np.unique(np.quantile(known[apart], LEVELS)), known[~apart]
+        return cls._begun(kind, alpha, count("seed", seed), edges, counted, epoch=0)
+
+    @classmethod
+    def _begun(  # noqa: PLR0913 - the fields of a beginning
+        cls,
+        kind: str,
+        alpha: float,
+        seed: int,
+        edges: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        *,
+        epoch: int,
+    ) -> LossTest:
+        counts = _counted(edges, losses)
+        wealth = Wealth.start(1, LOSS_BETS, np.array([len(counts) <= 2]))  # noqa: PLR2004 - two values
+        return cls(kind, alpha, seed, edges, counts, float(losses.mean()), counts, wealth, epoch)
+
+    def update(self, losses: Iterable[float | None]) -> LossTest:
+        """Return the test after more losses, in the order in which they came; None is counted as refused."""
+        new = _losses(losses)
+        usable = _usable(self.kind, new)
+        refused = self.refused + int((~usable).sum())
+        new = new[usable]
+        if not len(new):
+            return replace(self, refused=refused)
+        bins = _binned(self.edges, new)[:, None]
+        u = uniforms(self.seed, self.rows, len(new), 1, self.epoch)
+        p, counts = conformal_p(self.counts[None], bins, u)
+        recent = np.concatenate([self.recent, new])[-RECENT:]
+        return replace(self, counts=counts[0], wealth=self.wealth.advance(p), refused=refused, recent=recent)
+
+    @property
+    def rows(self) -> int:
+        """How many losses were looked at in this epoch."""
+        return self.wealth.rows
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the evidence was ever ``1/alpha`` or more in this epoch: the loss has risen."""
+        return float(self.wealth.log_peak[0]) >= -math.log(self.alpha)
+
+    @property
+    def log_evidence(self) -> float:
+        """The natural logarithm of the evidence now; 0 says nothing, below 0 speaks against a rise."""
+        return float(self.wealth.log_evidence[0])
+
+    @property
+    def since_row(self) -> int:
+        """At which loss of this epoch, counted from 0, the rise seems to have begun."""
+        return int(self.wealth.since[0])
+
+    @property
+    def recent_mean(self) -> float | None:
+        """The mean loss since `since_row`, of the last 2 000 at most; None: there was none yet."""
+        seen = self._since()
+        return float(seen.mean()) if len(seen) else None
+
+    @property
+    def recent_counts(self) -> NDArray[np.int64]:
+        """How many losses since `since_row`, of the last 2 000 at most, lie in each bin."""
+        return _counted(self.edges, self._since())
+
+    def restarted(self) -> LossTest:
+        """Return a new epoch against the same reference: all evidence is gone."""
+        wealth = Wealth.start(1, self.wealth.bets, self.wealth.single)
+        return replace(
+            self, counts=self.reference, wealth=wealth, epoch=self.epoch + 1, refused=0, recent=np.empty(0)
+        )
+
+    def rebased(self, rows: int | None = None) -> LossTest:
+        """Return a new epoch whose reference are the newest losses; bins end where they did.
+
+        Args:
+            rows: how many of them; None: all that are kept, at most 2 000.
+
+        Raises:
+            InvalidValue: there are fewer, or fewer than 100.
+        """
+        wanted = len(self.recent) if rows is None else rows
+        if not LEAST <= wanted <= len(self.recent):
+            raise InvalidValue(
+                f"{wanted} losses cannot be the reference: {LEAST} to {RECENT} are needed, "
+                f"and {len(self.recent)} are kept"
+            )
+        losses = self.recent[-wanted:]
+        return self._begun(self.kind, self.alpha, self.seed, self.edges, losses, epoch=self.epoch + 1)
+
+    def _since(self) -> NDArray[np.float64]:
+        return self.recent[-(self.rows - self.since_row) :] if self.rows else self.recent
+
+    def to_bytes(self) -> bytes:
+        """Return it as what can be stored: JSON, which gives back the same numbers to the bit."""
+        wealth = self.wealth
+        plain = {
+            "version": VERSION, "kind": self.kind, "alpha": self.alpha, "seed": self.seed,
+            "edges": self.edges.tolist(), "reference": self.reference.tolist(), "mean": self.reference_mean,
+            "counts": self.counts.tolist(), "epoch": self.epoch, "refused": self.refused, "rows": wealth.rows,
+            "sums": wealth.sums[:, 0].tolist(), "best": wealth.best[:, 0].tolist(),
+            "began": wealth.began[:, 0].tolist(), "scale": int(wealth.scale[0]),
+            "peak": float(wealth.log_peak[0]), "recent": b64encode(self.recent.astype("<f8").tobytes()).decode(),
+        }  # fmt: skip
+        return json.dumps(plain, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LossTest:
+        """Return what `to_bytes` stored.
+
+        Raises:
+            InvalidValue: it is damaged, or of another version.
+        """
+        try:
+            plain = json.loads(data)
+            if not isinstance(plain, Mapping) or plain.get("version") != VERSION:
+                raise InvalidValue(f"this is no test of a loss that version {VERSION} stored: begin anew")
+            return cls._opened(plain)
+        except InvalidValue:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidValue(f"a stored test of a loss is damaged ({type(error).__name__}): begin anew") from error
+
+    @classmethod
+    def _opened(cls, plain: Mapping[str, Any]) -> LossTest:
+        edges = np.array(plain["edges"], dtype=np.float64)
+        reference, counts = (np.array(plain[name], dtype=np.int64) for name in ("reference", "counts"))
+        sums, best = (np.array(plain[name], dtype=np.float64) for name in ("sums", "best"))
+        began = np.array(plain["began"], dtype=np.int64)
+        recent = np.frombuffer(b64decode(plain["recent"], validate=True), dtype="<f8").astype(np.float64)
+        bins, bets = (len(edges) + 1,), (len(LOSS_BETS),)
+        shapes = [(reference, bins), (counts, bins), (sums, bets), (best, bets), (began, bets)]
+        numbers = [edges, sums, best, recent, np.array([plain["mean"], plain["peak"], plain["alpha"]])]
+        rows, scale = count("rows", plain["rows"]), count("scale", plain["scale"])
+        if (
+            plain["kind"] not in KINDS
+            or any(array.shape != shape for array, shape in shapes)
+            or not all(np.isfinite(array).all() for array in numbers)
+            or min(reference.min(), (counts - reference).min(), sums.min(), best.min()) < 0
+            or int((counts - reference).sum()) != rows
+            or len(recent) > min(RECENT, rows)
+        ):
+            raise InvalidValue("a stored test of a loss is damaged (its parts do not fit together): begin anew")
+        single = np.array([len(counts) <= 2])  # noqa: PLR2004 - two values
+        wealth = Wealth(
+            LOSS_BETS, rows, sums[:, None], best[:, None], began[:, None], np.array([scale]),
+            np.array([float(plain["peak"])]), single,
+        )  # fmt: skip
+        return cls(
+            plain["kind"], float(plain["alpha"]), count("seed", plain["seed"]), edges, reference,
+            float(plain["mean"]), counts, wealth, count("epoch", plain["epoch"]),
+            count("refused", plain["refused"]), recent,
+        )  # fmt: skip
+
+
+def _losses(values: Iterable[float | None]) -> NDArray[np.float64]:
+    """Return losses as numbers; None becomes NaN."""
+    given = values if isinstance(values, np.ndarray) else list(values)
+    return np.asarray(given, dtype=np.float64).ravel()
+
+
+def _usable(kind: str, losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    if kind == "zero_one":
+        return np.asarray((losses == 0) | (losses == 1))
+    return np.isfinite(losses)
+
+
+def _binned(edges: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.searchsorted(edges, losses, side="left").astype(np.uint8)
+
+
+def _counted(edges: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.bincount(_binned(edges, losses), minlength=len(edges) + 1).astype(np.int64)
