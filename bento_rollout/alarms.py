@@ -13,7 +13,7 @@ from typing import Any, Literal
 from .errors import InvalidValue
 from .values import shown
 
-__all__ = ["ACTS", "DRIFT", "ENDS", "KINDS", "Alarm", "Told", "changed", "is_latched", "mark_in", "said_of"]
+__all__ = ["ACTS", "DRIFT", "ENDS", "KINDS", "Alarm", "Told", "changed", "cut", "is_latched", "mark_in", "said_of"]
 
 DRIFT = "drift"
 """The author of what an alarm does by itself."""
@@ -148,9 +148,7 @@ class Alarm:
             return ()
         large = self.kind != "schema" and bool(self.acting)
         return tuple(
-            act
-            for act in ACTS
-            if act in wanted and act not in self.acts and (large or act not in LARGE)
+            act for act in ACTS if act in wanted and act not in self.acts and (large or act not in LARGE)
         )
 
     def did(self, act: str, what: str) -> Alarm:
@@ -224,10 +222,10 @@ def changed(name: str, direction: str, *, kind: str = "numeric") -> str:
     ('age is higher', 'town has its rare values more often')
     """
     ways = _OFTEN if kind == "category" else _WAYS
-    return f"{_cut(name)} {ways.get(direction, 'has changed')}"
+    return f"{cut(name)} {ways.get(direction, 'has changed')}"
 
 
-def _cut(name: str) -> str:
+def cut(name: str) -> str:
     """Return a name that anybody may have given as a part of a sentence."""
     plain = name if name.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in name)
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}\u2026"

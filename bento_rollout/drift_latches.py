@@ -7,7 +7,8 @@ from pathlib import Path
 
 from .errors import RolloutError
 from .records import Drifted
-from .store.drift_file import DriftFile, Latch
+from .store.drift_file import DriftFile
+from .store.drift_rows import Latch
 
 __all__ = ["QUIET", "Latches", "Switch"]
 
@@ -69,11 +70,11 @@ class Latches:
                 self._seen = seen
             except RolloutError:  # the owner says so
                 pass
-        found = [one.key for one in self._latches if one.latched and one.key != "schema"]
+        found = [one.test for one in self._latches if one.latched and one.kind != "schema"]
         self.switch.told = ",".join(found)
         self.switch.on = bool(found)
         if self._tell is not None:
             for one in self._latches:
-                evidence = None if one.key == "schema" else one.log_evidence
-                taken = (rows or {}).get(one.key, {})
-                self._tell(Drifted(self._rollout, one.endpoint, one.key, evidence, one.latched, taken))
+                evidence = None if one.kind == "schema" else one.log_evidence
+                taken = (rows or {}).get(one.test, {})
+                self._tell(Drifted(self._rollout, one.endpoint, one.test, evidence, one.latched, taken))

@@ -8,7 +8,7 @@ from typing import Any
 
 from .alarms import Alarm, changed
 from .reports import utc
-from .store.drift_file import Point, Stored
+from .store.drift_rows import Level, Point
 
 __all__ = ["drift_report", "drift_status", "odds"]
 
@@ -30,7 +30,7 @@ def odds(log_evidence: float) -> str:
 
 def drift_status(
     rollout: str,
-    tests: Sequence[Stored],
+    tests: Sequence[Level],
     alarms: Sequence[Alarm],
     facts: Mapping[str, Any],
     now: float,
@@ -56,7 +56,9 @@ def drift_status(
         "words": _words(tests, latched, problem),
         "problem": problem,
         "reference": facts.get("reference"),
-        "tests": {test.key: _test(test, [one for one in latched if one.test == test.key]) for test in tests},
+        "tests": {
+            test.test: _test(test, [one for one in latched if one.test == test.test]) for test in tests
+        },
         "alarms": [_alarm(alarm) for alarm in alarms],
     }
 
@@ -96,7 +98,7 @@ def drift_report(
     return {**status, "tests": tests}
 
 
-def _test(test: Stored, latched: Sequence[Alarm]) -> dict[str, Any]:
+def _test(test: Level, latched: Sequence[Alarm]) -> dict[str, Any]:
     told = dict(test.told)
     return {
         "kind": test.kind,
@@ -111,7 +113,6 @@ def _test(test: Stored, latched: Sequence[Alarm]) -> dict[str, Any]:
         "certain": any(alarm.kind != "schema" for alarm in latched),
         "acting": sorted({name for alarm in latched for name in alarm.acting}),
         "updated": utc(test.updated),
-        "reference": test.digest,
         **told,
     }
 
@@ -127,7 +128,7 @@ def _feature(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, "odds": odds(one["log_evidence"]), "words": words}
 
 
-def _words(tests: Sequence[Stored], latched: Sequence[Alarm], problem: str | None) -> list[str]:
+def _words(tests: Sequence[Level], latched: Sequence[Alarm], problem: str | None) -> list[str]:
     """Return how it stands in sentences, the most urgent first."""
     said = [f"{_found(alarm)} ({alarm.id}, {alarm.state})" for alarm in latched]
     if problem:

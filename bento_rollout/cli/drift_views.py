@@ -32,7 +32,9 @@ def status(facts: Facts) -> list[Block]:
         name = facts["rollout"]
         blocks += [
             Line("", (Cell(f"bento-rollout drift {name} report     shows what moved"),)),
-            Line("", (Cell(f"bento-rollout drift {name} ack        you have seen it; the watch begins anew"),)),
+            Line(
+                "", (Cell(f"bento-rollout drift {name} ack        you have seen it; the watch begins anew"),)
+            ),
             Line("", (Cell(f"bento-rollout drift {name} rebase     what comes now is the reference"),)),
         ]
     return blocks
@@ -65,7 +67,9 @@ def replayed(facts: Facts) -> list[Block]:
     for key, one in facts["tests"].items():
         words = {True: Cell("the same", "green"), False: Cell("not the same", "bold red")}
         same = words.get(one["same"], Cell("cannot be compared", "yellow"))
-        numbers = [NOTHING if value is None else Cell(f"{value:.9f}") for value in (one["kept"], one["again"])]
+        numbers = [
+            NOTHING if value is None else Cell(f"{value:.9f}") for value in (one["kept"], one["again"])
+        ]
         rows.append((Cell(key, "bold"), Cell(str(one["rows"])), *numbers, same, Cell(one["words"] or EMPTY)))
     columns = ("test", "rows", "kept", "again", "replay", "why")
     return [Grid(columns, tuple(rows), frozenset({"test"}))] if rows else [Line("", (Cell("no test yet"),))]
@@ -184,7 +188,9 @@ def _sparks(counts: Sequence[float]) -> str:
     most = max(counts, default=0)
     if most <= 0:
         return EMPTY
-    return "".join(SPARKS[min(len(SPARKS) - 1, int(count / most * (len(SPARKS) - 1) + 0.5))] for count in counts)
+    return "".join(
+        SPARKS[min(len(SPARKS) - 1, int(count / most * (len(SPARKS) - 1) + 0.5))] for count in counts
+    )
 
 
 def _course(points: Sequence[Facts]) -> str:
