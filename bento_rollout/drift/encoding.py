@@ -95,7 +95,7 @@ def matched(
     shared = {name: column for name, column in columns.items() if name in set(names)}
     if columns and not shared:
         raise InvalidValue(
-            f"these rows have none of the reference's features: {_some(list(columns))} instead of {_some(names)}"
+            f"these rows have none of the reference's features: {_some(list(columns))}, not {_some(names)}"
         )
     new = tuple(
         SchemaAlarm("new", name, len(column), "the reference has no such feature")

@@ -12,7 +12,7 @@ from ..errors import InvalidValue
 from .bins import BINS
 from .embedding import Embedding
 from .encoding import Encoded, encode, matched
-from .features import Column, Feature, Kind, columns_of
+from .features import Feature, Kind, columns_of
 from .fitting import LEAST_ROWS, dependence_of, features_of, split
 
 __all__ = ["Reference"]
@@ -29,7 +29,7 @@ class Reference:
 
     Attributes:
         features: what is tested, and what is skipped and why.
-        stratified: strata x tested features x bins: how many rows lie where. One stratum unless asked for more.
+        stratified: strata x tested features x bins: how many rows lie where. One stratum where none is said.
         rows: how many rows are counted: those that gave the bins their edges are not among them.
         seed: of the split and of projections.
         columns: the names of the columns in their order.
@@ -70,7 +70,7 @@ class Reference:
 
         Args:
             data: an array of rows x features, a frame, a mapping of columns or a list of mappings.
-            kinds: the kind of some columns, where the data does not tell: ``numeric``, ``category``, ``text``,
+            kinds: of some columns, where the data does not tell: ``numeric``, ``category``, ``text``,
                 ``embedding``.
             bins: of a numeric feature, at most.
             seed: of which rows give the edges, and of projections.
@@ -78,7 +78,7 @@ class Reference:
             edges_share: the part of the rows that gives the edges, and is not counted.
 
         Raises:
-            InvalidValue: too few rows, nothing that can be tested, columns of one name; the message says which.
+            InvalidValue: too few rows, nothing that can be tested, two columns of one name.
         """
         columns = columns_of(data)
         total = len(next(iter(columns.values()), ()))
@@ -91,8 +91,8 @@ class Reference:
         edges, rest = split(total, edges_share, seed)
         if len(rest) < LEAST_ROWS:
             raise InvalidValue(
-                f"the reference has {total} rows, of which {len(rest)} are left to compare with when the edges of bins"
-                f" are taken from the others; at least {LEAST_ROWS} must be left"
+                f"the reference has {total} rows, of which {len(rest)} are left to compare with when the"
+                f" others have given the edges of bins; at least {LEAST_ROWS} must be left"
             )
         features, embeddings = features_of(columns, edges, kinds or {}, bins, seed)
         if all(feature.skipped for feature in features):
