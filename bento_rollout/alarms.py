@@ -13,7 +13,20 @@ from typing import Any, Literal
 from .errors import InvalidValue
 from .values import shown
 
-__all__ = ["ACTS", "DRIFT", "ENDS", "KINDS", "Alarm", "Told", "changed", "cut", "is_latched", "mark_in", "said_of"]
+__all__ = [
+    "ACTS",
+    "DRIFT",
+    "ENDS",
+    "KINDS",
+    "LARGE",
+    "Alarm",
+    "Told",
+    "changed",
+    "cut",
+    "is_latched",
+    "mark_in",
+    "said_of",
+]
 
 DRIFT = "drift"
 """The author of what an alarm does by itself."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..alarms import Alarm
 from ..errors import NotFound, StoreCorrupt, StoreUnreachable
@@ -34,6 +34,8 @@ from .drift_rows import (
 from .side_file import SideFile
 
 __all__ = ["DriftFile", "Revise"]
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x42524446  # "BRDF"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -64,6 +66,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             test TEXT NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL, why TEXT NOT NULL,
             PRIMARY KEY (test, epoch)
         ) WITHOUT ROWID""",
+        """CREATE TABLE changes (
+            kind TEXT NOT NULL, feature TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (kind, feature)
+        ) WITHOUT ROWID""",
         "CREATE TABLE reference (digest TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL)",
         "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
@@ -71,8 +76,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _REMEDY = "move it away: the watch begins anew with the next rows, and predictions go on"
 
 Revise = Callable[
-    [tuple[Stored, ...], tuple[Alarm, ...]], tuple[Sequence[Stored], Sequence[Level], Sequence[Alarm]]
+    [tuple[Stored, ...], tuple[Level, ...], tuple[Alarm, ...]],
+    tuple[Sequence[Stored], Sequence[Level], Sequence[Alarm]],
 ]
+
+
+_ADD = (
+    "INSERT INTO changes VALUES (?, ?, ?) "
+    "ON CONFLICT (kind, feature) DO UPDATE SET rows = rows + excluded.rows"
+)
+
+MOST_CHANGES = 200
+"""Ways in which rows are built otherwise that are told apart."""
 
 
 class DriftFile:
@@ -109,9 +124,8 @@ class DriftFile:
 
     def latches(self) -> tuple[Latch, ...]:
         """Return what every worker needs to know, and nothing that is large."""
-        return self._read(
-            (), lambda db: tuple(Latch(*row[:-1], latched=bool(row[-1])) for row in db.execute(LATCHES))
-        )
+        rows = self._read([], lambda db: db.execute(LATCHES).fetchall())
+        return tuple(Latch(test, kind, of, log, bool(latched)) for test, kind, of, log, latched in rows)
 
     def alarms(self, *, latched: bool = False, limit: int = 100) -> tuple[Alarm, ...]:
         """Return alarms, the newest first.
@@ -128,18 +142,19 @@ class DriftFile:
         """Return the course of a test's evidence in one epoch, in order."""
         query = "SELECT row, at, log_evidence, top FROM timeline WHERE test = ? AND epoch = ? ORDER BY row"
         rows = self._read((), lambda db: db.execute(query, (test, epoch)).fetchall())
-        return tuple(Point(test, epoch, *row, json.loads(top)) for *row, top in rows)
+        return tuple(Point(test, epoch, row, at, log, json.loads(top)) for row, at, log, top in rows)
 
     def epochs(self, test: str) -> tuple[tuple[int, float, str], ...]:
         """Return when each epoch of a test began, in seconds since 1970, and why."""
         query = "SELECT epoch, at, why FROM epochs WHERE test = ? ORDER BY epoch"
-        return self._read((), lambda db: tuple(db.execute(query, (test,)).fetchall()))
+        rows = self._read([], lambda db: db.execute(query, (test,)).fetchall())
+        return tuple((epoch, at, why) for epoch, at, why in rows)
 
     def reference(self, digest: str) -> str | None:
         """Return the reference of a digest, as it was kept; None: it was not."""
         query = "SELECT body FROM reference WHERE digest = ?"
-        found = self._read(None, lambda db: db.execute(query, (digest,)).fetchone())
-        return None if found is None else str(found[0])
+        found = self._read([], lambda db: db.execute(query, (digest,)).fetchall())
+        return str(found[0][0]) if found else None
 
     def facts(self) -> dict[str, Any]:
         """Return further facts, by name."""
@@ -214,21 +229,43 @@ class DriftFile:
         """Change watches and alarms as they are while nobody else writes; for the verbs of people.
 
         Args:
-            revise: given the watches and the latched alarms, returns what becomes of some of each, and how
-                the tests stand then.
+            revise: given the watches, how the tests stand, and the latched alarms, returns what becomes of
+                some of each. Where the test of how rows are built begins anew, its counts do.
             why: of epochs that begin.
         """
         with self._writing() as db:
             watches = tuple(map(stored_of, db.execute(WATCHES)))
+            levels = tuple(map(level_of, db.execute(LEVELS)))
             query = f"SELECT {ALARM} FROM alarms WHERE end = '' ORDER BY at DESC, id"  # noqa: S608 - constants
-            after, levels, alarms = revise(watches, tuple(map(alarm_of, db.execute(query))))
-            put_all(db, after, levels, alarms, (), why)
+            after, stands, ended = revise(watches, levels, tuple(map(alarm_of, db.execute(query))))
+            put_all(db, after, stands, ended, (), why)
 
     def forget(self, keys: Collection[str], tests: Collection[str]) -> None:
         """Forget watches, and how tests stand, that are not wanted any more; their alarms stay."""
         with self._writing() as db:
             db.executemany("DELETE FROM watches WHERE key = ?", [(key,) for key in keys])
             db.executemany("DELETE FROM levels WHERE test = ?", [(test,) for test in tests])
+
+    def add_changes(self, changes: Mapping[tuple[str, str], int], rows: int) -> None:
+        """Add to what was found of how rows are built; by every worker.
+
+        Args:
+            changes: in how many rows, by kind and feature; beyond `MOST_CHANGES` features are not told apart.
+            rows: how many were looked at.
+        """
+        with self._writing() as db:
+            (known,) = db.execute("SELECT count(*) FROM changes").fetchone()
+            for (kind, feature), count in changes.items():
+                name = feature if known < MOST_CHANGES else "…"
+                db.execute(_ADD, (kind, name, count))
+            db.execute(_ADD, ("", "", rows))
+
+    def changes(self) -> tuple[dict[tuple[str, str], int], int]:
+        """Return what was found of how rows are built, and how many rows were looked at."""
+        rows = self._read([], lambda db: db.execute("SELECT kind, feature, rows FROM changes").fetchall())
+        found = {(kind, feature): count for kind, feature, count in rows}
+        seen = found.pop(("", ""), 0)
+        return found, seen
 
     def set_aside(self, now: float) -> Path | None:
         """Put a damaged file aside, so that a new one is made; return where it lies then.
@@ -255,7 +292,7 @@ class DriftFile:
 
     # -- the parts -------------------------------------------------------------------------------------
 
-    def _read(self, nothing: Any, read: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _read(self, nothing: T, read: Callable[[sqlite3.Connection], T]) -> T:
         if not self._file.exists():
             return nothing
         with self._file.open(write=False) as db:

@@ -130,14 +130,17 @@ def _json(value: object) -> str:
 
 
 def stored_of(row: Sequence[Any]) -> Stored:
+    """Return a watch from its row."""
     key, endpoint, version, digest, began, position, start, body, told, updated = row
     told, began, position = json.loads(told), json.loads(began), json.loads(position)
     return Stored(key, endpoint, version, digest, began, position, bytes(start), bytes(body), told, updated)
 
 
 def level_of(row: Sequence[Any]) -> Level:
-    *facts, told, updated = row
-    return Level(*facts, json.loads(told), updated)
+    """Return how a test stands from its row."""
+    told, updated = row[-2:]
+    test, kind, endpoint, epoch, rows, evidence, bound = row[:-2]
+    return Level(test, kind, endpoint, epoch, rows, evidence, bound, json.loads(told), updated)
 
 
 def put_all(
@@ -184,10 +187,13 @@ def _put_level(db: sqlite3.Connection, level: Level, why: str) -> None:
     places = ", ".join("?" * len(values))
     db.execute(f"INSERT OR REPLACE INTO levels ({_LEVEL}) VALUES ({places})", values)  # noqa: S608 - constants
     began = (level.test, level.epoch, level.updated, why)
-    db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began)
+    fresh = db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began).rowcount
+    if level.kind == "schema" and fresh:
+        db.execute("DELETE FROM changes")
 
 
 def put_alarm(db: sqlite3.Connection, alarm: Alarm) -> None:
+    """Write an alarm: what it has become, or a new one, unless its test has found one in this epoch."""
     values = (
         alarm.id, alarm.test, alarm.kind, alarm.endpoint, alarm.epoch, alarm.at, alarm.row,
         alarm.revision, alarm.words,
@@ -204,9 +210,14 @@ def put_alarm(db: sqlite3.Connection, alarm: Alarm) -> None:
 
 
 def alarm_of(row: Sequence[Any]) -> Alarm:
-    *facts, features, acting, acts, end, ended_at, ended_by, note = row
+    """Return an alarm from its row."""
+    id_, test, kind, endpoint, epoch, at, number, revision, words, *more = row
+    features, acting, acts, end, ended_at, ended_by, note = more
     told = tuple(Told(**one) for one in json.loads(features))
-    return Alarm(*facts, told, tuple(json.loads(acting)), json.loads(acts), end, ended_at, ended_by, note)
+    return Alarm(
+        id_, test, kind, endpoint, epoch, at, number, revision, words, told, tuple(json.loads(acting)),
+        json.loads(acts), end, ended_at, ended_by, note,
+    )  # fmt: skip
 
 
 def _put_point(db: sqlite3.Connection, point: Point) -> None:

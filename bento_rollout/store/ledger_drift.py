@@ -15,7 +15,7 @@ __all__ = ["AT_ONCE", "Page", "Watched", "pages", "watched"]
 AT_ONCE = 2000
 """Predictions that are looked at in one read."""
 
-HEAVIEST = 1 << 22
+HEAVIEST = 1 << 16
 """Bytes of one read: it ends after the prediction that goes beyond."""
 
 PATIENCE = 0.5
