@@ -41,8 +41,8 @@ class Segments:
     Attributes:
         column: its name.
         bins: its values, rarest first.
-        counts: values (then other, then missing ones) x tested features x bins: how many rows of the reference
-            
+        counts: values, other and missing ones x tested features x bins: how many rows of the reference lie
+            there.
         rows: by value, how many rows the reference has.
     """
 
