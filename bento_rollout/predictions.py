@@ -40,7 +40,8 @@ def prediction_of(rollout: str, call: Call) -> Prediction | None:
         call.inputs,
         call.task_id,
         call.bound,
-        *(() if deciding is None else (deciding.degree.word, deciding.by)),
+        *(("", "") if deciding is None else (deciding.degree.word, deciding.by)),
+        call.watched,
     )
 
 

@@ -232,6 +232,7 @@ class Prediction(NamedTuple):
         bound: what the user's own code has bound for each of its log lines; None: nobody wants it.
         degree: the degree of automation of its endpoint, as a word; empty: it is not automated.
         decided_by: ``model``, ``human`` or ``default``; empty: not automated, or nobody has decided yet.
+        watched: the first rows of the arguments, an `Excerpt`, where drift is watched; else None.
     """
 
     rollout: str
@@ -254,6 +255,7 @@ class Prediction(NamedTuple):
     bound: Mapping[str, Any] | None = None
     degree: str = ""
     decided_by: str = ""
+    watched: Any = None
 
     def __repr__(self) -> str:
         """Return who answered what, and nothing of what was asked: keys and inputs are personal data."""

@@ -308,7 +308,8 @@ class Serving:
 
     def _facade(self, sources: Sequence[KeySource], ids: Sequence[KeySource], *parts: Any) -> Facade:
         spec = self._site.spec
-        noting = Noting(ids, spec.log.inputs or spec.ledger.inputs, self.tasks.record, self.tell)
+        wanted, watched = spec.log.inputs or spec.ledger.inputs, parts[0].name == self._site.watched
+        noting = Noting(ids, wanted, watched, self.tasks.record, self.tell)
         if not any(source.kind == "rows" for source in sources):
             return Facade(*parts, sources=sources, noting=noting)
         from .row_endpoints import RowsFacade  # rows bring numpy, and code that most services never run

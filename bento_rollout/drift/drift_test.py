@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..analysis.arithmetic import finite
 from ..errors import InvalidValue
-from .counts import conformal_p
+from .counts import conformal_p, counts_of
 from .effect import psi
 from .engine import DATA_BETS, Wealth
 from .features import Kind
@@ -133,22 +133,33 @@ class DriftTest:
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
         epoch: int = 0,
+        base: NDArray[np.int64] | None = None,
     ) -> DriftTest:
-        """Return a test against a reference that is there already; the arguments are those of `fit`."""
+        """Return a test against a reference that is there already.
+
+        Args:
+            reference: its bins, and where nothing else is said its counts.
+            alpha: as in `fit`.
+            seed: as in `fit`.
+            weights: as in `fit`.
+            epoch: how often the test began anew.
+            base: strata x tested features x bins: other counts than those of the reference, like a segment's.
+        """
         if not 0.0 < finite("alpha", alpha) <= 0.5:  # noqa: PLR2004 - half
             raise InvalidValue(f"alpha is {alpha!r}; a number above 0 and at most 0.5 is needed")
         if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
             raise InvalidValue(f"seed is {seed!r}; a whole number from 0 to 2**64 - 1 is needed")
         lanes = len(reference.tested)
+        base = reference.stratified if base is None else base
         return cls(
             reference=reference,
             alpha=float(alpha),
             seed=int(seed),
             epoch=epoch,
-            base=reference.stratified,
+            base=base,
             log_weights=_log_weights(reference, weights or {}),
             wealth=Wealth.start(lanes, DATA_BETS, reference.single),
-            counts=reference.stratified,
+            counts=base,
             recent=np.empty((0, lanes), dtype=np.uint8),
         )
 
@@ -251,7 +262,9 @@ class DriftTest:
                 f"a new reference of {wanted} recent rows is asked for; at least {_LEAST_ROWS} are needed,"
                 f" and {len(self.recent)} are kept (of at most {KEPT})"
             )
-        return self._anew(_histograms(self.recent[-wanted:], self.base.shape[2])[None])
+        return self._anew(
+            counts_of(self.recent[-wanted:], np.zeros(wanted, dtype=np.intp), 1, self.base.shape[2])
+        )
 
     def to_bytes(self) -> bytes:
         """Return the test as bytes that `from_bytes` reads; the reference is stored apart."""
@@ -320,12 +333,6 @@ def _log_weights(reference: Reference, weights: Mapping[str, float]) -> NDArray[
             raise InvalidValue(f"the weight of {name!r} is {weight!r}; a finite number above 0 is needed")
     given = np.array([float(weights.get(name, 1.0)) for name in names])
     return np.asarray(np.log(given / given.sum()))
-
-
-def _histograms(bins: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
-    """Return features x bins: how many rows lie where."""
-    columns = [np.bincount(column, minlength=size) for column in bins.T]
-    return np.stack(columns).astype(np.int64)
 
 
 def _strata(strata: NDArray[np.integer], rows: int) -> NDArray[np.intp]:

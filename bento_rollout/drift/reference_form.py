@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InvalidValue
 from .bins import CategoryBins, NumericBins
 from .embedding import Embedding
+from .encoding import Segments
 from .features import KINDS, Feature
 from .reference import Reference
 
@@ -79,6 +80,11 @@ def _fields(reference: Reference) -> dict[str, Any]:
         "warnings": list(reference.warnings),
         "model": reference.model,
         "losses": list(reference.losses),
+        "segments": [
+            {"column": each.column, "counts": each.counts.tolist(), "rows": each.rows.tolist()}
+            | _category_fields(each.bins)
+            for each in reference.segments
+        ],
     }
 
 
@@ -87,9 +93,16 @@ def _feature_fields(feature: Feature) -> dict[str, Any]:
     if isinstance(feature.bins, NumericBins):
         return named | {"edges": list(feature.bins.edges), "missing": feature.bins.missing}
     if isinstance(feature.bins, CategoryBins):
-        bins = feature.bins
-        return named | {"values": list(bins.values), "known": list(bins.known), "open": bins.open}
+        return named | _category_fields(feature.bins)
     return named | {"skipped": feature.skipped}
+
+
+def _category_fields(bins: CategoryBins) -> dict[str, Any]:
+    return {"values": list(bins.values), "known": list(bins.known), "open": bins.open}
+
+
+def _category(fields: dict[str, Any]) -> CategoryBins:
+    return CategoryBins(tuple(fields["values"]), tuple(fields["known"]), bool(fields["open"]))
 
 
 def _built(fields: dict[str, Any]) -> Reference:
@@ -112,6 +125,16 @@ def _built(fields: dict[str, Any]) -> Reference:
         warnings=tuple(map(str, fields["warnings"])),
         model=str(fields["model"]),
         losses=tuple(map(float, fields["losses"])),
+        segments=tuple(_segments(each) for each in fields["segments"]),
+    )
+
+
+def _segments(fields: dict[str, Any]) -> Segments:
+    return Segments(
+        column=str(fields["column"]),
+        bins=_category(fields),
+        counts=np.array(fields["counts"], dtype=np.int64),
+        rows=np.array(fields["rows"], dtype=np.int64),
     )
 
 
@@ -120,7 +143,7 @@ def _feature(fields: dict[str, Any]) -> Feature:
     if "edges" in fields:
         bins = NumericBins(tuple(map(float, fields["edges"])), bool(fields["missing"]))
     elif "values" in fields:
-        bins = CategoryBins(tuple(fields["values"]), tuple(fields["known"]), bool(fields["open"]))
+        bins = _category(fields)
     if fields["kind"] not in KINDS:
         raise ValueError("kind")
     return Feature(
