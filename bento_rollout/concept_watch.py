@@ -73,8 +73,8 @@ class ConceptWatch:
     settings: ConceptSettings
     board: ConceptBoard
     offsets: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    began: Watermark = Watermark()
-    mark: Watermark = Watermark()
+    began: Watermark = field(default_factory=Watermark)
+    mark: Watermark = field(default_factory=Watermark)
     start: bytes = field(default=b"", repr=False)
 
     key = CONCEPT

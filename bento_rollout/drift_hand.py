@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .alarms import Alarm
-from .concept_watch import ConceptWatch
-from .drift_watch import DataWatch, Taken
-from .schema_watch import SchemaWatch
+from .concept_watch import CONCEPT, ConceptSettings, ConceptWatch
+from .drift_watch import DataRules, DataWatch, Taken
+from .errors import InvalidValue
+from .schema_watch import SCHEMA, SchemaWatch
+from .store.drift_rows import Stored
 
-__all__ = ["Hand", "Watch", "add"]
+if TYPE_CHECKING:
+    from .drift import Reference
 
-Watch = DataWatch | ConceptWatch
+__all__ = ["Hand", "Watch", "add", "opened"]
+
+Watch = DataWatch | SchemaWatch | ConceptWatch
 
 
 @dataclass(slots=True)
@@ -20,7 +26,6 @@ class Hand:
 
     Attributes:
         watches: as they are now, and ``kept``: as they were written down last, with their ``versions``.
-        schema: how rows are built, as it was written down last.
         alarms: those that are latched, by their names.
         pointed: when the timelines were written last.
         taken: what this look took.
@@ -29,7 +34,6 @@ class Hand:
     watches: dict[str, Watch] = field(default_factory=dict)
     kept: dict[str, Watch] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
-    schema: SchemaWatch | None = None
     alarms: dict[str, Alarm] = field(default_factory=dict)
     pointed: float = 0.0
     taken: Taken = field(default_factory=dict)
@@ -55,3 +59,31 @@ def add(whole: Taken, more: Taken) -> None:
         mine = whole.setdefault(test, {})
         for name, count in counts.items():
             mine[name] = mine.get(name, 0) + count
+
+
+def opened(
+    stored: Stored,
+    data: DataRules | None,
+    concept: ConceptSettings | None,
+    reference: Reference | None,
+    *,
+    start: bool = False,
+) -> Watch:
+    """Return a watch as it was left.
+
+    Args:
+        stored: the watch.
+        data, concept: how it tests.
+        reference: what rows are compared with.
+        start: as it began, instead.
+
+    Raises:
+        InvalidValue: it is damaged, of another version, or of another reference.
+    """
+    if stored.key == SCHEMA:
+        return SchemaWatch.from_stored(stored)
+    if stored.key == CONCEPT and concept is not None:
+        return ConceptWatch.from_stored(stored, concept, start=start)
+    if data is None or reference is None:
+        raise InvalidValue(f"what the watch {stored.key!r} is made by is not known")
+    return DataWatch.from_stored(stored, data, reference, start=start)

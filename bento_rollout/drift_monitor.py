@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .alarms import LARGE
 from .concept_watch import CONCEPT, ConceptSettings, ConceptWatch
 from .drift_acts import Acts, problem_of
-from .drift_hand import Hand, Watch, add
+from .drift_hand import Hand, Watch, add, opened
 from .drift_watch import DATA, DataRules, DataWatch, Taken
 from .errors import Conflict, InvalidValue, RolloutError, StoreCorrupt
 from .label_evidence import Mature
@@ -183,14 +183,15 @@ class Monitor:
 
     def _begin(self, hand: Hand, now: float) -> None:
         """Go on with the watches that are wanted, or begin them."""
-        wanted = {CONCEPT: self._wanted.concept, DATA: self._wanted.data}
+        data = self._wanted.data
+        wanted = {CONCEPT: self._wanted.concept, DATA: data, SCHEMA: data}
         missing = [key for key, one in wanted.items() if one is not None and key not in hand.watches]
         if not missing:
             return
         stored = {one.key: one for one in self._file.watches()}
+        reference = None if data is None or missing == [CONCEPT] else self._reference_now(now)
         for key in missing:
-            reference = self._reference_now(now) if key == DATA else None
-            if key == DATA and reference is None:
+            if reference is None and key != CONCEPT:
                 continue
             known = stored.get(key)
             hand.versions[key] = 0 if known is None else known.version
@@ -201,46 +202,44 @@ class Monitor:
 
     def _opened(self, stored: Stored, reference: Reference | None) -> Watch | str:
         """Return a watch as it was left, or why it begins anew."""
-        settings: Any = self._wanted.concept if stored.key == CONCEPT else self._wanted.data
-        if reference is not None and stored.digest != reference.digest:
+        data, concept = self._wanted.data, self._wanted.concept
+        settings = concept if stored.key == CONCEPT else data
+        assert settings is not None  # it is wanted
+        if stored.key != CONCEPT and reference is not None and stored.digest != reference.digest:
             return f"the reference has changed ({stored.digest} to {reference.digest})"
-        if dict(stored.told) != settings.plain or stored.endpoint != settings.endpoint:
+        plain = {} if stored.key == SCHEMA else settings.plain
+        if dict(stored.told) != plain or stored.endpoint != settings.endpoint:
             return "the settings have changed"
         try:
-            if reference is None:
-                return ConceptWatch.from_stored(stored, settings)
-            return DataWatch.from_stored(stored, settings, reference)
+            return opened(stored, data, concept, reference)
         except InvalidValue as error:
             return f"what was known could not be read: {error}"
 
     def _begun(self, hand: Hand, key: str, reference: Reference | None, why: str, now: float) -> Watch:
         """Begin a watch with what comes from now on; alarms that its tests had before end with them."""
-        kinds = {CONCEPT} if key == CONCEPT else {DATA, SCHEMA}
-        old = [one for one in self._file.levels() if one.kind in kinds]
-        watch = self._fresh(reference, old)
-        levels = list(watch.levels(now))
-        if key == DATA:
-            epoch = 1 + max((one.epoch for one in old if one.kind == SCHEMA), default=0)
-            levels.append(SchemaWatch(watch.rules.endpoint, epoch).level(now))
-        ended = [one.replaced(now, why) for one in hand.alarms.values() if one.kind in kinds]
+        old = [one for one in self._file.levels() if one.kind == key]
+        watch = self._fresh(key, reference, old)
+        ended = [one.replaced(now, why) for one in hand.alarms.values() if one.kind == key]
         words = why or ("the watch was not there any more" if old else "the watch began")
         stored = watch.stored(hand.versions[key], now)
-        (kept,) = self._file.save([stored], levels, alarms=ended, why=words)
+        (kept,) = self._file.save([stored], watch.levels(now), alarms=ended, why=words)
         hand.versions[key] = kept.version
         for one in ended:
             hand.alarms.pop(one.id)
-        log.event("drift.epoch", "warning" if why else "info", rollout=self.name, watch=key, reason=words)
+        level = "warning" if why else "info"
+        log.event("drift.epoch", level, rollout=self.name, watch=key, reason=words)
         return watch
 
-    def _fresh(self, reference: Reference | None, old: Sequence[Level]) -> Watch:
-        mark = end_of(self._place)
-        if reference is None:
-            assert self._wanted.concept is not None  # who wants no losses begins none
+    def _fresh(self, key: str, reference: Reference | None, old: Sequence[Level]) -> Watch:
+        data, concept, place = self._wanted.data, self._wanted.concept, self._place
+        if key == CONCEPT or reference is None or data is None:
+            assert concept is not None  # it is wanted
             offsets = {one.test.partition("/")[2]: ("", one.epoch) for one in old}
-            return ConceptWatch.begun(self._wanted.concept, mark, offsets)
-        assert self._wanted.data is not None  # as above
-        epoch = max((one.epoch for one in old if one.kind == DATA), default=0)
-        return DataWatch.begun(self._wanted.data, reference, mark, epoch=epoch)
+            return ConceptWatch.begun(concept, end_of(place), offsets)
+        epoch = max((one.epoch for one in old), default=0)
+        if key == SCHEMA:
+            return SchemaWatch.begun(data.endpoint, reference.digest, place, epoch=epoch)
+        return DataWatch.begun(data, reference, end_of(place), epoch=epoch)
 
     def _reference_now(self, now: float) -> Reference | None:
         """Return the reference; one that is not usable is said, once, and looked for again."""
@@ -293,6 +292,9 @@ class Monitor:
     def _page(self, hand: Hand, key: str, now: float) -> bool:
         """Let one watch read a page; return whether there is more."""
         watch = hand.watches[key]
+        if isinstance(watch, SchemaWatch):
+            hand.watches[key] = watch.read(self._place)
+            return False
         if isinstance(watch, DataWatch):
             after, page, taken = watch.read(self._place)
             hand.watches[key], more, missing, replaced = after, page.more, page.missing, page.replaced
@@ -314,12 +316,11 @@ class Monitor:
 
     def _keep(self, hand: Hand, now: float) -> None:
         """Write down what is known, with what was found, in one step; nothing where nothing is new."""
-        changed, schema = hand.changed, self._schema(hand)
-        if not changed and schema is None:
+        changed = hand.changed
+        if not changed:
             return
         revision, known = self._state().revision, hand.epochs
-        every = changed if schema is None else [*changed, schema]
-        new = [one for watch in every for one in watch.found(_name, revision, now)]
+        new = [one for watch in changed for one in watch.found(_name, revision, now)]
         found = [one for one in new if (one.test, one.epoch) not in known]
         for watch in changed:
             pairs = [(one, watch.grown(one)) for one in hand.alarms.values() if one.latched]
@@ -328,26 +329,11 @@ class Monitor:
         points = [point for watch in changed for point in watch.points(now)] if tells else []
         stored = [watch.stored(hand.versions[watch.key], now) for watch in changed]
         levels = [level for watch in changed for level in watch.levels(now)]
-        levels += [] if schema is None else [schema.level(now)]
         for one in self._file.save(stored, levels, alarms=found, points=points):
             hand.versions[one.key] = one.version
             hand.kept[one.key] = hand.watches[one.key]
-        hand.schema = schema or hand.schema
         hand.alarms.update({one.id: one for one in found})
         hand.pointed = now if tells else hand.pointed
-
-    def _schema(self, hand: Hand) -> SchemaWatch | None:
-        """Return how rows are built, as all workers found; None: nothing is new."""
-        data = self._wanted.data
-        if data is None or DATA not in hand.watches:
-            return None
-        known = hand.schema
-        if known is None:
-            epoch = max((one.epoch for one in self._file.levels() if one.kind == SCHEMA), default=1)
-            known = hand.schema = SchemaWatch(data.endpoint, epoch)
-        changes, rows = self._file.changes()
-        found = SchemaWatch(data.endpoint, known.epoch, rows, changes)
-        return None if found == known else found
 
     def _act(self, hand: Hand) -> None:
         """Do what alarms are to do, each once, and note it; what cannot be done now is tried again."""

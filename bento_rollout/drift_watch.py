@@ -81,9 +81,9 @@ class DataWatch:
 
     rules: DataRules
     test: DriftTest
-    sieve: Sieve = Sieve()
-    began: Watermark = Watermark()
-    mark: Watermark = Watermark()
+    sieve: Sieve = field(default_factory=Sieve)
+    began: Watermark = field(default_factory=Watermark)
+    mark: Watermark = field(default_factory=Watermark)
     start: bytes = field(default=b"", repr=False)
 
     key = DATA

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,9 +66,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             test TEXT NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL, why TEXT NOT NULL,
             PRIMARY KEY (test, epoch)
         ) WITHOUT ROWID""",
-        """CREATE TABLE changes (
-            kind TEXT NOT NULL, feature TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (kind, feature)
-        ) WITHOUT ROWID""",
         "CREATE TABLE reference (digest TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL)",
         "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
@@ -79,15 +76,6 @@ Revise = Callable[
     [tuple[Stored, ...], tuple[Level, ...], tuple[Alarm, ...]],
     tuple[Sequence[Stored], Sequence[Level], Sequence[Alarm]],
 ]
-
-
-_ADD = (
-    "INSERT INTO changes VALUES (?, ?, ?) "
-    "ON CONFLICT (kind, feature) DO UPDATE SET rows = rows + excluded.rows"
-)
-
-MOST_CHANGES = 200
-"""Ways in which rows are built otherwise that are told apart."""
 
 
 class DriftFile:
@@ -116,50 +104,47 @@ class DriftFile:
 
     def watches(self) -> tuple[Stored, ...]:
         """Return the watches, in the order of their keys."""
-        return self._read((), lambda db: tuple(map(stored_of, db.execute(WATCHES))))
+        return self._of(stored_of, self._rows(WATCHES))
 
     def levels(self) -> tuple[Level, ...]:
         """Return how the tests stand, in the order of their names."""
-        return self._read((), lambda db: tuple(map(level_of, db.execute(LEVELS))))
+        return self._of(level_of, self._rows(LEVELS))
 
     def latches(self) -> tuple[Latch, ...]:
         """Return what every worker needs to know, and nothing that is large."""
-        rows = self._read([], lambda db: db.execute(LATCHES).fetchall())
+        rows = self._rows(LATCHES)
         return tuple(Latch(test, kind, of, log, bool(latched)) for test, kind, of, log, latched in rows)
 
     def alarms(self, *, latched: bool = False, limit: int = 100) -> tuple[Alarm, ...]:
-        """Return alarms, the newest first.
+        """Return alarms, those that are latched first, then the newest.
 
         Args:
             latched: only those that nobody has ended.
             limit: at most so many.
         """
         where = "WHERE end = ''" if latched else ""
-        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY at DESC, id LIMIT ?"  # noqa: S608 - constants
-        return self._read((), lambda db: tuple(alarm_of(row) for row in db.execute(query, (limit,))))
+        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY end <> '', at DESC, id LIMIT ?"  # noqa: S608 - constants
+        return self._of(alarm_of, self._rows(query, limit))
 
     def timeline(self, test: str, epoch: int) -> tuple[Point, ...]:
         """Return the course of a test's evidence in one epoch, in order."""
         query = "SELECT row, at, log_evidence, top FROM timeline WHERE test = ? AND epoch = ? ORDER BY row"
-        rows = self._read((), lambda db: db.execute(query, (test, epoch)).fetchall())
+        rows = self._rows(query, test, epoch)
         return tuple(Point(test, epoch, row, at, log, json.loads(top)) for row, at, log, top in rows)
 
     def epochs(self, test: str) -> tuple[tuple[int, float, str], ...]:
         """Return when each epoch of a test began, in seconds since 1970, and why."""
-        query = "SELECT epoch, at, why FROM epochs WHERE test = ? ORDER BY epoch"
-        rows = self._read([], lambda db: db.execute(query, (test,)).fetchall())
+        rows = self._rows("SELECT epoch, at, why FROM epochs WHERE test = ? ORDER BY epoch", test)
         return tuple((epoch, at, why) for epoch, at, why in rows)
 
     def reference(self, digest: str) -> str | None:
         """Return the reference of a digest, as it was kept; None: it was not."""
-        query = "SELECT body FROM reference WHERE digest = ?"
-        found = self._read([], lambda db: db.execute(query, (digest,)).fetchall())
+        found = self._rows("SELECT body FROM reference WHERE digest = ?", digest)
         return str(found[0][0]) if found else None
 
     def facts(self) -> dict[str, Any]:
         """Return further facts, by name."""
-        rows = self._read((), lambda db: db.execute("SELECT name, value FROM facts").fetchall())
-        return {name: json.loads(value) for name, value in rows}
+        return {name: json.loads(value) for name, value in self._rows("SELECT name, value FROM facts")}
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -230,7 +215,7 @@ class DriftFile:
 
         Args:
             revise: given the watches, how the tests stand, and the latched alarms, returns what becomes of
-                some of each. Where the test of how rows are built begins anew, its counts do.
+                some of each.
             why: of epochs that begin.
         """
         with self._writing() as db:
@@ -246,27 +231,6 @@ class DriftFile:
             db.executemany("DELETE FROM watches WHERE key = ?", [(key,) for key in keys])
             db.executemany("DELETE FROM levels WHERE test = ?", [(test,) for test in tests])
 
-    def add_changes(self, changes: Mapping[tuple[str, str], int], rows: int) -> None:
-        """Add to what was found of how rows are built; by every worker.
-
-        Args:
-            changes: in how many rows, by kind and feature; beyond `MOST_CHANGES` features are not told apart.
-            rows: how many were looked at.
-        """
-        with self._writing() as db:
-            (known,) = db.execute("SELECT count(*) FROM changes").fetchone()
-            for (kind, feature), count in changes.items():
-                name = feature if known < MOST_CHANGES else "…"
-                db.execute(_ADD, (kind, name, count))
-            db.execute(_ADD, ("", "", rows))
-
-    def changes(self) -> tuple[dict[tuple[str, str], int], int]:
-        """Return what was found of how rows are built, and how many rows were looked at."""
-        rows = self._read([], lambda db: db.execute("SELECT kind, feature, rows FROM changes").fetchall())
-        found = {(kind, feature): count for kind, feature, count in rows}
-        seen = found.pop(("", ""), 0)
-        return found, seen
-
     def set_aside(self, now: float) -> Path | None:
         """Put a damaged file aside, so that a new one is made; return where it lies then.
 
@@ -276,30 +240,39 @@ class DriftFile:
             now: seconds since 1970.
         """
         try:
-            with self._file.open(write=False) as db:
-                (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise StoreCorrupt(str(found))
-            self.watches(), self.levels(), self.alarms()
+            if self._rows("PRAGMA quick_check(1)") in ([], [("ok",)]):
+                self.watches(), self.levels(), self.alarms()
+                return None
         except StoreCorrupt:
-            aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
-            with suppress(OSError):
-                self.path.replace(aside)
-                return aside
-        except StoreUnreachable:  # it may be whole
             pass
-        return None
+        except StoreUnreachable:  # it may be whole
+            return None
+        aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
+        try:
+            self.path.replace(aside)
+        except OSError:
+            return None
+        return aside
 
     # -- the parts -------------------------------------------------------------------------------------
 
-    def _read(self, nothing: T, read: Callable[[sqlite3.Connection], T]) -> T:
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        """Return what a query finds; nothing where nobody ever wrote."""
         if not self._file.exists():
-            return nothing
+            return []
         with self._file.open(write=False) as db:
-            try:
-                return read(db)
-            except (ValueError, TypeError, KeyError) as error:
-                raise self._file.damaged(error) from error
+            return db.execute(query, values).fetchall()
+
+    def _of(self, make: Callable[[Any], T], rows: Iterable[Any]) -> tuple[T, ...]:
+        """Return what rows are read as.
+
+        Raises:
+            StoreCorrupt: they cannot be.
+        """
+        try:
+            return tuple(map(make, rows))
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._file.damaged(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

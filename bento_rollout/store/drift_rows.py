@@ -39,7 +39,7 @@ class Stored:
     """One watch as it was left: what it reads, how far, and what came of it. Immutable.
 
     Attributes:
-        key: ``data`` or ``concept``.
+        key: ``data``, ``schema`` or ``concept``.
         endpoint: whose calls are watched.
         version: how often it was written; whoever writes next names it.
         digest: of the reference; of losses empty.
@@ -187,9 +187,7 @@ def _put_level(db: sqlite3.Connection, level: Level, why: str) -> None:
     places = ", ".join("?" * len(values))
     db.execute(f"INSERT OR REPLACE INTO levels ({_LEVEL}) VALUES ({places})", values)  # noqa: S608 - constants
     began = (level.test, level.epoch, level.updated, why)
-    fresh = db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began).rowcount
-    if level.kind == "schema" and fresh:
-        db.execute("DELETE FROM changes")
+    db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began)
 
 
 def put_alarm(db: sqlite3.Connection, alarm: Alarm) -> None:

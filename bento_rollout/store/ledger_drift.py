@@ -10,7 +10,7 @@ from pathlib import Path
 from .ledger_file import LedgerFile
 from .ledger_matured import Watermark, sound, start_of
 
-__all__ = ["AT_ONCE", "Page", "Watched", "pages", "watched"]
+__all__ = ["AT_ONCE", "Page", "Watched", "built", "pages", "watched"]
 
 AT_ONCE = 2000
 """Predictions that are looked at in one read."""
@@ -99,6 +99,30 @@ def watched(
     missing = seq - start.seq - seen if start.seq and seen else 0
     more = seen == most or weight > HEAVIEST
     return Page(tuple(found), Watermark(seq, newest), more, missing, start is not after)
+
+
+def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], int]:
+    """Return in how many rows what was built otherwise than a reference, and how many were looked at at all.
+
+    Args:
+        place: where the rollout's shared files lie; where there is no ledger, nothing is found.
+        digest: of the reference.
+
+    Returns:
+        By kind and feature, of all workers, since the ledger was made.
+
+    Raises:
+        StoreUnreachable: the file cannot be read now.
+        StoreCorrupt: it is damaged.
+    """
+    file = LedgerFile(place, patience=PATIENCE)
+    if not file.exists():
+        return {}, 0
+    with sound(file), file.reading() as db:
+        query = "SELECT kind, feature, count FROM drift_schema WHERE reference = ?"
+        changes = {(str(kind), str(name)): int(count) for kind, name, count in db.execute(query, (digest,))}
+        row = db.execute("SELECT number FROM counters WHERE name = 'drift_rows'").fetchone()
+    return changes, 0 if row is None else int(row[0])
 
 
 def pages(place: Path, endpoint: str, after: Watermark, until: int | None = None) -> Iterator[Page]:

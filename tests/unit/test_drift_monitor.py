@@ -1,0 +1,277 @@
+"""The owner of the watch for drift: what it reads, keeps, finds and does, whatever ends meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bento_rollout.alarms import Alarm
+from bento_rollout.drift import Reference
+from bento_rollout.drift_acts import Acts
+from bento_rollout.drift_monitor import Monitor, Wanted
+from bento_rollout.drift_watch import DATA, DataRules
+from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.operations import Rollout
+from bento_rollout.opening import first_commit, save
+from bento_rollout.spec import RolloutSpec
+from bento_rollout.store.drift_file import DriftFile
+from bento_rollout.store.location import Location, locate
+from bento_rollout.store.sqlite import SQLiteStore
+from tests.drift_rows import ENDPOINT, draw, odd, reference, write
+
+RULES = DataRules(ENDPOINT)
+
+
+@dataclass
+class Host:
+    """A host with one rollout, whose workers come and go."""
+
+    store: SQLiteStore
+    location: Location
+    of: Reference = field(default_factory=reference)
+    rules: DataRules = RULES
+    wanted_acts: tuple[str, ...] = ("pause",)
+    now: float = 1000.0
+
+    @property
+    def place(self) -> Path:
+        return self.store.place("screening")
+
+    @property
+    def file(self) -> DriftFile:
+        return DriftFile(self.place)
+
+    def rollout(self, author: str = "ann") -> Rollout:
+        return Rollout("screening", self.store, self.location, author)
+
+    def worker(self, acts: Acts | None = None, reference: Callable[[], Reference | None] | None = None) -> Monitor:
+        return Monitor(
+            self.place,
+            "screening",
+            Wanted(data=self.rules, source="a test"),
+            reference=reference or (lambda: self.of),
+            digest_of=lambda _: "",
+            state=lambda: self.rollout().state,
+            acts=acts or Acts(self.rollout("drift"), self.wanted_acts, None),
+        )
+
+    def settle(self, worker: Monitor) -> None:
+        """Look until all is read, and once more for what is left to do."""
+        for _ in range(50):
+            self.now += 1.0
+            if not worker.look(self.now):
+                break
+        worker.look(self.now)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / 'rollouts.db'}")
+    location = locate()
+    store = SQLiteStore(location.path, create=True)
+    save(store, first_commit("screening", "a", RolloutSpec(), {"a": "one", "b": "two"}))
+    return Host(store, location)
+
+
+def alarm(host: Host) -> Alarm:
+    (found,) = host.file.alarms(latched=True)
+    return found
+
+
+def test_quiet_rows_are_counted_and_raise_no_alarm(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(700, 1), host.of)
+    host.settle(worker)
+    data, schema = host.file.levels()
+    assert (data.test, data.rows, schema.test) == ("data", 700, "schema")
+    assert host.file.alarms() == () and not host.rollout().state.paused
+
+
+def test_a_shift_is_found_acted_on_and_told_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(300, 1), host.of)
+    write(host.place, draw(400, 2, shift=2.0), host.of, start=300)
+    host.settle(worker)
+    found = alarm(host)
+    assert found.features[0].name == "feature_1" and found.features[0].direction == "higher"
+    assert found.acting[0] == "feature_1" and "feature_1 is higher" in found.words
+    assert 280 <= (found.features[0].since_row or 0) <= 330
+    state = host.rollout().state
+    newest = host.rollout().history(1)[0]
+    assert state.paused and newest.author == "drift" and found.mark in newest.reason
+    assert found.state == "acted" and found.acts["pause"] == f"paused in revision {state.revision}"
+    host.settle(worker)
+    assert host.rollout().state.revision == state.revision
+
+
+def test_what_came_before_the_watch_is_none_of_it(host: Host) -> None:
+    write(host.place, draw(500, 1, shift=5.0), host.of)
+    worker = host.worker()
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0
+
+
+def test_a_new_owner_goes_on_where_the_last_one_was_killed(host: Host) -> None:
+    first = host.worker()
+    first.look(host.now)
+    write(host.place, draw(500, 1), host.of)
+    host.settle(first)
+    first._leadership.resign()  # as the kernel does it for one that was killed: nothing is written down
+    write(host.place, draw(500, 2), host.of, start=500)
+    second = host.worker()
+    host.settle(second)
+    (data, *_) = host.file.levels()
+    alone = reference_evidence(host, 500, 500)
+    assert data.rows == 1000 and data.log_evidence == pytest.approx(alone, abs=1e-9)
+
+
+def reference_evidence(host: Host, *counts: int) -> float:
+    """The evidence of draws 1, 2, … in one go."""
+    from bento_rollout.drift import DriftTest
+
+    test = DriftTest.of(host.of, alpha=host.rules.alpha, seed=host.rules.seed)
+    for seed, rows in enumerate(counts, 1):
+        test = test.update(draw(rows, seed))
+    return test.log_evidence
+
+
+class Dying(Acts):
+    """Acts of a worker that is killed after the act, before it is noted."""
+
+    def do(self, act: str, alarm: Alarm) -> str | None:
+        super().do(act, alarm)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: bool) -> None:
+    worker = host.worker(Dying(host.rollout("drift"), ("pause",), None))
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    for _ in range(2):  # the log line, then the pause
+        with pytest.raises(KeyboardInterrupt):
+            host.settle(worker)
+        host.file.change(alarm(host).id, lambda one: one.did("log", "written"))
+        worker.resign()
+    paused = host.rollout().state
+    assert paused.paused and "pause" not in alarm(host).acts
+    if resumed:
+        host.rollout().resume(reason="I know")
+    host.settle(host.worker())
+    assert alarm(host).acts["pause"] == f"paused in revision {paused.revision}"
+    assert host.rollout().state.paused is not resumed
+    assert [one.author for one in host.rollout().history()].count("drift") == 1
+
+
+def test_an_alarm_that_is_certain_and_small_does_nothing_by_itself(host: Host) -> None:
+    host.rules = DataRules(ENDPOINT, psi=10.0)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    assert alarm(host).acting == () and alarm(host).state == "new" and not host.rollout().state.paused
+
+
+def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(10, 1), host.of)
+    odd(host.place, host.of, "lost", "feature_2", 3)
+    odd(host.place, host.of, "category", "feature_0", 2)
+    host.settle(worker)
+    found = alarm(host)
+    assert (found.test, found.kind, found.names) == ("schema", "schema", ("feature_2",))
+    assert not host.rollout().state.paused
+
+
+def test_only_one_worker_of_a_host_watches(host: Host) -> None:
+    first, second = host.worker(), host.worker()
+    first.look(host.now)
+    second.look(host.now)
+    assert first.owns and not second.owns
+    first.resign()
+    second.look(host.now)
+    assert second.owns
+
+
+def test_another_reference_begins_another_epoch_and_ends_the_alarm(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    old = alarm(host)
+    worker.resign()
+    host.of = Reference.fit(draw(2000, 9), seed=5)
+    again = host.worker()
+    host.settle(again)
+    (ended,) = host.file.alarms()
+    assert (ended.id, ended.state) == (old.id, "replaced") and "the reference has changed" in ended.note
+    assert host.file.levels()[0].epoch == 2
+    write(host.place, draw(400, 3, shift=2.0), host.of, start=400)
+    host.settle(again)
+    assert alarm(host).epoch == 2
+
+
+def test_rows_of_another_reference_are_counted_and_left_out(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 2, shift=9.0), Reference.fit(draw(2000, 9), seed=5))
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0 and worker._taken[DATA] == {"other_reference": 50}
+
+
+def test_a_reference_that_is_missing_is_said_and_looked_for_again(host: Host) -> None:
+    found: list[Any] = [InvalidValue("x.json: there is no such file")]
+
+    def look() -> Reference | None:
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    worker = host.worker(reference=look)
+    worker.look(host.now)
+    assert "there is no such file" in host.file.facts()["problem"]
+    found[0] = None
+    worker.look(host.now)
+    assert "is not there" in host.file.facts()["problem"]
+    found[0] = host.of
+    worker.look(host.now)
+    assert "problem" not in host.file.facts() and host.file.reference(host.of.digest) == host.of.to_json()
+
+
+def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 2), host.of)
+    host.settle(worker)
+    worker.resign()
+    content = bytearray(host.file.path.read_bytes())
+    content[100:9000] = b"\xff" * 8900
+    host.file.path.write_bytes(content)
+    with pytest.raises(StoreCorrupt):
+        worker.look(host.now)
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0
+    assert list(host.place.glob("drift.db.damaged-*"))
+
+
+def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 1), host.of)
+    worker._file._file.__class__  # noqa: B018 - the file is there
+    object.__setattr__(worker._file._file, "patience", 0.05)
+    db = sqlite3.connect(host.file.path, isolation_level=None)
+    db.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnreachable, match="locked"):
+        worker.look(host.now)
+    db.close()
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 50
