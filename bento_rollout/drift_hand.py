@@ -27,6 +27,7 @@ class Hand:
     Attributes:
         watches: as they are now, and ``kept``: as they were written down last, with their ``versions``.
         alarms: those that are latched, by their names.
+        ended: the epochs of tests whose alarm a person has ended.
         pointed: when the timelines were written last.
         taken: what this look took.
     """
@@ -35,6 +36,7 @@ class Hand:
     kept: dict[str, Watch] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
+    ended: frozenset[tuple[str, int]] = frozenset()
     pointed: float = 0.0
     taken: Taken = field(default_factory=dict)
 
@@ -48,9 +50,9 @@ class Hand:
         return [watch for key, watch in self.watches.items() if watch.mark != self.kept[key].mark]
 
     @property
-    def epochs(self) -> set[tuple[str, int]]:
+    def epochs(self) -> frozenset[tuple[str, int]]:
         """The epochs of tests that found their alarm."""
-        return {(one.test, one.epoch) for one in self.alarms.values()}
+        return self.ended | {(one.test, one.epoch) for one in self.alarms.values()}
 
 
 def add(whole: Taken, more: Taken) -> None:

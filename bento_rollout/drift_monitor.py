@@ -26,7 +26,7 @@ from .label_evidence import Mature
 from .schema_watch import SCHEMA, SchemaWatch
 from .state import RolloutState
 from .store.drift_file import DriftFile
-from .store.drift_rows import Level, Stored
+from .store.drift_rows import MOST_ALARMS, Level, Stored
 from .store.leadership import Leadership
 from .store.ledger_matured import end_of
 from .telemetry import log
@@ -175,7 +175,9 @@ class Monitor:
 
     def _taken_over(self) -> Hand:
         """Return what whoever owned the watch before has left."""
-        hand = Hand(alarms={one.id: one for one in self._file.alarms(latched=True)})
+        known = self._file.alarms(limit=MOST_ALARMS)
+        ended = frozenset((one.test, one.epoch) for one in known if not one.latched)
+        hand = Hand(alarms={one.id: one for one in known if one.latched}, ended=ended)
         if not self._led:
             self._led = True
             log.event("drift.leads", rollout=self.name)

@@ -15,6 +15,7 @@ __all__ = [
     "ALARM",
     "LATCHES",
     "LEVELS",
+    "MOST_ALARMS",
     "WATCHES",
     "Latch",
     "Level",

@@ -96,7 +96,8 @@ def watched(
                     weight += len(content)
                 if weight > HEAVIEST:
                     break
-    missing = seq - start.seq - seen if start.seq and seen else 0
+    counted = bool(seen) and (start.seq > 0 or until is not None)
+    missing = seq - start.seq - seen if counted else 0
     more = seen == most or weight > HEAVIEST
     return Page(tuple(found), Watermark(seq, newest), more, missing, start is not after)
 
