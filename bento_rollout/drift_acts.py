@@ -6,7 +6,7 @@ whoever goes on looks for it in the history before it commits, against the very 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import takewhile
 from typing import Any
 
@@ -32,11 +32,14 @@ class Acts:
     Args:
         rollout: for the author ``drift``.
         wanted: of ``pause`` and ``demote`` those that the spec asks for.
-        notifier: tells the receivers of notices; None: there are none.
+        notifier: makes what tells the receivers of notices, when it is first needed; None: there are none.
     """
 
-    def __init__(self, rollout: Rollout, wanted: Collection[str], notifier: Notifier | None) -> None:
-        self._rollout, self._notifier = rollout, notifier
+    def __init__(
+        self, rollout: Rollout, wanted: Collection[str], notifier: Callable[[], Notifier] | None
+    ) -> None:
+        self._rollout, self._make = rollout, notifier
+        self._notifier: Notifier | None = None
         told = ["log", *([] if notifier is None else ["notify"])]
         self._wanted = frozenset((*told, *wanted))
         self._offered: set[str] = set()
@@ -53,6 +56,11 @@ class Acts:
         """
         ways = {"log": self._log, "notify": self._notify, "pause": self._pause, "demote": self._demote}
         return ways[act](alarm)
+
+    def close(self) -> None:
+        """Tell what is due; what is left is the next owner's."""
+        if self._notifier is not None:
+            self._notifier.close()
 
     def _log(self, alarm: Alarm) -> str:
         log.event(
@@ -73,8 +81,9 @@ class Acts:
 
     def _notify(self, alarm: Alarm) -> str | None:
         """Offer a notice; it is done when every receiver was told, or given up."""
-        if self._notifier is None:
+        if self._make is None:
             return "nobody is told"
+        self._notifier = self._notifier or self._make()
         notice = notice_of_alarm(alarm, self._rollout.state)
         if alarm.id not in self._offered:
             self._offered.add(alarm.id)

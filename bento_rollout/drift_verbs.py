@@ -13,13 +13,14 @@ from .drift_report import drift_report, drift_status
 from .errors import InvalidValue, NotFound
 from .store.drift_file import DriftFile
 from .store.drift_rows import Level, Stored
+from .store.sqlite import SQLiteStore
 from .values import shown
 
 if TYPE_CHECKING:
     from .drift import Reference
     from .drift_hand import Watch
 
-__all__ = ["DriftVerbs", "fit"]
+__all__ = ["DriftVerbs", "fit", "granted_at"]
 
 PATIENCE = 5.0
 """Seconds to wait for the owner's lock."""
@@ -97,7 +98,7 @@ class DriftVerbs:
         Each watch is begun as it was at the start of its epoch, and reads the ledger up to where it was read.
         """
         self._desk.read()
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for stored in self._file.watches():
             if stored.key != "schema":
                 found |= self._replayed(stored)
@@ -143,7 +144,7 @@ class DriftVerbs:
         return losses, ripe.missing, ripe.more
 
     def _digest_of(self, row: Any) -> str:
-        return digest_at(self._desk, row.revision, row.variant)
+        return granted_at(self._desk.store, self._desk.name, row.revision).get(row.variant, "")
 
     # -- telling the watch -----------------------------------------------------------------------------
 
@@ -317,12 +318,12 @@ def fit(
     }
 
 
-def digest_at(desk: Desk, revision: int, variant: str) -> str:
-    """Return which code a variant was at a revision; empty: it is not known."""
-    try:
-        return desk.at(revision).state.granted.get(variant, "")
-    except NotFound:
-        return ""
+def granted_at(store: SQLiteStore, rollout: str, revision: int) -> Mapping[str, str]:
+    """Return which code each variant was at a revision; what is not known is left out."""
+    for commit in store.history(rollout, 1, before=revision + 1):
+        if commit.revision == revision:
+            return commit.state.granted
+    return {}
 
 
 def _write(out: Path, text: str) -> None:

@@ -54,6 +54,7 @@ class Recording:
         sink: takes what happens, at once.
         spans: makes the worker's spans, once `begin` was called.
         metrics: the worker's metrics; None: BentoML serves none.
+        reference: what inputs are compared with for drift; None: they are not watched.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
@@ -68,7 +69,7 @@ class Recording:
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
-        self._reference = self._open_reference(site)
+        self.reference = self._open_reference(site)
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
@@ -108,8 +109,8 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
-        if self._reference is not None:
-            self._reference.close()
+        if self.reference is not None:
+            self.reference.close()
         sent: list[bool] = []
         ends: list[Callable[[float], object]] = []
         if (spans := self.spans) is not None:
@@ -130,7 +131,7 @@ class Recording:
         settings = site.spec.ledger
         if not settings.enabled:
             return None
-        watch = None if self._reference is None else self._reference.encode
+        watch = None if self.reference is None else self.reference.encode
         return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain, watch=watch)
 
     def _open_reference(self, site: Site) -> ReferenceHolder | None:

@@ -228,7 +228,7 @@ def test_rows_of_another_reference_are_counted_and_left_out(host: Host) -> None:
 
 
 def test_a_reference_that_is_missing_is_said_and_looked_for_again(host: Host) -> None:
-    found: list[Any] = [InvalidValue("x.json: there is no such file")]
+    found: list[Reference | InvalidValue | None] = [InvalidValue("x.json: there is no such file")]
 
     def look() -> Reference | None:
         if isinstance(found[0], Exception):
