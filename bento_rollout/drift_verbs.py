@@ -148,18 +148,22 @@ class DriftVerbs:
 
     # -- telling the watch -----------------------------------------------------------------------------
 
-    def ack(self, alarm: str | None = None, *, note: str = "") -> dict[str, Any]:
+    def ack(
+        self, alarm: str | None = None, *, reason: str = "", if_revision: int | None = None
+    ) -> dict[str, Any]:
         """Say that an alarm was seen: it is latched no more, and its test begins anew, with the same reference.
 
         Args:
             alarm: its name; None: all that are latched.
-            note: why; kept with the alarm.
+            reason: why; kept with the alarm.
+            if_revision: refuse unless this is the rollout's current revision.
 
         Raises:
             NotFound: no latched alarm has that name.
             NotDurable: it would not bind everybody whom it must.
+            Conflict: the rollout is at another revision.
         """
-        who = self._admitted(note)
+        who = self._admitted(reason, if_revision)
         words: list[str] = []
 
         def revise(
@@ -169,9 +173,9 @@ class DriftVerbs:
             tests = {one.test for one in chosen}
             stored, stands = self._anew(watches, tests, lambda watch: _acknowledged(watch, tests), now)
             words[:] = [f"{one.id} is acknowledged; {one.test} begins anew" for one in chosen]
-            return stored, stands, [one.acknowledged(who, now, note) for one in chosen]
+            return stored, stands, [one.acknowledged(who, now, reason) for one in chosen]
 
-        self._file.revise(revise, why=f"acknowledged by {who}" + (f": {note}" if note else ""))
+        self._file.revise(revise, why=f"acknowledged by {who}" + (f": {reason}" if reason else ""))
         return self._told(words, "no alarm is latched: nothing to acknowledge")
 
     def rebase(
@@ -180,7 +184,8 @@ class DriftVerbs:
         rows: int | None = None,
         file: str | Path | None = None,
         test: str = "data",
-        note: str = "",
+        reason: str = "",
+        if_revision: int | None = None,
     ) -> dict[str, Any]:
         """Let what comes now be the reference: a test begins anew, and its alarm ends.
 
@@ -190,14 +195,16 @@ class DriftVerbs:
             rows: how many of the last rows, or labels; None: all that are kept, at most 2 000.
             file: instead, rows in a file (``.csv``, ``.jsonl``, ``.npy``, ``.npz``, ``.parquet``); of ``data`` only.
             test: ``data``, or ``concept/VARIANT``.
-            note: why; kept with the alarm.
+            reason: why; kept with the alarm.
+            if_revision: refuse unless this is the rollout's current revision.
 
         Raises:
             InvalidValue: there are too few rows, or they are not built like the reference.
             NotFound: there is no such test.
             NotDurable: it would not bind everybody whom it must.
+            Conflict: the rollout is at another revision.
         """
-        who = self._admitted(note)
+        who = self._admitted(reason, if_revision)
         if rows is not None and file is not None:
             raise InvalidValue("say rows or a file, not both")
         if file is not None and test != "data":
@@ -214,9 +221,9 @@ class DriftVerbs:
             now = time.time()
             stored, stands = self._anew(watches, {test}, lambda watch: _rebased(watch, test, rows, data), now)
             words[:] = [f"{test} begins anew, against {_source(rows, file)}"]
-            return stored, stands, [one.rebased(who, now, note) for one in latched if one.test == test]
+            return stored, stands, [one.rebased(who, now, reason) for one in latched if one.test == test]
 
-        self._file.revise(revise, why=f"rebased by {who}" + (f": {note}" if note else ""))
+        self._file.revise(revise, why=f"rebased by {who}" + (f": {reason}" if reason else ""))
         return self._told(words, "")
 
     def _anew(
@@ -254,9 +261,9 @@ class DriftVerbs:
             raise InvalidValue(f"the reference {stored.digest} is not kept beside the watch any more")
         return Reference.from_json(text)
 
-    def _admitted(self, note: str) -> str:
-        self._desk.admit(note)
-        self._desk.read()
+    def _admitted(self, reason: str, if_revision: int | None) -> str:
+        self._desk.admit(reason)
+        self._desk.read(if_revision)
         return self._desk.author
 
     def _told(self, words: Sequence[str], nothing: str) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class Reader:
 
             watch = open_rollout("screening").drift
             if watch.status()["latched"]:
-                watch.ack(note="the new clinic sends older patients")
+                watch.ack(reason="the new clinic sends older patients")
         """
         from .drift_verbs import DriftVerbs  # late: not every verb needs it
 

@@ -23,6 +23,7 @@ from ..values import shown
 from .answers import answer_to
 from .bodies import VERBS, Body, parse_body
 from .decisions import Deciding, decisions_endpoint
+from .drift import DRIFT_VERBS
 from .gate import NO_STORE, Gate, respond, said
 from .labels import labels_endpoint
 from .openapi import openapi
@@ -154,12 +155,17 @@ class _Operators:
             "explain": _explain,
             "automation": _automation,
             "shadow-report": _shadow_report,
+            "drift": _drift,
         }
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
         found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
-        found += [Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
+        verbs = [*((one, answer_to) for one in VERBS), *((one, _as_it_is) for one in DRIFT_VERBS)]
+        found += [
+            Route(f"{base}/{model.verb}", self._changing(model, answer), methods=["POST"])
+            for model, answer in verbs
+        ]
         labels = labels_endpoint(self._label_gate, self._opened.acting_as, _Lane(), _guarded)
         found.append(Route(f"{self._prefix}/labels", labels, methods=["POST"]))
         return found
@@ -176,14 +182,14 @@ class _Operators:
 
         return endpoint
 
-    def _changing(self, model: type[Body]) -> Endpoint:
+    def _changing(self, model: type[Body], answer: Callable[[Rollout, Any], dict[str, Any]]) -> Endpoint:
         run = _Lane()
 
         def change(name: str, raw: bytes) -> dict[str, Any]:
             body = parse_body(model, raw)
             try:
                 rollout = self._opened.acting_as(body.author(name))
-                return answer_to(rollout, body.act(rollout))
+                return answer(rollout, body.act(rollout))
             except StoreUnreachable as error:
                 if self._refuse is not None:
                     self._refuse(str(error))
@@ -258,6 +264,15 @@ def _explain(rollout: Rollout, query: bytes) -> Any:
 def _automation(rollout: Rollout, query: bytes) -> Any:
     parse_query(query, ())
     return rollout.automation()
+
+
+def _drift(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.drift.status()
+
+
+def _as_it_is(_: Rollout, done: dict[str, Any]) -> dict[str, Any]:
+    return done
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:
