@@ -39,6 +39,7 @@ LAYERS: dict[str, float] = {
     "disposing": 1.28,
     "scoring": 1.28,
     "automation": 1.27,
+    "drift": 1.27,
     "steps": 1.2,
     "strategy": 1.26,
     "amending": 1.27,
@@ -197,10 +198,17 @@ PURE_IMPORTS = frozenset(
     }
     | {"mmh3", "numpy", "pydantic"}
 )
-MORE_IMPORTS = {"arrays": {"sys"}, "rows": {"sys"}, "duplicates": {"copy", "pickle", "sys"}}
+MORE_IMPORTS = {
+    "arrays": {"sys"},
+    "rows": {"sys"},
+    "duplicates": {"copy", "pickle", "sys"},
+    "drift.features": {"sys"},
+    "drift.frames": {"json", "zlib"},
+    "drift.reference_form": {"hashlib", "json"},
+}
 """They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame.
 
-A copy in memory is neither input nor output.
+A copy in memory is neither input nor output, nor are bytes, a checksum and a digest.
 """
 
 DOORS = {"artifacts": {"bento.sealed_model"}}

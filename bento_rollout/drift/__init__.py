@@ -10,6 +10,7 @@ from .encoding import Encoded
 from .engine import DATA_BETS, LOSS_BETS, Bets, Wealth
 from .reference import Reference
 from .schema import SchemaAlarm
+from .segments import Insufficient, SegmentedTest
 
 __all__ = [
     "DATA_BETS",
@@ -18,7 +19,9 @@ __all__ = [
     "DriftTest",
     "Encoded",
     "FeatureEvidence",
+    "Insufficient",
     "Reference",
     "SchemaAlarm",
+    "SegmentedTest",
     "Wealth",
 ]

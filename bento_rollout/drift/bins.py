@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class NumericBins:
     def labels(self) -> tuple[str, ...]:
         """What each bin holds, in words."""
         shown = [f"{edge:.4g}" for edge in self.edges]
-        between = [f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False)]
+        between = [f"{low} to {high}" for low, high in pairwise(shown)]
         return ("missing", f"below {shown[0]}", *between, f"{shown[-1]} or more")
 
     def encode(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:

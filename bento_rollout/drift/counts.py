@@ -8,13 +8,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["conformal_p"]
+__all__ = ["conformal_p", "counts_of"]
 
 _ROWS = 64
 """Rows that are compared with each other at once."""
 
 _PAIRS = 2**22
 """Comparisons at once, at most: they are made in memory."""
+
+
+def counts_of(bins: NDArray[np.uint8], parts: NDArray[np.intp], most: int, size: int) -> NDArray[np.int64]:
+    """Return parts x lanes x bins: how many rows lie where.
+
+    Args:
+        bins: rows x lanes.
+        parts: the part of each row, from 0.
+        most: how many parts there are.
+        size: how many bins a lane has, at most.
+
+    >>> counts_of(np.array([[0], [1], [1]], dtype=np.uint8), np.array([0, 0, 1]), 2, 2).tolist()
+    [[[1, 1]], [[0, 1]]]
+    """
+    counts = np.zeros((most, bins.shape[1], size), dtype=np.int64)
+    np.add.at(counts, (parts[:, None], np.arange(bins.shape[1]), bins), 1)
+    return counts
 
 
 def conformal_p(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..analysis.arithmetic import finite
 from ..errors import InvalidValue
-from .counts import conformal_p
+from .counts import conformal_p, counts_of
 from .effect import psi
 from .engine import DATA_BETS, Wealth
 from .features import Kind
@@ -61,9 +63,9 @@ class DriftTest:
     """Whether rows still come from where the reference came from; frozen: `update` returns the next one.
 
     The chance that `alarm` is ever set while the rows are exchangeable with the reference is at most alpha,
-    however many rows come and however often one looks (Ville). Rows are ranked by conformal p-values (Vovk,
-    Nouretdinov, Gammerman: arXiv 2006.02329), bets on them make an e-value for each feature, and the features share
-    alpha by their weights, which holds whatever depends on what.
+    however many rows come and however often one looks (Ville's inequality). Rows are ranked by conformal
+    p-values (Vovk, Nouretdinov, Gammerman: arXiv 2006.02329), bets on them make an e-value for each feature,
+    and the features share alpha by their weights, which holds whatever depends on what.
 
     Begin with `fit`, or with `of` where a reference is there already.
 
@@ -131,22 +133,33 @@ class DriftTest:
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
         epoch: int = 0,
+        base: NDArray[np.int64] | None = None,
     ) -> DriftTest:
-        """Return a test against a reference that is there already; the arguments are those of `fit`."""
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0.0 < alpha <= 0.5:  # noqa: PLR2004 - half
+        """Return a test against a reference that is there already.
+
+        Args:
+            reference: its bins, and where nothing else is said its counts.
+            alpha: as in `fit`.
+            seed: as in `fit`.
+            weights: as in `fit`.
+            epoch: how often the test began anew.
+            base: strata x tested features x bins: other counts than those of the reference, like a segment's.
+        """
+        if not 0.0 < finite("alpha", alpha) <= 0.5:  # noqa: PLR2004 - half
             raise InvalidValue(f"alpha is {alpha!r}; a number above 0 and at most 0.5 is needed")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
             raise InvalidValue(f"seed is {seed!r}; a whole number from 0 to 2**64 - 1 is needed")
         lanes = len(reference.tested)
+        base = reference.stratified if base is None else base
         return cls(
             reference=reference,
             alpha=float(alpha),
-            seed=seed,
+            seed=int(seed),
             epoch=epoch,
-            base=reference.stratified,
+            base=base,
             log_weights=_log_weights(reference, weights or {}),
             wealth=Wealth.start(lanes, DATA_BETS, reference.single),
-            counts=reference.stratified,
+            counts=base,
             recent=np.empty((0, lanes), dtype=np.uint8),
         )
 
@@ -246,14 +259,16 @@ class DriftTest:
         wanted = len(self.recent) if rows is None else rows
         if not _LEAST_ROWS <= wanted <= len(self.recent):
             raise InvalidValue(
-                f"a new reference of {wanted} recent rows is asked for; from {_LEAST_ROWS} to {KEPT} can be used,"
-                f" and {len(self.recent)} are kept now"
+                f"a new reference of {wanted} recent rows is asked for; at least {_LEAST_ROWS} are needed,"
+                f" and {len(self.recent)} are kept (of at most {KEPT})"
             )
-        return self._anew(_histograms(self.recent[-wanted:], self.base.shape[2])[None])
+        return self._anew(
+            counts_of(self.recent[-wanted:], np.zeros(wanted, dtype=np.intp), 1, self.base.shape[2])
+        )
 
     def to_bytes(self) -> bytes:
         """Return the test as bytes that `from_bytes` reads; the reference is stored apart."""
-        from .test_form import bytes_of
+        from .drift_form import bytes_of
 
         return bytes_of(self)
 
@@ -264,9 +279,9 @@ class DriftTest:
         Raises:
             InvalidValue: bytes of another version, of another reference, or that are damaged.
         """
-        from .test_form import test_of
+        from .drift_form import drift_test_of
 
-        return test_of(data, reference)
+        return drift_test_of(data, reference)
 
     def _anew(self, base: NDArray[np.int64]) -> DriftTest:
         return replace(
@@ -282,11 +297,11 @@ class DriftTest:
 
     def _evidence(self, least: int) -> tuple[FeatureEvidence, ...]:
         logs = self.log_weights + self.wealth.log_evidence
-        since, directions = self.wealth.since, self.wealth.direction
+        since, directions, tested = self.wealth.since, self.wealth.direction, self.reference.tested
         base = self.base.sum(axis=0)
         found = []
         for place in np.argsort(-logs, kind="stable").tolist():
-            feature = self.reference.tested[place]
+            feature = tested[place]
             assert feature.bins is not None
             size = feature.bins.size
             rows = min(len(self.recent), max(self.rows - int(since[place]), least))
@@ -318,12 +333,6 @@ def _log_weights(reference: Reference, weights: Mapping[str, float]) -> NDArray[
             raise InvalidValue(f"the weight of {name!r} is {weight!r}; a finite number above 0 is needed")
     given = np.array([float(weights.get(name, 1.0)) for name in names])
     return np.asarray(np.log(given / given.sum()))
-
-
-def _histograms(bins: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
-    """Return features x bins: how many rows lie where."""
-    columns = [np.bincount(column, minlength=size) for column in bins.T]
-    return np.stack(columns).astype(np.int64)
 
 
 def _strata(strata: NDArray[np.integer], rows: int) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""Vectors as numbers that can be tested: how far from the nearest centroid, how long, and eight projections."""
+"""Vectors as numbers that can be tested: distance to the nearest centroid, norm, eight projections."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Embedding:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float64], seed: int) -> Embedding:
-        """Return the centroids of vectors (Lloyd's algorithm, from vectors that lie evenly in the given order)."""
+        """Return the centroids of vectors: Lloyd's algorithm, from some of them at even distances."""
         present = vectors[np.isfinite(vectors).all(axis=1)]
         places = np.linspace(0, len(present) - 1, min(_CENTROIDS, len(present))).astype(int)
         centroids = present[places].copy()
@@ -50,8 +50,9 @@ class Embedding:
         return int(self.centroids.shape[1])
 
     def views(self, vectors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return each view of each vector; a vector with a missing number is missing, one with an infinite infinite."""
-        missing, endless = np.isnan(vectors).any(axis=1), np.isinf(vectors).any(axis=1)
+        """Return each view of each vector: NaN where one of its numbers is missing, infinite where one is."""
+        missing = np.asarray(np.isnan(vectors).any(axis=1))
+        endless = np.asarray(np.isinf(vectors).any(axis=1))
         clean = np.where((missing | endless)[:, None], 0.0, vectors)
         signs = np.where(uniforms(self.seed, 0, self.dimensions, _PROJECTIONS) < 0.5, -1.0, 1.0)  # noqa: PLR2004 - a coin
         projected = _products(clean, signs) / np.sqrt(self.dimensions)

@@ -14,7 +14,7 @@ from .embedding import Embedding
 from .features import Column, Feature, numbers_of
 from .schema import SchemaAlarm
 
-__all__ = ["Encoded", "encode", "lengths_of", "matched"]
+__all__ = ["Encoded", "Segments", "encode", "lengths_of", "matched"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,17 +25,43 @@ class Encoded:
         bins: rows x tested features.
         alarms: in which ways the rows are built otherwise than those of the reference.
         refused: how many values were infinite, and counted as missing for it.
+        segments: rows x columns of segments: which value of each, in its bins.
     """
 
     bins: NDArray[np.uint8]
-    alarms: tuple[SchemaAlarm, ...] = ()
-    refused: int = 0
+    alarms: tuple[SchemaAlarm, ...]
+    refused: int
+    segments: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments:
+    """A column whose values part the rows.
+
+    Attributes:
+        column: its name.
+        bins: its values, rarest first.
+        counts: values, other and missing ones x tested features x bins: how many rows of the reference lie
+            there.
+        rows: by value, how many rows the reference has.
+    """
+
+    column: str
+    bins: CategoryBins
+    counts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def encode(self, columns: Mapping[str, Column], rows: int) -> NDArray[np.uint8]:
+        """Return which value each row has."""
+        column = columns.get(self.column)
+        return self.bins.encode([None] * rows if column is None else column.tolist())
 
 
 def encode(
     columns: Mapping[str, Column],
     features: Sequence[Feature],
     embeddings: Mapping[str, Embedding],
+    segments: Sequence[Segments] = (),
 ) -> Encoded:
     """Return the bins of columns that are named as those of the reference."""
     rows = len(next(iter(columns.values()), ()))
@@ -76,7 +102,8 @@ def encode(
             alarms.append(
                 SchemaAlarm("infinite", feature.column, endless, "infinite numbers; they count as missing")
             )
-    return Encoded(bins, tuple(alarms), refused)
+    parts = [each.encode(columns, rows) for each in segments]
+    return Encoded(bins, tuple(alarms), refused, np.array(parts, dtype=np.uint8).reshape(len(parts), rows).T)
 
 
 def matched(
@@ -95,7 +122,7 @@ def matched(
     shared = {name: column for name, column in columns.items() if name in set(names)}
     if columns and not shared:
         raise InvalidValue(
-            f"these rows have none of the reference's features: {_some(list(columns))} instead of {_some(names)}"
+            f"these rows have none of the reference's features: {_some(list(columns))}, not {_some(names)}"
         )
     new = tuple(
         SchemaAlarm("new", name, len(column), "the reference has no such feature")

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 __all__ = ["DATA_BETS", "LOSS_BETS", "Bets", "Wealth", "start_weight"]
 
 _RENORM = 16
-"""After how many rows the scale of a lane is looked at: the largest bet is below 2**45, and 2**1023 a float's end."""
+"""After how many rows the scale of a lane is looked at: a bet wins at most 2**48, a float holds 2**1023."""
+
+_ROOM = 64
+"""Powers of two that a lane may win before it gets a scale: hardly any quiet one ever does."""
 
 _CELLS = 2**17
 """Bets that are computed at once."""
@@ -91,8 +94,8 @@ LOSS_BETS = Bets(
 def start_weight(row: int) -> float:
     """Return the weight of all the starts after so many rows: ``ln 3 / ln(row + 3)``, 1 before the first.
 
-    What it falls by at a row is the prior weight of a change that begins there, about ``1/(t log(t)**2)``; they sum to 1,
-    and a late change costs only the log of its own.
+    What it falls by at a row is the prior weight of a change that begins there, about ``1/(t log(t)**2)``:
+    these sum to 1, and a late change costs only the log of its own.
 
     >>> start_weight(0), round(start_weight(1000), 3)
     (1.0, 0.159)
@@ -104,7 +107,8 @@ def start_weight(row: int) -> float:
 class Wealth:
     """What the bets have won so far on many lanes at once: a lane is one feature of one stream.
 
-    Begin with `start`; `advance` returns the next one. The same rows in any split make the same numbers, to the bit.
+    Begin with `start`; `advance` returns the next one. The same rows in any split make the same numbers, bit
+    by bit.
 
     Attributes:
         bets: what is bet.
@@ -148,9 +152,8 @@ class Wealth:
     @property
     def log_evidence(self) -> NDArray[np.float64]:
         """The log of each lane's e-value now."""
-        return self._log(
-            self.sums.sum(axis=0)[None], self.scale[None], np.array([[start_weight(self.rows)]])
-        )[0]
+        left = np.array([[start_weight(self.rows)]])
+        return np.asarray(self._log(self.sums.sum(axis=0)[None], self.scale[None], left)[0])
 
     @property
     def since(self) -> NDArray[np.int64]:
@@ -165,7 +168,7 @@ class Wealth:
 
     @property
     def _leading(self) -> NDArray[np.intp]:
-        return np.argmax(self.best, axis=0)
+        return np.asarray(np.argmax(self.best, axis=0))
 
     def advance(self, p: NDArray[np.float64]) -> Wealth:
         """Return the wealth after more rows.
@@ -215,17 +218,17 @@ class Wealth:
     def _log(
         self, totals: NDArray[np.float64], scale: NDArray[np.int64], left: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the logs of e-values: the mean over those bets that play, and the weight of starts to come."""
+        """Return the logs of e-values: the mean over the bets that play, and the weight of starts to come."""
         playing = np.where(self.single, len(self.bets) - len(self.bets.spread), len(self.bets))
         return np.asarray(np.log(totals / playing + np.ldexp(left, -scale)) + scale * _LN2)
 
 
 def _renormalise(sums: NDArray[np.float64], best: NDArray[np.float64], scale: NDArray[np.int64]) -> None:
-    """Bring the largest wealth of each lane near 1 again, exactly: by a power of two, and never below scale 0."""
+    """Bring the largest wealth of each lane near 1 again, exactly: by a power of two, never below scale 0."""
     _, exponent = np.frexp(sums.max(axis=0))
     shift = np.maximum(exponent, -scale)
     if shift.any():
-        shift = np.where((scale == 0) & (shift < 64), 0, shift)
+        shift = np.where((scale == 0) & (shift < _ROOM), 0, shift)
         np.ldexp(sums, -shift, out=sums)
         np.ldexp(best, -shift, out=best)
         scale += shift

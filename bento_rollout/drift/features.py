@@ -51,8 +51,8 @@ class Feature:
 def columns_of(rows: object) -> dict[str, Column]:
     """Return rows as columns, by name.
 
-    Numbers become floats (NaN where missing), vectors of one length become rows x dimensions, all else objects. An
-    array's columns, and those of a frame without names, are ``feature_0``, ``feature_1`` and so on.
+    Numbers become floats (NaN where missing), vectors of one length become rows x dimensions, all else
+    objects. Columns of an array, or of a frame without names, are ``feature_0``, ``feature_1`` and so on.
 
     Args:
         rows: an array of rows x features, a frame, a mapping of columns, or a sequence of mappings or rows.
@@ -60,8 +60,8 @@ def columns_of(rows: object) -> dict[str, Column]:
     Raises:
         InvalidValue: what is none of these, columns of several lengths, two columns of one name.
 
-    >>> {name: column.tolist() for name, column in columns_of([{"age": 3, "name": "Ann"}, {"age": None}]).items()}
-    {'age': [3.0, nan], 'name': ['Ann', None]}
+    >>> columns_of([{"age": 3, "name": "Ann"}, {"age": None}])
+    {'age': array([ 3., nan]), 'name': array(['Ann', None], dtype=object)}
     """
     if isinstance(rows, np.ndarray):
         found = _of_array(rows)
@@ -75,7 +75,8 @@ def columns_of(rows: object) -> dict[str, Column]:
         found = _of_sequence(rows)
     else:
         raise InvalidValue(
-            f"rows are an array, a frame, a mapping of columns or a list of mappings; this is {type(rows).__name__}"
+            "rows are an array, a frame, a mapping of columns or a list of mappings; this is"
+            f" {type(rows).__name__}"
         )
     lengths = {len(column) for column in found.values()}
     if len(lengths) > 1:

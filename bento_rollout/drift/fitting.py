@@ -1,4 +1,4 @@
-"""What is found out about a reference once: which rows give the edges, which kinds its columns have, and bins."""
+"""What is found out about a reference, once: the rows that give the edges, kinds of columns, and bins."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def features_of(
     seed: int,
 ) -> tuple[tuple[Feature, ...], dict[str, Embedding]]:
     """Return the features of columns with their bins, and where embeddings lie."""
-    for name, kind in kinds.items():
+    for name, wanted in kinds.items():
         if name not in columns:
             raise InvalidValue(f"kinds names {name!r}; the reference has no such column")
-        if kind not in KINDS:
-            raise InvalidValue(f"the kind of {name!r} is {shown(kind)}; it is one of {', '.join(KINDS)}")
+        if wanted not in KINDS:
+            raise InvalidValue(f"the kind of {name!r} is {shown(wanted)}; it is one of {', '.join(KINDS)}")
     features: list[Feature] = []
     embeddings: dict[str, Embedding] = {}
     for name, column in columns.items():
-        kind = kinds.get(name) or _kind(column)
+        kind = kinds[name] if name in kinds else _kind(column)
         if kind is None:
             features.append(Feature(name, "category", None, "neither numbers, texts nor vectors", name))
         elif kind == "embedding":
@@ -77,7 +77,7 @@ def features_of(
 
 
 def dependence_of(columns: Mapping[str, Column], features: Sequence[Feature]) -> dict[str, float]:
-    """Return how much the rank of a row's value says of the next row's, by numeric feature: Spearman's, lag 1."""
+    """Return Spearman's correlation of each row's value with the next row's, by numeric feature."""
     found = {}
     for feature in features:
         if feature.kind != "numeric" or feature.skipped:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidValue
-from .bins import BINS
+from .bins import BINS, CategoryBins
+from .counts import counts_of
 from .embedding import Embedding
-from .encoding import Encoded, encode, matched
+from .encoding import Encoded, Segments, encode, matched
 from .features import Column, Feature, Kind, columns_of
 from .fitting import LEAST_ROWS, dependence_of, features_of, split
 
@@ -19,6 +20,7 @@ __all__ = ["Reference"]
 
 _FEW_ROWS = 1000
 _DEPENDENT = 0.2
+_MOST_SEGMENTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +31,7 @@ class Reference:
 
     Attributes:
         features: what is tested, and what is skipped and why.
-        stratified: strata x tested features x bins: how many rows lie where. One stratum unless asked for more.
+        stratified: strata x tested features x bins: how many rows lie where. One stratum where none is said.
         rows: how many rows are counted: those that gave the bins their edges are not among them.
         seed: of the split and of projections.
         columns: the names of the columns in their order.
@@ -38,6 +40,7 @@ class Reference:
         warnings: what to know before one trusts it, in words.
         model: the digest or tag of the model that it belongs to, if that was said.
         losses: losses of that model on labelled data of the reference, if there were any.
+        segments: the columns whose values have tests of their own, and how many rows of each lie where.
 
     >>> reference = Reference.fit(np.random.default_rng(0).normal(size=(1000, 2)))
     >>> [feature.name for feature in reference.tested], reference.rows
@@ -54,6 +57,7 @@ class Reference:
     warnings: tuple[str, ...] = ()
     model: str = ""
     losses: tuple[float, ...] = ()
+    segments: tuple[Segments, ...] = ()
 
     @classmethod
     def fit(
@@ -64,21 +68,23 @@ class Reference:
         bins: int = BINS,
         seed: int = 0,
         strata: NDArray[np.integer] | None = None,
+        segments: Sequence[str] = (),
         edges_share: float = 0.25,
     ) -> Reference:
         """Return the reference of data: names and kinds of features are found.
 
         Args:
             data: an array of rows x features, a frame, a mapping of columns or a list of mappings.
-            kinds: the kind of some columns, where the data does not tell: ``numeric``, ``category``, ``text``,
+            kinds: of some columns, where the data does not tell: ``numeric``, ``category``, ``text``,
                 ``embedding``.
             bins: of a numeric feature, at most.
             seed: of which rows give the edges, and of projections.
             strata: of each row, from 0: rows will be compared with those of their own.
+            segments: columns whose values get tests of their own: at most three, and not with strata.
             edges_share: the part of the rows that gives the edges, and is not counted.
 
         Raises:
-            InvalidValue: too few rows, nothing that can be tested, columns of one name; the message says which.
+            InvalidValue: too few rows, nothing that can be tested, two columns of one name.
         """
         columns = columns_of(data)
         total = len(next(iter(columns.values()), ()))
@@ -91,8 +97,8 @@ class Reference:
         edges, rest = split(total, edges_share, seed)
         if len(rest) < LEAST_ROWS:
             raise InvalidValue(
-                f"the reference has {total} rows, of which {len(rest)} are left to compare with when the edges of bins"
-                f" are taken from the others; at least {LEAST_ROWS} must be left"
+                f"the reference has {total} rows, of which {len(rest)} are left to compare with when the"
+                f" others have given the edges of bins; at least {LEAST_ROWS} must be left"
             )
         features, embeddings = features_of(columns, edges, kinds or {}, bins, seed)
         if all(feature.skipped for feature in features):
@@ -101,15 +107,21 @@ class Reference:
         dependence = dependence_of(columns, features)
         counted = encode({name: column[rest] for name, column in columns.items()}, features, embeddings)
         tested = [feature for feature in features if not feature.skipped]
+        size = max(feature.bins.size for feature in tested if feature.bins is not None)
+        parts = _segments(segments, columns, rest, counted.bins, size, stratified=strata is not None)
+        of = (
+            np.zeros(len(rest), dtype=np.intp) if strata is None else np.asarray(strata)[rest].astype(np.intp)
+        )
         return cls(
             features=features,
-            stratified=_counted(counted.bins, tested, None if strata is None else np.asarray(strata)[rest]),
+            stratified=counts_of(counted.bins, of, int(of.max()) + 1, size),
             rows=len(rest),
             seed=seed,
             columns=tuple(columns),
             embeddings=embeddings,
             dependence=dependence,
             warnings=_warnings(total, dependence),
+            segments=parts,
         )
 
     @property
@@ -144,7 +156,7 @@ class Reference:
             InvalidValue: what are no rows, and rows that share no feature with the reference.
         """
         columns, new = matched(columns_of(rows), self.columns)
-        found = encode(columns, self.features, self.embeddings)
+        found = encode(columns, self.features, self.embeddings, self.segments)
         return replace(found, alarms=(*found.alarms, *new))
 
     def of_model(self, model: str, losses: tuple[float, ...] = ()) -> Reference:
@@ -169,15 +181,32 @@ class Reference:
         return reference_of(text)
 
 
-def _counted(
-    bins: NDArray[np.uint8], tested: list[Feature], strata: NDArray[np.integer] | None
-) -> NDArray[np.int64]:
-    """Return strata x features x bins: how many rows lie where."""
-    of = np.zeros(len(bins), dtype=np.intp) if strata is None else strata.astype(np.intp)
-    size = max(feature.bins.size for feature in tested if feature.bins is not None)
-    counts = np.zeros((int(of.max()) + 1, len(tested), size), dtype=np.int64)
-    np.add.at(counts, (of[:, None], np.arange(len(tested)), bins), 1)
-    return counts
+def _segments(
+    names: Sequence[str],
+    columns: Mapping[str, Column],
+    rest: NDArray[np.intp],
+    bins: NDArray[np.uint8],
+    size: int,
+    *,
+    stratified: bool,
+) -> tuple[Segments, ...]:
+    """Return the columns of segments, with what lies where in each."""
+    if names and stratified:
+        raise InvalidValue("segments and strata are asked for; rows can be parted by one of them")
+    if len(names) > _MOST_SEGMENTS or len(set(names)) != len(names):
+        raise InvalidValue(
+            f"segments are {len(names)} columns; at most {_MOST_SEGMENTS} different ones can be"
+        )
+    found = []
+    for name in names:
+        if name not in columns:
+            raise InvalidValue(f"segments names {name!r}; the reference has no such column")
+        values = columns[name][rest].tolist()
+        bins_of = CategoryBins.fit(values, values)
+        codes = bins_of.encode(values).astype(np.intp)
+        counts = counts_of(bins, codes, bins_of.size, size)
+        found.append(Segments(name, bins_of, counts, np.bincount(codes, minlength=bins_of.size)))
+    return tuple(found)
 
 
 def _warnings(rows: int, dependence: Mapping[str, float]) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ class SchemaAlarm:
     """One way in which rows are built otherwise; it never holds a value of a row.
 
     Attributes:
-        kind: ``lost`` (a feature is not there), ``new`` (one that the reference has not), ``type`` (values of another
-            type), ``category`` (categories that the reference has not), ``infinite`` (numbers without end).
+        kind: ``lost`` (a feature is not there), ``new`` (one that the reference has not), ``type`` (values of
+            another type), ``category`` (categories that the reference has not), ``infinite`` (such numbers).
         feature: the name of the feature.
         count: in how many rows.
         detail: what was found and what is needed, in words.
