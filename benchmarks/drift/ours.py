@@ -22,6 +22,9 @@ __all__ = ["Alarms", "Lanes", "data_alarms", "loss_alarms"]
 AT_ONCE = 256
 """Rows of all streams that are tested at once."""
 
+LATER = 100
+"""Rows after the alarm at which it is asked again which features moved: about when somebody looks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
@@ -31,11 +34,13 @@ class Alarms:
         rows: the first alarm, counted from the change, or from the beginning where there is none; infinite: never.
         early: whether a stream alarmed before the change.
         top: of the three features with most evidence at the alarm, how many had moved; NaN: no alarm.
+        later: the same 100 rows later.
     """
 
     rows: Floats
     early: NDArray[np.bool_]
     top: Floats
+    later: Floats
 
 
 @dataclass(slots=True)
@@ -116,10 +121,10 @@ def data_alarms(rng: np.random.Generator, streams: int, reference: int, alpha: f
         done += take
     early = np.isfinite(first)
     if not shift.rows:
-        return Alarms(first, early, np.full(streams, np.nan))
-    found, top = np.full(streams, np.inf), np.full(streams, np.nan)
+        return _alarms(first, early)
+    found, top, later = (np.full(streams, value) for value in (np.inf, np.nan, np.nan))
     sizes, deviations, done = shift.sizes(), rows.std(axis=0), 0
-    while done < shift.rows and not (early | np.isfinite(found)).all():
+    while done < shift.rows and not (early | np.isfinite(later)).all():
         part = sizes[done : done + AT_ONCE]
         picked = rng.integers(0, drawn, (len(part), streams))
         bins = binned[np.arange(streams), picked]
@@ -131,12 +136,18 @@ def data_alarms(rng: np.random.Generator, streams: int, reference: int, alpha: f
                 bins[:, place, column] = feature.encode(values)  # type: ignore[arg-type]  # all are numeric
         for seen, peaks in lanes.take(bins.reshape(len(part), -1), every):
             new = (peaks >= bar) & np.isinf(found) & ~early
-            if new.any():
-                found[new] = done + seen
+            found[new] = done + seen
+            old = (done + seen >= found + LATER) & np.isnan(later)
+            if new.any() or old.any():
                 hits = [np.isin(led, true).sum() for led, true in zip(lanes.leading(), moved, strict=True)]
-                top[new] = np.array(hits, dtype=float)[new]
+                top[new], later[old] = (np.array(hits, dtype=float)[one] for one in (new, old))
         done += len(part)
-    return Alarms(found, early, top)
+    return Alarms(found, early, top, later)
+
+
+def _alarms(rows: Floats, early: NDArray[np.bool_]) -> Alarms:
+    """Return alarms that name no features."""
+    return Alarms(rows, early, np.full(len(rows), np.nan), np.full(len(rows), np.nan))
 
 
 def _draw(rng: np.random.Generator, binned: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
@@ -168,7 +179,7 @@ def loss_alarms(
         done += take
     early = np.isfinite(first)
     if not shift.rows:
-        return Alarms(first, early, np.full(streams, np.nan))
+        return _alarms(first, early)
     chance = shift.sizes() / shift.sizes()[-1]
     picked = rng.integers(0, drawn, (shift.rows, streams))
     turned = rng.random((shift.rows, streams)) < chance[:, None]
@@ -177,4 +188,4 @@ def loss_alarms(
         found[(peaks >= bar) & np.isinf(found) & ~early] = seen
         if (early | np.isfinite(found)).all():
             break
-    return Alarms(found, early, np.full(streams, np.nan))
+    return _alarms(found, early)
