@@ -1,7 +1,7 @@
 """`Alarm`: drift that was found, what it says, what was done about it, and who has seen it; pure.
 
-An alarm is *latched*: found once for each epoch of a test, it stays until a person acknowledges it or gives the
-test another reference. It goes one way: new, acted, and acknowledged or rebased.
+An alarm is *latched*: found once for each epoch of a test, it stays until a person acknowledges it or gives
+the test another reference. It goes one way: new, acted, and acknowledged or rebased.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Alarm:
         end: how it ended; empty: it is latched.
         ended_at, ended_by, note: when, by whom, and what was said.
 
-    >>> alarm = Alarm("0badcafe", "data", "data", "predict", 1, 0.0, 87, 4, "age is higher", (Told("age", 5.0),))
+    >>> alarm = Alarm("0badcafe", "data", "data", "predict", 1, 0.0, 87, 4, "age is higher")
     >>> alarm.state, alarm.did("log", "done").acknowledged("ann", 9.0, "seen").state
     ('new', 'acknowledged')
     """

@@ -1,4 +1,4 @@
-"""`ConceptWatch`: the watch of how wrong each model is: matured labels become tests, alarms, facts for people."""
+"""`ConceptWatch`: the watch of how wrong each model is: matured labels become tests and alarms."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`Acts`: what an alarm of drift does by itself: tells of it, pauses the rollout, lets people decide again.
 
-Each is done once, whatever ends meanwhile: a change of the rollout carries the alarm's mark in its reason, and
-whoever goes on looks for it in the history before it commits, against the very revision that it looked at.
+Each is done once, whatever ends meanwhile: a change of the rollout carries the alarm's mark in its reason,
+and whoever goes on looks for it in the history before it commits, against the very revision that it looked
+at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Latches`: what every worker knows of drift: whether an alarm is latched, read twice a second, off the path."""
+"""`Latches`: what every worker knows of drift: whether an alarm is latched; read twice a second."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """`Monitor`: watches a rollout for drift, in one worker of a host: read, test, write down, act.
 
-Each worker has one; whoever holds the lock owns the watch, and when it dies the kernel gives the lock to another
-one. How far it read, what came of that and the alarms that it found are written in one step: so the owner may
-die anywhere, and no row counts twice or is forgotten. It works off the path of requests, a bounded while at a
-time.
+Each worker has one; whoever holds the lock owns the watch, and when it dies the kernel gives the lock to
+another one. How far it read, what came of that and the alarms that it found are written in one step: so the
+owner may die anywhere, and no row counts twice or is forgotten. It works off the path of requests, a bounded
+while at a time.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Monitor:
         place: where the rollout's shared files lie.
         name: the rollout's.
         wanted: what is watched.
-        reference: returns what rows are compared with, or None while there is none; raises what is wrong with it.
+        reference: returns what rows are compared with, or None while there is none; raises what is wrong.
         digest_of: which model of its variant made a prediction.
         state: returns the rollout's newest state.
         acts: what alarms do.

@@ -132,7 +132,7 @@ class DriftVerbs:
         return rows
 
     def _read_on(self, watch: Watch, until: int) -> tuple[Watch, int, bool]:
-        """Return a watch after the next page, how many predictions were not there, and whether there is more."""
+        """Return a watch after the next page, how many predictions were gone, and whether there is more."""
         from .concept_watch import ConceptWatch
         from .drift_watch import DataWatch
 
@@ -151,7 +151,7 @@ class DriftVerbs:
     def ack(
         self, alarm: str | None = None, *, reason: str = "", if_revision: int | None = None
     ) -> dict[str, Any]:
-        """Say that an alarm was seen: it is latched no more, and its test begins anew, with the same reference.
+        """Say that an alarm was seen: it is latched no more, and its test begins anew, the reference stays.
 
         Args:
             alarm: its name; None: all that are latched.
@@ -167,7 +167,7 @@ class DriftVerbs:
         words: list[str] = []
 
         def revise(
-            watches: tuple[Stored, ...], levels: tuple[Level, ...], latched: tuple[Alarm, ...]
+            watches: tuple[Stored, ...], _: tuple[Level, ...], latched: tuple[Alarm, ...]
         ) -> tuple[Sequence[Stored], Sequence[Level], Sequence[Alarm]]:
             now, chosen = time.time(), _chosen(latched, alarm)
             tests = {one.test for one in chosen}
@@ -193,7 +193,7 @@ class DriftVerbs:
 
         Args:
             rows: how many of the last rows, or labels; None: all that are kept, at most 2 000.
-            file: instead, rows in a file (``.csv``, ``.jsonl``, ``.npy``, ``.npz``, ``.parquet``); of ``data`` only.
+            file: instead, rows in a file (``.csv``, ``.jsonl``, ``.npy``, ``.npz``, ``.parquet``); of ``data``.
             test: ``data``, or ``concept/VARIANT``.
             reason: why; kept with the alarm.
             if_revision: refuse unless this is the rollout's current revision.

@@ -19,8 +19,8 @@ EVIDENCE = "evidence"
 class Notice:
     """What became of a running try at one revision: a decision by evidence, or a person's verb. Immutable.
 
-    An alarm of drift is told as one, too, whether a try runs or not: then ``candidate``, ``control`` and ``place``
-    may be empty.
+    An alarm of drift is told as one, too, whether a try runs or not: then ``candidate``, ``control`` and
+    ``place`` may be empty.
 
     Attributes:
         rollout: whose try it is.

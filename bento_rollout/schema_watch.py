@@ -1,4 +1,4 @@
-"""`SchemaWatch`: the watch of how rows are built: what all workers found in them, and when that is an alarm."""
+"""`SchemaWatch`: the watch of how rows are built: what all workers found, and when that is an alarm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SCHEMA", "SchemaWatch"]
 SCHEMA = "schema"
 
 FEW, SHARE = 5, 0.01
-"""Rows with unseen categories, or infinite numbers, from which on they are an alarm: so many, and this part."""
+"""Rows with unseen categories, or infinite numbers, that are an alarm: so many, and this part of all."""
 
 _RARE = frozenset({"category", "infinite"})
 _BUILT = {
@@ -41,8 +41,9 @@ class SchemaWatch:
         endpoint: whose calls are watched.
         digest: of the reference.
         epoch: which one it is, from 1.
-        all_rows, all_changes: what the ledger counted since it was made: rows that were looked at, and of them
-            those with a change, by kind (``lost``, ``new``, ``type``, ``category``, ``infinite``) and feature.
+        all_rows, all_changes: what the ledger counted since it was made: rows that were looked at, and of
+            them those with a change, by kind (``lost``, ``new``, ``type``, ``category``, ``infinite``) and
+            feature.
         rows_before, changes_before: the same as the epoch began.
 
     >>> watch = SchemaWatch("predict", "", 1, 200, {("lost", "age"): 1, ("category", "town"): 2})

@@ -1,8 +1,7 @@
-"""`Sieve`: which rows a test is given, of those that came: one in so many, one of each key in an hour; pure."""
+"""`Sieve`: which rows a test is given: one in so many, and of each key one in an hour; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +95,3 @@ class Sieve:
                 names = tuple(keys[at : at + _LETTERS] for at in range(0, len(keys), _LETTERS))
                 return cls(seen, hour, names)
         raise InvalidValue(f"{shown(told)} does not say which rows count")
-
-
-def settings_of(told: Mapping[str, Any]) -> tuple[int, bool]:
-    """Return ``every`` and ``dedupe`` as stored settings have them."""
-    return int(told.get("every", 1)), bool(told.get("dedupe", False))

@@ -33,8 +33,8 @@ def write(
     bins = of.encode(rows).bins
     digest = bytes.fromhex(of.digest)
     insert = (
-        "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, status, "
-        "media_type, size, drift) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, ?)"
+        "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
+        "status, media_type, size, drift) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, ?)"
     )
     with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")

@@ -161,7 +161,10 @@ class _Operators:
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
         found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
-        verbs = [*((one, answer_to) for one in VERBS), *((one, _as_it_is) for one in DRIFT_VERBS)]
+        verbs: list[tuple[type[Body], Callable[[Rollout, Any], dict[str, Any]]]] = [
+            *((one, answer_to) for one in VERBS),
+            *((one, _as_it_is) for one in DRIFT_VERBS),
+        ]
         found += [
             Route(f"{base}/{model.verb}", self._changing(model, answer), methods=["POST"])
             for model, answer in verbs

@@ -1,4 +1,4 @@
-"""What one worker does to watch for drift: one of all workers tests, and each knows whether an alarm is latched."""
+"""What one worker does to watch for drift: one of all tests, and each knows whether an alarm is latched."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ LATCHED, DIFFERS = 7, 8
 @rollout_name
 @click.pass_context
 def drift(ctx: click.Context, name: str) -> None:
-    """Watch for drift: how the tests stand, what moved, and what you tell them.
+    r"""Watch for drift: how the tests stand, what moved, and what you tell them.
 
     \b
     bento-rollout drift screening status                   7: an alarm waits for you
@@ -36,7 +36,7 @@ def drift(ctx: click.Context, name: str) -> None:
 @printing
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> int:
-    """Show how the tests stand, and which alarms wait for a person.
+    r"""Show how the tests stand, and which alarms wait for a person.
 
     Exit code 7: an alarm is latched. `ack` or `rebase` ends it.
 
@@ -64,7 +64,7 @@ def status(ctx: click.Context, as_json: bool) -> int:
 @printing
 @click.pass_context
 def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
-    """Show what moved: the course of the evidence, and each feature beside its reference.
+    r"""Show what moved: the course of the evidence, and each feature beside its reference.
 
     \b
     bento-rollout drift screening report
@@ -91,7 +91,7 @@ def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
 @changing
 @click.pass_context
 def ack(ctx: click.Context, asked: Asked, alarm: str | None) -> int:
-    """Say that you have seen an alarm: it is latched no more, and its test begins anew.
+    r"""Say that you have seen an alarm: it is latched no more, and its test begins anew.
 
     The reference stays: what has changed for good is found again. A paused rollout stays paused.
 
@@ -115,7 +115,7 @@ def ack(ctx: click.Context, asked: Asked, alarm: str | None) -> int:
 @changing
 @click.pass_context
 def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None, test: str) -> int:
-    """Let what comes now be the reference: a test begins anew, and its alarm ends.
+    r"""Let what comes now be the reference: a test begins anew, and its alarm ends.
 
     The bins stay where they are; what is new is how many rows lie in each.
 
@@ -134,7 +134,7 @@ def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None,
 @printing
 @click.pass_context
 def replay(ctx: click.Context, as_json: bool) -> int:
-    """Compute the evidence again from the ledger, and compare it with what was kept.
+    r"""Compute the evidence again from the ledger, and compare it with what was kept.
 
     Exit code 8: it is not the same. What was pruned meanwhile cannot be compared, and that is said.
 
@@ -168,7 +168,7 @@ def replay(ctx: click.Context, as_json: bool) -> int:
 )  # fmt: skip
 @printing
 @click.pass_context
-def fit(  # noqa: PLR0913, PLR0917 - its options
+def fit(
     ctx: click.Context,
     file: str,
     out: str | None,
@@ -177,7 +177,7 @@ def fit(  # noqa: PLR0913, PLR0917 - its options
     kinds: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Fit a reference from the rows in FILE, as when the model is built: needs no service.
+    r"""Fit a reference from the rows in FILE, as when the model is built: needs no service.
 
     No row can be read from it: it holds the bounds of bins, and how many rows lie in each.
 

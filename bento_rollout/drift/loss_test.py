@@ -108,7 +108,7 @@ class LossTest:
         return cls._begun(kind, alpha, count("seed", seed), edges, counted, epoch=0)
 
     @classmethod
-    def _begun(  # noqa: PLR0913 - the fields of a beginning
+    def _begun(
         cls,
         kind: str,
         alpha: float,

@@ -152,6 +152,7 @@ def put_all(
     points: Sequence[Point],
     why: str,
 ) -> tuple[Stored, ...]:
+    """Write all of it, in a transaction; return the watches with their new versions."""
     kept = tuple(replace(one, version=one.version + 1) for one in watches)
     for before, after in zip(watches, kept, strict=True):
         _put_watch(db, before, after)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,21 @@ def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> 
         return found[0] if found and {"pause", "demote"} <= found[0]["acts"].keys() else None
 
     alarm = until(alarmed, "an alarm that has acted")
-    assert alarm["acting"][0] == "feature_1" and "feature_1 is higher" in alarm["words"]
+    assert alarm["acting"][0] == "feature_1"
+    assert "feature_1 is higher" in alarm["words"]
     state = server.operator().state
-    assert state.paused and state.automation["read"].demoted
+    assert state.paused
+    assert state.automation["read"].demoted
     authors = [(one.author, one.action) for one in server.operator().history()]
-    assert authors.count(("drift", "pause")) == 1 and authors.count(("automation", "demote")) == 1
+    assert authors.count(("drift", "pause")) == 1
+    assert authors.count(("automation", "demote")) == 1
     done = command(server, "status", "--json")
-    assert done.returncode == 7 and json.loads(done.stdout)["latched"]
+    assert done.returncode == 7
+    assert json.loads(done.stdout)["latched"]
     assert "ALARM" in command(server, "status").stdout
     found = until(lambda: server.events("drift.alarm"), "a log line")
-    assert len(found) == 1 and found[0]["features"][0] == "feature_1"
+    assert len(found) == 1
+    assert found[0]["features"][0] == "feature_1"
     base = f"http://127.0.0.1:{server.port}"
     until(lambda: "bento_rollout_drift_latched" in httpx.get(f"{base}/metrics").text, "metrics")
     until(lambda: 'test="data"} 1.0' in httpx.get(f"{base}/metrics").text, "the gauge is 1")
@@ -123,7 +129,8 @@ def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> 
     acknowledged = httpx.post(
         f"{base}/rollout/admin/drift/ack", headers=bearer, json={"reason": "seen", "alarm": alarm["id"]}
     )
-    assert acknowledged.status_code == http.client.OK and acknowledged.json()["changed"]
+    assert acknowledged.status_code == http.client.OK
+    assert acknowledged.json()["changed"]
     assert command(server, "status").returncode == 0
     assert server.operator().state.paused  # a person resumes
     ask(server, draw(400, 3, shift=2.0))
@@ -135,11 +142,21 @@ def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> 
     taken(server, 400)
     assert command(server, "status").returncode == 0
     replayed = command(server, "replay", "--json")
-    assert replayed.returncode == 0 and json.loads(replayed.stdout)["tests"]["data"]["same"] is True
+    assert replayed.returncode == 0
+    assert json.loads(replayed.stdout)["tests"]["data"]["same"] is True
+
+
+def _replaced(server: Server, victim: int) -> bool:
+    living = server.living()
+    return len(living) == 2 and victim not in living
+
+
+def _loaded(server: Server, times: int) -> bool:
+    return len(server.events("drift.reference")) >= times
 
 
 def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
-    """Kill -9 whoever owns the watch, again and again: no row is lost, none counts twice, the replay agrees."""
+    """Kill -9 whoever owns the watch, again and again: no row counts twice, and the replay agrees."""
     place = SQLiteStore(server.store).place("drifts")
     asked = 0
     for round_ in range(3):
@@ -149,9 +166,9 @@ def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
         victim = int(re.search(r"\d+", files._named(place / "drift.lock"))[0])  # type: ignore[index]
         assert victim in server.living()
         os.kill(victim, signal.SIGKILL)
-        until(lambda gone=victim: len(server.living()) == 2 and gone not in server.living(), "two live again")
+        until(partial(_replaced, server, victim), "two live again")
         until(lambda: server.asks("GET", "/readyz") == http.client.OK, "it serves")
-        until(lambda n=round_: len(server.events("drift.reference")) >= 3 + n, "it has the reference")
+        until(partial(_loaded, server, 3 + round_), "it has the reference")
     found = taken(server, 1)
     last = -1
     while found["rows"] != last:  # a killed worker may have had rows that it had not written
@@ -160,7 +177,8 @@ def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
         found = taken(server, 1)
     assert last <= asked
     replayed = server.operator().drift.replay()["tests"]["data"]
-    assert replayed["same"] is True and replayed["rows"] == last
+    assert replayed["same"] is True
+    assert replayed["rows"] == last
 
 
 def test_a_file_that_is_damaged_or_missing_costs_no_prediction(server: Server) -> None:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +15,8 @@ from bento_rollout.drift_acts import Acts
 from bento_rollout.drift_monitor import Monitor, Wanted
 from bento_rollout.drift_watch import DATA, DataRules
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
-from bento_rollout.operations import Rollout
 from bento_rollout.opening import first_commit, save
+from bento_rollout.operations import Rollout
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.store.location import Location, locate
@@ -49,7 +48,9 @@ class Host:
     def rollout(self, author: str = "ann") -> Rollout:
         return Rollout("screening", self.store, self.location, author)
 
-    def worker(self, acts: Acts | None = None, reference: Callable[[], Reference | None] | None = None) -> Monitor:
+    def worker(
+        self, acts: Acts | None = None, reference: Callable[[], Reference | None] | None = None
+    ) -> Monitor:
         return Monitor(
             self.place,
             "screening",
@@ -84,34 +85,43 @@ def alarm(host: Host) -> Alarm:
 
 
 def test_quiet_rows_are_counted_and_raise_no_alarm(host: Host) -> None:
+    """Quiet rows are counted and raise no alarm."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(700, 1), host.of)
     host.settle(worker)
     data, schema = host.file.levels()
     assert (data.test, data.rows, schema.test) == ("data", 700, "schema")
-    assert host.file.alarms() == () and not host.rollout().state.paused
+    assert host.file.alarms() == ()
+    assert not host.rollout().state.paused
 
 
 def test_a_shift_is_found_acted_on_and_told_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """A shift is found acted on and told once."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(300, 1), host.of)
     write(host.place, draw(400, 2, shift=2.0), host.of, start=300)
     host.settle(worker)
     found = alarm(host)
-    assert found.features[0].name == "feature_1" and found.features[0].direction == "higher"
-    assert found.acting[0] == "feature_1" and "feature_1 is higher" in found.words
+    assert found.features[0].name == "feature_1"
+    assert found.features[0].direction == "higher"
+    assert found.acting[0] == "feature_1"
+    assert "feature_1 is higher" in found.words
     assert 280 <= (found.features[0].since_row or 0) <= 330
     state = host.rollout().state
     newest = host.rollout().history(1)[0]
-    assert state.paused and newest.author == "drift" and found.mark in newest.reason
-    assert found.state == "acted" and found.acts["pause"] == f"paused in revision {state.revision}"
+    assert state.paused
+    assert newest.author == "drift"
+    assert found.mark in newest.reason
+    assert found.state == "acted"
+    assert found.acts["pause"] == f"paused in revision {state.revision}"
     host.settle(worker)
     assert host.rollout().state.revision == state.revision
 
 
 def test_what_came_before_the_watch_is_none_of_it(host: Host) -> None:
+    """What came before the watch is none of it."""
     write(host.place, draw(500, 1, shift=5.0), host.of)
     worker = host.worker()
     host.settle(worker)
@@ -119,6 +129,7 @@ def test_what_came_before_the_watch_is_none_of_it(host: Host) -> None:
 
 
 def test_a_new_owner_goes_on_where_the_last_one_was_killed(host: Host) -> None:
+    """A new owner goes on where the last one was killed."""
     first = host.worker()
     first.look(host.now)
     write(host.place, draw(500, 1), host.of)
@@ -129,7 +140,8 @@ def test_a_new_owner_goes_on_where_the_last_one_was_killed(host: Host) -> None:
     host.settle(second)
     (data, *_) = host.file.levels()
     alone = reference_evidence(host, 500, 500)
-    assert data.rows == 1000 and data.log_evidence == pytest.approx(alone, abs=1e-9)
+    assert data.rows == 1000
+    assert data.log_evidence == pytest.approx(alone, abs=1e-9)
 
 
 def reference_evidence(host: Host, *counts: int) -> float:
@@ -152,6 +164,7 @@ class Dying(Acts):
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: bool) -> None:
+    """An owner killed between act and note acts once."""
     worker = host.worker(Dying(host.rollout("drift"), ("pause",), None))
     worker.look(host.now)
     write(host.place, draw(400, 2, shift=2.0), host.of)
@@ -161,7 +174,8 @@ def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: boo
         host.file.change(alarm(host).id, lambda one: one.did("log", "written"))
         worker.resign()
     paused = host.rollout().state
-    assert paused.paused and "pause" not in alarm(host).acts
+    assert paused.paused
+    assert "pause" not in alarm(host).acts
     if resumed:
         host.rollout().resume(reason="I know")
     host.settle(host.worker())
@@ -171,15 +185,19 @@ def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: boo
 
 
 def test_an_alarm_that_is_certain_and_small_does_nothing_by_itself(host: Host) -> None:
+    """An alarm that is certain and small does nothing by itself."""
     host.rules = DataRules(ENDPOINT, psi=10.0)
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(400, 2, shift=2.0), host.of)
     host.settle(worker)
-    assert alarm(host).acting == () and alarm(host).state == "new" and not host.rollout().state.paused
+    assert alarm(host).acting == ()
+    assert alarm(host).state == "new"
+    assert not host.rollout().state.paused
 
 
 def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> None:
+    """Rows that are built otherwise are an alarm of their own."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(10, 1), host.of)
@@ -192,16 +210,19 @@ def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> 
 
 
 def test_only_one_worker_of_a_host_watches(host: Host) -> None:
+    """Only one worker of a host watches."""
     first, second = host.worker(), host.worker()
     first.look(host.now)
     second.look(host.now)
-    assert first.owns and not second.owns
+    assert first.owns
+    assert not second.owns
     first.resign()
     second.look(host.now)
     assert second.owns
 
 
 def test_another_reference_begins_another_epoch_and_ends_the_alarm(host: Host) -> None:
+    """Another reference begins another epoch and ends the alarm."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(400, 2, shift=2.0), host.of)
@@ -212,7 +233,8 @@ def test_another_reference_begins_another_epoch_and_ends_the_alarm(host: Host) -
     again = host.worker()
     host.settle(again)
     (ended,) = host.file.alarms()
-    assert (ended.id, ended.state) == (old.id, "replaced") and "the reference has changed" in ended.note
+    assert (ended.id, ended.state) == (old.id, "replaced")
+    assert "the reference has changed" in ended.note
     assert host.file.levels()[0].epoch == 2
     write(host.place, draw(400, 3, shift=2.0), host.of, start=400)
     host.settle(again)
@@ -220,14 +242,17 @@ def test_another_reference_begins_another_epoch_and_ends_the_alarm(host: Host) -
 
 
 def test_rows_of_another_reference_are_counted_and_left_out(host: Host) -> None:
+    """Rows of another reference are counted and left out."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(50, 2, shift=9.0), Reference.fit(draw(2000, 9), seed=5))
     host.settle(worker)
-    assert host.file.levels()[0].rows == 0 and worker._taken[DATA] == {"other_reference": 50}
+    assert host.file.levels()[0].rows == 0
+    assert worker._taken[DATA] == {"other_reference": 50}
 
 
 def test_a_reference_that_is_missing_is_said_and_looked_for_again(host: Host) -> None:
+    """A reference that is missing is said and looked for again."""
     found: list[Reference | InvalidValue | None] = [InvalidValue("x.json: there is no such file")]
 
     def look() -> Reference | None:
@@ -243,10 +268,12 @@ def test_a_reference_that_is_missing_is_said_and_looked_for_again(host: Host) ->
     assert "is not there" in host.file.facts()["problem"]
     found[0] = host.of
     worker.look(host.now)
-    assert "problem" not in host.file.facts() and host.file.reference(host.of.digest) == host.of.to_json()
+    assert "problem" not in host.file.facts()
+    assert host.file.reference(host.of.digest) == host.of.to_json()
 
 
 def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> None:
+    """A damaged file is set aside and the watch begins anew."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(50, 2), host.of)
@@ -263,10 +290,10 @@ def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> No
 
 
 def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
+    """A locked file costs a look and no row."""
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(50, 1), host.of)
-    worker._file._file.__class__  # noqa: B018 - the file is there
     object.__setattr__(worker._file._file, "patience", 0.05)
     db = sqlite3.connect(host.file.path, isolation_level=None)
     db.execute("BEGIN EXCLUSIVE")
