@@ -54,35 +54,35 @@ def rows_in(
     known = frozenset(names)
     own = {name: value for name, value in arguments.items() if name in known}
     if own:
-        return _named(own, arguments, vectors)
+        return _named(own, arguments, known, vectors)
     for value in arguments.values():
         if (table := _batch(value, names)) is not None:
             return table
-    row: Row = {}
-    for name, value in arguments.items():
-        if isinstance(value, Mapping):
-            fields = _flatten(value, {}, "", 0)
-            prefix = "" if known & fields.keys() else f"{name}."
-            row |= fields if not prefix else {f"{prefix}{field}": one for field, one in fields.items()}
-        elif not hasattr(value, "__len__") or isinstance(value, str):
-            row[name] = value
+    row = _fields_of(arguments, known)
     if not row:
         raise InvalidValue("no argument has rows")
     return One(row)
 
 
-def _named(own: Row, arguments: Mapping[str, Any], vectors: Collection[str]) -> Table:
+def _fields_of(arguments: Mapping[str, Any], known: frozenset[str]) -> Row:
+    """Return single values and the fields of objects; what has many values is none of a row, unless known."""
+    row: Row = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            fields = _flatten(value, {}, "", 0)
+            below = {f"{name}.{field}": one for field, one in fields.items()}
+            row |= below if below.keys() & known and not fields.keys() & known else fields
+        elif name in known or not hasattr(value, "__len__") or isinstance(value, str):
+            row[name] = value
+    return row
+
+
+def _named(own: Row, arguments: Mapping[str, Any], known: frozenset[str], vectors: Collection[str]) -> Table:
     """Return arguments named like features: a row, or columns, where a single value is for all rows."""
     columns = {name for name, value in own.items() if _iscolumn_of(value, vector=name in vectors)}
     lengths = {len(own[name]) for name in columns}
     if not lengths:
-        row: Row = {}
-        for name, value in arguments.items():
-            if isinstance(value, Mapping):
-                _flatten(value, row, f"{name}.", 0)
-            elif name in own or not hasattr(value, "__len__") or isinstance(value, str):
-                row[name] = value
-        return One(row)
+        return One(_fields_of(arguments, known))
     if len(lengths) > 1:
         raise InvalidValue("the arguments have several numbers of rows")
     (count,) = lengths

@@ -119,6 +119,14 @@ class Encoder:
         who = self.digest, self.width
         return Watched(tuple(kept), *who, rows, tally.refused, tally.left_out, alarms)
 
+    def refused(self, calls: Sequence[Excerpt]) -> Watched:
+        """Return what came of calls that cannot be encoded at all."""
+        tally = _Tally()
+        for _ in calls:
+            self._refuse(tally)
+        alarms = tuple(tally.alarms.values())
+        return Watched((None,) * len(calls), self.digest, self.width, refused=tally.refused, alarms=alarms)
+
     def _many(self, table: Table, tally: _Tally) -> tuple[Bins, int]:
         over = 0
         if isinstance(table, Mapping):

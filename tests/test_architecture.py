@@ -119,6 +119,8 @@ LAYERS: dict[str, float] = {
     "tally": 3.05,
     "store": 3.1,
     "reference_file": 3.05,
+    "drift_reference": 3.15,
+    "reference_holder": 3.2,
     "outbox": 3.1,
     "notifier": 3.2,
     "labelling": 3.2,
@@ -206,6 +208,7 @@ PURE_IMPORTS = frozenset(
 )
 MORE_IMPORTS = {
     "arrays": {"sys"},
+    "excerpts": {"contextlib", "sys"},
     "rows": {"sys"},
     "duplicates": {"copy", "pickle", "sys"},
     "drift.features": {"sys"},

@@ -31,6 +31,7 @@ from .metrics import Lossy, Metrics, metrics_are_on
 
 if TYPE_CHECKING:
     from ..guardrails import Guardrail
+    from ..reference_holder import ReferenceHolder
     from ..store.evidence_writer import EvidenceWriter
     from ..strategy import Strategy
     from .site import Site
@@ -67,6 +68,7 @@ class Recording:
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
+        self._reference = self._open_reference(site)
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
@@ -106,6 +108,8 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        if self._reference is not None:
+            self._reference.close()
         sent: list[bool] = []
         ends: list[Callable[[float], object]] = []
         if (spans := self.spans) is not None:
@@ -126,7 +130,20 @@ class Recording:
         settings = site.spec.ledger
         if not settings.enabled:
             return None
-        return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+        watch = None if self._reference is None else self._reference.encode
+        return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain, watch=watch)
+
+    def _open_reference(self, site: Site) -> ReferenceHolder | None:
+        """Return what encodes inputs for the watch of drift; None: the spec has none."""
+        if site.spec.drift is None or site.watched is None:
+            return None
+        from ..reference_holder import ReferenceHolder  # most services have no use for it
+
+        models = {*site.digests().values(), *(tag for tags in site.models().values() for tag in tags)}
+        parts = site.spec.drift, self._place, site.watched
+        holder = ReferenceHolder(*parts, rollout=self._name, models=models)
+        holder.start()
+        return holder
 
     def _open_evidence(self, site: Site) -> EvidenceWriter | None:
         """Return what counts predictions for a strategy; None: the spec has none, and no try runs."""

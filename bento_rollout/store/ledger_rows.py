@@ -14,6 +14,8 @@ from .ledger_file import WHOLE, id_of
 from .ledger_json import Plain, as_is, compact, json_of, kept_text, read, rows_of_text
 
 __all__ = [
+    "INSERT_ALARM",
+    "INSERT_COUNT",
     "INSERT_PREDICTION",
     "INSERT_SHADOW",
     "PREDICTION",
@@ -88,6 +90,17 @@ INSERT_PREDICTION = Insert(
     len(_STORED) + 1,
     f"INSERT INTO predictions ({', '.join(_STORED)}, drift) VALUES",
     "ON CONFLICT (id, row) DO NOTHING",
+)
+INSERT_ALARM = Insert(
+    7,
+    "INSERT INTO drift_schema VALUES",
+    "ON CONFLICT (reference, kind, feature) DO UPDATE "
+    "SET count = count + excluded.count, last = excluded.last",
+)
+INSERT_COUNT = Insert(
+    2,
+    "INSERT INTO counters VALUES",
+    "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
 )
 INSERT_SHADOW = Insert(
     14,
