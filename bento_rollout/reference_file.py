@@ -134,7 +134,10 @@ def read_rows(file: Path) -> Rows:
 
 
 def _stored(content: bytes, features: Mapping[str, str | None] | None) -> Reference:
-    reference = Reference.from_json(content)
+    try:
+        reference = Reference.from_json(content)
+    except RecursionError:
+        raise InvalidValue("this is no stored reference: it is nested too deeply") from None
     return reference if features is None else only(reference, features)
 
 

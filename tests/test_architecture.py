@@ -219,6 +219,7 @@ PURE_IMPORTS = frozenset(
 )
 MORE_IMPORTS = {
     "arrays": {"sys"},
+    "excerpts": {"contextlib", "sys"},
     "rows": {"sys"},
     "duplicates": {"copy", "pickle", "sys"},
     "drift.features": {"sys"},

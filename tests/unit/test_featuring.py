@@ -86,7 +86,7 @@ EXPECTED = NAMED.reference.encode([ROW]).bins.tolist()
         {"age": [51.0], "income": 2900, "city": "ulm"},
         {"age": 51, "income": 2900, "city": "ulm", "file": object(), "verbose": True},
     ],
-    ids=range(19),
+    ids="-".join,
 )
 def test_every_shape_is_the_same_row(arguments: Mapping[str, Any]) -> None:
     """Scalars, objects, lists, arrays, frames, models: a row is a row."""
