@@ -66,6 +66,7 @@ LAYERS: dict[str, float] = {
     "exams": 1.33,
     "evidence": 1.3,
     "label_evidence": 1.31,
+    "concept": 1.32,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
@@ -201,6 +202,7 @@ PURE_IMPORTS = frozenset(
 MORE_IMPORTS = {
     "arrays": {"sys"},
     "rows": {"sys"},
+    "concept": {"base64", "json"},
     "duplicates": {"copy", "pickle", "sys"},
     "drift.features": {"sys"},
     "drift.frames": {"json", "zlib"},
