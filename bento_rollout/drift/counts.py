@@ -8,10 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["conformal_p", "counts_of"]
+from ..errors import InvalidValue
+
+__all__ = ["conformal_p", "counts_of", "strata_of"]
 
 _ROWS = 64
 """Rows that are compared with each other at once."""
+
+_MOST_STRATA = 1000
+"""Each has counts of its own."""
 
 _PAIRS = 2**22
 """Comparisons at once, at most: they are made in memory."""
@@ -66,6 +71,22 @@ def conformal_p(
         part = slice(start, start + step)
         p[part] = _ranked(stratified, bins[part], u[part], of[part])
     return p, stratified if counts.ndim == stratified.ndim else stratified[0]
+
+
+def strata_of(strata: NDArray[np.integer], rows: int) -> NDArray[np.intp]:
+    """Return the stratum of each row, or raise `InvalidValue`: whole numbers from 0, one a row.
+
+    >>> strata_of(np.array([0, 167]), 2).tolist()
+    [0, 167]
+    """
+    of = np.asarray(strata)
+    whole = of.shape == (rows,) and of.dtype.kind in "iu"
+    if not whole or (rows and not 0 <= of.min() <= of.max() < _MOST_STRATA):
+        raise InvalidValue(
+            f"strata are {rows} whole numbers from 0 to {_MOST_STRATA - 1}, one a row;"
+            f" these are {of.dtype} of shape {of.shape}"
+        )
+    return of.astype(np.intp)
 
 
 def _ranked(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..analysis.arithmetic import finite
 from ..errors import InvalidValue
-from .counts import conformal_p, counts_of
+from .counts import conformal_p, counts_of, strata_of
 from .effect import psi
 from .engine import DATA_BETS, Wealth
 from .features import Kind
@@ -35,7 +35,8 @@ class FeatureEvidence:
 
     Attributes:
         name: of the feature.
-        log_evidence: the natural log of its weighted e-value: at ``ln(1/alpha)`` it alone is an alarm.
+        log_evidence: the natural log of its weighted e-value, now: at ``ln(1/alpha)`` it alone is an alarm.
+        log_peak: the largest that this ever was in this epoch.
         direction: where its values seem to go: ``higher``, ``lower``, ``wider`` or ``narrower``.
         psi: how large the change is on the rows since it seems to have begun, corrected for chance.
         since_row: the row, counted from 0 in this epoch, at which it seems to have begun.
@@ -48,6 +49,7 @@ class FeatureEvidence:
 
     name: str
     log_evidence: float
+    log_peak: float
     direction: str
     psi: float
     since_row: int
@@ -195,7 +197,7 @@ class DriftTest:
         return self._evidence(_LEAST_ROWS)
 
     def acting(self, psi: float = 0.1, min_rows: int = _LEAST_ROWS) -> tuple[FeatureEvidence, ...]:
-        """Return the features whose change is certain by itself, and large.
+        """Return the features whose change was ever certain by itself, and is large now.
 
         Args:
             psi: how large a change must be.
@@ -205,7 +207,7 @@ class DriftTest:
         enough = -math.log(self.alpha)
         if self.rows < min_rows:
             return ()
-        return tuple(f for f in self._evidence(min_rows) if f.log_evidence >= enough and f.psi >= psi)
+        return tuple(f for f in self._evidence(min_rows) if f.log_peak >= enough and f.psi >= psi)
 
     def update(self, rows: object, strata: NDArray[np.integer] | None = None) -> DriftTest:
         """Return the test after more rows.
@@ -236,11 +238,11 @@ class DriftTest:
             raise InvalidValue(
                 f"bin {int(bins.max())} is there; the reference has {self.counts.shape[2]} bins"
             )
-        of = None if strata is None else _strata(strata, len(bins))
+        of = None if strata is None else strata_of(strata, len(bins))
         counts = self.counts if of is None else _with_strata(self.counts, of)
         u = uniforms(self.seed, self.rows, len(bins), lanes, self.epoch)
         p, counts = conformal_p(counts, bins, u, of)
-        recent = np.concatenate((self.recent, bins))[-KEPT:]
+        recent = np.concatenate((self.recent, bins[-KEPT:]))[-KEPT:]
         return replace(self, wealth=self.wealth.advance(p), counts=counts, recent=recent)
 
     def restarted(self) -> DriftTest:
@@ -290,13 +292,13 @@ class DriftTest:
             base=base,
             wealth=Wealth.start(len(self.log_weights), DATA_BETS, self.reference.single),
             counts=base,
-            recent=self.recent[:0],
             schema=(),
             refused=0,
         )
 
     def _evidence(self, least: int) -> tuple[FeatureEvidence, ...]:
         logs = self.log_weights + self.wealth.log_evidence
+        peaks = self.log_weights + self.wealth.log_peak
         since, directions, tested = self.wealth.since, self.wealth.direction, self.reference.tested
         base = self.base.sum(axis=0)
         found = []
@@ -304,12 +306,13 @@ class DriftTest:
             feature = tested[place]
             assert feature.bins is not None
             size = feature.bins.size
-            rows = min(len(self.recent), max(self.rows - int(since[place]), least))
+            rows = min(len(self.recent), self.rows, max(self.rows - int(since[place]), least))
             recent = np.bincount(self.recent[len(self.recent) - rows :, place], minlength=size)[:size]
             found.append(
                 FeatureEvidence(
                     name=feature.name,
                     log_evidence=float(logs[place]),
+                    log_peak=float(peaks[place]),
                     direction=directions[place],
                     psi=psi(base[place, :size], recent),
                     since_row=int(since[place]),
@@ -329,19 +332,10 @@ def _log_weights(reference: Reference, weights: Mapping[str, float]) -> NDArray[
     for name, weight in weights.items():
         if name not in names:
             raise InvalidValue(f"weights names {name!r}; the reference tests no such feature")
-        if not (math.isfinite(weight) and weight > 0):
+        if finite(f"the weight of {name!r}", weight) <= 0:
             raise InvalidValue(f"the weight of {name!r} is {weight!r}; a finite number above 0 is needed")
     given = np.array([float(weights.get(name, 1.0)) for name in names])
     return np.asarray(np.log(given / given.sum()))
-
-
-def _strata(strata: NDArray[np.integer], rows: int) -> NDArray[np.intp]:
-    of = np.asarray(strata)
-    if of.shape != (rows,) or of.dtype.kind not in "iu" or (rows and of.min() < 0):
-        raise InvalidValue(
-            f"strata are {rows} whole numbers from 0, one a row; these are {of.dtype} of {of.shape}"
-        )
-    return of.astype(np.intp)
 
 
 def _with_strata(counts: NDArray[np.int64], of: NDArray[np.intp]) -> NDArray[np.int64]:

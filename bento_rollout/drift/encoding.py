@@ -75,7 +75,7 @@ def encode(
         first = feature.view in {"value", "length", "distance"}  # a column of many views is told of once
         if column is None:
             column = np.full(rows, None, dtype=object)
-            if first:
+            if first and rows:
                 alarms.append(SchemaAlarm("lost", feature.column, rows, "the rows have no such feature"))
         if isinstance(feature.bins, CategoryBins):
             values = column.tolist()
@@ -127,7 +127,7 @@ def matched(
     new = tuple(
         SchemaAlarm("new", name, len(column), "the reference has no such feature")
         for name, column in columns.items()
-        if name not in shared
+        if name not in shared and len(column)
     )
     return shared, new
 

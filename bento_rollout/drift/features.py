@@ -71,6 +71,8 @@ def columns_of(rows: object) -> dict[str, Column]:
             raise InvalidValue("two columns have the same name")
     elif hasattr(rows, "columns") and hasattr(rows, "__getitem__"):
         found = _of_frame(rows)
+    elif isinstance(rows, Sequence) and not isinstance(rows, (str, bytes)) and not rows:
+        found = {}
     elif isinstance(rows, Sequence) and not isinstance(rows, (str, bytes)):
         found = _of_sequence(rows)
     else:

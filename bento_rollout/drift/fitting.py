@@ -44,11 +44,7 @@ def features_of(
     seed: int,
 ) -> tuple[tuple[Feature, ...], dict[str, Embedding]]:
     """Return the features of columns with their bins, and where embeddings lie."""
-    for name, wanted in kinds.items():
-        if name not in columns:
-            raise InvalidValue(f"kinds names {name!r}; the reference has no such column")
-        if wanted not in KINDS:
-            raise InvalidValue(f"the kind of {name!r} is {shown(wanted)}; it is one of {', '.join(KINDS)}")
+    _check(kinds, columns)
     features: list[Feature] = []
     embeddings: dict[str, Embedding] = {}
     for name, column in columns.items():
@@ -73,6 +69,9 @@ def features_of(
             )
         else:
             features.append(_numeric(name, kind, numbers_of(column)[0], edges, bins, name, "value"))
+    names = [feature.name for feature in features]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidValue(f"two features are called {twice[0]!r}; rename the column of that name")
     return tuple(features), embeddings
 
 
@@ -90,6 +89,15 @@ def dependence_of(columns: Mapping[str, Column], features: Sequence[Feature]) ->
         size = float(np.sqrt((before**2).sum() * (after**2).sum()))
         found[feature.name] = round(float((before * after).sum()) / size, 6) if size else 0.0
     return found
+
+
+def _check(kinds: Mapping[str, Kind], columns: Mapping[str, Column]) -> None:
+    """Refuse kinds of columns that are not there, and kinds that are none."""
+    for name, wanted in kinds.items():
+        if name not in columns:
+            raise InvalidValue(f"kinds names {name!r}; the reference has no such column")
+        if wanted not in KINDS:
+            raise InvalidValue(f"the kind of {name!r} is {shown(wanted)}; it is one of {', '.join(KINDS)}")
 
 
 def _kind(column: Column) -> Kind | None:
@@ -119,7 +127,8 @@ def _numeric(
     finite = values[np.isfinite(values)]
     why = ""
     if not np.isfinite(values[edges]).any():
-        why = "all infinite or missing" if np.isinf(values).any() else "all missing"
+        why = "nearly all missing" if len(finite) else "all missing"
+        why = "all infinite or missing" if np.isinf(values).any() and not len(finite) else why
     elif finite.min() == finite.max() and len(finite) == len(values):
         why = "constant"
     return Feature(name, kind, None if why else NumericBins.fit(values[edges], bins), why, column, view)

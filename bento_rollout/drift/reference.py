@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidValue
 from .bins import BINS, CategoryBins
-from .counts import counts_of
+from .counts import counts_of, strata_of
 from .embedding import Embedding
 from .encoding import Encoded, Segments, encode, matched
 from .features import Column, Feature, Kind, columns_of
@@ -109,9 +109,7 @@ class Reference:
         tested = [feature for feature in features if not feature.skipped]
         size = max(feature.bins.size for feature in tested if feature.bins is not None)
         parts = _segments(segments, columns, rest, counted.bins, size, stratified=strata is not None)
-        of = (
-            np.zeros(len(rest), dtype=np.intp) if strata is None else np.asarray(strata)[rest].astype(np.intp)
-        )
+        of = np.zeros(len(rest), dtype=np.intp) if strata is None else strata_of(strata, total)[rest]
         return cls(
             features=features,
             stratified=counts_of(counted.bins, of, int(of.max()) + 1, size),
