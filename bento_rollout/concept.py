@@ -1,4 +1,4 @@
-"""Concept drift of the variants of one endpoint: matured labels become losses, and losses are tested; pure."""
+"""Concept drift of the models of an endpoint: matured labels become losses, and losses are tested; pure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ MODELS = 16
 
 VERSION = 1
 """Of what is stored; another one is refused."""
+
+_DAMAGED = "what is stored of concept drift is damaged"
 
 _COUNTS = ("matured", "labelled", "odd", "unfed")
 
@@ -168,16 +170,19 @@ class Concept:
         try:
             test = None if plain["test"] is None else LossTest.from_bytes(b64decode(plain["test"]))
             sight, gathered = plain["sight"], tuple(tuple(row) for row in plain["gathered"])
-            seen = Sight(**{**sight, "usable": tuple(sight["usable"]), "classes": frozenset(sight["classes"])})
+            classes = frozenset(sight["classes"])
+            seen = Sight(**{**sight, "usable": tuple(sight["usable"]), "classes": classes})
             recent = b64decode(plain["recent"], validate=True)
             found = {name: int(plain[name]) for name in _COUNTS}
-            told = cls(rules, test, **found, recent=recent, sight=seen, gathered=gathered, unfit=plain["unfit"])
+            told = cls(
+                rules, test, **found, recent=recent, sight=seen, gathered=gathered, unfit=plain["unfit"]
+            )
         except InvalidValue:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidValue(f"what is stored of concept drift is damaged ({type(error).__name__})") from error
+            raise InvalidValue(f"{_DAMAGED} ({type(error).__name__}): begin anew") from error
         if len(recent) > WINDOW or set(recent) - {0, 1} or any(len(row) != len(KINDS) for row in gathered):
-            raise InvalidValue("what is stored of concept drift is damaged: its parts do not fit together")
+            raise InvalidValue(f"{_DAMAGED}: its parts do not fit together; begin anew")
         if test is not None and (test.alpha != rules.alpha or rules.loss not in (AUTO, test.kind)):
             return replace(told, test=None, sight=Sight(), gathered=())
         return told
@@ -222,7 +227,8 @@ class _Filling:
     def _gather(self, row: Mature) -> None:
         rules, losses = self._concept.rules, losses_of(row.label, row.output)
         if rules.loss != AUTO:
-            losses = tuple(loss if kind == rules.loss else None for kind, loss in zip(KINDS, losses, strict=True))
+            pairs = zip(KINDS, losses, strict=True)
+            losses = tuple(loss if kind == rules.loss else None for kind, loss in pairs)
         if not any(loss is not None for loss in losses):
             self._counts["odd"] += 1
             return
@@ -253,8 +259,8 @@ class ConceptBoard:
         endpoint: whose predictions are looked at; None: those of all.
         concepts: the models by their variant and digest, those that were fed last at the end; 16 at most.
 
-    >>> rows = [Mature(f"id{n}", float(n), 1, "predict", "v1", labelled=True, label=1, output=1) for n in range(600)]
-    >>> board = ConceptBoard(ConceptRules()).update(rows, lambda row: "sha256:1")
+    >>> row = Mature("id", 0.0, 1, "predict", "v1", labelled=True, label=1, output=1)
+    >>> board = ConceptBoard(ConceptRules()).update([row] * 600, lambda row: "sha256:1")
     >>> board.concepts["v1", "sha256:1"].words
     '100 labels tested by their zero_one loss'
     """
@@ -298,11 +304,17 @@ class ConceptBoard:
         """
         try:
             plain = json.loads(data)
-            if not isinstance(plain, Mapping) or plain.get("version") != VERSION:
-                raise InvalidValue(f"this is nothing of concept drift that version {VERSION} stored: begin anew")
-            models = {(str(v), str(d)): Concept.from_plain(rules, told) for v, d, told in plain["models"]}
+            version = plain["version"]
+            models = {} if version != VERSION else {
+                (str(variant), str(digest)): Concept.from_plain(rules, told)
+                for variant, digest, told in plain["models"]
+            }  # fmt: skip
         except InvalidValue:
             raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidValue(f"what is stored of concept drift is damaged ({type(error).__name__})") from error
+            raise InvalidValue(f"{_DAMAGED} ({type(error).__name__}): begin anew") from error
+        if version != VERSION:
+            raise InvalidValue(
+                f"this of concept drift was stored as version {version!r}, not {VERSION}: begin anew"
+            )
         return cls(rules, endpoint, models)

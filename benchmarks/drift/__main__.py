@@ -46,8 +46,11 @@ def main() -> int:
     checked: list[Checked | Cost] = [*check(2 if options.quick else 20)] if "check" in extra else []
     costs: list[Checked | Cost] = [*cost(3 if options.quick else 20)] if "cost" in extra else []
     facts: dict[str, Any] = {
-        "quick": options.quick, "seed": options.seed, "python": platform.python_version(), "numpy": np.__version__,
-    }  # fmt: skip
+        "quick": options.quick,
+        "seed": options.seed,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
     for row, series in simulated(rows, options.seed, options.jobs, began):
         found[row.name] = series
         lines = [line for one in rows if one.name in found for line in one.lines(found[one.name])]
@@ -75,14 +78,14 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def simulated(
-    rows: list[Row], seed: int, jobs: int, began: float
-) -> Iterator[tuple[Row, dict[str, Series]]]:
+def simulated(rows: list[Row], seed: int, jobs: int, began: float) -> Iterator[tuple[Row, dict[str, Series]]]:
     """Yield what came of each row as soon as it is whole, all parts of all rows spread over processes."""
     parts = [(row, number) for row in rows for number in range(len(row.parts()))]
     results: dict[str, dict[int, tuple[str, Series]]] = {row.name: {} for row in rows}
     with ProcessPoolExecutor(jobs) as pool:
-        futures = {pool.submit(replace(row, bars=()).part, number, seed): (row, number) for row, number in parts}
+        futures = {
+            pool.submit(replace(row, bars=()).part, number, seed): (row, number) for row, number in parts
+        }
         for done, future in enumerate(as_completed(futures), 1):
             row, number = futures[future]
             its = results[row.name]

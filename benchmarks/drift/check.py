@@ -35,11 +35,18 @@ class Checked:
 
     def __str__(self) -> str:
         word = "met" if self.met else "**MISSED**"
-        return f"{self.name}: {self.streams} streams of {self.rows} rows, apart by {self.apart:.1e} at most ({word})"
+        streams = f"{self.streams} streams of {self.rows} rows"
+        return f"{self.name}: {streams}, apart by {self.apart:.1e} at most ({word})"
 
     def plain(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {"name": self.name, "streams": self.streams, "rows": self.rows, "apart": self.apart, "met": self.met}
+        return {
+            "name": self.name,
+            "streams": self.streams,
+            "rows": self.rows,
+            "apart": self.apart,
+            "met": self.met,
+        }
 
 
 def check(streams: int) -> list[Checked]:

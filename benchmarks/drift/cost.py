@@ -65,7 +65,9 @@ def cost(rounds: int) -> list[Cost]:
         test.reference.encode(row[None])
     one = (time.process_time() - before) / PAGE * 1e6
     code = f"import sys, bento_rollout.drift; print(sum(name in sys.modules for name in {_HEAVY!r}))"
-    heavy = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    heavy = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
     return [
         Cost("cost", "a row of 30 features in the monitor", float(np.median(taken)), 120, "µs"),
         Cost("encode", "a call of one row, made bins of by the ledger's writer", one, 1000, "µs"),

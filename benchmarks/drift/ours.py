@@ -31,7 +31,8 @@ class Alarms:
     """When streams alarmed.
 
     Attributes:
-        rows: the first alarm, counted from the change, or from the beginning where there is none; infinite: never.
+        rows: the first alarm, counted from the change, or from the beginning where there is none;
+            infinite: never.
         early: whether a stream alarmed before the change.
         top: of the three features with most evidence at the alarm, how many had moved; NaN: no alarm.
         later: the same 100 rows later.
@@ -133,7 +134,7 @@ def data_alarms(rng: np.random.Generator, streams: int, reference: int, alpha: f
                 values = rows[picked[:, place], column] + part * deviations[column]
                 feature = one.tested[column].bins
                 assert feature is not None
-                bins[:, place, column] = feature.encode(values)  # type: ignore[arg-type]  # all are numeric
+                bins[:, place, column] = feature.encode(values)
         for seen, peaks in lanes.take(bins.reshape(len(part), -1), every):
             new = (peaks >= bar) & np.isinf(found) & ~early
             found[new] = done + seen
@@ -161,7 +162,9 @@ def loss_alarms(
     """Test streams for concept drift; the arguments are those of `data_alarms`."""
     known = losses(kind)
     drawn = len(known.before)
-    fitted = [LossTest.fit(known.before[rng.integers(0, drawn, reference)], kind=kind) for _ in range(streams)]
+    fitted = [
+        LossTest.fit(known.before[rng.integers(0, drawn, reference)], kind=kind) for _ in range(streams)
+    ]
     size = max(len(one.reference) for one in fitted)
     counts = np.zeros((streams, size), dtype=np.int64)
     before, after = (np.empty((drawn, streams), dtype=np.uint8) for _ in range(2))

@@ -1,4 +1,4 @@
-"""What others do, on the same kind of streams: river's detectors with their defaults, and Evidently's rule."""
+"""What others do on the same kind of streams: river's detectors with their defaults, Evidently's rule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TERMS = 100
 def on_features(rng: np.random.Generator, name: str, reference: int, shift: Shift) -> tuple[int, float]:
     """Return how many false alarms a detector on each feature gave, and the rows until the first true one.
 
-    A detector of river begins anew by itself after an alarm; false alarms of several features at one row are one.
+    A detector of river begins anew by itself after an alarm. False alarms at one row count once.
     """
     rows = table()
     known = rows[rng.integers(0, len(rows), reference)]
@@ -52,7 +52,7 @@ def on_features(rng: np.random.Generator, name: str, reference: int, shift: Shif
 
 
 def on_losses(rng: np.random.Generator, name: str, reference: int, shift: Shift) -> tuple[int, float]:
-    """The same on 0/1 losses; the reference is given to the detector first, and its alarms are not counted."""
+    """Return the same on 0/1 losses; the reference comes first, and alarms in it are not counted."""
     known, detector = losses("zero_one"), BINARY[name]()
     drawn = len(known.before)
     kind: Callable[[float], float | bool] = bool if name in ("DDM", "EDDM") else float
@@ -106,14 +106,17 @@ def evidently_alarms(rng: np.random.Generator, reference: int, shift: Shift) -> 
 def evidently(known: Floats, window: Floats) -> bool:
     """Whether half of the columns have drifted: Evidently's preset for a data set with numeric columns.
 
-    Of more than 1 000 reference rows a column has drifted where the Wasserstein distance, in standard deviations
-    of the reference, is at least 0.1; of fewer where the Kolmogorov-Smirnov test has p below 0.05.
+    Of more than 1 000 reference rows a column has drifted where the Wasserstein distance, in standard
+    deviations of the reference, is at least 0.1; of fewer where the Kolmogorov-Smirnov test has p < 0.05.
 
     Args:
         known: the reference, rows x columns, each column in rising order.
         window: as many rows as one likes.
     """
-    return float(np.mean([drifted(a, b) for a, b in zip(known.T, np.sort(window, axis=0).T, strict=True)])) >= PART
+    return (
+        float(np.mean([drifted(a, b) for a, b in zip(known.T, np.sort(window, axis=0).T, strict=True)]))
+        >= PART
+    )
 
 
 def drifted(known: Floats, window: Floats) -> bool:

@@ -13,9 +13,9 @@ __all__ = ["draw"]
 
 _PANELS = {
     "drift-data": {
-        "sudden-1000": "0.5 σ in 3 of 30, after 1 000",
-        "sudden-20000": "0.5 σ in 3 of 30, after 20 000",
-        "gradual": "growing to 0.5 σ over 20 000",
+        "sudden-1000": "half a deviation in 3 of 30, after 1 000",
+        "sudden-20000": "half a deviation in 3 of 30, after 20 000",
+        "gradual": "growing to that over 20 000",
     },
     "drift-concept": {
         "loss-zero_one-1000": "error 2.3 → 22.8 %, after 1 000",
@@ -28,7 +28,7 @@ _UNITS = {"drift-data": "rows since the change", "drift-concept": "labels since 
 
 
 def draw(found: Mapping[str, Mapping[str, Series]], folder: Path) -> None:
-    """Write the pictures whose rows were all simulated: how many streams had alarmed so long after the change."""
+    """Write the pictures whose rows were all simulated: how many streams had alarmed by then."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, titles in _PANELS.items():
         if titles.keys() <= found.keys():

@@ -29,7 +29,8 @@ class Series:
     """What came of streams, of ours or of somebody else.
 
     Attributes:
-        delays: rows from the change to the alarm, infinite where there was none; of quiet streams until a false one.
+        delays: rows from the change to the alarm, infinite where there was none; of quiet streams the rows
+            until a false one.
         false: false alarms in all the quiet rows before; of ours in how many streams.
         quiet: so many quiet rows there were.
         top: of the three features with most evidence at the alarm, how many had moved; empty: it names none.
@@ -245,8 +246,8 @@ def _top() -> Bar:
 
     def told(series: Series) -> str:
         whole = float(np.mean(series.top == MOVED)) if len(series.top) else math.nan
-        words = f"{part(series.top):.0%} at the alarm (all three in {whole:.0%}), {part(series.later):.0%} 100 rows later"
-        return words.replace("%", " %")
+        words = f"{part(series.top):.0%} at the alarm (all three in {whole:.0%})"
+        return f"{words}, {part(series.later):.0%} 100 rows later".replace("%", " %")
 
     def met(series: Series) -> bool | None:
         return None if len(series.top) < FULL / 2 else part(series.top) >= 0.85
@@ -254,23 +255,67 @@ def _top() -> Bar:
     return Bar("≥ 85 % of the moved features are among the top three", told, met)
 
 
-_SUDDEN = "0.5 σ in 3 of 30 features, after {} quiet rows"
+_SUDDEN = "half a deviation in 3 of 30 features, after {} quiet rows"
 _CONCEPT = "error 2.3 → 22.8 %, {} loss, after {} quiet labels"
 _QUIET = Shift(QUIET, 0, 0)
+_DATA_SUDDEN = [_delay(110, 180), _top()]
+_KINDS = (("zero_one", "0/1"), ("log", "log"))
+_LOSS: dict[str, Any] = {"reference": 500, "chunk": 100}
+
+
+def _sudden(after: int) -> Row:
+    what = _SUDDEN.format(_whole(after))
+    return Row(f"sudden-{after}", what, Shift(after, 0, 5000), _DATA_SUDDEN, others=100)
+
+
+def _concept(kind: str, words: str, after: int) -> Row:
+    what, bars = _CONCEPT.format(words, _whole(after)), [_delay(100, 200)]
+    return Row(f"loss-{kind}-{after}", what, Shift(after, 0, 5000), bars, kind, others=100, **_LOSS)
+
 
 ROWS = (
-    Row("quiet", "alarms in quiet streams of 100\u2009000 rows, reference 5\u2009000, α = 1 %", _QUIET, [_at_most(4, 200)], reference=5000),
-    Row("quiet-1000", "the same, reference 1\u2009000", _QUIET, [_at_most(4, 200)]),
-    Row("quiet-5%", "alarms in quiet streams of 20\u2009000 rows, α = 5 %", Shift(20_000, 0, 0), [_under(0.05)], alpha=0.05, streams=500, others=0),
-    Row("sudden-1000", _SUDDEN.format("1\u2009000"), Shift(1000, 0, 5000), [_delay(110, 180), _top()], others=100),
-    Row("sudden-20000", _SUDDEN.format("20\u2009000"), Shift(20_000, 0, 5000), [_delay(110, 180), _top()], others=100),
-    Row("gradual", "growing to 0.5 σ over 20\u2009000 rows", Shift(1000, 20_000, 40_000), [_delay(6000, whole=True)]),
-    Row("loss-quiet", "alarms in quiet streams of 100\u2009000 labels, 0/1 loss, α = 1 %", _QUIET, [_at_most(4, 200)], kind="zero_one", reference=500, chunk=100),
-    Row("loss-quiet-log", "the same, log loss", _QUIET, [_at_most(4, 200)], kind="log", reference=500, chunk=100),
-    *(
-        Row(f"loss-{kind}-{after}", _CONCEPT.format(words, _whole(after)), Shift(after, 0, 5000), [_delay(100, 200)], kind=kind, reference=500, others=100, chunk=100)
-        for kind, words in (("zero_one", "0/1"), ("log", "log"))
-        for after in (1000, 20_000)
+    Row(
+        "quiet",
+        f"alarms at 1 % in quiet streams of {_whole(QUIET)} rows, reference {_whole(5000)}",
+        _QUIET,
+        [_at_most(4, FULL)],
+        reference=5000,
     ),
-    Row("loss-gradual", "error growing from 2.3 to 22.8 % over 20\u2009000 labels, 0/1 loss", Shift(1000, 20_000, 40_000), [_delay(10_000, whole=True)], kind="zero_one", reference=500, others=100, chunk=100),
-)  # fmt: skip
+    Row("quiet-1000", f"the same, reference {_whole(1000)}", _QUIET, [_at_most(4, FULL)]),
+    Row(
+        "quiet-5%",
+        f"alarms at 5 % in quiet streams of {_whole(20_000)} rows",
+        Shift(20_000, 0, 0),
+        [_under(0.05)],
+        alpha=0.05,
+        streams=500,
+        others=0,
+    ),
+    _sudden(1000),
+    _sudden(20_000),
+    Row(
+        "gradual",
+        f"growing to half a deviation over {_whole(20_000)} rows",
+        Shift(1000, 20_000, 40_000),
+        [_delay(6000, whole=True)],
+    ),
+    Row(
+        "loss-quiet",
+        f"alarms at 1 % in quiet streams of {_whole(QUIET)} labels, 0/1 loss",
+        _QUIET,
+        [_at_most(4, FULL)],
+        "zero_one",
+        **_LOSS,
+    ),
+    Row("loss-quiet-log", "the same, log loss", _QUIET, [_at_most(4, FULL)], "log", **_LOSS),
+    *(_concept(kind, words, after) for kind, words in _KINDS for after in (1000, 20_000)),
+    Row(
+        "loss-gradual",
+        f"error growing from 2.3 to 22.8 % over {_whole(20_000)} labels, 0/1 loss",
+        Shift(1000, 20_000, 40_000),
+        [_delay(10_000, whole=True)],
+        "zero_one",
+        others=100,
+        **_LOSS,
+    ),
+)

@@ -37,7 +37,7 @@ class Bets:
         tilt: ``1 + e (p - 1/2)``: a negative ``e`` wins on high values, which have a small p.
         spread: ``1 + e (|2p - 1| - 1/2)``: a positive ``e`` wins on values at both ends.
         power: ``k p**(k - 1)``: wins much on few very high values.
-        step: pairs ``c, w``: ``1 - w``, and ``w/c`` more where ``p < c``: wins on values of the highest part ``c``.
+        step: pairs ``c, w``: ``1 - w``, and ``w/c`` more where ``p < c``: wins on the highest part ``c``.
     """
 
     tilt: tuple[float, ...]
@@ -88,7 +88,7 @@ LOSS_BETS = Bets(
     power=(0.1, 0.25, 0.5),
     step=tuple((c, w) for w in (0.1, 0.3) for c in (1 / 8, 1 / 16, 1 / 32, 1 / 64)),
 )
-"""Fourteen: a loss that rises, a little for all rows or much for few; steps halve the slowest twentieth of delays."""
+"""Fourteen: a loss that rises, a little for all rows or much for few; steps halve the longest delays."""
 
 
 def start_weight(row: int) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorEstimate", "Estimated"]
 
-BINS = 10
+BINS = 20
 """Bins of scores, at most."""
 
 LEAST = 100
@@ -78,7 +78,9 @@ class ErrorEstimate:
         whole = len(self.rows) == len(self.losses) == len(self.edges) + 1 and sum(self.rows) > 0
         ordered = all(one < other for one, other in zip(self.edges, self.edges[1:], strict=False))
         if not whole or not ordered or not all(map(math.isfinite, (*self.edges, *self.losses))):
-            raise InvalidValue("these bins of scores are none: edges rise, and there is one bin more than edges")
+            raise InvalidValue(
+                "these are no bins of scores: edges rise, and there is one bin more than edges"
+            )
 
     @classmethod
     def fit(cls, scores: Iterable[float | None], losses: Iterable[float | None]) -> ErrorEstimate:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +14,11 @@ from ..analysis.arithmetic import count, finite
 from ..errors import InvalidValue
 from .counts import conformal_p
 from .engine import LOSS_BETS, Wealth
+from .frames import opened, packed, wealth_arrays, wealth_of
 from .losses import KINDS
 from .uniforms import uniforms
 
-__all__ = ["LossTest"]
-
-VERSION = 1
-"""Of what is stored; another one is refused."""
+__all__ = ["LEAST", "LossTest"]
 
 LEAST = 100
 """Reference losses that are needed."""
@@ -35,18 +31,20 @@ LEVELS = (
 )  # fmt: skip
 """Quantiles between which bins lie: finer where losses are high, as only a rise is looked for."""
 
+_KIND = "test of a loss"
+
 EVERY = 4
 """One in so many reference losses says where bins end; the others say how many lie in each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossTest:
-    """The conformal e-detector of `DriftTest` on one loss, of which only a rise is looked for. Immutable.
+    """The test of `DriftTest` on one loss, of which only a rise is looked for. Immutable.
 
-    While losses come like those of the reference, in whatever order, the chance that `alarm` is ever True is
-    at most ``alpha``, however often one looks; the loss may have any distribution. Losses are ranked among the
-    reference *and all before them*: few reference losses make it slower, and not wrong. What it assumes is that
-    losses are exchangeable: rows that repeat, or come in cycles, are drift to it.
+    While losses come like those of the reference, in whatever order, the chance that `alarm` is ever True
+    is at most ``alpha``, however often one looks; the loss may have any distribution. Losses are ranked
+    among the reference *and all before them*: few reference losses make it slower, and not wrong. What it
+    assumes is that losses are exchangeable: rows that repeat, or come in cycles, are drift to it.
 
     Begin with `fit`; `update` returns the next one. The same losses in any split give the same numbers.
 
@@ -81,7 +79,9 @@ class LossTest:
     recent: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
-    def fit(cls, losses: Iterable[float | None], *, kind: str, alpha: float = 0.01, seed: int = 0) -> LossTest:
+    def fit(
+        cls, losses: Iterable[float | None], *, kind: str, alpha: float = 0.01, seed: int = 0
+    ) -> LossTest:
         """Return the test before the first loss.
 
         Args:
@@ -196,65 +196,25 @@ class LossTest:
         return self.recent[-(self.rows - self.since_row) :] if self.rows else self.recent
 
     def to_bytes(self) -> bytes:
-        """Return it as what can be stored: JSON, which gives back the same numbers to the bit."""
-        wealth = self.wealth
-        plain = {
-            "version": VERSION, "kind": self.kind, "alpha": self.alpha, "seed": self.seed,
-            "edges": self.edges.tolist(), "reference": self.reference.tolist(), "mean": self.reference_mean,
-            "counts": self.counts.tolist(), "epoch": self.epoch, "refused": self.refused, "rows": wealth.rows,
-            "sums": wealth.sums[:, 0].tolist(), "best": wealth.best[:, 0].tolist(),
-            "began": wealth.began[:, 0].tolist(), "scale": int(wealth.scale[0]),
-            "peak": float(wealth.log_peak[0]), "recent": b64encode(self.recent.astype("<f8").tobytes()).decode(),
-        }  # fmt: skip
-        return json.dumps(plain, separators=(",", ":")).encode()
+        """Return it as bytes that `from_bytes` reads, and that give back the same numbers to the bit."""
+        names = ("kind", "alpha", "seed", "reference_mean", "epoch", "refused", "rows")
+        arrays = {name: getattr(self, name) for name in ("edges", "reference", "counts", "recent")}
+        return packed(
+            _KIND, {name: getattr(self, name) for name in names}, arrays | wealth_arrays(self.wealth)
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LossTest:
-        """Return what `to_bytes` stored.
+        """Return a stored test.
 
         Raises:
-            InvalidValue: it is damaged, or of another version.
+            InvalidValue: bytes of another version, of other bets, or that are damaged.
         """
-        try:
-            plain = json.loads(data)
-            if not isinstance(plain, Mapping) or plain.get("version") != VERSION:
-                raise InvalidValue(f"this is no test of a loss that version {VERSION} stored: begin anew")
-            return cls._opened(plain)
-        except InvalidValue:
-            raise
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidValue(f"a stored test of a loss is damaged ({type(error).__name__}): begin anew") from error
-
-    @classmethod
-    def _opened(cls, plain: Mapping[str, Any]) -> LossTest:
-        edges = np.array(plain["edges"], dtype=np.float64)
-        reference, counts = (np.array(plain[name], dtype=np.int64) for name in ("reference", "counts"))
-        sums, best = (np.array(plain[name], dtype=np.float64) for name in ("sums", "best"))
-        began = np.array(plain["began"], dtype=np.int64)
-        recent = np.frombuffer(b64decode(plain["recent"], validate=True), dtype="<f8").astype(np.float64)
-        bins, bets = (len(edges) + 1,), (len(LOSS_BETS),)
-        shapes = [(reference, bins), (counts, bins), (sums, bets), (best, bets), (began, bets)]
-        numbers = [edges, sums, best, recent, np.array([plain["mean"], plain["peak"], plain["alpha"]])]
-        rows, scale = count("rows", plain["rows"]), count("scale", plain["scale"])
-        if (
-            plain["kind"] not in KINDS
-            or any(array.shape != shape for array, shape in shapes)
-            or not all(np.isfinite(array).all() for array in numbers)
-            or min(reference.min(), (counts - reference).min(), sums.min(), best.min()) < 0
-            or int((counts - reference).sum()) != rows
-            or len(recent) > min(RECENT, rows)
-        ):
-            raise InvalidValue("a stored test of a loss is damaged (its parts do not fit together): begin anew")
-        single = np.array([len(counts) <= 2])  # noqa: PLR2004 - two values
-        wealth = Wealth(
-            LOSS_BETS, rows, sums[:, None], best[:, None], began[:, None], np.array([scale]),
-            np.array([float(plain["peak"])]), single,
-        )  # fmt: skip
-        return cls(
-            plain["kind"], float(plain["alpha"]), count("seed", plain["seed"]), edges, reference,
-            float(plain["mean"]), counts, wealth, count("epoch", plain["epoch"]),
-            count("refused", plain["refused"]), recent,
-        )  # fmt: skip
+        fields, arrays = opened(data, _KIND)
+        single = np.array([len(arrays["counts"]) <= 2])  # noqa: PLR2004 - two values
+        wealth = wealth_of(arrays, fields.pop("rows"), LOSS_BETS, single)
+        parts: dict[str, Any] = {name: arrays[name] for name in ("edges", "reference", "counts", "recent")}
+        return cls(**fields, **parts, wealth=wealth)
 
 
 def _losses(values: Iterable[float | None]) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ from functools import reduce
 from numbers import Real
 from typing import Any
 
+import mmh3
+
 from ..errors import InvalidValue
 from ..labels import label_in
 
@@ -93,7 +95,7 @@ class Sight:
         graded: how many answers had a probability other than 0 and 1.
         quantiles: how many answers were mappings of quantiles.
         fractions: whether a number was not whole.
-        classes: the different labels, as far as there are few.
+        classes: hashes of the different labels, as far as there are few.
     """
 
     pairs: int = 0
@@ -101,7 +103,7 @@ class Sight:
     graded: int = 0
     quantiles: int = 0
     fractions: bool = False
-    classes: frozenset[str] = frozenset()
+    classes: frozenset[int] = frozenset()
 
     def plus(self, label: Any, output: Any) -> Sight:
         """Return it with one more pair."""
@@ -110,7 +112,7 @@ class Sight:
         numbers = [found for found in (_number(label), _number(output)) if found is not None]
         classes = self.classes
         if name is not None and len(classes) <= FEW:
-            classes |= {name[:100]}
+            classes |= {mmh3.hash64(name, 0, signed=False)[0]}
         return Sight(
             self.pairs + 1,
             tuple(count + (loss is not None) for count, loss in zip(self.usable, losses, strict=True)),
@@ -240,25 +242,29 @@ def _answered(output: Any) -> str | None:
 def _probability(true: str, output: Any, depth: int = 0) -> float | None:
     """Return the probability that an answer gave to a class; None: it gave none."""
     output = _single(output)
-    if depth > DEEPEST:
-        return None
     if (number := _real(output)) is not None:
         return _of_one(true, "1", number) if true in ("0", "1") else None
     if isinstance(output, Mapping):
-        if (inner := output.get("probabilities")) is not None:
-            return _probability(true, inner, depth + 1)
-        if "label" in output:
-            score = next((_real(output[name]) for name in _SCORES if name in output), None)
-            said = _class(output["label"])
-            return None if said is None or score is None else _of_one(true, said, score)
-        return _of_many(true, {_named(name): _real(found) for name, found in output.items()})
-    if not isinstance(output, (list, tuple)):
-        return None
-    if output and all(isinstance(item, Mapping) for item in output):
-        scored = {_class(item.get("label")): _real(item.get("score")) for item in output}
-        return _of_many(true, scored) if len(scored) == len(output) and None not in scored else None
-    found = _of_many(true, {str(place): _real(item) for place, item in enumerate(output)})
-    return found if true.isdecimal() and int(true) < len(output) else None
+        return _of_fields(true, output, depth)
+    return _of_list(true, output) if isinstance(output, (list, tuple)) else None
+
+
+def _of_fields(true: str, fields: Mapping[Any, Any], depth: int) -> float | None:
+    if fields.get("probabilities") is not None:
+        return _probability(true, fields["probabilities"], depth + 1) if depth < DEEPEST else None
+    if "label" not in fields:
+        return _of_many(true, {_named(name): _real(score) for name, score in fields.items()})
+    score = next((_real(fields[name]) for name in _SCORES if name in fields), None)
+    said = _class(fields["label"])
+    return None if said is None or score is None else _of_one(true, said, score)
+
+
+def _of_list(true: str, items: Sequence[Any]) -> float | None:
+    if items and all(isinstance(item, Mapping) for item in items):
+        scored = {_class(item.get("label")): _real(item.get("score")) for item in items}
+        return _of_many(true, scored) if len(scored) == len(items) and None not in scored else None
+    found = _of_many(true, {str(place): _real(item) for place, item in enumerate(items)})
+    return found if true.isdecimal() and int(true) < len(items) else None
 
 
 def _named(name: Any) -> str:
