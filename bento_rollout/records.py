@@ -321,8 +321,7 @@ class Dropped:
 
     Attributes:
         rollout, endpoint, variant, champion, revision: whose.
-        reason: ``queue_full``, ``rate``, ``budget``, ``timeout``, ``shutdown``, ``not_champion``, …
-        count: how many.
+        reason, count: ``queue_full``, ``rate``, ``budget``, ``timeout``, ``not_champion``, …; how many.
     """
 
     rollout: str
@@ -348,8 +347,8 @@ class Flipped:
 
     Attributes:
         rollout, source, target: whose, and which variant was to be replaced by which.
-        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: it was prepared, and came to
-            nothing because a worker did not answer in time, another change came first, or the command ended.
+        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: it was prepared, and a worker
+            was late, another change came first, or the command ended.
     """
 
     rollout: str
@@ -369,14 +368,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """How one test for drift stands; told twice a second by each worker. Immutable.
-
-    Attributes:
-        rollout, endpoint, test: whose; the test is ``data``, ``schema`` or ``concept/VARIANT``.
-        log_evidence: ln of its evidence; None: it has none.
-        latched: whether an alarm of it waits for a person.
-        rows: how many rows the owner took since it was told last, by what became of them; of the others none.
-    """
+    """How one test for drift stands; ``rows``, by what became of them, are told by the owner alone. Immutable."""
 
     rollout: str
     endpoint: str
@@ -395,13 +387,10 @@ class Flip:
     """What a hook is told about the flip that it guards or follows.
 
     Attributes:
-        rollout: the rollout's name.
-        source: the champion that is replaced.
-        target: the variant that becomes champion.
+        rollout, source, target: whose; the champion that is replaced, and the variant that becomes one.
         instance: the target in this worker: the service's own instance, or for other runners an object
             with the routed endpoints as methods. Warm it up, or smoke-test it.
-        reason: what the operator wrote, possibly empty.
-        author: who asked.
+        reason, author: what the operator wrote, and who that is.
     """
 
     rollout: str

@@ -330,15 +330,18 @@ def test_exit_codes_are_explained() -> None:
 
 
 EVENT = re.compile(
-    r"(?:admin|automation|call|console|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry"
+    r"(?:admin|automation|call|console|drift|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry"
     r"|variant|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
     *("console.css", "console.js", "console.key"),
+    *("drift.db", "drift.json", "drift.lock"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("reviews.db", "reviews.key", "reviews.lock", "reviews.telling.lock"),
-    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.yaml"),
-} | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
+    *("rollout.decision", "rollout.drift", "rollout.shadow", "rollout.verb", "rollout.yaml"),
+} | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields} - {
+    "drift.reference"  # a field, and an event
+}
 """What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the
 type of a webhook's message.
 """
