@@ -55,6 +55,7 @@ class ConceptSettings:
             "alpha": rules.alpha,
             "min_coverage": rules.min_coverage,
             "seed": rules.seed,
+            "reference": rules.reference,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ __all__ = ["DriftVerbs", "fit", "granted_at"]
 
 PATIENCE = 5.0
 """Seconds to wait for the owner's lock."""
+
+_LOSSES = ("loss", "alpha", "min_coverage", "reference", "seed")
 
 SAME = 1e-9
 """How far a replay may be from what was kept."""
@@ -116,7 +119,7 @@ class DriftVerbs:
         gone = (
             f"{missing} predictions are not in the ledger any more (pruned, or forgotten)" if missing else ""
         )
-        ours = {one.test: one for one in again.levels(now)}
+        ours = {one.test: one for one in _named_as(kept, again).levels(now)}
         rows = {}
         for one in kept.levels(now):
             other = ours.get(one.test)
@@ -247,7 +250,7 @@ class DriftVerbs:
 
         told: Mapping[str, Any] = stored.told
         if stored.key == "concept":
-            rules = ConceptRules(told["loss"], told["alpha"], told["min_coverage"], seed=told["seed"])
+            rules = ConceptRules(**{name: told[name] for name in _LOSSES})
             settings = ConceptSettings(stored.endpoint, told["label"], told["matures"], rules)
             return opened(stored, None, settings, None, start=start)
         data = DataRules(stored.endpoint, **told) if stored.key == "data" else None
@@ -331,6 +334,15 @@ def granted_at(store: SQLiteStore, rollout: str, revision: int) -> Mapping[str, 
         if commit.revision == revision:
             return commit.state.granted
     return {}
+
+
+def _named_as(kept: Watch, again: Watch) -> Watch:
+    """Return a watch that was replayed with the tests of those models that variants are now."""
+    from .concept_watch import ConceptWatch
+
+    if isinstance(kept, ConceptWatch) and isinstance(again, ConceptWatch):
+        return replace(again, offsets=kept.offsets)
+    return again
 
 
 def _write(out: Path, text: str) -> None:

@@ -51,3 +51,25 @@ def odd(folder: Path, of: Reference, kind: str, feature: str, rows: int) -> None
     )
     with LedgerFile(folder).writing() as db:
         db.execute(add, (of.digest, kind, feature, rows))
+
+
+def judge(
+    folder: Path, wrong: list[bool], *, start: int = 0, time: float = 1000.0, labelled: bool = True
+) -> None:
+    """Write predictions of variant a with their labels, some of which say that it was wrong."""
+    insert = (
+        "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
+        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, '1')"
+    )
+    label = (
+        "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
+        "VALUES (?, -1, 'label', 'lab', ?, ?, ?, '', 0)"
+    )
+    with LedgerFile(folder).writing() as db:
+        db.execute("BEGIN IMMEDIATE")
+        for place, is_wrong in enumerate(wrong):
+            id_, at = f"{start + place:08d}", time + place
+            db.execute(insert, (id_, at, ENDPOINT))
+            if labelled:
+                db.execute(label, (id_, at, at, "0" if is_wrong else "1"))
+        db.execute("COMMIT")

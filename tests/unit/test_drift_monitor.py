@@ -21,62 +21,14 @@ from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.store.location import Location, locate
 from bento_rollout.store.sqlite import SQLiteStore
-from tests.drift_rows import ENDPOINT, draw, odd, reference, write
-
-RULES = DataRules(ENDPOINT)
-
-
-@dataclass
-class Host:
-    """A host with one rollout, whose workers come and go."""
-
-    store: SQLiteStore
-    location: Location
-    of: Reference = field(default_factory=reference)
-    rules: DataRules = RULES
-    wanted_acts: tuple[str, ...] = ("pause",)
-    now: float = 1000.0
-
-    @property
-    def place(self) -> Path:
-        return self.store.place("screening")
-
-    @property
-    def file(self) -> DriftFile:
-        return DriftFile(self.place)
-
-    def rollout(self, author: str = "ann") -> Rollout:
-        return Rollout("screening", self.store, self.location, author)
-
-    def worker(
-        self, acts: Acts | None = None, reference: Callable[[], Reference | None] | None = None
-    ) -> Monitor:
-        return Monitor(
-            self.place,
-            "screening",
-            Wanted(data=self.rules, source="a test"),
-            reference=reference or (lambda: self.of),
-            digest_of=lambda _: "",
-            state=lambda: self.rollout().state,
-            acts=acts or Acts(self.rollout("drift"), self.wanted_acts, None),
-        )
-
-    def settle(self, worker: Monitor) -> None:
-        """Look until all is read, and once more for what is left to do."""
-        for _ in range(50):
-            self.now += 1.0
-            if not worker.look(self.now):
-                break
-        worker.look(self.now)
+from tests.drift_host import Host, made_host
+from tests.drift_rows import ENDPOINT, draw, odd, write
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / 'rollouts.db'}")
-    location = locate()
-    store = SQLiteStore(location.path, create=True)
-    save(store, first_commit("screening", "a", RolloutSpec(), {"a": "one", "b": "two"}))
-    return Host(store, location)
+    """A host with one rollout."""
+    return made_host(tmp_path, monkeypatch)
 
 
 def alarm(host: Host) -> Alarm:
