@@ -242,7 +242,7 @@ class DriftTest:
         counts = self.counts if of is None else _with_strata(self.counts, of)
         u = uniforms(self.seed, self.rows, len(bins), lanes, self.epoch)
         p, counts = conformal_p(counts, bins, u, of)
-        recent = np.concatenate((self.recent, bins))[-KEPT:]
+        recent = np.concatenate((self.recent, bins[-KEPT:]))[-KEPT:]
         return replace(self, wealth=self.wealth.advance(p), counts=counts, recent=recent)
 
     def restarted(self) -> DriftTest:
@@ -292,7 +292,6 @@ class DriftTest:
             base=base,
             wealth=Wealth.start(len(self.log_weights), DATA_BETS, self.reference.single),
             counts=base,
-            recent=self.recent[:0],
             schema=(),
             refused=0,
         )
@@ -307,7 +306,7 @@ class DriftTest:
             feature = tested[place]
             assert feature.bins is not None
             size = feature.bins.size
-            rows = min(len(self.recent), max(self.rows - int(since[place]), least))
+            rows = min(len(self.recent), self.rows, max(self.rows - int(since[place]), least))
             recent = np.bincount(self.recent[len(self.recent) - rows :, place], minlength=size)[:size]
             found.append(
                 FeatureEvidence(

@@ -172,6 +172,7 @@ class Wealth:
         >>> after.direction, after.since.tolist(), bool(after.log_evidence[0] > 20)
         (('higher',), [0], True)
         """
+        p = np.ascontiguousarray(p, dtype=np.float64)  # a power of other strides may differ in its last bit
         sums, best, began, scale = (a.copy() for a in (self.sums, self.best, self.began, self.scale))
         peak = self.log_peak
         row = self.rows

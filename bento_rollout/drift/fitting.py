@@ -20,6 +20,9 @@ __all__ = ["LEAST_ROWS", "dependence_of", "features_of", "split"]
 LEAST_ROWS = 100
 """Rows that must be left to compare with."""
 
+_FEW = 3
+"""Values that a correlation of each with the next is taken of, at least."""
+
 _MOST_DISTINCT = 50
 """Texts of more distinct values than this are free text where every second row has another one."""
 
@@ -44,11 +47,7 @@ def features_of(
     seed: int,
 ) -> tuple[tuple[Feature, ...], dict[str, Embedding]]:
     """Return the features of columns with their bins, and where embeddings lie."""
-    for name, wanted in kinds.items():
-        if name not in columns:
-            raise InvalidValue(f"kinds names {name!r}; the reference has no such column")
-        if wanted not in KINDS:
-            raise InvalidValue(f"the kind of {name!r} is {shown(wanted)}; it is one of {', '.join(KINDS)}")
+    _check(kinds, columns)
     features: list[Feature] = []
     embeddings: dict[str, Embedding] = {}
     for name, column in columns.items():
@@ -73,6 +72,9 @@ def features_of(
             )
         else:
             features.append(_numeric(name, kind, numbers_of(column)[0], edges, bins, name, "value"))
+    names = [feature.name for feature in features]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidValue(f"two features are called {twice[0]!r}; rename the column of that name")
     return tuple(features), embeddings
 
 
@@ -84,12 +86,23 @@ def dependence_of(columns: Mapping[str, Column], features: Sequence[Feature]) ->
             continue
         values, _ = numbers_of(columns[feature.column])
         present = values[np.isfinite(values)]
+        if len(present) < _FEW:
+            continue
         _, place, counts = np.unique(present, return_inverse=True, return_counts=True)
         ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
         before, after = ranks[:-1] - ranks[:-1].mean(), ranks[1:] - ranks[1:].mean()
         size = float(np.sqrt((before**2).sum() * (after**2).sum()))
         found[feature.name] = round(float((before * after).sum()) / size, 6) if size else 0.0
     return found
+
+
+def _check(kinds: Mapping[str, Kind], columns: Mapping[str, Column]) -> None:
+    """Refuse kinds of columns that are not there, and kinds that are none."""
+    for name, wanted in kinds.items():
+        if name not in columns:
+            raise InvalidValue(f"kinds names {name!r}; the reference has no such column")
+        if wanted not in KINDS:
+            raise InvalidValue(f"the kind of {name!r} is {shown(wanted)}; it is one of {', '.join(KINDS)}")
 
 
 def _kind(column: Column) -> Kind | None:
@@ -119,7 +132,8 @@ def _numeric(
     finite = values[np.isfinite(values)]
     why = ""
     if not np.isfinite(values[edges]).any():
-        why = "all infinite or missing" if np.isinf(values).any() else "all missing"
+        why = "nearly all missing" if len(finite) else "all missing"
+        why = "all infinite or missing" if np.isinf(values).any() and not len(finite) else why
     elif finite.min() == finite.max() and len(finite) == len(values):
         why = "constant"
     return Feature(name, kind, None if why else NumericBins.fit(values[edges], bins), why, column, view)

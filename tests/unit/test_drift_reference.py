@@ -47,6 +47,7 @@ def kinds_of(alarms: tuple[SchemaAlarm, ...]) -> list[tuple[str, str, int]]:
         (np.full((1000, 2), math.nan), r"nothing .*: feature_0 \(all missing\)"),
         (np.full((1000, 2), math.inf), r"nothing .*: feature_0 \(all infinite or missing\)"),
         (pd.DataFrame([["a", "b"]] * 500, columns=["x", "x"]), "two columns are called 'x'"),
+        ({"v": np.eye(4).repeat(200, axis=0), "v.norm": np.arange(800)}, "two features are called 'v.norm'"),
         ({"when": [pd.Timestamp("2026-01-01")] * 500}, "neither numbers, texts nor vectors"),
     ],
 )
@@ -146,8 +147,18 @@ def test_columns_without_names_go_by_their_place() -> None:
 
 
 def test_no_rows_are_no_bins() -> None:
-    """An empty call is no error."""
-    assert REFERENCE.encode(frame(0)).bins.shape == (0, 3)
+    """An empty call is no error, and no alarm."""
+    empty: tuple[object, ...] = (
+        frame(0),
+        [],
+        {},
+        frame(0)[["age"]],
+        frame(0).rename(columns={"dose": "other"}),
+    )
+    for rows in empty:
+        encoded = REFERENCE.encode(rows)
+        assert encoded.bins.shape == (0, 3)
+        assert encoded.alarms == ()
 
 
 def whole() -> Reference:

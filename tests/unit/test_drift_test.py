@@ -122,7 +122,28 @@ def test_a_rebased_test_takes_the_new_for_usual() -> None:
         with pytest.raises(InvalidValue, match=f"a new reference of {rows} recent rows"):
             changed.rebased(rows)
     with pytest.raises(InvalidValue, match="a new reference of 0 recent rows"):
-        rebased.rebased()
+        DriftTest.of(changed.reference).rebased()
+
+
+def test_recent_rows_outlive_an_epoch() -> None:
+    """Who acknowledged an alarm may still rebase; histograms are of rows of the epoch alone."""
+    draw = np.random.default_rng(0)
+    anew = DriftTest.fit(drawn(draw, 1000)).update(drawn(draw, 500)).restarted()
+    assert {each.rows for each in anew.features} == {0}
+    assert {each.psi for each in anew.features} == {0.0}
+    assert {each.rows for each in anew.update(drawn(draw, 40)).features} == {40}
+    assert anew.rebased().base.sum() == 500 * 30
+
+
+def test_many_small_calls_keep_the_last_rows() -> None:
+    """One large call and many small ones keep the same rows."""
+    rows = np.random.default_rng(0).normal(size=(2 * KEPT + 7, 4))
+    once = DriftTest.of(SMALL).update(rows)
+    often = DriftTest.of(SMALL)
+    for first in range(0, len(rows), 130):
+        often = often.update(rows[first : first + 130])
+    assert len(once.recent) == KEPT
+    assert often.to_bytes() == once.to_bytes()
 
 
 def test_certain_is_not_large() -> None:

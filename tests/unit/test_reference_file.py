@@ -393,7 +393,7 @@ def test_a_sealed_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(RolloutError, match=told):
             sealed_reference(source)
     sealed.blob(0).write_bytes(b"wrong")
-    with pytest.raises(ArtifactError, match="the reference drift.json in"):
+    with pytest.raises(ArtifactError, match=r"the reference drift\.json in"):
         sealed_reference(Source.model_construct(sealed=where, file=None, ledger=None))
 
 
