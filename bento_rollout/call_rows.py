@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .drift.features import columns_of
 from .errors import InvalidValue
-from .excerpts import MOST_ROWS
+from .excerpts import MOST_ROWS, Columns
 
 __all__ = ["One", "Row", "Table", "column_of", "columns_in", "rows_in"]
 
@@ -99,10 +99,13 @@ def _iscolumn_of(value: Any, *, vector: bool) -> bool:
 def _batch(value: Any, names: Sequence[str]) -> Table | None:
     """Return a value as rows; None: it is none."""
     if isinstance(value, np.ndarray):
-        square = value.dtype.names is not None or value.ndim == 2  # noqa: PLR2004 - rows x features
-        return value if square else _row_of(value, names)
+        if value.dtype.names is None and value.ndim == 1:
+            return _row_of(value, names)
+        if value.dtype.names is None and names and value.shape[1] != len(names):
+            raise InvalidValue(f"rows have {value.shape[1]} features, and the reference has {len(names)}")
+        return value
     if not isinstance(value, list) or not value:
-        return value if hasattr(value, "iloc") else None
+        return value if hasattr(value, "iloc") or isinstance(value, Columns) else None
     first = next((one for one in value if one is not None), None)
     if isinstance(first, Mapping):
         rows = [_flatten(one, {}, "", 0) for one in value if isinstance(one, Mapping)]

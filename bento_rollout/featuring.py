@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ __all__ = ["Encoder", "Watched", "hour_of_week", "parted", "unpacked"]
 Bins = NDArray[np.uint8]
 MOST_NEW = 20
 """Features that the reference has not, and that are told by their names; these are the callers' words."""
+
+MOST_TOLD = 100
+"""New features of one call that are counted."""
 
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]{0,63}")
 _NAME = 8
@@ -148,7 +152,7 @@ class Encoder:
             if len(strangers) == len(row):
                 self._refuse(tally)
                 continue
-            for name in strangers:
+            for name in islice(strangers, MOST_TOLD):
                 alarm = SchemaAlarm("new", name, 1, "the reference has no such feature")
                 self._tell(alarm, tally)
             for name in self._needed - row.keys():

@@ -235,6 +235,8 @@ def test_awkward_arguments_cost_their_own_place() -> None:
     }  # fmt: skip
     assert bins_of(NAMED, **given) == EXPECTED
     assert bins_of(NAMED, age=10**5000, income=float("inf"), city="x" * 10_000_000) is not None
+    assert bins_of(NAMED, rows=np.zeros((40, 100_000), dtype=np.int8)) is None
+    assert bins_of(NAMED, row={**ROW, **{f"f{at}": at for at in range(16_000)}}) == EXPECTED
     wide = excerpt({"row": {str(at): at for at in range(10**6)}})
     assert len(wide.arguments["row"]) < 20_000
 

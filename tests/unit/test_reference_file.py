@@ -25,11 +25,12 @@ from bento_rollout.drift_source import Source
 from bento_rollout.drifting import Drift
 from bento_rollout.errors import ArtifactError, InvalidValue, RolloutError
 from bento_rollout.excerpts import excerpt
-from bento_rollout.reference_file import load_reference, read_rows
+from bento_rollout.reference_file import load_reference, read_rows, sealed_reference
 from bento_rollout.reference_holder import ReferenceHolder
 from bento_rollout.spec import Ledger as Settings
 from tests.integration.running import until
 from tests.ledgers import NOW, prediction, written
+from tests.sealing import Sealed
 
 DRAW = np.random.default_rng(11)
 AGES, CITIES = DRAW.normal(50, 10, 400).round(2), DRAW.choice(["bonn", "ulm"], 400)
@@ -369,6 +370,31 @@ def test_an_encoder_that_fails_costs_nothing(
     said = "".join(capsys.readouterr())
     assert said.count("drift.not_encoded") == 1
     assert "zq-canary" not in said
+
+
+def test_a_sealed_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is verified and decrypted as the environment's policy says, and data in it is fitted."""
+    csv_of(tmp_path / "a.csv")
+    files = {"drift.json": EXPECTED.to_json().encode(), "a.csv": (tmp_path / "a.csv").read_bytes()}
+    sealed = Sealed(tmp_path / "model", {**files, "bad.json": b"{}"})
+    policy, identity = tmp_path / "trust.toml", tmp_path / "identity"
+    (tmp_path / "key.pem").write_bytes(sealed.signer.public.pem)
+    policy.write_text('keys = ["key.pem"]\n', encoding="utf-8")
+    identity.write_text(sealed.identity.to_text(), encoding="utf-8")
+    identity.chmod(0o600)
+    monkeypatch.setenv("BENTO_ROLLOUT_TRUST", str(policy))
+    monkeypatch.setenv("BENTO_ROLLOUT_IDENTITY_FILE", str(identity))
+    where = str(sealed.folder)
+    for name in ("drift.json", "a.csv"):
+        source = Source.model_construct(sealed=where, file=name, ledger=None)
+        assert sealed_reference(source).digest == EXPECTED.digest
+    for name, told in (("bad.json", "no stored reference"), ("none.json", "none.json")):
+        source = Source.model_construct(sealed=where, file=name, ledger=None)
+        with pytest.raises(RolloutError, match=told):
+            sealed_reference(source)
+    sealed.blob(0).write_bytes(b"wrong")
+    with pytest.raises(ArtifactError, match=r"the reference drift\.json in"):
+        sealed_reference(Source.model_construct(sealed=where, file=None, ledger=None))
 
 
 def test_sealed_references_are_told_what_is_missing(place: Path) -> None:
