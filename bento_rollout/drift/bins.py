@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidValue
 
-__all__ = ["BINS", "CategoryBins", "NumericBins", "text_of"]
+__all__ = ["BINS", "CategoryBins", "NumericBins", "is_missing", "text_of"]
 
 BINS = 16
 """Bins of a numeric feature: with more, a shift is found a few rows sooner, and the counts grow."""
@@ -94,6 +94,17 @@ class NumericBins:
         return np.where(np.isfinite(values), found, 0).astype(np.uint8)
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is none: None, NaN, or what pandas writes for them.
+
+    >>> [is_missing(value) for value in (None, math.nan, 0.0, "")]
+    [True, True, False, False]
+    """
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in {"NAType", "NaTType"}
+
+
 def text_of(value: object) -> str | None:
     """Return a category as text, None where it is missing: a whole number is the same as int, float and text.
 
@@ -102,12 +113,10 @@ def text_of(value: object) -> str | None:
     """
     if isinstance(value, str):
         return value[:_LONGEST]
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+    if is_missing(value):
         return None
     if isinstance(value, (float, np.floating)):
         number = float(value)
-        if math.isnan(number):
-            return None
         return str(int(number)) if number.is_integer() else repr(number)
     return str(value)[:_LONGEST]
 
@@ -130,9 +139,11 @@ class CategoryBins:
     known: tuple[str, ...] = ()
     open: bool = False
     _places: dict[str, int] = field(init=False, repr=False, compare=False)
+    _seen: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_places", {value: place for place, value in enumerate(self.values)})
+        object.__setattr__(self, "_seen", frozenset((*self.values, *self.known)))
 
     @classmethod
     def fit(cls, edges_part: Sequence[object], whole: Sequence[object]) -> CategoryBins:
@@ -174,5 +185,4 @@ class CategoryBins:
         """Return how many values are categories that the reference did not have."""
         if self.open:
             return 0
-        seen = self._places.keys() | set(self.known)
-        return sum(text is not None and text not in seen for text in map(text_of, values))
+        return sum(text is not None and text not in self._seen for text in map(text_of, values))

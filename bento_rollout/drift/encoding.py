@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidValue
-from .bins import CategoryBins, NumericBins
+from .bins import CategoryBins, NumericBins, is_missing
 from .embedding import Embedding
 from .features import Column, Feature, numbers_of
 from .schema import SchemaAlarm
@@ -145,7 +145,7 @@ def lengths_of(column: Column) -> tuple[NDArray[np.float64], int]:
     for place, value in enumerate(column.tolist()):
         if isinstance(value, str):
             found[place] = len(value)
-        elif not (value is None or value != value):  # noqa: PLR0124 - NaN alone is not itself
+        elif not is_missing(value):
             wrong += 1
     return found, wrong
 
@@ -155,7 +155,7 @@ def _views(column: Column, embedding: Embedding) -> tuple[dict[str, NDArray[np.f
     if column.ndim == 2 and column.dtype.kind == "f" and column.shape[1] == embedding.dimensions:  # noqa: PLR2004
         return embedding.views(column), 0
     missing = np.full((len(column), embedding.dimensions), np.nan)
-    there = sum(value is not None for value in column.tolist())
+    there = sum(not is_missing(value) for value in column.tolist())
     return embedding.views(missing), there
 
 

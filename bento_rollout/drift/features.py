@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidValue
-from .bins import CategoryBins, NumericBins
+from .bins import CategoryBins, NumericBins, is_missing
 
 __all__ = ["KINDS", "Column", "Feature", "Kind", "columns_of", "numbers_of"]
 
@@ -24,7 +24,6 @@ Column = NDArray[Any]
 """One value a row: floats, objects, or for embeddings rows x dimensions of floats."""
 
 _NUMBERS = "buif"
-_MISSING = frozenset({"NAType", "NaTType"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +97,19 @@ def numbers_of(column: Column) -> tuple[NDArray[np.float64], int]:
         return np.full(len(column), np.nan), len(column)
     found, wrong = np.full(len(column), np.nan), 0
     for place, value in enumerate(column.tolist()):
-        if isinstance(value, Real):
+        if _is_number(value):
             try:
                 found[place] = float(value)
             except OverflowError:
                 found[place] = np.inf
-        elif value is not None and type(value).__name__ not in _MISSING:
+        elif not is_missing(value):
             wrong += 1
     return found, wrong
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a real number; decimals and numpy's truth values do not say so themselves."""
+    return isinstance(value, (Real, np.bool_)) or type(value).__name__ == "Decimal"
 
 
 def _of_array(rows: NDArray[Any]) -> dict[str, Column]:
@@ -173,8 +177,8 @@ def _column(values: Any, name: str) -> Column:
 def _of_objects(column: Column) -> Column:
     """Return objects as floats or vectors where all of them are that, or missing."""
     values = column.tolist()
-    there = [v for v in values if v is not None and type(v).__name__ not in _MISSING]
-    if there and all(isinstance(value, Real) for value in there):
+    there = [value for value in values if not is_missing(value)]
+    if there and all(_is_number(value) for value in there):
         return numbers_of(column)[0]
     if there and all(isinstance(v, (list, tuple, np.ndarray)) for v in there):
         return _of_vectors(column, values)
@@ -182,8 +186,9 @@ def _of_objects(column: Column) -> Column:
 
 
 def _of_vectors(column: Column, values: list[Any]) -> Column:
-    size = next(len(value) for value in values if value is not None)
+    size = next(len(value) for value in values if not is_missing(value))
     try:
-        return np.array([[np.nan] * size if value is None else value for value in values], dtype=np.float64)
+        rows = [[np.nan] * size if is_missing(value) else value for value in values]
+        return np.array(rows, dtype=np.float64)
     except (ValueError, TypeError):
         return column

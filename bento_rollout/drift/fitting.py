@@ -20,6 +20,9 @@ __all__ = ["LEAST_ROWS", "dependence_of", "features_of", "split"]
 LEAST_ROWS = 100
 """Rows that must be left to compare with."""
 
+_FEW = 3
+"""Values that a correlation of each with the next is taken of, at least."""
+
 _MOST_DISTINCT = 50
 """Texts of more distinct values than this are free text where every second row has another one."""
 
@@ -83,6 +86,8 @@ def dependence_of(columns: Mapping[str, Column], features: Sequence[Feature]) ->
             continue
         values, _ = numbers_of(columns[feature.column])
         present = values[np.isfinite(values)]
+        if len(present) < _FEW:
+            continue
         _, place, counts = np.unique(present, return_inverse=True, return_counts=True)
         ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
         before, after = ranks[:-1] - ranks[:-1].mean(), ranks[1:] - ranks[1:].mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -139,11 +140,68 @@ def test_what_are_no_rows_is_refused(rows: object, why: str) -> None:
 
 def test_numbers_of_odd_columns() -> None:
     """What is no number is missing and counted; a whole number too large for a float is infinite."""
-    numbers, wrong = numbers_of(np.array([1, "1", None, 10**400, True], dtype=object))
-    assert wrong == 1
-    assert numbers[[0, 4]].tolist() == [1.0, 1.0]
-    assert np.isnan(numbers[[1, 2]]).all()
+    odd = [1, "1", None, 10**400, True, Decimal("0.5"), np.bool_(1), pd.NA, pd.NaT, 1j, [1]]
+    column = np.empty(len(odd), dtype=object)
+    column[:] = odd
+    numbers, wrong = numbers_of(column)
+    assert wrong == 3
+    assert numbers[[0, 4, 5, 6]].tolist() == [1.0, 1.0, 0.5, 1.0]
+    assert np.isnan(numbers[[1, 2, 7, 8, 9, 10]]).all()
     assert np.isinf(numbers[3])
+
+
+ODD: list[object] = [
+    None,
+    math.nan,
+    pd.NA,
+    pd.NaT,
+    1,
+    -0.0,
+    10**400,
+    True,
+    "text",
+    "",
+    b"bytes",
+    1j,
+    [1, 2],
+    (),
+    {},
+]
+ODD += [
+    np.float32("inf"),
+    np.bool_(0),
+    Decimal("NaN"),
+    np.ones(3),
+    [1.0, "x", None],
+    "\ud800",
+    object(),
+    np.ones((2, 2)),
+]
+WHOLE = Reference.fit(
+    {
+        "number": np.random.default_rng(0).normal(size=200),
+        "category": ["a", "b"] * 100,
+        "text": [f"{place} words" for place in range(200)],
+        "vector": np.random.default_rng(1).normal(size=(200, 3)),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(range(len(ODD))), min_size=1, max_size=6),
+    st.sampled_from(["number", "category", "text", "vector"]),
+)
+def test_odd_values_never_break_a_call(places: list[int], name: str) -> None:
+    """Whatever stands in a column, a row is a row of bins; what cannot be read is missing, and told."""
+    rows = [{name: ODD[place]} for place in places]
+    try:
+        encoded = WHOLE.encode(rows)
+    except InvalidValue as error:
+        assert "dimensions" in str(error)  # noqa: PT017 - a column of matrices
+        return
+    assert encoded.bins.shape == (len(rows), 3 + 10)
+    assert "lost" in {alarm.kind for alarm in encoded.alarms}
 
 
 def mixed(rows: int, seed: int = 0) -> dict[str, object]:
