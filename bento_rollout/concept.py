@@ -98,6 +98,21 @@ class Concept:
     gathered: tuple[tuple[float | None, ...], ...] = ()
     unfit: int = 0
 
+    @classmethod
+    def begun(cls, rules: ConceptRules, losses: Iterable[float] = ()) -> Concept:
+        """Return it before the first matured prediction.
+
+        Args:
+            rules: how it is tested.
+            losses: of this model on labelled data, as its reference; without at least 100 its first labels
+                are. Where the rules leave the kind open they must be 0 or 1: nothing tells what others are.
+        """
+        known = list(losses)
+        kind = rules.loss if rules.loss != AUTO else "zero_one" if set(known) <= {0, 1} else None
+        if kind is None or len(known) < LEAST:
+            return cls(rules)
+        return cls(rules, LossTest.fit(known, kind=kind, alpha=rules.alpha, seed=rules.seed))
+
     @property
     def coverage(self) -> float | None:
         """The part of the newest matured predictions that had a label; None: there are fewer than 50."""
@@ -258,6 +273,7 @@ class ConceptBoard:
         rules: how models are tested.
         endpoint: whose predictions are looked at; None: those of all.
         concepts: the models by their variant and digest, those that were fed last at the end; 16 at most.
+        losses: by digest the losses of models on labelled data, as a reference's file has them.
 
     >>> row = Mature("id", 0.0, 1, "predict", "v1", labelled=True, label=1, output=1)
     >>> board = ConceptBoard(ConceptRules()).update([row] * 600, lambda row: "sha256:1")
@@ -268,6 +284,7 @@ class ConceptBoard:
     rules: ConceptRules
     endpoint: str | None = None
     concepts: Mapping[tuple[str, str], Concept] = field(default_factory=dict)
+    losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def update(self, rows: Iterable[Mature], digest_of: Callable[[Mature], str]) -> ConceptBoard:
         """Return it after more matured predictions.
@@ -282,8 +299,9 @@ class ConceptBoard:
                 apart.setdefault((row.variant, digest_of(row)), []).append(row)
         concepts = dict(self.concepts)
         for model, its in apart.items():
-            known = concepts.pop(model, None)
-            concepts[model] = (Concept(self.rules) if known is None else known).update(its)
+            if (known := concepts.pop(model, None)) is None:
+                known = Concept.begun(self.rules, self.losses.get(model[1], ()))
+            concepts[model] = known.update(its)
         return replace(self, concepts=dict(list(concepts.items())[-MODELS:]))
 
     def with_concept(self, model: tuple[str, str], concept: Concept) -> ConceptBoard:
@@ -296,8 +314,14 @@ class ConceptBoard:
         return json.dumps({"version": VERSION, "models": models}, separators=(",", ":")).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, rules: ConceptRules, endpoint: str | None = None) -> ConceptBoard:
-        """Return what `to_bytes` stored.
+    def from_bytes(
+        cls,
+        data: bytes,
+        rules: ConceptRules,
+        endpoint: str | None = None,
+        losses: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> ConceptBoard:
+        """Return what `to_bytes` stored; the other arguments are those of the board.
 
         Raises:
             InvalidValue: it is damaged, or of another version.
@@ -317,4 +341,4 @@ class ConceptBoard:
             raise InvalidValue(
                 f"this of concept drift was stored as version {version!r}, not {VERSION}: begin anew"
             )
-        return cls(rules, endpoint, models)
+        return cls(rules, endpoint, models, losses or {})

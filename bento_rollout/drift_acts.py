@@ -21,7 +21,7 @@ from .standing import AUTOMATION, degree_of
 from .state import Commit, RolloutState
 from .telemetry import log
 
-__all__ = ["Acts"]
+__all__ = ["Acts", "problem_of"]
 
 FURTHEST = 500
 """Revisions in which an alarm's own change is looked for."""

@@ -11,6 +11,7 @@ __all__ = [
     "Compared",
     "Comparison",
     "Difference",
+    "Drifted",
     "Dropped",
     "Fact",
     "Flip",
@@ -347,8 +348,7 @@ class Flipped:
 
     Attributes:
         rollout, source, target: whose, and which variant was to be replaced by which.
-        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: it was prepared, and a worker
-            was late, another change came first, or the command ended.
+        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: prepared, and then given up.
     """
 
     rollout: str
@@ -368,7 +368,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """How one test for drift stands; ``rows``, by what became of them, are told by the owner alone. Immutable."""
+    """How one test for drift stands; its owner alone tells ``rows``, by what became of them. Immutable."""
 
     rollout: str
     endpoint: str
@@ -388,8 +388,8 @@ class Flip:
 
     Attributes:
         rollout, source, target: whose; the champion that is replaced, and the variant that becomes one.
-        instance: the target in this worker: the service's own instance, or for other runners an object
-            with the routed endpoints as methods. Warm it up, or smoke-test it.
+        instance: the target in this worker: the service's own, or for other runners an object with the routed
+            endpoints as methods. Warm it up, or smoke-test it.
         reason, author: what the operator wrote, and who that is.
     """
 

@@ -36,7 +36,7 @@ def draw(found: Mapping[str, Mapping[str, Series]], folder: Path) -> None:
                 Panel(
                     title,
                     {who: series.delays for who, series in found[row].items() if len(series.delays)},
-                    _MOST.get(row, 5000.0),
+                    _MOST.get(row, 10_000.0),
                     log=True,
                     what=_UNITS[name],
                 )

@@ -237,7 +237,11 @@ def _delay(median: float, most: float | None = None, *, whole: bool = False) -> 
             return True
         return False if len(series.delays) >= FULL / 2 else None
 
-    return Bar(words + (", none missed" if whole else ""), str, met)
+    def told(series: Series) -> str:
+        early = f"; {series.false} alarmed before" if series.false else ""
+        return str(replace(series, false=0)) + early
+
+    return Bar(words + (", none missed" if whole else ""), told, met)
 
 
 def _top() -> Bar:

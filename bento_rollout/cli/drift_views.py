@@ -183,7 +183,7 @@ def _sparks(counts: Sequence[float]) -> str:
     """Return a histogram as a row of blocks, the tallest bin as a whole one.
 
     >>> _sparks([0, 4, 8])
-    '▁▄█'
+    '▁▅█'
     """
     most = max(counts, default=0)
     if most <= 0:

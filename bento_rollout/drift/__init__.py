@@ -8,6 +8,9 @@ from __future__ import annotations
 from .drift_test import DriftTest, FeatureEvidence
 from .encoding import Encoded
 from .engine import DATA_BETS, LOSS_BETS, Bets, Wealth
+from .estimate import ErrorEstimate, Estimated
+from .loss_test import LossTest
+from .losses import auto_kind, loss_of
 from .reference import Reference
 from .schema import SchemaAlarm
 from .segments import Insufficient, SegmentedTest
@@ -18,10 +21,15 @@ __all__ = [
     "Bets",
     "DriftTest",
     "Encoded",
+    "ErrorEstimate",
+    "Estimated",
     "FeatureEvidence",
     "Insufficient",
+    "LossTest",
     "Reference",
     "SchemaAlarm",
     "SegmentedTest",
     "Wealth",
+    "auto_kind",
+    "loss_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from ..analysis.arithmetic import count, finite
 from ..errors import InvalidValue
 from .counts import conformal_p
+from .drift_test import FeatureEvidence
+from .effect import psi
 from .engine import LOSS_BETS, Wealth
 from .frames import opened, packed, wealth_arrays, wealth_of
 from .losses import KINDS
@@ -59,7 +62,7 @@ class LossTest:
         wealth: what bets have won so far.
         epoch: how often it began anew.
         refused: how many values were no loss: not finite, or, of 0/1 losses, neither.
-        recent: the newest losses, at most 2 000.
+        recent: the newest losses, at most 2 000, those before an epoch among them.
 
     >>> test = LossTest.fit([0.0] * 190 + [1.0] * 10, kind="zero_one")
     >>> test.update([0.0] * 100).alarm, test.update([0.0, 1.0] * 100).alarm
@@ -144,7 +147,12 @@ class LossTest:
     @property
     def alarm(self) -> bool:
         """Whether the evidence was ever ``1/alpha`` or more in this epoch: the loss has risen."""
-        return float(self.wealth.log_peak[0]) >= -math.log(self.alpha)
+        return self.log_peak >= -math.log(self.alpha)
+
+    @property
+    def log_peak(self) -> float:
+        """The largest that `log_evidence` ever was in this epoch."""
+        return float(self.wealth.log_peak[0])
 
     @property
     def log_evidence(self) -> float:
@@ -163,16 +171,32 @@ class LossTest:
         return float(seen.mean()) if len(seen) else None
 
     @property
-    def recent_counts(self) -> NDArray[np.int64]:
-        """How many losses since `since_row`, of the last 2 000 at most, lie in each bin."""
-        return _counted(self.edges, self._since())
+    def features(self) -> tuple[FeatureEvidence, ...]:
+        """The loss as `DriftTest.features` tells of a feature: of the losses since `since_row`."""
+        recent = _counted(self.edges, self._since())
+        shown = [f"{edge:.4g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in pairwise(shown)]
+        labels = (f"up to {shown[0]}", *between, f"above {shown[-1]}")
+        return (
+            FeatureEvidence(
+                name=f"{self.kind} loss",
+                log_evidence=self.log_evidence,
+                log_peak=self.log_peak,
+                direction=self.wealth.direction[0],
+                psi=psi(self.reference, recent),
+                since_row=self.since_row,
+                kind="numeric",
+                labels=("right", "wrong") if self.kind == "zero_one" else labels,
+                reference_histogram=tuple(self.reference.tolist()),
+                recent_histogram=tuple(recent.tolist()),
+                rows=int(recent.sum()),
+            ),
+        )
 
     def restarted(self) -> LossTest:
         """Return a new epoch against the same reference: all evidence is gone."""
         wealth = Wealth.start(1, self.wealth.bets, self.wealth.single)
-        return replace(
-            self, counts=self.reference, wealth=wealth, epoch=self.epoch + 1, refused=0, recent=np.empty(0)
-        )
+        return replace(self, counts=self.reference, wealth=wealth, epoch=self.epoch + 1, refused=0)
 
     def rebased(self, rows: int | None = None) -> LossTest:
         """Return a new epoch whose reference are the newest losses; bins end where they did.
@@ -190,10 +214,12 @@ class LossTest:
                 f"and {len(self.recent)} are kept"
             )
         losses = self.recent[-wanted:]
-        return self._begun(self.kind, self.alpha, self.seed, self.edges, losses, epoch=self.epoch + 1)
+        begun = self._begun(self.kind, self.alpha, self.seed, self.edges, losses, epoch=self.epoch + 1)
+        return replace(begun, recent=self.recent)
 
     def _since(self) -> NDArray[np.float64]:
-        return self.recent[-(self.rows - self.since_row) :] if self.rows else self.recent
+        """Return the losses of this epoch since the rise seems to have begun, as far as they are kept."""
+        return self.recent[-(self.rows - self.since_row) :] if self.rows else self.recent[:0]
 
     def to_bytes(self) -> bytes:
         """Return it as bytes that `from_bytes` reads, and that give back the same numbers to the bit."""

@@ -79,6 +79,19 @@ def test_the_loss_that_is_tested(loss: str, label: Any, output: Any, kind: str) 
     assert (concept.test.kind, concept.test.rows) == (kind, 50)
 
 
+def test_a_reference_from_a_file() -> None:
+    """A model whose losses are known is tested from its first label on; one whose are not, or few, is not."""
+    board = ConceptBoard(RULES, losses={"a": (0.0,) * 190 + (1.0,) * 10, "b": (0.0,) * 99, "c": (0.5,) * 500})
+    for digest, tested in {"a": 60, "b": None, "c": None, "d": None}.items():
+        test = board.update([row(1)] * 60, lambda one, digest=digest: digest).concepts["one", digest].test  # type: ignore[misc]
+        assert (test and test.rows) == tested
+    stored = ConceptBoard.from_bytes(board.to_bytes(), RULES, losses=board.losses)
+    assert stored.update([row(1)], lambda one: "a").concepts["one", "a"].test is not None
+    amounts = Concept.begun(replace(RULES, loss="log"), [0.5] * 500).test
+    assert amounts is not None
+    assert amounts.kind == "log"
+
+
 def test_labels_that_fit_nothing_are_counted() -> None:
     """Answers that were not kept, or of another kind, are no loss; a reference of all sorts is begun anew."""
     concept = fed(RULES, [row(1, None)] * 150)

@@ -132,11 +132,25 @@ def test_an_alarm_stays_until_it_is_acknowledged() -> None:
     assert test.update(errors(2, 0.05, 20_000)).alarm
     again = test.restarted()
     assert (again.alarm, again.rows, again.epoch, again.log_evidence) == (False, 0, 1, 0.0)
+    assert (again.recent_mean, again.features[0].rows) == (None, 0)
     assert again.update(errors(3, 0.5, 300)).alarm
+    assert again.rebased(200).reference_mean == pytest.approx(test.recent[-200:].mean())
     other = test.rebased(200)
     assert (other.epoch, int(other.reference.sum())) == (1, 200)
     assert other.reference_mean == pytest.approx(test.recent[-200:].mean())
     assert not other.update(errors(4, 0.5, 3000)).alarm
+
+
+def test_the_loss_is_told_as_a_feature_is() -> None:
+    """With both histograms and how large the rise is."""
+    (found,) = LossTest.fit(errors(0, 0.05, 500), kind="zero_one").update(errors(1, 0.5, 300)).features
+    assert (found.name, found.direction, found.labels) == ("zero_one loss", "higher", ("right", "wrong"))
+    assert sum(found.reference_histogram) == 500
+    assert sum(found.recent_histogram) == found.rows <= 300
+    assert found.psi > 0.5
+    (amount,) = LossTest.fit(amounts(0, 0.0, 500), kind="log").update(amounts(1, 0.0, 300)).features
+    assert len(amount.labels) == len(amount.reference_histogram) == len(amount.recent_histogram) == 16
+    assert amount.labels[0].startswith("up to ")
 
 
 def test_another_epoch_draws_other_numbers() -> None:
