@@ -60,11 +60,13 @@ class Wanted:
         data: how what comes in is tested; None: it is not.
         concept: how losses are tested; None: they are not.
         source: where the reference comes from, in words.
+        warnings: what people should know of the settings.
     """
 
     data: DataRules | None = None
     concept: ConceptSettings | None = None
     source: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Monitor:
@@ -267,7 +269,7 @@ class Monitor:
             "rows": reference.rows,
             "features": len(reference.tested),
             "skipped": {one.name: one.skipped for one in reference.features if one.skipped},
-            "warnings": list(reference.warnings),
+            "warnings": [*reference.warnings, *self._wanted.warnings],
             "model": reference.model,
             "source": self._wanted.source,
         }

@@ -196,7 +196,7 @@ class DriftVerbs:
 
         Args:
             rows: how many of the last rows, or labels; None: all that are kept, at most 2 000.
-            file: instead, rows in a file (``.csv``, ``.jsonl``, ``.npy``, ``.npz``, ``.parquet``); of ``data``.
+            file: instead, rows in a file (CSV, JSON lines, numpy's, or Parquet); of ``data``.
             test: ``data``, or ``concept/VARIANT``.
             reason: why; kept with the alarm.
             if_revision: refuse unless this is the rollout's current revision.

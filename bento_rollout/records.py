@@ -321,8 +321,7 @@ class Dropped:
     """Calls that a shadow was not given, since it was told last: counted, not one by one. Immutable.
 
     Attributes:
-        rollout, endpoint, variant, champion, revision: whose.
-        reason, count: ``queue_full``, ``rate``, ``budget``, ``timeout``, ``not_champion``, …; how many.
+        rollout, endpoint, variant, champion, revision, reason, count: whose, why (``queue_full``), how many.
     """
 
     rollout: str

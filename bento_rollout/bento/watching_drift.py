@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WatchingDrift"]
 
+SEGMENTS = "drift.data.segments is not watched in the service: what comes in is tested as a whole"
+
 MOST_REVISIONS = 1000
 """Revisions of which it is remembered which code each variant was."""
 
@@ -131,7 +133,8 @@ class WatchingDrift:
         if concept is not None:
             losses = ConceptRules(concept.loss, concept.alpha, concept.min_coverage)
             settings = ConceptSettings(self.endpoint, concept.label, concept.matures, losses)
-        return Wanted(rules, settings, "" if source is None else str(source))
+        apart = () if data is None or not data.segments.by else (SEGMENTS,)
+        return Wanted(rules, settings, "" if source is None else str(source), apart)
 
     def _reference(self) -> Reference | None:
         """Return what rows are compared with; None: it is being loaded."""

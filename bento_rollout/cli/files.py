@@ -99,7 +99,9 @@ def _unwatched(spec: RolloutSpec) -> list[str]:
     """Return the endpoints that would ask people while drift is latched, and that nothing watches."""
     from ..asking import Drift
 
-    asking = [name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)]
+    asking = [
+        name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)
+    ]
     if spec.drift is None:
         return asking
     watched = spec.drift.endpoint_of(spec.endpoints or ())

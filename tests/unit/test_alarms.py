@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,8 @@ from bento_rollout.opening import first_commit
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.webhook import message_id
 
-FOUND = Alarm(
-    "0badcafe", "data", "data", "predict", 1, 5.0, 87, 4, "age is higher", (Told("age", 5.0, "higher", 0.3, 80),)
-)
+TOLD = (Told("age", 5.0, "higher", 0.3, 80),)
+FOUND = Alarm("0badcafe", "data", "data", "predict", 1, 5.0, 87, 4, "age is higher", TOLD)
 LARGE = FOUND.grown(("age",), FOUND.features)
 
 
@@ -37,7 +38,7 @@ def test_only_what_is_large_acts_on_the_rollout() -> None:
     assert FOUND.owed(ACTS) == ("log", "notify")
     assert LARGE.owed(ACTS) == ACTS
     assert LARGE.owed(("log", "pause")) == ("log", "pause")
-    schema = Alarm("0badcafe", "schema", "schema", "predict", 1, 5.0, 87, 4, "age is not there", acting=("age",))
+    schema = replace(FOUND, kind="schema", acting=("age",))
     assert schema.owed(ACTS) == ("log", "notify")
     assert LARGE.acknowledged("ann", 9.0).owed(ACTS) == ()
     with pytest.raises(InvalidValue, match="is no act"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,16 +10,9 @@ import pytest
 from bento_rollout.alarms import Alarm
 from bento_rollout.drift import Reference
 from bento_rollout.drift_acts import Acts
-from bento_rollout.drift_monitor import Monitor, Wanted
 from bento_rollout.drift_watch import DATA, DataRules
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
-from bento_rollout.opening import first_commit, save
-from bento_rollout.operations import Rollout
-from bento_rollout.spec import RolloutSpec
-from bento_rollout.store.drift_file import DriftFile
-from bento_rollout.store.location import Location, locate
-from bento_rollout.store.sqlite import SQLiteStore
-from tests.drift_host import Host, made_host
+from tests.drift_host import RULES, Host, made_host
 from tests.drift_rows import ENDPOINT, draw, odd, write
 
 
@@ -32,6 +23,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def alarm(host: Host) -> Alarm:
+    """Return the alarm that is latched."""
     (found,) = host.file.alarms(latched=True)
     return found
 
@@ -100,7 +92,7 @@ def reference_evidence(host: Host, *counts: int) -> float:
     """The evidence of draws 1, 2, … in one go."""
     from bento_rollout.drift import DriftTest
 
-    test = DriftTest.of(host.of, alpha=host.rules.alpha, seed=host.rules.seed)
+    test = DriftTest.of(host.of, alpha=RULES.alpha, seed=RULES.seed)
     for seed, rows in enumerate(counts, 1):
         test = test.update(draw(rows, seed))
     return test.log_evidence
