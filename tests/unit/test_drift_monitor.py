@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from bento_rollout.alarms import Alarm
+from bento_rollout.degrees import Degree
 from bento_rollout.drift import Reference
 from bento_rollout.drift_acts import Acts
 from bento_rollout.drift_watch import DATA, DataRules
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.ladder import Certificate, Ladder
+from bento_rollout.standing import degree_of
+from bento_rollout.state import RolloutState
 from tests.drift_host import RULES, Host, made_host
 from tests.drift_rows import ENDPOINT, draw, odd, write
 
@@ -246,3 +250,32 @@ def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
     db.close()
     host.settle(worker)
     assert host.file.levels()[0].rows == 50
+
+
+def test_an_alarm_demotes_the_model_that_decides_once(host: Host) -> None:
+    """Its certificate is revoked, as when audits refute it; a person who raises it anew is not overruled."""
+    rolled = host.rollout()
+    ladder = Ladder.parse({"degree": 3, "max_degree": 5, "target_error": 0.05})
+    certificate = Certificate(
+        digest="one", variant="a", threshold=0.9, target_error=0.05, confidence=0.95, labels=400,
+        accepted=300, errors=1, coverage=0.9, full=True, at=1.0, author="ann",
+    )  # fmt: skip
+    rolled._desk.change("x", lambda state, _: state.taken_up({ENDPOINT: ladder}, 1.0), "", None)
+    rolled._desk.change("x", lambda state, _: state.certify(ENDPOINT, certificate), "", None)
+
+    def raised(state: RolloutState, _: object) -> RolloutState:
+        return state.set_degree(ENDPOINT, Degree.FULL, "ann", ladder, "", at=2.0)
+
+    rolled._desk.change("degree", raised, "", None)
+    assert degree_of(rolled.state, ENDPOINT) is Degree.FULL
+    host.wanted_acts = ("demote",)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    state = rolled.state
+    assert degree_of(state, ENDPOINT) is Degree.SHADOW
+    assert alarm(host).acts["demote"] == f"demoted a in revision {state.revision}"
+    assert not state.paused
+    assert Acts(host.rollout("drift"), ("demote",), None).do("demote", alarm(host)) == alarm(host).acts["demote"]
+    assert rolled.state.revision == state.revision
