@@ -208,7 +208,7 @@ PURE_IMPORTS = frozenset(
 )
 MORE_IMPORTS = {
     "arrays": {"sys"},
-    "excerpts": {"contextlib", "operator", "sys"},
+    "excerpts": {"contextlib", "sys"},
     "rows": {"sys"},
     "duplicates": {"copy", "pickle", "sys"},
     "drift.features": {"sys"},
