@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from itertools import islice
-from operator import itemgetter
 from sys import getsizeof, modules
 from typing import Any, NamedTuple
 
@@ -102,12 +101,12 @@ def _square(rows: list[Any]) -> Any:
 def _columns(rows: list[dict[str, Any]]) -> Columns | None:
     """Return objects with the same fields, all of them plain values, as columns; None: they are not such."""
     names = tuple(rows[0])
-    if not 1 < len(names) <= MOST_COLUMNS or not set(map(type, names)) <= _NAMES:
+    if not 0 < len(names) <= MOST_COLUMNS or not set(map(type, names)) <= _NAMES:
         return None
     if any(len(row) != len(names) for row in rows):
         return None
     try:
-        columns = list(map(list, zip(*map(itemgetter(*names), rows), strict=True)))
+        columns = [[row[name] for row in rows] for name in names]
     except KeyError:
         return None
     if any(not set(map(type, column)) <= _FLAT for column in columns):

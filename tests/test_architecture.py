@@ -220,7 +220,7 @@ PURE_IMPORTS = frozenset(
 )
 MORE_IMPORTS = {
     "arrays": {"sys"},
-    "excerpts": {"contextlib", "operator", "sys"},
+    "excerpts": {"contextlib", "sys"},
     "rows": {"sys"},
     "concept": {"base64", "json"},
     "duplicates": {"copy", "pickle", "sys"},
