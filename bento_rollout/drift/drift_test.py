@@ -221,6 +221,8 @@ class DriftTest:
         """
         encoded = self.reference.encode(rows)
         after = self.update_encoded(encoded.bins, strata)
+        if not encoded.alarms:
+            return after
         return replace(
             after,
             schema=together((*self.schema, *encoded.alarms)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from ..errors import InvalidValue
 from .bins import CategoryBins, NumericBins, is_missing
 from .embedding import Embedding
 from .features import Column, Feature, numbers_of
-from .schema import SchemaAlarm
+from .schema import SchemaAlarm, SchemaKind
 
-__all__ = ["Encoded", "Segments", "encode", "lengths_of", "matched"]
+__all__ = ["Encoded", "Encoder", "Segments", "lengths_of", "matched"]
+
+_AT_ONCE = 2**16
+"""Comparisons with edges that are made at once: for few rows quicker than a search for each feature."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,53 +60,100 @@ class Segments:
         return self.bins.encode([None] * rows if column is None else column.tolist())
 
 
-def encode(
-    columns: Mapping[str, Column],
-    features: Sequence[Feature],
-    embeddings: Mapping[str, Embedding],
-    segments: Sequence[Segments] = (),
-) -> Encoded:
-    """Return the bins of columns that are named as those of the reference."""
-    rows = len(next(iter(columns.values()), ()))
-    tested = [feature for feature in features if not feature.skipped]
-    bins = np.empty((rows, len(tested)), dtype=np.uint8)
-    alarms: list[SchemaAlarm] = []
-    refused = 0
-    vectors: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for place, feature in enumerate(tested):
-        column = columns.get(feature.column)
-        first = feature.view in {"value", "length", "distance"}  # a column of many views is told of once
-        if column is None:
-            column = np.full(rows, None, dtype=object)
-            if first and rows:
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoder:
+    """How columns become bins: made once, for calls of one row too.
+
+    Attributes:
+        tested: the features that are tested.
+        embeddings: where vectors lie, by column.
+        segments: the columns whose values part the rows.
+        edges: tested features x edges: those of numbers, with infinite ones where there are fewer.
+    """
+
+    tested: tuple[Feature, ...]
+    embeddings: Mapping[str, Embedding]
+    segments: Sequence[Segments]
+    edges: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        features: Sequence[Feature],
+        embeddings: Mapping[str, Embedding],
+        segments: Sequence[Segments] = (),
+    ) -> Encoder:
+        """Return what encodes these features."""
+        tested = tuple(feature for feature in features if not feature.skipped)
+        all_edges = [each.bins.edges if isinstance(each.bins, NumericBins) else () for each in tested]
+        edges = np.full((len(tested), max(map(len, all_edges), default=0)), np.inf)
+        for place, found in enumerate(all_edges):
+            edges[place, : len(found)] = found
+        return cls(tested, embeddings, segments, edges)
+
+    def places(self, names: Sequence[str]) -> list[int] | None:
+        """Return the place of each feature's column where all of them are plain numbers; else None.
+
+        Args:
+            names: of all columns.
+        """
+        if self.segments or any(feature.kind != "numeric" for feature in self.tested):
+            return None
+        return [names.index(feature.column) for feature in self.tested]
+
+    def encode(self, columns: Mapping[str, Column]) -> Encoded:
+        """Return the bins of columns that are named as those of the reference."""
+        rows = len(next(iter(columns.values()), ()))
+        numbers = np.full((rows, len(self.tested)), np.nan)
+        categories: dict[int, NDArray[np.uint8]] = {}
+        alarms: list[SchemaAlarm] = []
+        views: dict[str, dict[str, NDArray[np.float64]]] = {}
+        for place, feature in enumerate(self.tested):
+            column = columns.get(feature.column)
+            if column is None and rows and _is_first(feature):
                 alarms.append(SchemaAlarm("lost", feature.column, rows, "the rows have no such feature"))
-        if isinstance(feature.bins, CategoryBins):
-            values = column.tolist()
-            bins[:, place] = feature.bins.encode(values)
-            if unseen := feature.bins.unseen(values):
-                alarms.append(
-                    SchemaAlarm("category", feature.column, unseen, "categories that the reference has not")
-                )
-            continue
-        assert isinstance(feature.bins, NumericBins)
-        if feature.kind == "embedding":
-            if feature.column not in vectors:
-                vectors[feature.column], wrong = _views(column, embeddings[feature.column])
-                alarms += _wrong(
-                    feature, wrong, f"no vectors of {embeddings[feature.column].dimensions} numbers"
-                )
-            numbers = vectors[feature.column][feature.view]
+            if isinstance(feature.bins, CategoryBins):
+                values = [None] * rows if column is None else column.tolist()
+                categories[place] = feature.bins.encode(values)
+                alarms += _alarm("category", feature, feature.bins.unseen(values), "not in the reference")
+            elif column is not None and feature.kind == "embedding":
+                if feature.column not in views:
+                    views[feature.column], wrong = _views(column, self.embeddings[feature.column])
+                    alarms += _alarm(
+                        "type", feature, wrong, "no vectors of that length; they count as missing"
+                    )
+                numbers[:, place] = views[feature.column][feature.view]
+            elif column is not None:
+                read = lengths_of if feature.kind == "text" else numbers_of
+                numbers[:, place], wrong = read(column)
+                what = "texts" if feature.kind == "text" else "numbers"
+                alarms += _alarm("type", feature, wrong, f"no {what}; they count as missing")
+        found = self.encode_numbers(numbers)
+        for place, codes in categories.items():
+            found.bins[:, place] = codes
+        parts = [each.encode(columns, rows) for each in self.segments]
+        segments = np.array(parts, dtype=np.uint8).reshape(len(parts), rows).T
+        return replace(found, alarms=(*alarms, *found.alarms), segments=segments)
+
+    def encode_numbers(self, numbers: NDArray[np.float64]) -> Encoded:
+        """Return the bins of numbers: rows x tested features, NaN where one is missing."""
+        rows, lanes = numbers.shape
+        finite = np.isfinite(numbers)
+        if rows * self.edges.size <= _AT_ONCE:
+            bins = (numbers[:, :, None] >= self.edges).sum(axis=2, dtype=np.uint8)
         else:
-            numbers, wrong = lengths_of(column) if feature.kind == "text" else numbers_of(column)
-            alarms += _wrong(feature, wrong, "no text" if feature.kind == "text" else "no numbers")
-        bins[:, place] = feature.bins.encode(numbers)
-        if first and (endless := int(np.isinf(numbers).sum())):
-            refused += endless
-            alarms.append(
-                SchemaAlarm("infinite", feature.column, endless, "infinite numbers; they count as missing")
-            )
-    parts = [each.encode(columns, rows) for each in segments]
-    return Encoded(bins, tuple(alarms), refused, np.array(parts, dtype=np.uint8).reshape(len(parts), rows).T)
+            bins = np.empty(numbers.shape, dtype=np.uint8)
+            for place in range(lanes):
+                bins[:, place] = np.searchsorted(self.edges[place], numbers[:, place], side="right")
+        bins = np.where(finite, bins + np.uint8(1), np.uint8(0))
+        alarms: list[SchemaAlarm] = []
+        if not finite.all():
+            endless = np.isinf(numbers).sum(axis=0).tolist()
+            for count, feature in zip(endless, self.tested, strict=True):
+                if _is_first(feature):
+                    alarms += _alarm("infinite", feature, count, "infinite numbers; they count as missing")
+        refused = sum(alarm.count for alarm in alarms)
+        return Encoded(bins, tuple(alarms), refused, np.empty((rows, 0), dtype=np.uint8))
 
 
 def matched(
@@ -119,7 +169,8 @@ def matched(
     unnamed = [f"feature_{place}" for place in range(len(columns))]
     if list(columns) == unnamed and len(columns) == len(names):
         return dict(zip(names, columns.values(), strict=True)), ()
-    shared = {name: column for name, column in columns.items() if name in set(names)}
+    known = set(names)
+    shared = {name: column for name, column in columns.items() if name in known}
     if columns and not shared:
         raise InvalidValue(
             f"these rows have none of the reference's features: {_some(list(columns))}, not {_some(names)}"
@@ -159,8 +210,13 @@ def _views(column: Column, embedding: Embedding) -> tuple[dict[str, NDArray[np.f
     return embedding.views(missing), there
 
 
-def _wrong(feature: Feature, rows: int, detail: str) -> list[SchemaAlarm]:
-    return [SchemaAlarm("type", feature.column, rows, f"{detail}; they count as missing")] if rows else []
+def _alarm(kind: SchemaKind, feature: Feature, rows: int, detail: str) -> list[SchemaAlarm]:
+    return [SchemaAlarm(kind, feature.column, rows, detail)] if rows else []
+
+
+def _is_first(feature: Feature) -> bool:
+    """Whether a feature is the first one of its column: of a column with many views, one is told of."""
+    return feature.view in {"value", "length", "distance"}
 
 
 def _some(names: Sequence[str]) -> str:

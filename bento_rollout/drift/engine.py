@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,17 +66,22 @@ class Bets:
         """
         made = np.empty((len(p), len(self), p.shape[1]))
         first, second = len(self.tilt), len(self.tilt) + len(self.spread)
-        column = (1, -1, 1)
-        np.multiply(np.reshape(self.tilt, column), (p - 0.5)[:, None], out=made[:, :first])
+        np.multiply(_column(self.tilt), (p - 0.5)[:, None], out=made[:, :first])
         if self.spread:
             off = np.abs(2.0 * p - 1.0) - 0.5
-            np.multiply(np.reshape(self.spread, column), off[:, None], out=made[:, first:second])
+            np.multiply(_column(self.spread), off[:, None], out=made[:, first:second])
         made[:, :second] += 1.0
         for place, k in enumerate(self.power, second):
             made[:, place] = k * np.maximum(p, _LEAST) ** (k - 1.0)
         for place, (c, w) in enumerate(self.step, second + len(self.power)):
             made[:, place] = 1.0 - w + (w / c) * (p < c)
         return made
+
+
+@cache
+def _column(sizes: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return sizes of bets in the shape 1 x bets x 1."""
+    return np.array(sizes)[None, :, None]
 
 
 _EPSILONS = (-1.8, -0.9, -0.45, 0.45, 0.9, 1.8)
@@ -220,7 +226,7 @@ class Wealth:
         self, totals: NDArray[np.float64], scale: NDArray[np.int64], left: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the logs of e-values: the mean over the bets that play, and the weight of starts to come."""
-        playing = np.where(self.single, len(self.bets) - len(self.bets.spread), len(self.bets))
+        playing = len(self.bets) - len(self.bets.spread) * self.single
         return np.asarray(np.log(totals / playing + np.ldexp(left, -scale)) + scale * _LN2)
 
 

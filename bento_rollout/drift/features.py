@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidValue
 from .bins import CategoryBins, NumericBins, is_missing
 
-__all__ = ["KINDS", "Column", "Feature", "Kind", "columns_of", "numbers_of"]
+__all__ = ["KINDS", "Column", "Feature", "Kind", "columns_of", "is_matrix", "numbers_of"]
 
 Kind = Literal["numeric", "category", "text", "embedding"]
 
@@ -83,6 +83,15 @@ def columns_of(rows: object) -> dict[str, Column]:
     if len(lengths) > 1:
         raise InvalidValue(f"columns have several lengths: {', '.join(map(str, sorted(lengths)))}")
     return found
+
+
+def is_matrix(rows: object) -> TypeGuard[NDArray[Any]]:
+    """Whether rows are a plain array of numbers, rows x features: they need not be parted into columns.
+
+    >>> is_matrix(np.zeros((1, 2))), is_matrix(np.ma.zeros((1, 2))), is_matrix(np.zeros(2))
+    (True, False, False)
+    """
+    return type(rows) is np.ndarray and rows.ndim == 2 and rows.dtype.kind in _NUMBERS  # noqa: PLR2004
 
 
 def numbers_of(column: Column) -> tuple[NDArray[np.float64], int]:

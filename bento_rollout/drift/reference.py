@@ -12,8 +12,8 @@ from ..errors import InvalidValue
 from .bins import BINS, CategoryBins
 from .counts import counts_of, strata_of
 from .embedding import Embedding
-from .encoding import Encoded, Segments, encode, matched
-from .features import Column, Feature, Kind, columns_of
+from .encoding import Encoded, Encoder, Segments, matched
+from .features import Column, Feature, Kind, columns_of, is_matrix
 from .fitting import LEAST_ROWS, dependence_of, features_of, split
 
 __all__ = ["Reference"]
@@ -58,6 +58,13 @@ class Reference:
     model: str = ""
     losses: tuple[float, ...] = ()
     segments: tuple[Segments, ...] = ()
+    _encoder: Encoder = field(init=False, repr=False)
+    _places: list[int] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        encoder = Encoder.of(self.features, self.embeddings, self.segments)
+        object.__setattr__(self, "_encoder", encoder)
+        object.__setattr__(self, "_places", encoder.places(self.columns))
 
     @classmethod
     def fit(
@@ -105,7 +112,9 @@ class Reference:
             why = ", ".join(f"{feature.name} ({feature.skipped})" for feature in features[:5])
             raise InvalidValue(f"nothing of the reference can be tested: {why}")
         dependence = dependence_of(columns, features)
-        counted = encode({name: column[rest] for name, column in columns.items()}, features, embeddings)
+        counted = Encoder.of(features, embeddings).encode(
+            {name: column[rest] for name, column in columns.items()}
+        )
         tested = [feature for feature in features if not feature.skipped]
         size = max(feature.bins.size for feature in tested if feature.bins is not None)
         parts = _segments(segments, columns, rest, counted.bins, size, stratified=strata is not None)
@@ -125,7 +134,7 @@ class Reference:
     @property
     def tested(self) -> tuple[Feature, ...]:
         """The features that are tested, in the order of the encoded bins."""
-        return tuple(feature for feature in self.features if not feature.skipped)
+        return self._encoder.tested
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -153,8 +162,10 @@ class Reference:
         Raises:
             InvalidValue: what are no rows, and rows that share no feature with the reference.
         """
+        if self._places is not None and is_matrix(rows) and rows.shape[1] == len(self.columns):
+            return self._encoder.encode_numbers(rows[:, self._places].astype(np.float64))
         columns, new = matched(columns_of(rows), self.columns)
-        found = encode(columns, self.features, self.embeddings, self.segments)
+        found = self._encoder.encode(columns)
         return replace(found, alarms=(*found.alarms, *new))
 
     def of_model(self, model: str, losses: tuple[float, ...] = ()) -> Reference:

@@ -150,6 +150,29 @@ def test_numbers_of_odd_columns() -> None:
     assert np.isinf(numbers[3])
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=1, max_size=6), st.integers(1, 900))
+def test_few_rows_and_many_are_encoded_alike(few: list[list[float]], times: int) -> None:
+    """An array, its columns by name, one row at a time and thousands at once give the same bins."""
+    rows = np.array(few, dtype=np.float64)
+    alone = np.concatenate([NUMBERED.encode(row[None]).bins for row in rows])
+    many = NUMBERED.encode(np.tile(rows, (times * 3, 1)))
+    named = NUMBERED.encode({f"feature_{place}": rows[:, place] for place in range(3)})
+    assert many.bins.tolist() == np.tile(alone, (times * 3, 1)).tolist()
+    assert named.bins.tolist() == alone.tolist()
+    by_one = [
+        feature.bins.encode(column)
+        for feature, column in zip(NUMBERED.tested, rows.T, strict=True)
+        if isinstance(feature.bins, NumericBins)
+    ]
+    assert alone.T.tolist() == [bins.tolist() for bins in by_one]
+    assert named.alarms == NUMBERED.encode(rows).alarms
+    assert named.refused == np.isinf(rows).sum()
+
+
+NUMBERED = Reference.fit(
+    np.stack([np.random.default_rng(0).normal(size=900), np.arange(900) % 2, np.arange(900) % 40], axis=1)
+)
 ODD: list[object] = [
     None,
     math.nan,
