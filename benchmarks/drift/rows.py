@@ -143,10 +143,13 @@ class Row:
 
     def quickly(self) -> Row:
         """Return it with fewer and shorter streams."""
+        few = 12 if self.kind == "data" else BRIEF
+        short = replace(self, streams=min(self.streams, few), others=min(self.others, 2), chunk=few)
+        if self.shift.rows:
+            return short
         quiet = min(self.shift.after, 5000)
-        shift = self.shift if self.shift.rows else replace(self.shift, after=quiet)
-        few = 8 if self.kind == "data" else BRIEF
-        return replace(self, shift=shift, streams=min(self.streams, few), others=2, chunk=few)
+        what = f"{self.what} (here {_whole(quiet)})"
+        return replace(short, what=what, shift=replace(self.shift, after=quiet))
 
     def parts(self) -> list[tuple[str, int]]:
         """Return what can be simulated apart: who, and of how many streams."""
