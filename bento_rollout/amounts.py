@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from numbers import Real
 from typing import Annotated
 
@@ -25,6 +26,7 @@ __all__ = [
     "parse_bound",
     "parse_number",
     "parse_points",
+    "whole_number",
 ]
 
 DAY = 86400.0
@@ -74,6 +76,23 @@ def parse_number(value: object) -> float:
     if not math.isfinite(number):
         raise InvalidValue(f"{shown(value)} is not a finite number")
     return number
+
+
+def whole_number(what: str, least: int, most: int) -> Callable[[object], int]:
+    """Return what takes a whole number of a range only.
+
+    >>> whole_number("every", 1, 10)(5)
+    5
+    """
+
+    def parse(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InvalidValue(
+                f"{what} {shown(value)} is not valid: write a whole number from {least} to {most}"
+            )
+        return value
+
+    return parse
 
 
 def parse_bound(value: object) -> float:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from .degrees import Degree
+from .excerpts import Excerpt
 from .records import Fact, Observation, Plan, Reply
 
 __all__ = [
@@ -161,6 +162,7 @@ class Call:
         keys: the routing keys as text, one for each plan.
         inference_ids: the caller's own ids, one for each plan.
         inputs: the endpoint's arguments by name, where somebody wants them.
+        watched: the first rows of them, where drift is watched.
         runs: what was observed of it so far.
         reply: what went out.
         span: the request's span, where it is recorded.
@@ -189,6 +191,7 @@ class Call:
     keys: tuple[str | None, ...] = ()
     inference_ids: tuple[str | None, ...] = ()
     inputs: Mapping[str, Any] | None = None
+    watched: Excerpt | None = None
     runs: list[Observation] = field(default_factory=list)
     reply: Reply = _NO_REPLY
     span: Any = None

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .alarms import DRIFT, Alarm
 from .state import Commit, RolloutState
 
-__all__ = ["EVIDENCE", "Notice", "notice_of"]
+__all__ = ["DRIFT", "EVIDENCE", "Notice", "notice_of", "notice_of_alarm"]
 
 EVIDENCE = "evidence"
 """The author of what is decided by evidence."""
@@ -21,6 +22,9 @@ class Notice:
     A change of who decides an endpoint is one, too, as when audits take a degree away: where no try had a
     part in it, ``candidate``, ``control`` and ``place`` are empty.
 
+    An alarm of drift is told as one, too, whether a try runs or not: then ``candidate``, ``control`` and
+    ``place`` may be empty.
+
     Attributes:
         rollout: whose try it is.
         revision: the revision that the change made.
@@ -28,14 +32,16 @@ class Notice:
         action: what was done, in the word of the history: of a person the verb (``start``, ``abort``,
             ``retry``, ``promote``, ``pause``, ``resume``, ``rollback``, ``undo``, ``apply``), of evidence
             what was decided (``advance``, ``promote``, ``rollback``, ``pause``, ``notify``, ``end_bake``,
-            ``finish``); of a degree ``demote`` (audits), ``degree`` (a person), or what it came with.
-        author: who did it; ``evidence``, and ``automation`` for audits: no person.
+            ``finish``); of a degree ``demote`` (audits), ``degree`` (a person), or what it came with;
+            ``drift``: an alarm was found.
+        author: who did it; ``evidence``, ``drift``, and ``automation`` for audits: no person.
         words: the same in one sentence for people.
         candidate: the variant that is tried.
         control: who was champion when the try began: the way back.
         champion: who is champion now.
         place: where the try stands after it: ``step 2``, or a stage.
-        causes: the guardrails, or checks of the evidence, that decided; of a person none.
+        causes: the guardrails, or checks of the evidence, that decided; of a person none. Of drift the
+            features that changed.
         missing: what the try waits for, one thing each.
         reason: what the author wrote, possibly empty.
         dry_run: whether it only says what it would have done.
@@ -119,6 +125,31 @@ def _degrees(commit: Commit, before: RolloutState | None) -> Iterator[str]:
         if was is not None and was.degree != now.degree:
             why = f": {now.reason}" if now.reason else ""
             yield f"{endpoint} is at degree {now.degree.word} (was {was.degree.word}), by {now.author}{why}"
+
+
+def notice_of_alarm(alarm: Alarm, state: RolloutState) -> Notice:
+    """Return what an alarm of drift is to be told as.
+
+    Args:
+        alarm: the alarm; its revision and time are the notice's, so that it is the same whenever it is told.
+        state: the rollout's, now.
+    """
+    attempt = state.running
+    return Notice(
+        rollout=state.name,
+        revision=alarm.revision,
+        time=alarm.at,
+        action=DRIFT,
+        author=DRIFT,
+        words=f"drift at {alarm.endpoint}: {alarm.words}",
+        candidate="" if attempt is None else attempt.candidate,
+        control="" if attempt is None else attempt.control,
+        champion=state.champion,
+        place="" if attempt is None else attempt.position.place,
+        causes=alarm.names,
+        reason=f"alarm {alarm.id}",
+        weights=state.percents,
+    )
 
 
 DONE = {

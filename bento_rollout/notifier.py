@@ -65,7 +65,7 @@ class Notifier:
 
     Args:
         receivers: who is told, as `as_receivers` returns them.
-        file: where it is kept how far.
+        file: where it is kept how far; None: nowhere, for who follows no history.
         loop: what async callables run on; None: on a loop of their own.
         patience: how often a webhook is tried.
     """
@@ -73,13 +73,13 @@ class Notifier:
     def __init__(
         self,
         receivers: Sequence[Hook | Webhook],
-        file: ToldFile,
+        file: ToldFile | None,
         loop: asyncio.AbstractEventLoop | None = None,
         patience: Patience = Patience(),  # noqa: B008 - immutable
     ) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._told = file.read()
+        self._told = Told() if file is None else file.read()
         self._followed = False
         self._state: RolloutState | None = None
         self._boxes: dict[str, Outbox] = {}
@@ -132,6 +132,10 @@ class Notifier:
         for box in self._boxes.values():
             box.put(notice)
 
+    def waits(self, notice: Notice) -> bool:
+        """Whether any receiver is still to be told of a notice that was offered."""
+        return any(box.waits(notice) for box in self._boxes.values())
+
     def close(self, seconds: float = 1.0) -> None:
         """Tell what is due, for so many seconds at most; what is left is the next leader's.
 
@@ -169,7 +173,8 @@ class Notifier:
                 name: newest if one is None else min(newest, one - 1) for name, one in oldest.items()
             }
             self._told = Told(newest, self._told.time, receivers)
-            self._file.write(self._told)
+            if self._file is not None:
+                self._file.write(self._told)
 
     def _called(self, name: str) -> str:
         """Return a name that no other receiver has."""

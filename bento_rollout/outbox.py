@@ -99,6 +99,11 @@ class Outbox:
         with self._changed:
             return min((revision for revision, _ in self._waiting), default=None)
 
+    def waits(self, notice: Notice) -> bool:
+        """Whether it is still to be told of a notice."""
+        with self._changed:
+            return (notice.revision, notice.time) in self._waiting
+
     def put(self, notice: Notice) -> None:
         """Take a notice; returns at once. What it has, or had a moment ago, is not taken again."""
         dropped, mark = None, (notice.revision, notice.time)

@@ -42,6 +42,7 @@ def prediction_of(rollout: str, call: Call) -> Prediction | None:
         call.bound,
         "" if deciding is None else deciding.degree.word,
         "" if deciding is None else deciding.by,
+        call.watched,
     )
 
 

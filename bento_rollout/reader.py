@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .attempt import Try
+    from .drift_verbs import DriftVerbs
     from .store.ledger import Ledger
     from .store.ledger_labels import Accepted
     from .store.reviews import Reviews
@@ -192,6 +193,20 @@ class Reader:
         from .store.reviews import Reviews  # late: not every verb needs it, and it brings numpy
 
         return Reviews(self._desk.store.place(self.name), rollout=self.name)
+
+    @property
+    def drift(self) -> DriftVerbs:
+        """The watch for drift: how it stands, its alarms, and what people tell it.
+
+        Example::
+
+            watch = open_rollout("screening").drift
+            if watch.status()["latched"]:
+                watch.ack(reason="the new clinic sends older patients")
+        """
+        from .drift_verbs import DriftVerbs  # late: not every verb needs it
+
+        return DriftVerbs(self._desk)
 
     def label(self, *labels: object, source: str = "api") -> Accepted:
         """Tell what the truth of predictions turned out to be; each label by itself.

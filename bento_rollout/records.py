@@ -11,6 +11,7 @@ __all__ = [
     "Compared",
     "Comparison",
     "Difference",
+    "Drifted",
     "Dropped",
     "Fact",
     "Flip",
@@ -232,6 +233,7 @@ class Prediction(NamedTuple):
         bound: what the user's own code has bound for each of its log lines; None: nobody wants it.
         degree: the degree of automation of its endpoint, as a word; empty: it is not automated.
         decided_by: ``model``, ``human`` or ``default``; empty: not automated, or nobody has decided yet.
+        watched: the first rows of the arguments, an `Excerpt`, where drift is watched; else None.
     """
 
     rollout: str
@@ -254,6 +256,7 @@ class Prediction(NamedTuple):
     bound: Mapping[str, Any] | None = None
     degree: str = ""
     decided_by: str = ""
+    watched: Any = None
 
     def __repr__(self) -> str:
         """Return who answered what, and nothing of what was asked: keys and inputs are personal data."""
@@ -318,9 +321,7 @@ class Dropped:
     """Calls that a shadow was not given, since it was told last: counted, not one by one. Immutable.
 
     Attributes:
-        rollout, endpoint, variant, champion, revision: whose.
-        reason: ``queue_full``, ``rate``, ``budget``, ``timeout``, ``shutdown``, ``not_champion``, …
-        count: how many.
+        rollout, endpoint, variant, champion, revision, reason, count: whose, why (``queue_full``), how many.
     """
 
     rollout: str
@@ -346,8 +347,7 @@ class Flipped:
 
     Attributes:
         rollout, source, target: whose, and which variant was to be replaced by which.
-        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: it was prepared, and came to
-            nothing because a worker did not answer in time, another change came first, or the command ended.
+        outcome: committed, by whatever verb; vetoed by a worker; or abandoned: prepared, and then given up.
     """
 
     rollout: str
@@ -372,7 +372,19 @@ class Queued:
     letters_lost: int = 0
 
 
-Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """How one test for drift stands; its owner alone tells ``rows``, by what became of them. Immutable."""
+
+    rollout: str
+    endpoint: str
+    test: str
+    log_evidence: float | None
+    latched: bool
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued | Drifted
 """What a sink is given."""
 
 
@@ -381,13 +393,10 @@ class Flip:
     """What a hook is told about the flip that it guards or follows.
 
     Attributes:
-        rollout: the rollout's name.
-        source: the champion that is replaced.
-        target: the variant that becomes champion.
-        instance: the target in this worker: the service's own instance, or for other runners an object
-            with the routed endpoints as methods. Warm it up, or smoke-test it.
-        reason: what the operator wrote, possibly empty.
-        author: who asked.
+        rollout, source, target: whose; the champion that is replaced, and the variant that becomes one.
+        instance: the target in this worker: the service's own, or for other runners an object with the routed
+            endpoints as methods. Warm it up, or smoke-test it.
+        reason, author: what the operator wrote, and who that is.
     """
 
     rollout: str

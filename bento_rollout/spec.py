@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -18,6 +18,9 @@ from pydantic import (
 from .automating import Automation
 from .automating import model_at as in_automation
 from .comparing import Comparing, parse_compare
+from .drifting import Drift
+from .drifting import model_at as in_drift
+from .drifting import problems_in as with_drift
 from .errors import InvalidSpec, InvalidValue
 from .explaining import Problem, Problems, Where, listed, problems_of, told
 from .judging import Judging
@@ -248,6 +251,7 @@ class RolloutSpec(Strict):
     strategy: Strategy | None = None
     labels: dict[LabelName, Judging] = Field(default_factory=dict)
     automation: dict[Annotated[str, BeforeValidator(_one_endpoint)], Automation] = Field(default_factory=dict)
+    drift: Drift | None = None
 
     if not TYPE_CHECKING:  # a type checker knows the fields
 
@@ -285,15 +289,20 @@ class RolloutSpec(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> RolloutSpec:
-        if self.strategy is None:
-            return self
-        wrong = [problem.below("strategy") for problem in problems_with(self.strategy, self.served)]
-        if "weights" in self.model_fields_set:
-            words = "a strategy sets the weights, step by step: write one of weights and strategy, not both"
-            wrong.insert(0, Problem(("weights",), words))
+        wrong = [] if self.strategy is None else list(self._tried(self.strategy))
+        if self.drift is not None:
+            automated = tuple(self.automation)
+            wrong += with_drift(self.drift, ledger=self.ledger, endpoints=self.endpoints, automated=automated)
         if wrong:
             raise Problems(wrong)
         return self
+
+    def _tried(self, strategy: Strategy) -> Iterator[Problem]:
+        if "weights" in self.model_fields_set:
+            words = "a strategy sets the weights, step by step: write one of weights and strategy, not both"
+            yield Problem(("weights",), words)
+        for problem in problems_with(strategy, self.served):
+            yield problem.below("strategy")
 
     @property
     def served(self) -> Served:
@@ -347,4 +356,6 @@ def _model_at(path: Sequence[str]) -> type[BaseModel] | None:
         return in_strategy(path[1:])
     if path[0] == "automation" and len(path) > 1:
         return in_automation(path[1:])
+    if path[0] == "drift" and len(path) > 1:
+        return in_drift(path[1:])
     return _MODELS.get(path[0]) if len(path) > 1 else RolloutSpec

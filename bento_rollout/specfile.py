@@ -63,8 +63,10 @@ def load_spec(path: str | Path) -> RolloutSpec:
     Raises:
         InvalidSpec: when the file is missing, unreadable, no regular file, over 1 MiB, not YAML, or not a
             valid spec.
+
+    A reference's file (``drift.reference.file``) that is relative lies beside the spec's.
     """
-    return parse_spec(_read(Path(path)), str(path))
+    return _beside(parse_spec(_read(Path(path)), str(path)), str(path))
 
 
 def parse_spec(text: bytes, where: str) -> RolloutSpec:
@@ -100,7 +102,18 @@ def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
         InvalidSpec: as `load_spec`.
     """
     text, where = (_standard_input(), "<stdin>") if str(path) == "-" else (_read(Path(path)), str(path))
-    return parse_spec(text, where), _digest(text)
+    spec = parse_spec(text, where)
+    return spec if where == "<stdin>" else _beside(spec, where), _digest(text)
+
+
+def _beside(spec: RolloutSpec, path: str) -> RolloutSpec:
+    """Return the spec with the file that it names found beside its own, wherever the process stands."""
+    drift = spec.drift
+    if drift is None or drift.reference is None or drift.reference.sealed or not drift.reference.file:
+        return spec
+    file = str(Path(path).absolute().parent / drift.reference.file)
+    reference = drift.reference.model_copy(update={"file": file})
+    return spec.model_copy(update={"drift": drift.model_copy(update={"reference": reference})})
 
 
 def _digest(text: bytes) -> str:

@@ -33,7 +33,7 @@ __all__ = [
 AUTOMATION = "automation"
 """The author of what goes down by itself."""
 
-MACHINES = frozenset({AUTOMATION, "deploy", "evidence", "spec"})
+MACHINES = frozenset({AUTOMATION, "deploy", "drift", "evidence", "spec"})
 """Authors who are nobody: they raise nothing, and approve nothing."""
 
 RESCORED = "the spec's score is"

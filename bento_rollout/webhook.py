@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 
 from .addresses import MAKE_ONE, PREFIX, check_source, place_of
 from .errors import InvalidValue
-from .notice import Notice
+from .notice import DRIFT, Notice
 from .posting import Answer, post
 from .values import parse_duration
 
@@ -149,7 +149,8 @@ def _headers(message: str, body: bytes, keys: tuple[bytes, ...]) -> dict[str, st
 
 
 def _content(notice: Notice) -> dict[str, object]:
-    kind = "decision" if notice.by_evidence else "verb" if notice.candidate else "degree"
+    beside = "drift" if notice.action == DRIFT else "verb" if notice.candidate else "degree"
+    kind = "decision" if notice.by_evidence else beside
     return {"type": f"rollout.{kind}", "timestamp": timestamp_of(notice.time), "data": notice.plain}
 
 

@@ -20,6 +20,7 @@ LAYERS: dict[str, float] = {
     "assessment": 0.0,
     # L1, what is asked and who answers
     "arrays": 1.0,
+    "excerpts": 1.1,
     "histogram": 1.0,
     "agreement": 1.0,
     "values": 1.0,
@@ -41,12 +42,15 @@ LAYERS: dict[str, float] = {
     "disposing": 1.28,
     "scoring": 1.28,
     "automation": 1.27,
+    "drift": 1.27,
     "steps": 1.2,
     "strategy": 1.26,
     "amending": 1.27,
     "served": 1.28,
     "judging": 1.2,
     "kept": 1.2,
+    "drift_source": 1.2,
+    "drifting": 1.25,
     "kinds": 1.1,
     "closeness": 1.1,
     "duplicates": 1.12,
@@ -67,6 +71,7 @@ LAYERS: dict[str, float] = {
     "exams": 1.33,
     "evidence": 1.3,
     "label_evidence": 1.31,
+    "concept": 1.32,
     "telemetry.paths": 1.1,
     "telemetry.masking": 1.2,
     "terms": 1.4,
@@ -84,6 +89,8 @@ LAYERS: dict[str, float] = {
     "policy": 2.1,
     "behaviour": 2.1,
     "columns": 2.1,
+    "call_rows": 2.09,
+    "featuring": 2.1,
     "traffic": 2.15,
     "simulation": 2.2,
     "forecast": 2.25,
@@ -103,6 +110,8 @@ LAYERS: dict[str, float] = {
     "review_verbs": 3.39,
     "state": 2.1,
     "deciding": 2.15,
+    "alarms": 2.0,
+    "sifting": 2.0,
     "notice": 2.2,
     "telling": 2.2,
     "applying": 2.3,
@@ -118,6 +127,9 @@ LAYERS: dict[str, float] = {
     "webhook": 3.01,
     "tally": 3.05,
     "store": 3.1,
+    "reference_file": 3.05,
+    "drift_reference": 3.15,
+    "reference_holder": 3.2,
     "outbox": 3.1,
     "answer_json": 3.0,
     "courier": 3.2,
@@ -134,6 +146,15 @@ LAYERS: dict[str, float] = {
     "flips": 3.3,
     "reports": 3.3,
     "shadow_report": 3.35,
+    "drift_report": 3.35,
+    "drift_acts": 3.5,
+    "drift_hand": 3.36,
+    "drift_verbs": 3.37,
+    "schema_watch": 3.3,
+    "drift_watch": 3.3,
+    "concept_watch": 3.3,
+    "drift_monitor": 3.6,
+    "drift_latches": 3.2,
     "tries": 3.3,
     "reader": 3.38,
     "trying": 3.39,
@@ -207,14 +228,19 @@ PURE_IMPORTS = frozenset(
 MORE_IMPORTS = {
     "addresses": {"urllib"},
     "arrays": {"sys"},
+    "excerpts": {"contextlib", "sys"},
     "rows": {"sys"},
+    "concept": {"base64", "json"},
     "duplicates": {"copy", "pickle", "sys"},
+    "drift.features": {"sys"},
+    "drift.frames": {"json", "zlib"},
+    "drift.reference_form": {"hashlib", "json"},
 }
 """They ask `sys.modules` whether anybody imported numpy or pandas: else nothing is an array or a frame.
 
 Of urllib only what takes an address apart is used.
 
-A copy in memory is neither input nor output.
+A copy in memory is neither input nor output, nor are bytes, a checksum and a digest.
 """
 
 DOORS = {"artifacts": {"bento.sealed_model"}}

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from bento_rollout.automating import Audit, Automation, Decisions, Overflow, Overlap, Review, ReviewWebhook
 from bento_rollout.cli.commands import commands as cli
+from bento_rollout.drifting import Concept, Data, Drift, Effect, OnAlarm, Sampling, Segments, Source
 from bento_rollout.errors import RolloutError
 from bento_rollout.guardrails import Agreement, ErrorRate, Guardrail, Label, Latency, Measure, Threshold
 from bento_rollout.judging import Judging
@@ -255,6 +256,14 @@ MODELS: dict[str, type[BaseModel]] = {
     "automation.NAME.review.overlap.": Overlap,
     "automation.NAME.review.overflow.": Overflow,
     "automation.NAME.review.webhook.": ReviewWebhook,
+    "drift.": Drift,
+    "drift.reference.": Source,
+    "drift.data.": Data,
+    "drift.data.effect.": Effect,
+    "drift.data.sampling.": Sampling,
+    "drift.data.segments.": Segments,
+    "drift.concept.": Concept,
+    "drift.on_alarm.": OnAlarm,
     "strategy.": Strategy,
     "strategy.canary.": Canary,
     "strategy.canary.steps.": Step,
@@ -322,15 +331,25 @@ def test_exit_codes_are_explained() -> None:
 
 
 EVENT = re.compile(
-    r"(?:admin|automation|call|console|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry"
+    r"(?:admin|automation|call|console|drift|flip|log|notice|prediction|reviews|rollout|routing|shadow|store|telemetry"
     r"|variant|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
     *("console.css", "console.js", "console.key"),
+    *("drift.db", "drift.json", "drift.lock"),
     *("flip.instance", "flip.json", "flip.lock"),
     *("reviews.db", "reviews.key", "reviews.lock", "reviews.telling.lock"),
-    *("rollout.decision", "rollout.shadow", "rollout.verb", "rollout.degree", "rollout.yaml"),
-} | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields}
+    *(
+        "rollout.decision",
+        "rollout.drift",
+        "rollout.shadow",
+        "rollout.verb",
+        "rollout.degree",
+        "rollout.yaml",
+    ),
+} | {f"{prefix}{name}" for prefix, model in MODELS.items() for name in model.model_fields} - {
+    "drift.reference"  # a field, and an event
+}
 """What looks like an event, and is a file, an attribute of a span or of a hook, a field of the spec, or the
 type of a webhook's message.
 """

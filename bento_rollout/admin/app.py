@@ -22,6 +22,7 @@ from ..telemetry.log import event
 from ..values import shown
 from .bodies import VERBS, Body, parse_body
 from .decisions import Deciding, decisions_endpoint
+from .drift import DRIFT_VERBS
 from .gate import NO_STORE, Gate, respond, said
 from .labels import labels_endpoint
 from .openapi import openapi
@@ -153,12 +154,16 @@ class _Operators:
             "explain": _explain,
             "automation": _automation,
             "shadow-report": _shadow_report,
+            "drift": _drift,
         }
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
         found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
-        found += [Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"]) for model in VERBS]
+        found += [
+            Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"])
+            for model in (*VERBS, *DRIFT_VERBS)
+        ]
         labels = labels_endpoint(self._label_gate, self._opened.acting_as, _Lane(), _guarded)
         found.append(Route(f"{self._prefix}/labels", labels, methods=["POST"]))
         return found
@@ -256,6 +261,15 @@ def _explain(rollout: Rollout, query: bytes) -> Any:
 def _automation(rollout: Rollout, query: bytes) -> Any:
     parse_query(query, ())
     return rollout.automation()
+
+
+def _drift(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.drift.status()
+
+
+def _as_it_is(_: Rollout, done: dict[str, Any]) -> dict[str, Any]:
+    return done
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:

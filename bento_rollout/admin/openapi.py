@@ -18,6 +18,7 @@ from .answers import (
     State,
 )
 from .bodies import VERBS, Body
+from .drift import DRIFT_ANSWERS, DRIFT_VERBS, Drift
 from .labels import LabelBody, Taken
 from .review_bodies import (
     REVIEW_ANSWERS,
@@ -56,7 +57,16 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
     """Return the document; ``prefix`` is what the paths begin with."""
     models = [
         (model, "validation")
-        for model in (*VERBS, *ANSWERS, LabelBody, Taken, *REVIEW_BODIES, *REVIEW_ANSWERS)
+        for model in (
+            *VERBS,
+            *DRIFT_VERBS,
+            *ANSWERS,
+            *DRIFT_ANSWERS,
+            LabelBody,
+            Taken,
+            *REVIEW_BODIES,
+            *REVIEW_ANSWERS,
+        )
     ]
     _, schemas = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]  # a list is invariant
     paths: dict[str, Any] = {
@@ -111,9 +121,10 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
                 text="Leave out calls that were planned before this revision.",
             ),
         ),
+        "/admin/drift": _get("How the watch for drift stands", _json(Drift)),
         "/admin/openapi.json": _get("This document", {"type": "object"}),
     }
-    paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in VERBS}
+    paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in (*VERBS, *DRIFT_VERBS)}
     paths["/labels"] = {"post": _labels()}
     paths |= _reviews()
     return {
@@ -141,7 +152,7 @@ def _get(summary: str, schema: dict[str, Any], *parameters: dict[str, Any]) -> d
 def _post(model: type[Body]) -> dict[str, Any]:
     required = any(field.is_required() for field in model.model_fields.values())
     return {
-        "operationId": model.verb,
+        "operationId": model.verb.replace("/", "-"),
         "summary": model.summary,
         "requestBody": {"required": required, "content": {"application/json": {"schema": _json(model)}}},
         "responses": _responses(_json(model.answers), {**_PROBLEMS, **_REFUSALS}),

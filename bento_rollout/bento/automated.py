@@ -16,6 +16,7 @@ from ..automation import audits_with
 from ..calls import Call, Deciding, Finish, within
 from ..degrees import Degree
 from ..disposing import disposition
+from ..drift_latches import QUIET
 from ..errors import QueueFull
 from ..labels import label_in
 from ..preferring import preference
@@ -84,6 +85,9 @@ class Automated:
         set_status: tells the service's context of the status of an answer that is ours.
         tell: tells of a call.
         record: writes down what a task waits for.
+
+    Attributes:
+        drift: whether drift is latched at the endpoint.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Automated:
         self._seen: Any = None
         self._known: dict[str, tuple[Degree, Certificate | None]] = {}
         self._once = log.Once()
+        self.drift = QUIET
 
     def answer(
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
@@ -225,7 +230,7 @@ class Automated:
         label = label_in(output) if ran.choice is None else ran.choice
         score = score_of(self._automation.score, output, functions.get("score"))
         asked = asked_by(self._whens, arguments, output) if self._whens else ()
-        ran.facts = Facts(score=score, label=label, arguments=arguments, asked=asked)
+        ran.facts = Facts(score, label, drift=self.drift.on, arguments=arguments, asked=asked)
         return ran
 
     def _by_model(self, call: Call, ran: _Ran, *, audit: bool) -> Any:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from ..calls import Call, Late, Unavailable, header_of
 from ..copying import copied
+from ..excerpts import excerpt
 from ..keys import quiet_key
 from ..records import Plan, Reply
 from ..router import Router
@@ -43,12 +44,14 @@ class Noting:
     Attributes:
         ids: where the caller's own id of a prediction is.
         inputs: whether somebody wants to know what the endpoint was called with.
+        watched: whether its first rows are watched for drift.
         record: writes down who answered a task.
         tell: tells of a task that is done.
     """
 
     ids: Sequence[KeySource]
     inputs: bool
+    watched: bool
     record: Record
     tell: Callable[[Call], None]
 
@@ -186,12 +189,14 @@ class Facade:
     def _note(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any], ctx: Any) -> None:
         """Note what is told of a call beside who answered it; never raises."""
         call.inference_ids = (quiet_key(self._ids.read(call.scope, args, kwargs, ctx)),)
-        if self._noting.inputs:
-            self._note_inputs(call, args, kwargs)
+        self._note_inputs(call, args, kwargs)
 
     def _note_inputs(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        args, kwargs = copied(args, kwargs)  # as they were sent, whatever the endpoint makes of them
-        call.inputs = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        if self._noting.watched:
+            call.watched = excerpt({**dict(zip(self._names, args, strict=False)), **kwargs})
+        if self._noting.inputs:
+            args, kwargs = copied(args, kwargs)  # as they were sent, whatever the endpoint makes of them
+            call.inputs = {**dict(zip(self._names, args, strict=False)), **kwargs}
 
     def plan_from_head(self, call: Call, scope: Mapping[str, Any]) -> tuple[Plan | None, object]:
         """Return who serves a call, and its key, when the request's head is enough to know; else None."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..errors import InvalidSpec
 from ..served import problems_with
 from ..spec import KeySource, RolloutSpec
+from .drifted import check_drift
 from .entrusting import check_automation
 from .judges import judges_of
 from .keys import KeyReader
@@ -27,7 +28,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
 
     Raises:
         InvalidSpec: for a variant, an endpoint, an argument or a function that is not there, rows without a
-            limit, or a strategy or an automation that does not fit the service.
+            limit, or a strategy, an automation or a watch for drift that does not fit the service.
     """
     _check_names(spec, variants)
     champion, *candidates = variants
@@ -54,6 +55,7 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
     judges_of(spec)
     if spec.automation:
         check_automation(spec, methods, endpoints)
+    check_drift(spec, methods, endpoints)
     _check_strategy(spec, methods, variants, endpoints)
     return endpoints
 

@@ -16,7 +16,7 @@ from ..errors import RolloutError
 from ..feed import Feed
 from ..measuring import REFUSED
 from ..predictions import prediction_of
-from ..records import Compared, Dropped, Flipped, Observation, Prediction, Queued, Readiness
+from ..records import Compared, Drifted, Dropped, Flipped, Observation, Prediction, Queued, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log
@@ -31,6 +31,7 @@ from .metrics import Lossy, Metrics, metrics_are_on
 
 if TYPE_CHECKING:
     from ..guardrails import Guardrail
+    from ..reference_holder import ReferenceHolder
     from ..store.evidence_writer import EvidenceWriter
     from ..strategy import Strategy
     from .site import Site
@@ -53,6 +54,7 @@ class Recording:
         sink: takes what happens, at once.
         spans: makes the worker's spans, once `begin` was called.
         metrics: the worker's metrics; None: BentoML serves none.
+        reference: what inputs are compared with for drift; None: they are not watched.
     """
 
     def __init__(self, site: Site, feed: Feed, place: Path) -> None:
@@ -62,11 +64,12 @@ class Recording:
         self._channels: dict[str, Lossy] = {}
         subscriptions: list[Subscription] = []
         if site.sink is not None:
-            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued)
+            kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued, Drifted)
             subscriptions.append((kinds, site.sink.offer))
         keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
+        self.reference = self._open_reference(site)
         self._ledger = self._open_ledger(site)
         if self._ledger is not None:
             subscriptions.append(((Prediction, Compared), self._ledger.offer))
@@ -106,6 +109,8 @@ class Recording:
 
     def close(self) -> None:
         """Write what waits; called when the worker ends, not on the loop."""
+        if self.reference is not None:
+            self.reference.close()
         sent: list[bool] = []
         ends: list[Callable[[float], object]] = []
         if (spans := self.spans) is not None:
@@ -126,7 +131,20 @@ class Recording:
         settings = site.spec.ledger
         if not settings.enabled:
             return None
-        return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain)
+        watch = None if self.reference is None else self.reference.encode
+        return LedgerWriter(self._place, settings, rollout=self._name, plain=_plain, watch=watch)
+
+    def _open_reference(self, site: Site) -> ReferenceHolder | None:
+        """Return what encodes inputs for the watch of drift; None: the spec has none."""
+        if site.spec.drift is None or site.watched is None:
+            return None
+        from ..reference_holder import ReferenceHolder  # most services have no use for it
+
+        models = {*site.digests().values(), *(tag for tags in site.models().values() for tag in tags)}
+        parts = site.spec.drift, self._place, site.watched
+        holder = ReferenceHolder(*parts, rollout=self._name, models=models)
+        holder.start()
+        return holder
 
     def _open_evidence(self, site: Site) -> EvidenceWriter | None:
         """Return what counts predictions for a strategy; None: the spec has none, and no try runs."""

@@ -59,8 +59,7 @@ class RowsFacade(Facade):
             found = keys_in(named(source.name, self._names, args, kwargs), source.path)
             if len(found) == count:
                 call.inference_ids = tuple(map(quiet_key, found))
-        if self._noting.inputs:
-            self._note_inputs(call, args, kwargs)
+        self._note_inputs(call, args, kwargs)
 
     def _check(self, value: Any) -> None:
         """Raise when rows are not what the endpoint promises."""

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .process_runner import ProcessRunner
     from .remote import Remote
     from .site import Site
+    from .watching_drift import WatchingDrift
 
 __all__ = ["Serving", "runner_for"]
 
@@ -89,6 +90,7 @@ class Serving:
         self._shadows: BentoShadows | None = None
         self._recording: Recording | None = None
         self._leading: Leading | None = None
+        self._drift: WatchingDrift | None = None
         self._people: People | None = None
         self._doors: Doors | None = None
         self._starting: set[asyncio.Future[None]] = set()
@@ -155,6 +157,12 @@ class Serving:
 
             self._leading = Leading(site, store, loop)
             self._leading.start()
+        if site.spec.drift is not None:
+            from .watching_drift import WatchingDrift  # as above
+
+            self._drift = WatchingDrift(site, store, feed, recording, loop)
+            self._drift.start(self._facades)
+            self.spans.drift = {self._drift.endpoint: self._drift.switch}
 
     def tell(self, call: Call) -> None:
         """Tell of a call whose answer is out, or whose task is done; never raises."""
@@ -186,6 +194,8 @@ class Serving:
             await self._shadows.close()
         if self._leading is not None:
             await asyncio.to_thread(self._leading.stop)
+        if self._drift is not None:
+            await asyncio.to_thread(self._drift.stop)
         if self._worker is not None:
             await asyncio.to_thread(self._worker.stop)
         for task in self._starting:
@@ -308,7 +318,8 @@ class Serving:
 
     def _facade(self, sources: Sequence[KeySource], ids: Sequence[KeySource], *parts: Any) -> Facade:
         spec = self._site.spec
-        noting = Noting(ids, spec.log.inputs or spec.ledger.inputs, self.tasks.record, self.tell)
+        wanted, watched = spec.log.inputs or spec.ledger.inputs, parts[0].name == self._site.watched
+        noting = Noting(ids, wanted, watched, self.tasks.record, self.tell)
         if not any(source.kind == "rows" for source in sources):
             return Facade(*parts, sources=sources, noting=noting)
         from .row_endpoints import RowsFacade  # rows bring numpy, and code that most services never run

@@ -85,6 +85,12 @@ class Site:
         """Return the variants that a caller may pin."""
         return tuple(self.definitions)
 
+    @property
+    def watched(self) -> str | None:
+        """The endpoint whose inputs are watched for drift; None: none is."""
+        drift, endpoints = self.spec.drift, self.spec.endpoints or tuple(self.methods)
+        return None if drift is None or drift.data is None else drift.endpoint_of(endpoints)
+
     def time_limit(self) -> float | None:
         """Return the seconds that BentoML gives a request."""
         config = BentoMLContainer.config.services[self.service.name].get()

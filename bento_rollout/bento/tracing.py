@@ -19,6 +19,7 @@ def mark_trace(call: Call) -> None:
     call.trace = ids_of(span)
     if span.is_recording() and _made and _made[0].records(span):
         call.span = span
+        _made[0].tell_drift(span, call.endpoint)
 
 
 def spans_of(rollout: str) -> Spans:

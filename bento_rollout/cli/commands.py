@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 
-from . import artifacts, automating, changes, files, ledgers, looks, reviewing, shadows, simulating, trying
+from . import (
+    artifacts,
+    automating,
+    changes,
+    drifting,
+    files,
+    ledgers,
+    looks,
+    reviewing,
+    shadows,
+    simulating,
+    trying,
+)
 
 __all__ = ["commands"]
 
@@ -71,6 +83,7 @@ for _command in (
     changes.resume,
     automating.automation,
     automating.audit,
+    drifting.drift,
     reviewing.reviews,
     shadows.shadow_report,
     ledgers.ledger,

@@ -89,8 +89,8 @@ def validate(file: str, as_json: bool) -> int:
     if numbers:
         lines.append(_remark(f"not known before the service gives them: numbers {', '.join(numbers)}"))
     lines += [
-        _remark(f"automation.{name}.ask_when: nothing finds drift yet: {{drift: true}} never holds")
-        for name in _drifting(spec)
+        _remark(f"automation.{name}.ask_when: nothing watches {name} for drift: {{drift: true}} never holds")
+        for name in _unwatched(spec)
     ]
     lines += [
         _remark(f"automation.{name}.review.webhook.url: http carries it for others to read; write https")
@@ -100,11 +100,17 @@ def validate(file: str, as_json: bool) -> int:
     return 0
 
 
-def _drifting(spec: RolloutSpec) -> list[str]:
-    """Return the endpoints that would ask people while drift is latched, which nothing does yet."""
+def _unwatched(spec: RolloutSpec) -> list[str]:
+    """Return the endpoints that would ask people while drift is latched, and that nothing watches."""
     from ..asking import Drift
 
-    return [name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)]
+    asking = [
+        name for name, one in spec.automation.items() if any(isinstance(c, Drift) for c in one.ask_when)
+    ]
+    if spec.drift is None:
+        return asking
+    watched = spec.drift.endpoint_of(spec.endpoints or ())
+    return [name for name in asking if watched not in (None, name)]
 
 
 def _readable(spec: RolloutSpec) -> list[str]:

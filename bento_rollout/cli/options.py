@@ -18,6 +18,7 @@ __all__ = [
     "changing",
     "key_options",
     "parse_headers",
+    "parse_pairs",
     "parse_percents",
     "parse_time",
     "printing",
@@ -141,6 +142,16 @@ def parse_headers(pairs: Iterable[str]) -> dict[str, str]:
         if name.lower() in found:
             raise click.UsageError(f"the header {name!r} stands twice")
         found[name.lower()] = value
+    return found
+
+
+def parse_pairs(pairs: Iterable[str], form: str, example: str) -> dict[str, str]:
+    """Return values by name from arguments like ``town=category``."""
+    found: dict[str, str] = {}
+    for name, value in _pairs(pairs, form, example):
+        if name in found:
+            raise click.UsageError(f"{name!r} stands twice; which of the two should hold?")
+        found[name] = value
     return found
 
 

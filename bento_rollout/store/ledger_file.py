@@ -70,6 +70,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEFORE UPDATE OF id, row, inference_id, name, source, time, received, value, reason, selection,
         probability ON labels BEGIN SELECT RAISE(ABORT, 'labels are append-only'); END""",
     ),
+    (
+        "ALTER TABLE predictions ADD COLUMN drift BLOB",
+        """CREATE TABLE drift_schema (
+            reference TEXT NOT NULL, kind TEXT NOT NULL, feature TEXT NOT NULL, count INTEGER NOT NULL,
+            first REAL NOT NULL, last REAL NOT NULL, detail TEXT NOT NULL,
+            PRIMARY KEY (reference, kind, feature)
+        ) WITHOUT ROWID""",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 

@@ -28,6 +28,7 @@ __all__ = [
     "newest_label",
     "output_of",
     "sound",
+    "start_of",
 ]
 
 AHEAD = 300.0
@@ -187,7 +188,7 @@ def matured(
     if not file.exists():
         return Matured((), after)
     with sound(file), file.reading() as db:
-        start = _start(db, after)
+        start = start_of(db, after)
         return _Reading(db, label, until, matures).read(start, max(most, 1), replaced=start is not after)
 
 
@@ -270,7 +271,7 @@ def output_of(db: sqlite3.Connection, seq: int) -> str | None:
     return None if found is None else found[0]
 
 
-def _start(db: sqlite3.Connection, after: Watermark) -> Watermark:
+def start_of(db: sqlite3.Connection, after: Watermark) -> Watermark:
     """Return where to go on: the mark itself, or its like in a file that lies there instead of the old."""
     if after.seq == 0:
         return after

@@ -14,6 +14,8 @@ from .ledger_file import WHOLE, id_of
 from .ledger_json import Plain, as_is, compact, json_of, kept_text, read, rows_of_text
 
 __all__ = [
+    "INSERT_ALARM",
+    "INSERT_COUNT",
     "INSERT_PREDICTION",
     "INSERT_SHADOW",
     "PREDICTION",
@@ -85,9 +87,20 @@ _MOST = 256 if sqlite3.sqlite_version_info >= (3, 32) else 32
 """Rows of one statement: 32 766 values may be bound, and only 999 before SQLite 3.32."""
 
 INSERT_PREDICTION = Insert(
-    len(_STORED),
-    f"INSERT INTO predictions ({', '.join(_STORED)}) VALUES",
+    len(_STORED) + 1,
+    f"INSERT INTO predictions ({', '.join(_STORED)}, drift) VALUES",
     "ON CONFLICT (id, row) DO NOTHING",
+)
+INSERT_ALARM = Insert(
+    7,
+    "INSERT INTO drift_schema VALUES",
+    "ON CONFLICT (reference, kind, feature) DO UPDATE "
+    "SET count = count + excluded.count, last = excluded.last",
+)
+INSERT_COUNT = Insert(
+    2,
+    "INSERT INTO counters VALUES",
+    "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
 )
 INSERT_SHADOW = Insert(
     14,
@@ -215,17 +228,23 @@ class Keeping:
     ) -> None:
         self._outputs, self._inputs, self._hashed, self._plain = outputs, inputs, hashed, plain
 
-    def predictions(self, fact: Prediction) -> list[Values]:
-        """Return the row of a prediction, or one for each row of its request."""
+    def predictions(self, fact: Prediction, drift: Sequence[bytes | None] = (None,)) -> list[Values]:
+        """Return the row of a prediction, or one for each row of its request.
+
+        Args:
+            fact: what is told of it.
+            drift: the bins of its inputs; of a request with rows of each row's, as far as there are some.
+        """
         if fact.by_rows:
-            return self._by_rows(fact)
+            return self._by_rows(fact, drift)
         plan, runs = fact.plans[0], fact.runs
         failed = _failed(runs[:-1]) if len(runs) > 1 else None
         inputs = json_of(fact.inputs, self._plain) if self._inputs and fact.inputs is not None else None
         output = self._output(fact) if self._outputs else None
         key, inference = _first(fact.keys), _first(fact.inference_ids)
         how = fact.outcome.value, fact.error, fact.seconds
-        return [self._row(fact, WHOLE, plan, key, inference, how, failed, inputs, output)]  # fmt: skip
+        payload = failed, inputs, output, drift[0]
+        return [self._row(fact, WHOLE, plan, key, inference, how, *payload)]
 
     def shadows(self, fact: Compared) -> list[Values]:
         """Return the row of a comparison, or one for each row of its request."""
@@ -252,7 +271,7 @@ class Keeping:
         key: str | None,
         inference_id: str | None,
         how: tuple[str, str | None, float],
-        *payload: str | None,
+        *payload: str | bytes | None,
     ) -> Values:
         reply = fact.reply
         return (
@@ -261,7 +280,7 @@ class Keeping:
             fact.span_id, reply.status, reply.media_type, reply.size, *payload,
         )  # fmt: skip
 
-    def _by_rows(self, fact: Prediction) -> list[Values]:
+    def _by_rows(self, fact: Prediction, drift: Sequence[bytes | None]) -> list[Values]:
         count = len(fact.plans)
         last: dict[int, Observation] = {}
         before: dict[int, list[Observation]] = {}
@@ -279,6 +298,7 @@ class Keeping:
             self._row(
                 fact, row, plan, keys[row], names[row], _ended(fact, last.get(row)),
                 _failed(before[row]) if row in before else None, inputs[row], outputs[row],
+                drift[row] if row < len(drift) else None,
             )
             for row, plan in enumerate(fact.plans)
         ]  # fmt: skip

@@ -48,6 +48,8 @@ def light(fact: Fact) -> tuple[Fact, int]:
         weight += 0 if text is None else getsizeof(text)
     if fact.by_rows:
         weight += _ROW * len(fact.plans)
+    if fact.watched is not None:
+        weight += fact.watched.weight
     if fact.inputs is None and reply.value is None:
         return fact, weight
     left = [MOST_PARTS]

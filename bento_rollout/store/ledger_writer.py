@@ -6,11 +6,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RolloutError, StoreUnreachable
 from ..records import Compared, Prediction
@@ -24,12 +25,27 @@ from .ledger_file import LedgerFile
 from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
 from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
-from .ledger_rows import INSERT_PREDICTION, INSERT_SHADOW, Insert, Keeping, Values
+from .ledger_rows import (
+    INSERT_ALARM,
+    INSERT_COUNT,
+    INSERT_PREDICTION,
+    INSERT_SHADOW,
+    Insert,
+    Keeping,
+    Values,
+)
 from .ledger_weight import light
+
+if TYPE_CHECKING:
+    from ..excerpts import Excerpt
+    from ..featuring import Watched
 
 __all__ = ["LedgerWriter"]
 
 Fact = Prediction | Compared
+
+Watch = Callable[[Sequence["Excerpt"]], "Watched | None"]
+"""Encodes the inputs of calls."""
 
 Row = tuple[int, Insert, Values]
 """Which fact of its batch a row is of, how it is written, and what."""
@@ -78,6 +94,8 @@ class LedgerWriter:
         settings: what is kept, and for how long.
         rollout: the rollout's name, for log lines.
         plain: an answer as what JSON can say.
+        watch: encodes the inputs of calls for the watch of drift, in the writer's thread; returns None where
+            nothing is watched so far, and never raises.
         environ: instead of this process's environment.
         patience: seconds for which a batch is tried again.
     """
@@ -89,11 +107,13 @@ class LedgerWriter:
         *,
         rollout: str = "",
         plain: Plain = as_is,
+        watch: Watch | None = None,
         environ: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._file = LedgerFile(folder, patience=BUSY)
         self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
+        self._watch = watch
         self._patience, self._ending, self._given_up = patience, threading.Event(), False
         self._channel: Channel[Fact] = Channel(
             "bento-rollout-ledger", self._write, most=MOST_WAITING, heaviest=HEAVIEST, linger=LINGER
@@ -182,16 +202,43 @@ class LedgerWriter:
         rows: list[Row] = []
         if self._hashed is None:
             self._find_key()
+        blobs, alarms = self._watched(batch)
         for number, fact in enumerate(batch):
             try:
                 if isinstance(fact, Prediction):
-                    rows += [(number, INSERT_PREDICTION, row) for row in self._keeping.predictions(fact)]
+                    kept = self._keeping.predictions(fact, blobs.get(number, (None,)))
+                    rows += [(number, INSERT_PREDICTION, row) for row in kept]
                 else:
                     rows += [(number, INSERT_SHADOW, row) for row in self._keeping.shadows(fact)]
             except Exception as error:  # noqa: BLE001 - one odd fact costs no other
                 self._unwritten += 1
                 self._say_lost(f"it has no row: {type(error).__name__}")
-        return rows
+        return rows + alarms
+
+    def _watched(self, batch: Sequence[Fact]) -> tuple[dict[int, Sequence[bytes | None]], list[Row]]:
+        """Return the bins of the calls that are watched, and the rows that count what was odd about them."""
+        if self._watch is None:
+            return {}, []
+        calls = {n: f for n, f in enumerate(batch) if isinstance(f, Prediction) and f.watched is not None}
+        watched = self._watch([fact.watched for fact in calls.values()]) if calls else None
+        if watched is None:
+            return {}, []
+        from ..featuring import parted  # numpy, which most services have no use for
+
+        kept = dict(zip(calls, watched.blobs, strict=True))
+        blobs: dict[int, Sequence[bytes | None]] = {
+            n: parted(blob, watched.width, len(calls[n].plans)) if calls[n].by_rows else (blob,)
+            for n, blob in kept.items()
+        }
+        number, now = next(iter(calls)), time.time()
+        counts = {
+            "drift_rows": watched.rows, "drift_refused": watched.refused, "drift_left_out": watched.left_out
+        }  # fmt: skip
+        rows: list[Row] = [(number, INSERT_COUNT, count) for count in counts.items() if count[1]]
+        for one in watched.alarms:
+            alarm = watched.digest, one.kind, one.feature, one.count, now, now, one.detail
+            rows.append((number, INSERT_ALARM, alarm))
+        return blobs, rows
 
     def _insert(self, rows: list[Row]) -> None:
         """Write rows, some at a time, and take those that are written out of the list."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..records import (
     Compared,
+    Drifted,
     Dropped,
     Fact,
     FlipEnd,
@@ -195,6 +196,26 @@ LETTERS_LOST = Measure(
     ("rollout", "endpoint"),
     _RECENT,
 )
+DRIFT_EVIDENCE = Measure(
+    "bento_rollout_drift_log_evidence",
+    "gauge",
+    "The natural logarithm of how much likelier the rows are if something has changed than by chance",
+    ("rollout", "endpoint", "test"),
+    _RECENT,
+)
+DRIFT_LATCHED = Measure(
+    "bento_rollout_drift_latched",
+    "gauge",
+    "1 while an alarm of drift waits for a person, else 0",
+    ("rollout", "endpoint", "test"),
+    _RECENT,
+)
+DRIFT_ROWS = Measure(
+    "bento_rollout_drift_rows_total",
+    "counter",
+    "Rows, and of concept/VARIANT labels, that a test was given, or why not; each is counted once on a host",
+    ("rollout", "endpoint", "test", "outcome"),
+)
 WORKERS = Measure("bento_rollout_workers", "gauge", "Living workers", ("rollout",), _LIVE_SUM)
 STORE_AGE = Measure(
     "bento_rollout_store_age_seconds",
@@ -217,6 +238,9 @@ MEASURES = (
     ADJUDICATING,
     LETTERS,
     LETTERS_LOST,
+    DRIFT_EVIDENCE,
+    DRIFT_LATCHED,
+    DRIFT_ROWS,
     CHAMPION,
     REVISION,
     WEIGHT,
@@ -283,6 +307,14 @@ def _of_queued(fact: Queued) -> Iterator[Sample]:
     yield Series(LETTERS_LOST, labels), fact.letters_lost
 
 
+def _of_drifted(fact: Drifted) -> Iterator[Sample]:
+    labels = (fact.rollout, fact.endpoint, fact.test)
+    yield Series(DRIFT_LATCHED, labels), float(fact.latched)
+    if fact.log_evidence is not None:
+        yield Series(DRIFT_EVIDENCE, labels), fact.log_evidence
+    yield from ((Series(DRIFT_ROWS, (*labels, outcome)), count) for outcome, count in fact.rows.items())
+
+
 def _of_flipped(fact: Flipped) -> Iterator[Sample]:
     yield Series(FLIPS, (fact.rollout, fact.outcome)), 1
 
@@ -295,6 +327,7 @@ _SAMPLES: dict[type[Any], Callable[[Any], Iterator[Sample]]] = {
     Readiness: _of_readiness,
     Flipped: _of_flipped,
     Queued: _of_queued,
+    Drifted: _of_drifted,
 }
 
 FACTS = tuple(_SAMPLES)

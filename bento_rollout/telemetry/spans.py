@@ -13,7 +13,7 @@ import copy
 import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import context as otel
 from opentelemetry import propagate, trace
@@ -66,6 +66,13 @@ def ids_of(span: Span) -> tuple[str, str]:
     """Return a span's trace id and span id, in 32 and 16 hexadecimal digits; empty where it has none."""
     context = span.get_span_context()
     return (f"{context.trace_id:032x}", f"{context.span_id:016x}") if context.is_valid else ("", "")
+
+
+class Latched(Protocol):
+    """Whether drift is latched at an endpoint."""
+
+    on: bool
+    told: str
 
 
 class Running:
@@ -160,9 +167,13 @@ class Spans:
     Args:
         rollout: the rollout's name.
         own: BentoML's provider.
+
+    Attributes:
+        drift: by endpoint whether drift is latched there.
     """
 
     def __init__(self, rollout: str, own: trace.TracerProvider) -> None:
+        self.drift: Mapping[str, Latched] = {}
         self._rollout, self._own = rollout, own
         self._found: SdkProvider | None = None
         self._look_again = 0.0
@@ -201,6 +212,14 @@ class Spans:
         except Exception:  # noqa: BLE001 - a trace costs no answer
             return None
         return running
+
+    def tell_drift(self, span: Span, endpoint: str) -> None:
+        """Tell on the span of a request that drift is latched at its endpoint; never raises."""
+        latched = self.drift.get(endpoint)
+        if latched is not None and latched.on:
+            with contextlib.suppress(Exception):
+                span.set_attribute("rollout.drift", latched.told)
+                span.add_event("rollout.drift", {"rollout.drift.tests": latched.told})
 
     def run(self, parent: Span, call: tuple[str, str], plan: Plan, rows: int = 0) -> Running | None:
         """Begin the span of one run of a variant; never raises.

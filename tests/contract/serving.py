@@ -20,7 +20,17 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout.bento import batch_metric, metrics
 from bento_rollout.bento.decorator import site_of
-from bento_rollout.records import Compared, Dropped, Fact, Flipped, Observation, Prediction, Queued, Readiness
+from bento_rollout.records import (
+    Compared,
+    Drifted,
+    Dropped,
+    Fact,
+    Flipped,
+    Observation,
+    Prediction,
+    Queued,
+    Readiness,
+)
 
 OURS = ("x-rollout-variant", "x-rollout-revision", "x-rollout-prediction-id", "x-rollout-reason")
 DEADLINE = 60.0
@@ -36,6 +46,7 @@ class Recorder:
         self.shadows: list[Compared | Dropped] = []
         self.flips: list[Flipped] = []
         self.queued: list[Queued] = []
+        self.drifted: list[Drifted] = []
 
     def offer(self, fact: Fact) -> None:
         """Keep a fact."""
@@ -47,6 +58,8 @@ class Recorder:
             self.facts.append(fact)
         elif isinstance(fact, Queued):
             self.queued.append(fact)
+        elif isinstance(fact, Drifted):
+            self.drifted.append(fact)
         elif isinstance(fact, Flipped):
             self.flips.append(fact)
         else:

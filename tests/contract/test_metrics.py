@@ -240,7 +240,10 @@ def test_every_metric_is_scraped(app: Served) -> None:
         "reviews_adjudicating",
         "letters_waiting",
         "letters_lost",
-    )  # no shadow has, and people decide nothing
+        "drift_latched",
+        "drift_log_evidence",
+        "drift_rows_total",
+    )  # no shadow has, people decide nothing, and nothing is watched
     others = {f"bento_rollout_{name}" for name in names}
     found = {name: one for name, one in whole_scrape(app).families().items() if name not in others}
     assert found == {one.name: (one.kind, one.help) for one in MEASURES if one.name not in others}

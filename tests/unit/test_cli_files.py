@@ -200,7 +200,7 @@ def test_a_condition_on_drift_is_said_to_never_hold(say: Say, tmp_path: Path) ->
     )
     code, out, _ = say("validate", str(spec))
     assert code == 0
-    assert "automation.read.ask_when: nothing finds drift yet: {drift: true} never holds" in out
+    assert "automation.read.ask_when: nothing watches read for drift: {drift: true} never holds" in out
     assert "automation.write.ask_when" not in out
 
 

@@ -369,7 +369,7 @@ def test_every_column_is_explained(place: Path) -> None:
     written(place, prediction())
     db = sqlite3.connect(place / "ledger.db")
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    kept = ("predictions", "shadows", "labels")
+    kept = ("predictions", "shadows", "labels", "drift_schema")
     columns = {row[1] for table in kept for row in db.execute(f"PRAGMA table_info({table})")}
     db.close()
     assert tables == {*kept, "meta", "counters", "forgotten", "sqlite_sequence"}

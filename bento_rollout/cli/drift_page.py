@@ -1,0 +1,175 @@
+"""The report of drift as one HTML document that needs nothing else: no script, no file, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from .drift_plots import evidence_figure, histogram_figure
+from .elements import NOTHING, STYLE, Html, amount, element, long_table, percent, short, slug, table
+
+__all__ = ["drift_page"]
+
+MOST_FEATURES = 8
+"""Features of one test that are drawn; all of them are in its table."""
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STATES = {"new": "warm", "acted": "warm", "acknowledged": "cool", "rebased": "cool", "replaced": ""}
+
+
+def drift_page(report: Mapping[str, Any]) -> str:
+    """Return what is known of drift as an HTML document for people.
+
+    Args:
+        report: what `drift_report` returns. Its names may hold anything: they are escaped.
+    """
+    parts = [_header(report)]
+    if report["problem"]:
+        parts.append(element("p", report["problem"], class_="stuck", role="alert"))
+    parts += [element("p", words, class_="lead") for words in report["words"] if words != report["problem"]]
+    if report["alarms"]:
+        parts.append(_alarms(report["alarms"]))
+    for key, test in report["tests"].items():
+        parts.append(_section(key, test, [one for one in report["alarms"] if one["test"] == key]))
+    parts.append(_footer())
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("title", f"Drift of {report['rollout']}"),
+        element("style", Html(STYLE)),
+    )
+    document = element("html", head, element("body", element("main", *parts)), lang="en")
+    return f"<!DOCTYPE html>\n{document}\n"
+
+
+def _header(report: Mapping[str, Any]) -> Html:
+    badge = ("an alarm is latched", "badge warm") if report["latched"] else ("no alarm", "badge cool")
+    told = [element("span", badge[0], class_=badge[1])]
+    if (reference := report.get("reference")) is not None:
+        words = f"reference of {amount(reference['rows'])} rows from {reference['source']}"
+        told.append(element("span", words))
+    told.append(element("span", _when(report["time"]), " UTC"))
+    facts = element("p", *chain(*((one, " ") for one in told)), class_="meta")
+    warnings = [element("p", one, class_="note") for one in (reference or {}).get("warnings", ())]
+    eyebrow = element("p", "Drift report", class_="eyebrow")
+    return element("header", eyebrow, element("h1", report["rollout"]), facts, *warnings)
+
+
+def _alarms(alarms: Sequence[Mapping[str, Any]]) -> Html:
+    rows = [
+        [
+            element("code", one["id"]),
+            _when(one["at"]),
+            element("span", one["state"], class_=f"badge {_STATES.get(one['state'], '')}".strip()),
+            one["words"],
+            "; ".join(f"{act}: {what}" for act, what in one["acts"].items()) or NOTHING,
+            (f"{one['ended_by']}: {one['note']}" if one["note"] else one["ended_by"]) or NOTHING,
+        ]
+        for one in alarms
+    ]
+    heads = ["Alarm", "Found", "State", "About", "Did", "Ended by"]
+    return element("section", element("h2", "Alarms"), *long_table("Alarms", heads, rows), class_="card")
+
+
+def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> Html:
+    here = [one for one in alarms if one["epoch"] == test["epoch"]]
+    title = {"data": "What comes in"}.get(key, f"How wrong {key.partition('/')[2]} is")
+    head = element("div", element("h2", title), _verdict(test), class_="head")
+    found = [head, element("p", _lead(test), class_="lead"), _figures(test)]
+    if test["timeline"]:
+        found += [element("h3", "Evidence, row by row"), evidence_figure(test, here), _course(test)]
+    if test["features"]:
+        found += [element("h3", "Features, the strongest evidence first"), *_features(test)]
+    if len(test["epochs"]) > 1:
+        rows = [[str(one["epoch"]), _when(one["time"]), one["why"]] for one in test["epochs"]]
+        found += [element("h3", "Epochs"), table("Epochs", ["#Epoch", "Began", "Why"], rows)]
+    return element("section", *found, class_="card", id=f"test-{slug(key)}")
+
+
+def _verdict(test: Mapping[str, Any]) -> Html:
+    if test["acting"]:
+        return element("span", "certain and large", class_="badge warm")
+    if test["certain"]:
+        return element("span", "certain, not large", class_="badge warm")
+    return element("span", "quiet", class_="badge cool")
+
+
+def _lead(test: Mapping[str, Any]) -> str:
+    strong = [one["words"] for one in test["features"] if one["log_evidence"] >= test["alarm_at"]]
+    if strong:
+        return f"It has changed: {'; '.join(strong[:MOST_FEATURES])}."
+    if test["certain"]:
+        return "It had changed when the alarm was found; by now nothing is certain."
+    return f"Nothing is certain after {amount(test['rows'])} rows: the evidence is {test['odds']}, and an alarm needs {test['odds_needed']}."  # noqa: E501
+
+
+def _figures(test: Mapping[str, Any]) -> Html:
+    figures = [
+        ("Rows", amount(test["rows"])),
+        ("Epoch", amount(test["epoch"])),
+        ("Evidence", test["odds"]),
+        ("Alarm at", test["odds_needed"]),
+    ]
+    if test.get("coverage") is not None:
+        figures.append(("Labelled", percent(test["coverage"])))
+    return element("dl", *(element("div", element("dt", k), element("dd", v)) for k, v in figures))
+
+
+def _course(test: Mapping[str, Any]) -> Html:
+    """Return the timeline as a table, behind a fold."""
+    step = max(1, len(test["timeline"]) // 50)
+    rows = [
+        [amount(one["row"]), _when(one["time"]), f"{one['log_evidence']:.2f}", ", ".join(one["features"])]
+        for one in test["timeline"][::-step]
+    ]
+    inside = table("Evidence by row", ["#Row", "Time", "#ln of the evidence", "Strongest"], rows)
+    return element("details", element("summary", "The numbers"), inside, class_="more")
+
+
+def _features(test: Mapping[str, Any]) -> list[Html]:
+    heads = ["Feature", "Kind", "#Evidence", "#PSI", "#Since row", "In words"]
+    rows = [
+        [
+            element("code", short(one["name"])),
+            one["kind"],
+            one["odds"],
+            NOTHING if one["psi"] is None else f"{one['psi']:.3f}",
+            NOTHING if one["since_row"] is None else amount(one["since_row"]),
+            one["words"],
+        ]
+        for one in test["features"]
+    ]
+    drawn = [_feature(one) for one in test["features"][:MOST_FEATURES] if one["reference_histogram"]]
+    return [*long_table("Features", heads, rows), element("div", *drawn, class_="halves")]
+
+
+def _feature(one: Mapping[str, Any]) -> Html:
+    before, now = one["reference_histogram"], one["recent_histogram"]
+    totals = sum(before) or 1, sum(now) or 1
+    rows = [
+        [short(label, 40), percent(a / totals[0]), percent(b / totals[1])]
+        for label, a, b in zip(one["labels"], before, now, strict=True)
+    ]
+    bins = table(f"Bins of {one['name']}", ["Bin", "#Reference", "#Recent rows"], rows)
+    fold = element("details", element("summary", "The numbers"), bins, class_="more")
+    psi = "" if one["psi"] is None else f"  PSI {one['psi']:.3f}"
+    title = element("h4", element("code", short(one["name"])), element("span", psi, class_="aside"))
+    return element("div", title, histogram_figure(one), fold)
+
+
+def _footer() -> Html:
+    return element(
+        "footer",
+        "Evidence is how many times likelier the rows are if something changed than by chance. It may be "
+        "looked at as often as one likes: the chance that it ever reaches the alarm without a change is at "
+        "most what the settings say. Rows that depend on each other, and daily cycles, count as a change.",
+    )
+
+
+def _when(time: object) -> Html:
+    """Return a time of the report as people read it."""
+    return element("time", str(time).partition(".")[0].replace("T", " "), datetime=str(time))

@@ -1,0 +1,283 @@
+"""The owner of the watch for drift: what it reads, keeps, finds and does, whatever ends meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bento_rollout.alarms import Alarm
+from bento_rollout.degrees import Degree
+from bento_rollout.drift import Reference
+from bento_rollout.drift_acts import Acts
+from bento_rollout.drift_watch import DATA, DataRules
+from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
+from bento_rollout.ladder import Certificate, Ladder
+from bento_rollout.standing import degree_of
+from bento_rollout.state import RolloutState
+from tests.drift_host import RULES, Host, made_host
+from tests.drift_rows import ENDPOINT, draw, odd, write
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host with one rollout."""
+    return made_host(tmp_path, monkeypatch)
+
+
+def alarm(host: Host) -> Alarm:
+    """Return the alarm that is latched."""
+    (found,) = host.file.alarms(latched=True)
+    return found
+
+
+def test_quiet_rows_are_counted_and_raise_no_alarm(host: Host) -> None:
+    """Quiet rows are counted and raise no alarm."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(700, 1), host.of)
+    host.settle(worker)
+    data, schema = host.file.levels()
+    assert (data.test, data.rows, schema.test) == ("data", 700, "schema")
+    assert host.file.alarms() == ()
+    assert not host.rollout().state.paused
+
+
+def test_a_shift_is_found_acted_on_and_told_once(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """A shift is found acted on and told once."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(300, 1), host.of)
+    write(host.place, draw(400, 2, shift=2.0), host.of, start=300)
+    host.settle(worker)
+    found = alarm(host)
+    assert found.features[0].name == "feature_1"
+    assert found.features[0].direction == "higher"
+    assert found.acting[0] == "feature_1"
+    assert "feature_1 is higher" in found.words
+    assert 280 <= (found.features[0].since_row or 0) <= 330
+    state = host.rollout().state
+    newest = host.rollout().history(1)[0]
+    assert state.paused
+    assert newest.author == "drift"
+    assert found.mark in newest.reason
+    assert found.state == "acted"
+    assert found.acts["pause"] == f"paused in revision {state.revision}"
+    host.settle(worker)
+    assert host.rollout().state.revision == state.revision
+
+
+def test_what_came_before_the_watch_is_none_of_it(host: Host) -> None:
+    """What came before the watch is none of it."""
+    write(host.place, draw(500, 1, shift=5.0), host.of)
+    worker = host.worker()
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0
+
+
+def test_a_new_owner_goes_on_where_the_last_one_was_killed(host: Host) -> None:
+    """A new owner goes on where the last one was killed."""
+    first = host.worker()
+    first.look(host.now)
+    write(host.place, draw(500, 1), host.of)
+    host.settle(first)
+    first._leadership.resign()  # as the kernel does it for one that was killed: nothing is written down
+    write(host.place, draw(500, 2), host.of, start=500)
+    second = host.worker()
+    host.settle(second)
+    (data, *_) = host.file.levels()
+    alone = reference_evidence(host, 500, 500)
+    assert data.rows == 1000
+    assert data.log_evidence == pytest.approx(alone, abs=1e-9)
+
+
+def reference_evidence(host: Host, *counts: int) -> float:
+    """The evidence of draws 1, 2, … in one go."""
+    from bento_rollout.drift import DriftTest
+
+    test = DriftTest.of(host.of, alpha=RULES.alpha, seed=RULES.seed)
+    for seed, rows in enumerate(counts, 1):
+        test = test.update(draw(rows, seed))
+    return test.log_evidence
+
+
+class Dying(Acts):
+    """Acts of a worker that is killed after the act, before it is noted."""
+
+    def do(self, act: str, alarm: Alarm) -> str | None:
+        super().do(act, alarm)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: bool) -> None:
+    """An owner killed between act and note acts once."""
+    worker = host.worker(Dying(host.rollout("drift"), ("pause",), None))
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    for _ in range(2):  # the log line, then the pause
+        with pytest.raises(KeyboardInterrupt):
+            host.settle(worker)
+        host.file.change(alarm(host).id, lambda one: one.did("log", "written"))
+        worker.resign()
+    paused = host.rollout().state
+    assert paused.paused
+    assert "pause" not in alarm(host).acts
+    if resumed:
+        host.rollout().resume(reason="I know")
+    host.settle(host.worker())
+    assert alarm(host).acts["pause"] == f"paused in revision {paused.revision}"
+    assert host.rollout().state.paused is not resumed
+    assert [one.author for one in host.rollout().history()].count("drift") == 1
+
+
+def test_an_alarm_that_is_certain_and_small_does_nothing_by_itself(host: Host) -> None:
+    """An alarm that is certain and small does nothing by itself."""
+    host.rules = DataRules(ENDPOINT, psi=10.0)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    assert alarm(host).acting == ()
+    assert alarm(host).state == "new"
+    assert not host.rollout().state.paused
+
+
+def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> None:
+    """Rows that are built otherwise are an alarm of their own."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(10, 1), host.of)
+    odd(host.place, host.of, "lost", "feature_2", 3)
+    odd(host.place, host.of, "category", "feature_0", 2)
+    host.settle(worker)
+    found = alarm(host)
+    assert (found.test, found.kind, found.names) == ("schema", "schema", ("feature_2",))
+    assert not host.rollout().state.paused
+
+
+def test_only_one_worker_of_a_host_watches(host: Host) -> None:
+    """Only one worker of a host watches."""
+    first, second = host.worker(), host.worker()
+    first.look(host.now)
+    second.look(host.now)
+    assert first.owns
+    assert not second.owns
+    first.resign()
+    second.look(host.now)
+    assert second.owns
+
+
+def test_another_reference_begins_another_epoch_and_ends_the_alarm(host: Host) -> None:
+    """Another reference begins another epoch and ends the alarm."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    old = alarm(host)
+    worker.resign()
+    host.of = Reference.fit(draw(2000, 9), seed=5)
+    again = host.worker()
+    host.settle(again)
+    (ended,) = host.file.alarms()
+    assert (ended.id, ended.state) == (old.id, "replaced")
+    assert "the reference has changed" in ended.note
+    assert host.file.levels()[0].epoch == 2
+    write(host.place, draw(400, 3, shift=2.0), host.of, start=400)
+    host.settle(again)
+    assert alarm(host).epoch == 2
+
+
+def test_rows_of_another_reference_are_counted_and_left_out(host: Host) -> None:
+    """Rows of another reference are counted and left out."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 2, shift=9.0), Reference.fit(draw(2000, 9), seed=5))
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0
+    assert worker._taken[DATA] == {"other_reference": 50}
+
+
+def test_a_reference_that_is_missing_is_said_and_looked_for_again(host: Host) -> None:
+    """A reference that is missing is said and looked for again."""
+    found: list[Reference | InvalidValue | None] = [InvalidValue("x.json: there is no such file")]
+
+    def look() -> Reference | None:
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    worker = host.worker(reference=look)
+    worker.look(host.now)
+    assert "there is no such file" in host.file.facts()["problem"]
+    found[0] = None
+    worker.look(host.now)
+    assert "is not there" in host.file.facts()["problem"]
+    found[0] = host.of
+    worker.look(host.now)
+    assert "problem" not in host.file.facts()
+    assert host.file.reference(host.of.digest) == host.of.to_json()
+
+
+def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> None:
+    """A damaged file is set aside and the watch begins anew."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 2), host.of)
+    host.settle(worker)
+    worker.resign()
+    content = bytearray(host.file.path.read_bytes())
+    content[100:9000] = b"\xff" * 8900
+    host.file.path.write_bytes(content)
+    with pytest.raises(StoreCorrupt):
+        worker.look(host.now)
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 0
+    assert list(host.place.glob("drift.db.damaged-*"))
+
+
+def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
+    """A locked file costs a look and no row."""
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(50, 1), host.of)
+    object.__setattr__(worker._file._file, "patience", 0.05)
+    db = sqlite3.connect(host.file.path, isolation_level=None)
+    db.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnreachable, match="locked"):
+        worker.look(host.now)
+    db.close()
+    host.settle(worker)
+    assert host.file.levels()[0].rows == 50
+
+
+def test_an_alarm_demotes_the_model_that_decides_once(host: Host) -> None:
+    """Its certificate is revoked, as when audits refute it; a person who raises it anew is not overruled."""
+    rolled = host.rollout()
+    ladder = Ladder.parse({"degree": 3, "max_degree": 5, "target_error": 0.05})
+    certificate = Certificate(
+        digest="one", variant="a", threshold=0.9, target_error=0.05, confidence=0.95, labels=400,
+        accepted=300, errors=1, coverage=0.9, full=True, at=1.0, author="ann",
+    )  # fmt: skip
+    rolled._desk.change("x", lambda state, _: state.taken_up({ENDPOINT: ladder}, 1.0), "", None)
+    rolled._desk.change("x", lambda state, _: state.certify(ENDPOINT, certificate), "", None)
+
+    def raised(state: RolloutState, _: object) -> RolloutState:
+        return state.set_degree(ENDPOINT, Degree.FULL, "ann", ladder, "", at=2.0)
+
+    rolled._desk.change("degree", raised, "", None)
+    assert degree_of(rolled.state, ENDPOINT) is Degree.FULL
+    host.wanted_acts = ("demote",)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(400, 2, shift=2.0), host.of)
+    host.settle(worker)
+    state = rolled.state
+    assert degree_of(state, ENDPOINT) is Degree.SHADOW
+    assert alarm(host).acts["demote"] == f"demoted a in revision {state.revision}"
+    assert not state.paused
+    assert (
+        Acts(host.rollout("drift"), ("demote",), None).do("demote", alarm(host)) == alarm(host).acts["demote"]
+    )
+    assert rolled.state.revision == state.revision
