@@ -199,6 +199,7 @@ def test_where_nobody_may_see_what_the_model_says(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("inputs", "number", "content"),
     [("plain", 2, "inference id scan-2"), ("reference", 1, f"prediction id {id_of(1)}")],
+    ids=["plain", "reference"],
 )
 def test_without_inputs_an_id_is_shown(serve: Serve, inputs: str, number: int, content: str) -> None:
     """The caller's own, else, where the spec says that reviewers look inputs up, the prediction's."""
