@@ -81,7 +81,7 @@ def drift_report(
     for key, row in status["tests"].items():
         tests[key] = {
             **row,
-            "features": [_feature(one) for one in features.get(key, ())],
+            "features": [_feature(one, row["alarm_at"]) for one in features.get(key, ())],
             "timeline": [
                 {
                     "row": one.row,
@@ -122,9 +122,14 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
     return {**alarm.plain, "at": utc(alarm.at), "ended_at": ended}
 
 
-def _feature(one: Mapping[str, Any]) -> dict[str, Any]:
+def _feature(one: Mapping[str, Any], bound: float) -> dict[str, Any]:
+    """Return a feature with its evidence in words: how sure that is stands first where it is not certain."""
     since = f" since about row {one['since_row']}" if one.get("since_row") else ""
     words = f"{changed(one['name'], one['direction'], kind=one['kind'])}{since}"
+    if one["log_evidence"] <= 0:
+        words = "nothing speaks for a change"
+    elif one["log_evidence"] < bound:
+        words = f"not certain: {words}"
     return {**one, "odds": odds(one["log_evidence"]), "words": words}
 
 

@@ -10,6 +10,7 @@ from .admin.tokens import Tokens
 from .errors import RolloutError, StoreCorrupt
 from .operations import Rollout, default_author
 from .reports import describe
+from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.ledger import Ledger
 from .store.location import locate
@@ -69,7 +70,8 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
         "notes": [],
         "ledger": _ledger(rollout.ledger),
     }
-    unread = [problem for problem in (nothing["ledger"]["problem"], _evidence(place)) if problem]
+    unwatched, alarms = _drift(place)
+    unread = [problem for problem in (nothing["ledger"]["problem"], _evidence(place), unwatched) if problem]
     try:
         status = rollout.status()
     except RolloutError as error:
@@ -78,9 +80,9 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
     if not status["workers"]:
         notes = ["no worker is live: only the store was checked"]
-        return {**nothing, **found, "notes": notes, "problems": unread}
+        return {**nothing, **found, "notes": [*notes, *alarms], "problems": unread}
     problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *unread]
-    return {**nothing, **found, "notes": _new_code(status), "problems": problems}
+    return {**nothing, **found, "notes": [*_new_code(status), *alarms], "problems": problems}
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:
@@ -91,6 +93,17 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
         return {"path": str(ledger.path), "problem": str(error)}
     kept = {"predictions": counts.predictions, "labels": counts.labels, "size": counts.size}
     return {"path": str(ledger.path), **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
+
+
+def _drift(place: Path) -> tuple[str | None, list[str]]:
+    """Return why nothing is watched for drift though it should be, and the alarms that wait for a person."""
+    file = DriftFile(place)
+    try:
+        problem, alarms = file.facts().get("problem"), file.alarms(latched=True)
+    except RolloutError as error:
+        return str(error), []
+    waiting = [f"an alarm of drift waits for a person: {one.words} ({one.id})" for one in alarms]
+    return (None if problem is None else f"drift: {problem}"), waiting
 
 
 def _evidence(place: Path) -> str | None:

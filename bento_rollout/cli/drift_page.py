@@ -76,6 +76,8 @@ def _alarms(alarms: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> Html:
+    if test["kind"] == "schema":
+        return _built(key, test)
     here = [one for one in alarms if one["epoch"] == test["epoch"]]
     title = {"data": "What comes in"}.get(key, f"How wrong {key.partition('/')[2]} is")
     head = element("div", element("h2", title), _verdict(test), class_="head")
@@ -87,6 +89,21 @@ def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, An
     if len(test["epochs"]) > 1:
         rows = [[str(one["epoch"]), _when(one["time"]), one["why"]] for one in test["epochs"]]
         found += [element("h3", "Epochs"), table("Epochs", ["#Epoch", "Began", "Why"], rows)]
+    return element("section", *found, class_="card", id=f"test-{slug(key)}")
+
+
+def _built(key: str, test: Mapping[str, Any]) -> Html:
+    """Return in which ways rows are built otherwise than the reference."""
+    words = ("built otherwise", "badge warm") if test["latched"] else ("as it should be", "badge cool")
+    badge = element("span", words[0], class_=words[1])
+    found = [element("div", element("h2", "How rows are built"), badge, class_="head")]
+    told = "rows are built like the reference's." if not test["changes"] else "rows were looked at."
+    found.append(element("p", f"{amount(test['rows'])} {told}", class_="lead"))
+    rows = [
+        [element("code", short(one["feature"])), one["kind"], amount(one["rows"])] for one in test["changes"]
+    ]
+    if rows:
+        found += long_table("Changes", ["Feature", "What", "#Rows"], rows)
     return element("section", *found, class_="card", id=f"test-{slug(key)}")
 
 

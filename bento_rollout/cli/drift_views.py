@@ -44,6 +44,9 @@ def report(facts: Facts) -> list[Block]:
     """Return how it stands, with the features of each test."""
     blocks = status(facts)
     for key, test in facts["tests"].items():
+        if test["kind"] == "schema":
+            blocks += [Line("built", (Cell(_built(one), "yellow"),)) for one in test["changes"]]
+            continue
         title = (Cell(key, "bold"), Cell(f"  {_course(test['timeline'])}"))
         blocks.append(Line("features", title))
         rows = tuple(_row(one, test) for one in test["features"][:MOST_FEATURES])
@@ -125,8 +128,11 @@ def _tests(tests: Mapping[str, Facts]) -> Grid:
             Cell(one["endpoint"]),
             Cell(str(one["epoch"])),
             Cell(str(one["rows"])),
-            Cell(one["odds"]),
-            Cell(one["odds_needed"]),
+            *(
+                (NOTHING, NOTHING)
+                if one["kind"] == "schema"
+                else (Cell(one["odds"]), Cell(one["odds_needed"]))
+            ),
             _stands(one),
         )
         for key, one in tests.items()
@@ -135,7 +141,13 @@ def _tests(tests: Mapping[str, Facts]) -> Grid:
     return Grid(columns, rows, frozenset({"test"}))
 
 
+def _built(one: Facts) -> str:
+    return f"{one['feature'] or 'a call'}: {one['kind']} in {one['rows']} rows"
+
+
 def _stands(one: Facts) -> Cell:
+    if one["kind"] == "schema" and one["latched"]:
+        return Cell("rows are built otherwise", "bold red")
     if one["acting"]:
         return Cell(f"certain and large: {', '.join(one['acting'])}", "bold red")
     if one["certain"]:

@@ -227,3 +227,17 @@ def test_a_reference_is_fitted_from_data(tmp_path: Path, capsys: pytest.CaptureF
     assert "skipped" in cli(capsys, *arguments)[1]
     assert cli(capsys, "fit", str(tmp_path / "none.csv"))[0] == 2
     assert cli(capsys, "fit", str(tmp_path / "training.npz"), "--labels", "x")[0] == 2
+
+
+def test_doctor_says_what_waits_and_what_is_not_watched(
+    host: Host, worker: Monitor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A latched alarm is a note; a watch that cannot go on is a problem."""
+    assert main(["doctor"]) == 0
+    assert "an alarm of drift waits for a person" in capsys.readouterr().out
+    host.file.note("problem", "what comes in is not watched: x.json: there is no such file")
+    assert main(["doctor", "--json"]) == 1
+    (row,) = json.loads(capsys.readouterr().out)["rollouts"]
+    assert any("there is no such file" in one for one in row["problems"])
+    host.file.path.write_bytes(b"damaged, and long enough to be looked at" * 100)
+    assert main(["doctor"]) == 1
