@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .errors import RolloutError
-from .records import Drifted
+from .gauged import Drifted
 from .store.drift_file import DriftFile
 from .store.drift_rows import Latch
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from .gauged import Drifted, Queued
+
 __all__ = [
     "Compared",
     "Comparison",
     "Difference",
-    "Drifted",
     "Dropped",
     "Fact",
     "Flip",
@@ -23,7 +24,6 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prediction",
-    "Queued",
     "Readiness",
     "Reason",
     "Relation",
@@ -354,34 +354,6 @@ class Flipped:
     source: str
     target: str
     outcome: FlipEnd
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """How many cases of an endpoint wait, some of them for an adjudicator; told each second. Immutable.
-
-    Attributes:
-        letters, letters_lost: what its webhook is still to be told, and never was.
-    """
-
-    rollout: str
-    endpoint: str
-    open: int
-    adjudicating: int = 0
-    letters: int = 0
-    letters_lost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """How one test for drift stands; its owner alone tells ``rows``, by what became of them. Immutable."""
-
-    rollout: str
-    endpoint: str
-    test: str
-    log_evidence: float | None
-    latched: bool
-    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 Fact = Observation | Prediction | Readiness | Compared | Dropped | Flipped | Queued | Drifted

@@ -15,7 +15,8 @@ LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
     "eras": 0.0,
-    "records": 0.0,
+    "gauged": 0.0,
+    "records": 0.1,
     "ids": 0.0,
     "assessment": 0.0,
     # L1, what is asked and who answers

@@ -16,12 +16,12 @@ from ..degrees import Degree
 from ..errors import QueueFull, RolloutError, StoreUnreachable
 from ..executor import DaemonPool
 from ..feed import Feed
+from ..gauged import Queued
 from ..holding import Held
 from ..labelling import Labelling
 from ..ladder import Certificate
 from ..mailing import Mailing
 from ..operations import Rollout
-from ..records import Queued
 from ..refuting import refutation
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of

@@ -14,9 +14,10 @@ from starlette.responses import Response
 from ..calls import Call
 from ..errors import RolloutError
 from ..feed import Feed
+from ..gauged import Drifted, Queued
 from ..measuring import REFUSED
 from ..predictions import prediction_of
-from ..records import Compared, Drifted, Dropped, Flipped, Observation, Prediction, Queued, Readiness
+from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
 from ..telemetry import log

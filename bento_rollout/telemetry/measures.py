@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..gauged import Drifted, Queued
 from ..records import (
     Compared,
-    Drifted,
     Dropped,
     Fact,
     FlipEnd,
@@ -17,7 +17,6 @@ from ..records import (
     Observation,
     Outcome,
     Prediction,
-    Queued,
     Readiness,
 )
 from ..state import RolloutState

@@ -20,15 +20,14 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from bento_rollout.bento import batch_metric, metrics
 from bento_rollout.bento.decorator import site_of
+from bento_rollout.gauged import Drifted, Queued
 from bento_rollout.records import (
     Compared,
-    Drifted,
     Dropped,
     Fact,
     Flipped,
     Observation,
     Prediction,
-    Queued,
     Readiness,
 )
 

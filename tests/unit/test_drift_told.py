@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from bento_rollout.ask_when import parse_conditions
 from bento_rollout.asking import Facts
 from bento_rollout.drift_latches import QUIET, Switch
-from bento_rollout.records import Drifted
+from bento_rollout.gauged import Drifted
 from bento_rollout.telemetry.measures import DRIFT_EVIDENCE, DRIFT_LATCHED, DRIFT_ROWS, gathered
 from bento_rollout.telemetry.spans import Spans
 

@@ -13,7 +13,7 @@ from bento_rollout.cli import main
 from bento_rollout.drift_latches import Latches
 from bento_rollout.drift_monitor import Monitor
 from bento_rollout.errors import Conflict, InvalidValue, NotFound
-from bento_rollout.records import Drifted
+from bento_rollout.gauged import Drifted
 from bento_rollout.store.ledger_file import LedgerFile
 from tests.drift_host import Host, made_host
 from tests.drift_rows import REFERENCE, draw, odd, write

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bento_rollout.gauged import Queued
 from bento_rollout.records import (
     Compared,
     Comparison,
@@ -19,7 +20,6 @@ from bento_rollout.records import (
     Outcome,
     Plan,
     Prediction,
-    Queued,
     Readiness,
     Reason,
     Relation,
