@@ -214,6 +214,10 @@ def test_what_hangs_in_the_system_is_lost_once(place: Path, monkeypatch: pytest.
     assert not writer.close(0.2)
     assert writer.lost == 3
     over.set()
+    for thread in threading.enumerate():
+        if thread.name == "bento-rollout-evidence":
+            thread.join(30)
+    assert log.WRITER.flush(30)  # what it says now is not the next test's
 
 
 def test_a_damaged_file_loses_what_waited(place: Path, capfd: Capture) -> None:
