@@ -167,7 +167,8 @@ def degree_is(
 def due(db: sqlite3.Connection, endpoint: str, now: float) -> Letter | None:
     """Return the letter whose turn it is, as it reads now; None: none is due."""
     row = db.execute(
-        "SELECT * FROM letters WHERE endpoint = :endpoint AND (due <= :now OR tried > :now + :jump) "
+        "SELECT * FROM letters WHERE endpoint = :endpoint "
+        "AND (due <= :now OR (CASE tries WHEN 0 THEN at ELSE tried END) > :now + :jump) "
         "ORDER BY due, seq LIMIT 1",
         {"endpoint": endpoint, "now": now, "jump": JUMP},
     ).fetchone()
