@@ -20,7 +20,7 @@ from bento_rollout.degrees import Degree
 from bento_rollout.errors import QueueFull
 from bento_rollout.outbox import Patience
 from bento_rollout.review_settings import ReviewWebhook
-from bento_rollout.reviewing import Selection, Shown, Status, Visibility
+from bento_rollout.reviewing import Claim, Selection, Shown, Status, Visibility
 from bento_rollout.store import letters, reviews_file
 from bento_rollout.store.letterbox import Letterbox
 from bento_rollout.store.letters import task_name
@@ -130,6 +130,20 @@ def test_why_is_told_where_reviewers_see_it(queue: Queue, box: Letterbox) -> Non
         queue.submit(**fields, **hidden)
     found = [(data["selection"], data["why"]) for _, data in drained(box)]
     assert found == [("unsure", ["score 0.71 below 0.93"]), *[("all", [])] * 3]
+
+
+def test_who_asked_by_hand_and_why_is_told_to_nobody(queue: Queue, box: Letterbox) -> None:
+    """Reviewers read what a person wrote; a chat does not."""
+    fields: dict[str, Any] = {"selection": Selection.MANUAL, "why": ("otto asks", "Mrs. Miller called")}
+    queue.submit(visibility=Visibility.SHOWN, **fields)
+    queue.submit(visibility=Visibility.AFTER_ANSWER, **fields)
+    queue.reviews.escalate(*_hand(queue.take("ann")), "a reason")
+    found = [(data["selection"], data["why"]) for _, data in drained(box)]
+    assert found == [("manual", ["asked by hand"]), ("all", []), ("manual", ["asked by hand"])]
+
+
+def _hand(claim: Claim) -> tuple[str, str, str]:
+    return claim.case.id, claim.reviewer, claim.token
 
 
 def test_a_fall_to_shadow_hides_in_letters_that_wait(queue: Queue, box: Letterbox) -> None:
