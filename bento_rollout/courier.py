@@ -99,7 +99,8 @@ class Courier:
     def send_due(self) -> int:
         """Send what is due, one after the other, and return how many letters were taken.
 
-        One that is to be tried again ends it: who is not there is asked for once a second at most.
+        One that was not taken ends it: who is not there is asked for once a second at most, and who refuses
+        for a moment what it will take in the next one does not lose all that waits.
         """
         taken = 0
         while not self._stop.is_set() and (letter := self._box.next(self._endpoint)) is not None:
@@ -112,8 +113,7 @@ class Courier:
                 continue
             self._failed(failure)
             self._not_told(letter, failure)
-            if failure.again:
-                break
+            break
         self._look_at_lost()
         return taken
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "post"]
 
+LONGEST = 86_400.0
+"""Seconds that a request may take at most, whatever is asked for: a clock of the system has an end."""
+
 
 class Answer(NamedTuple):
     """What a server answered.
@@ -41,12 +44,13 @@ def post(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> A
         url: where to; ``http`` or ``https``.
         headers: what is sent beside the length.
         body: what is sent.
-        seconds: how long all of it may take; looking up a name is the system's business, and may take longer.
+        seconds: how long all of it may take, at most a day; looking up a name is the system's business, and
+            may take longer.
 
     Raises:
         OSError, http.client.HTTPException: there is no answer (`TimeoutError`: not in time).
     """
-    parts = urlsplit(url)
+    parts, seconds = urlsplit(url), min(seconds, LONGEST)
     connection, path, more = _connection(parts, seconds)
     with _Limit(seconds) as limit:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -124,7 +124,7 @@ def _console(value: object) -> str | None:
     if value is None:
         return None
     try:
-        place_of(value)
+        place_of(str(value).replace("?", " "))  # a path of ours comes behind it
     except InvalidValue:
         words = "it is the service's address as people reach it, like https://screening.example.com"
         raise Problems([Problem((), words)]) from None
@@ -132,7 +132,7 @@ def _console(value: object) -> str | None:
 
 
 def _fields(value: object) -> object:
-    if isinstance(value, str):
+    if value is not None and not isinstance(value, (Mapping, ReviewWebhook)):
         words = "its fields are expected: write like {url: 'https://…', secret: env:NAME}"
         raise Problems([Problem((), words)])  # the text is not repeated: an address may be a secret
     return value

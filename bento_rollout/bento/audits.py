@@ -52,7 +52,7 @@ class Audits:
     Args:
         write: keeps cases, and returns how many of them could not be kept.
         fail: is told why a case could not be made.
-        stop: set when nobody waits any more.
+        stop: set when the worker ends, which waits no longer than it must.
 
     Attributes:
         channel: where they wait; bounded, and counts what it loses.
@@ -95,8 +95,8 @@ class Audits:
             try:
                 return self._write(made)
             except StoreUnreachable:
-                if not left or self._stop.wait(PAUSE):
-                    break
+                if left:
+                    self._stop.wait(PAUSE)  # at the worker's end there is no pause, but as many tries
             except Exception:  # noqa: BLE001 - it was said; the next ones may be kept
                 break
         return len(made)

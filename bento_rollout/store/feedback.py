@@ -56,7 +56,9 @@ class Feedback:
     """Tells the ledger of one rollout what people decided. Used by whoever looks after time, never by a call.
 
     A decision is owed to the ledger from the transaction that made it, until the ledger has it. Whoever dies
-    between the two tells it again: it says the same, time included, and so the ledger keeps it once.
+    between the two tells it again: it says the same, time included, and so the ledger keeps it once. What a
+    person picked by hand is not told where an audit of the same prediction was: its label would take the
+    place of the drawn one. (An audit that was on its way into the queue when the person asked is beside it.)
 
     Args:
         place: the folder of the rollout's shared files.
@@ -115,7 +117,8 @@ class Feedback:
                 owed = db.execute(_OWED, (self._clock() + AHEAD, AT_ONCE)).fetchall()
             if not owed:
                 break
-            found = self._ledger.label([self._label(row) for row in owed], source=SOURCE)
+            told = [row for row in owed if not row["beside"]]
+            found = self._ledger.label([self._label(row) for row in told], source=SOURCE)
             labels += found.accepted
             refused += [one.error for one in found.refused]
             with self._file.writing() as db:
@@ -138,7 +141,11 @@ class Feedback:
 
 _OWED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability,
-        p.sees, p.first
+        p.sees, p.first,
+        t.selection = 'manual' AND EXISTS (
+            SELECT 1 FROM tasks other WHERE other.prediction_id = t.prediction_id
+            AND other.endpoint = t.endpoint AND other.status = 'answered' AND other.selection <> 'manual'
+        ) AS beside
     FROM owed o JOIN tasks t ON t.seq = o.task LEFT JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.decided <= ? ORDER BY o.task LIMIT ?
 """

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..degrees import Degree
 from ..errors import QueueFull
-from ..reviewing import Decision, Visibility
+from ..reviewing import Decision, Selection, Visibility
 from .reviews_file import WHENEVER
 from .reviews_rows import decision_of, json_of
 
@@ -167,7 +167,8 @@ def degree_is(
 def due(db: sqlite3.Connection, endpoint: str, now: float) -> Letter | None:
     """Return the letter whose turn it is, as it reads now; None: none is due."""
     row = db.execute(
-        "SELECT * FROM letters WHERE endpoint = :endpoint AND (due <= :now OR tried > :now + :jump) "
+        "SELECT * FROM letters WHERE endpoint = :endpoint "
+        "AND (due <= :now OR (CASE tries WHEN 0 THEN at ELSE tried END) > :now + :jump) "
         "ORDER BY due, seq LIMIT 1",
         {"endpoint": endpoint, "now": now, "jump": JUMP},
     ).fetchone()
@@ -221,19 +222,23 @@ def _known(task: sqlite3.Row) -> dict[str, Any]:
     }
 
 
+_BY_HAND = "asked by hand"
+
+
 def _open(task: sqlite3.Row) -> dict[str, Any]:
     """Return what is told of a case that waits: no more than whoever claims it sees of the model.
 
     Where that is hidden so are why it is asked about (it holds the score) and what tells an audit from a case
-    that the model was unsure of.
+    that the model was unsure of. What a person wrote who asked by hand is for reviewers alone.
     """
     asked = json.loads(task["asked"])
     shown = (
         asked["visibility"] == Visibility.SHOWN and not asked["blind"] and not Degree(task["degree"]).blind
     )
+    why = [_BY_HAND] if task["selection"] == Selection.MANUAL else asked["why"]
     return {
         **_known(task),
-        "why": asked["why"] if shown else [],
+        "why": why if shown else [],
         "selection": task["selection"] if shown else "all",
         "due": None if task["due"] == WHENEVER else task["due"],
         "priority": task["priority"],

@@ -87,3 +87,8 @@ def test_what_cannot_be_written_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     desk.offer(case)
     assert desk.audits.channel.flush(10)
     assert desk.audits.channel.lost == 2
+    desk.stop.set()
+    desk.raises = [StoreUnreachable("locked")] * 3
+    desk.offer(case)
+    assert desk.audits.channel.close(10)  # a worker that ends while another process holds the lock
+    assert (desk.batches, desk.audits.channel.lost) == ([1, 1, 1], 2)

@@ -467,6 +467,12 @@ def test_a_webhook_that_cannot_be_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="its fields are expected") as error:
         read(SPEC + "      webhook: https://hooks/B1\n")
     assert "B1" not in str(error.value)
+    for wrong in ("[https://hooks/B1]", "!!binary aHR0cHM6Ly9CMQ=="):
+        with pytest.raises(InvalidSpec, match="its fields are expected") as error:
+            read(SPEC + f"      webhook: {wrong}\n")
+        assert "B1" not in str(error.value)
+    with pytest.raises(InvalidSpec, match=f"{HOOK}.console: it is the service's address"):
+        read(HOOKED + "        console: https://s.example.com/?from=chat\n")  # links are made of it
     with pytest.raises(InvalidSpec) as error:
         read(HOOKED.replace(secret, "whsec_c2VjcmV0"))
     assert "c2VjcmV0" not in str(error.value)

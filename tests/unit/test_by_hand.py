@@ -157,6 +157,29 @@ def test_what_people_have_anyway_is_not_asked_by_hand(serve: Serve) -> None:
     assert (found["selection"], found["new"], found["status"]) == ("audit", False, "answered")
 
 
+@pytest.mark.parametrize("first", ["audit", "manual"])
+def test_an_audit_that_was_on_its_way_keeps_its_label(serve: Serve, first: str) -> None:
+    """Audits are written a moment after the call; who asks before that does not choose its label."""
+    rollout = serve(prediction(1))
+    rollout.ask_review(id_of(1))
+    if first == "manual":
+        decide(rollout, "malignant")
+    hand = None if first == "manual" else taken(rollout)
+    feedback = Feedback(rollout.reviews.path.parent)
+    feedback.tell()
+    answer(rollout.reviews, 7, selection=Selection.AUDIT, probability=0.02)
+    with rollout.reviews._file.writing() as db:
+        db.execute("UPDATE tasks SET prediction_id = ? WHERE selection = 'audit'", (id_of(1),))
+    if hand is not None:
+        for _ in range(2):
+            given = hand.case.id, "chen", hand.token, Given("malignant")
+            rollout.reviews.answer(*given, make=made)
+    told = feedback.tell()
+    assert (told.labels, told.waiting) == (1, 0)
+    kept = [label for label in rollout.ledger.story(id_of(1)).labels if label.valid]
+    assert [(label.selection, label.probability) for label in kept] == [(Selection.AUDIT, 0.02)]
+
+
 def test_one_that_ended_without_a_person_may_be_asked_again(serve: Serve) -> None:
     """Withdrawn: nobody looked at it."""
     rollout = serve()

@@ -203,6 +203,12 @@ def test_a_timeout_must_be_some_time() -> None:
         Webhook("https://a.example", secret="env:X", timeout=0)
 
 
+def test_a_timeout_beyond_any_clock_is_one() -> None:
+    """The system's clocks end at some 292 years, with an error that is no answer's."""
+    with listening(saying(204)) as server:
+        assert hook(server.url, timeout="1000000000000s").tell(notice()) is None
+
+
 def test_an_address_shows_its_host_alone() -> None:
     """Neither repr nor name holds path or query."""
     one = hook("https://hooks.example.com:8443/T0/B1-secret?token=hunter2")
