@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Checked:
 
 
 def check(streams: int) -> list[Checked]:
-    """Run both on the same rows, in other pages, and compare the largest evidence ever."""
+    """Run both on the same rows, in other pages: compare the largest evidence and who is first."""
     return [_rows(streams, 1500), _losses(streams, 5000)]
 
 
@@ -66,6 +67,8 @@ def _rows(streams: int, count: int) -> Checked:
         for start in range(0, count, 377):
             test = test.update(drawn[start : start + 377])
         apart = max(apart, abs(float(peaks[0]) - test.log_peak))
+        first = [test.reference.tested[place].name for place in lanes.leading(np.array([0]), test.alpha)[0]]
+        apart = apart if first == [one.name for one in test.features[: len(first)]] else math.inf
     return Checked("check of data", streams, count, apart)
 
 

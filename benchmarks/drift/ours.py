@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bento_rollout.drift.counts import conformal_p
+from bento_rollout.drift.counts import conformal_p, counts_of
+from bento_rollout.drift.drift_test import KEPT
 from bento_rollout.drift.engine import DATA_BETS, LOSS_BETS, Bets, Wealth
 from bento_rollout.drift.loss_test import LossTest
+from bento_rollout.drift.ranking import evidence_of, order_of
 from bento_rollout.drift.reference import Reference
 from bento_rollout.drift.uniforms import uniforms
 
@@ -53,18 +55,23 @@ class Lanes:
         bets: what is bet.
         each: lanes of a stream.
         seed: of the numbers that break ties.
+        recent: the newest rows, and those after them that are counted already.
+        ahead: how many these are.
     """
 
     counts: NDArray[np.int64]
     wealth: Wealth
     each: int
     seed: int
+    recent: NDArray[np.uint8]
+    ahead: int = 0
 
     @classmethod
     def of(cls, counts: NDArray[np.int64], bets: Bets, each: int, seed: int) -> Lanes:
         """Return the tests before the first row."""
         single = (counts > 0).sum(axis=1) <= 2 if each == 1 else None
-        return cls(counts, Wealth.start(len(counts), bets, single), each, seed)
+        none = np.empty((0, len(counts)), dtype=np.uint8)
+        return cls(counts, Wealth.start(len(counts), bets, single), each, seed, none)
 
     def take(self, bins: NDArray[np.uint8], every: int) -> Iterator[tuple[int, Floats]]:
         """Test rows; yield how many were tested and each stream's log peak, every so many rows."""
@@ -73,18 +80,36 @@ class Lanes:
             part = bins[start : start + AT_ONCE]
             u = uniforms(self.seed, self.wealth.rows, len(part), lanes)
             p, self.counts = conformal_p(self.counts, part, u)
+            self.recent = np.concatenate([self.recent[-KEPT:], part])
             for place in range(0, len(p), every):
                 self.wealth = self.wealth.advance(p[place : place + every])
+                self.ahead = max(0, len(p) - place - every)
                 yield start + min(place + every, len(p)), self._peaks()
 
     def _peaks(self) -> Floats:
         peaks = self.wealth.log_peak.reshape(-1, self.each) - math.log(self.each)
         return np.asarray(peaks.max(axis=1))
 
-    def leading(self) -> NDArray[np.intp]:
-        """Return the three features of each stream with most evidence now."""
-        logs = self.wealth.log_evidence.reshape(-1, self.each)
-        return np.argsort(-logs, axis=1)[:, :MOVED]
+    def leading(self, streams: NDArray[np.intp], alpha: float) -> NDArray[np.intp]:
+        """Return the three features that are named first, of some streams."""
+        logs, since = self.wealth.log_evidence - math.log(self.each), self.wealth.since
+        found = np.empty((len(streams), MOVED), dtype=np.intp)
+        for place, stream in enumerate(streams):
+            own = slice(stream * self.each, (stream + 1) * self.each)
+            begun = self.wealth.rows - int(since[own][np.argmax(logs[own])])
+            now = len(self.recent) - self.ahead
+            first = max(0, now - min(begun, KEPT))
+            bins = self.recent[first:now, own]
+            counts = self.counts[own] - _counted(self.recent[now:, own], self.counts.shape[1])
+            none = np.zeros(len(bins), dtype=np.intp)
+            beside = evidence_of(counts[None], bins, none, self.wealth.single[own]) - math.log(self.each)
+            found[place] = order_of(logs[own], beside, -math.log(alpha))[:MOVED]
+        return found
+
+
+def _counted(bins: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
+    """Return lanes x bins: how many rows lie where."""
+    return np.asarray(counts_of(bins, np.zeros(len(bins), dtype=np.intp), 1, size)[0])
 
 
 def data_alarms(rng: np.random.Generator, streams: int, reference: int, alpha: float, shift: Shift) -> Alarms:
@@ -139,11 +164,17 @@ def data_alarms(rng: np.random.Generator, streams: int, reference: int, alpha: f
             new = (peaks >= bar) & np.isinf(found) & ~early
             found[new] = done + seen
             old = (done + seen >= found + LATER) & np.isnan(later)
-            if new.any() or old.any():
-                hits = [np.isin(led, true).sum() for led, true in zip(lanes.leading(), moved, strict=True)]
-                top[new], later[old] = (np.array(hits, dtype=float)[one] for one in (new, old))
+            top[new] = _hits(lanes, new, moved, alpha)
+            later[old] = _hits(lanes, old, moved, alpha)
         done += len(part)
     return Alarms(found, early, top, later)
+
+
+def _hits(lanes: Lanes, which: NDArray[np.bool_], moved: NDArray[np.intp], alpha: float) -> Floats:
+    """Return how many of the features that are named first have moved, of some streams."""
+    streams = np.flatnonzero(which)
+    pairs = zip(lanes.leading(streams, alpha), moved[streams], strict=True)
+    return np.array([np.isin(*pair).sum() for pair in pairs], dtype=float)
 
 
 def _alarms(rows: Floats, early: NDArray[np.bool_]) -> Alarms:

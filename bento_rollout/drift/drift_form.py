@@ -36,6 +36,7 @@ def bytes_of(test: DriftTest) -> bytes:
         "base": test.base,
         "counts": test.counts,
         "recent": test.recent,
+        "strata": _bytes_of(test.recent_strata),
     }
     return packed(_KIND, fields, own | wealth_arrays(test.wealth))
 
@@ -62,4 +63,14 @@ def drift_test_of(data: bytes, reference: Reference) -> DriftTest:
         base=arrays["base"].astype(np.int64),
         counts=arrays["counts"].astype(np.int64),
         recent=arrays["recent"],
+        recent_strata=_strata_of(arrays["strata"], len(arrays["recent"])),
     )
+
+
+def _bytes_of(strata: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return strata as two bytes each; nothing where there is only one."""
+    return strata.astype("<u2").view(np.uint8) if strata.any() else np.empty(0, dtype=np.uint8)
+
+
+def _strata_of(stored: NDArray[Any], rows: int) -> NDArray[np.uint16]:
+    return stored.view("<u2").astype(np.uint16) if len(stored) else np.zeros(rows, dtype=np.uint16)

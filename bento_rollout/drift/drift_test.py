@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..analysis.arithmetic import finite
 from ..errors import InvalidValue
 from .counts import conformal_p, counts_of, strata_of
-from .effect import psi
+from .effect import expected, psi
 from .engine import DATA_BETS, Wealth
 from .features import Kind
+from .ranking import evidence_of, order_of
 from .reference import Reference
 from .schema import SchemaAlarm, together
 from .uniforms import uniforms
@@ -42,7 +43,8 @@ class FeatureEvidence:
         since_row: the row, counted from 0 in this epoch, at which it seems to have begun.
         kind: ``numeric``, ``category``, ``text`` or ``embedding``.
         labels: what each bin holds, in words.
-        reference_histogram: how many rows of the reference lie in each bin.
+        reference_histogram: how many rows of the reference lie in each bin; with strata, weighted as the
+            rows that `psi` is of are spread over them.
         recent_histogram: how many of the rows that `psi` is of.
         rows: how many rows that are.
     """
@@ -97,6 +99,7 @@ class DriftTest:
     wealth: Wealth
     counts: NDArray[np.int64]
     recent: NDArray[np.uint8]
+    recent_strata: NDArray[np.uint16]
     schema: tuple[SchemaAlarm, ...] = ()
     refused: int = 0
 
@@ -163,6 +166,7 @@ class DriftTest:
             wealth=Wealth.start(lanes, DATA_BETS, reference.single),
             counts=base,
             recent=np.empty((0, lanes), dtype=np.uint8),
+            recent_strata=np.empty(0, dtype=np.uint16),
         )
 
     @property
@@ -193,7 +197,13 @@ class DriftTest:
 
     @property
     def features(self) -> tuple[FeatureEvidence, ...]:
-        """The evidence of each tested feature, most evidence first."""
+        """The evidence of each tested feature, most evidence first.
+
+        While one is certain by itself, those that moved with it may not be yet. Behind all that are certain
+        therefore come those for which the rows since the first one's `since_row` speak by themselves (what
+        the bets win on these rows, times the feature's weight, is above 1/2), most of that first; then the
+        others by their `log_evidence`. No alarm depends on this order.
+        """
         return self._evidence(_LEAST_ROWS)
 
     def acting(self, psi: float = 0.1, min_rows: int = _LEAST_ROWS) -> tuple[FeatureEvidence, ...]:
@@ -244,8 +254,14 @@ class DriftTest:
         counts = self.counts if of is None else _with_strata(self.counts, of)
         u = uniforms(self.seed, self.rows, len(bins), lanes, self.epoch)
         p, counts = conformal_p(counts, bins, u, of)
-        recent = np.concatenate((self.recent, bins[-KEPT:]))[-KEPT:]
-        return replace(self, wealth=self.wealth.advance(p), counts=counts, recent=recent)
+        own = np.zeros(len(bins), dtype=np.uint16) if of is None else of.astype(np.uint16)
+        return replace(
+            self,
+            wealth=self.wealth.advance(p),
+            counts=counts,
+            recent=np.concatenate((self.recent, bins[-KEPT:]))[-KEPT:],
+            recent_strata=np.concatenate((self.recent_strata, own[-KEPT:]))[-KEPT:],
+        )
 
     def restarted(self) -> DriftTest:
         """Return the test at the start of a new epoch, against the same reference."""
@@ -266,9 +282,8 @@ class DriftTest:
                 f"a new reference of {wanted} recent rows is asked for; at least {_LEAST_ROWS} are needed,"
                 f" and {len(self.recent)} are kept (of at most {KEPT})"
             )
-        return self._anew(
-            counts_of(self.recent[-wanted:], np.zeros(wanted, dtype=np.intp), 1, self.base.shape[2])
-        )
+        of = self.recent_strata[-wanted:].astype(np.intp)
+        return self._anew(counts_of(self.recent[-wanted:], of, int(of.max()) + 1, self.base.shape[2]))
 
     def to_bytes(self) -> bytes:
         """Return the test as bytes that `from_bytes` reads; the reference is stored apart."""
@@ -302,30 +317,42 @@ class DriftTest:
         logs = self.log_weights + self.wealth.log_evidence
         peaks = self.log_weights + self.wealth.log_peak
         since, directions, tested = self.wealth.since, self.wealth.direction, self.reference.tested
-        base = self.base.sum(axis=0)
         found = []
-        for place in np.argsort(-logs, kind="stable").tolist():
+        for place in self._order(logs, since).tolist():
             feature = tested[place]
             assert feature.bins is not None
-            size = feature.bins.size
-            rows = min(len(self.recent), self.rows, max(self.rows - int(since[place]), least))
-            recent = np.bincount(self.recent[len(self.recent) - rows :, place], minlength=size)[:size]
+            size, first = feature.bins.size, self._first(max(self.rows - int(since[place]), least))
+            before, usable = expected(self.base[:, place, :size], self.recent_strata[first:])
+            recent = np.bincount(self.recent[first:, place][usable], minlength=size)[:size]
             found.append(
                 FeatureEvidence(
                     name=feature.name,
                     log_evidence=float(logs[place]),
                     log_peak=float(peaks[place]),
                     direction=directions[place],
-                    psi=psi(base[place, :size], recent),
+                    psi=psi(before, recent),
                     since_row=int(since[place]),
                     kind=feature.kind,
                     labels=feature.bins.labels,
-                    reference_histogram=tuple(base[place, :size].tolist()),
+                    reference_histogram=tuple(np.rint(before).astype(int).tolist()),
                     recent_histogram=tuple(recent.tolist()),
-                    rows=rows,
+                    rows=int(usable.sum()),
                 )
             )
         return tuple(found)
+
+    def _order(self, logs: NDArray[np.float64], since: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Return the places of the features, most evidence first (see `features`)."""
+        enough, leader = -math.log(self.alpha), int(np.argmax(logs))
+        if logs[leader] < enough:  # as `order_of` would have it, without what that takes
+            return np.argsort(-logs, kind="stable")
+        first = self._first(self.rows - int(since[leader]))
+        rows = self.recent[first:], self.recent_strata[first:]
+        return order_of(logs, self.log_weights + evidence_of(self.counts, *rows, self.wealth.single), enough)
+
+    def _first(self, rows: int) -> int:
+        """Return the place in `recent` of the first of the last so many rows of this epoch."""
+        return len(self.recent) - min(len(self.recent), self.rows, rows)
 
 
 def _log_weights(reference: Reference, weights: Mapping[str, float]) -> NDArray[np.float64]:

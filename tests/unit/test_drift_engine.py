@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -38,18 +39,39 @@ def test_bets_are_fair(bets: Bets) -> None:
     p = (np.arange(2_000_000) + 0.5) / 2_000_000
     made = bets.of(p[:, None])[:, :, 0]
     assert made.min() >= 0.0
-    fair = made[:, : len(bets) - len(bets.power)].mean(axis=0)
-    assert fair == pytest.approx(np.ones(len(fair)), abs=1e-9)
-    for place, k in enumerate(bets.power, len(fair)):  # the mean below the first point is its power
+    straight = len(bets.tilt) + len(bets.spread)
+    stepped = straight + len(bets.power)
+    fair = [*made[:, :straight].mean(axis=0), *made[:, stepped:].mean(axis=0)]
+    assert fair == pytest.approx(np.ones(len(bets) - len(bets.power)), abs=1e-9)
+    for place, k in enumerate(bets.power, straight):  # the mean below the first point is its power
         assert made[1:, place].mean() == pytest.approx(1.0 - (1 / len(p)) ** k, abs=2e-2 if k < 0.2 else 1e-3)
 
 
-def test_twelve_bets_on_data_and_six_on_losses() -> None:
+def test_steps_are_fair_exactly() -> None:
+    """``1 - w`` on all, and ``w/c`` more on the part ``c``: the sum is exactly 1."""
+    for c, w in LOSS_BETS.step:
+        assert Fraction(c).denominator in {8, 16, 32, 64}  # exact in binary: p < c has just that chance
+        assert (1 - Fraction(w)) + Fraction(w) / Fraction(c) * Fraction(c) == 1
+        below, at = Bets(tilt=(), step=((c, w),)).of(np.array([[np.nextafter(c, 0)], [c]])).ravel()
+        assert below == pytest.approx(1 - w + w / c, rel=1e-15)
+        assert at == 1 - w
+        assert c * below + (1 - c) * at == pytest.approx(1.0, abs=1e-15)
+
+
+def test_twelve_bets_on_data_and_fourteen_on_losses() -> None:
     """The bets are those that the promise was measured with; none on losses wins when they fall."""
     assert len(DATA_BETS) == 12
-    assert len(LOSS_BETS) == 6
+    assert (len(LOSS_BETS.tilt), len(LOSS_BETS.power), len(LOSS_BETS.step)) == (3, 3, 8)
+    assert len(LOSS_BETS) == len(LOSS_BETS.directions) == 14
     assert set(LOSS_BETS.directions) == {"higher"}
     assert (LOSS_BETS.of(np.array([[0.99]])) < 1.0).all()
+
+
+def test_quiet_losses_keep_the_promise() -> None:
+    """With the bets on losses, too: at most 1 of 20 lanes ever reaches 20, and 1 in 100 reaches 100."""
+    wealth = Wealth.start(2000, LOSS_BETS).advance(drawn(800, 2000, seed=6))
+    assert (wealth.log_peak >= math.log(20)).mean() <= 0.05
+    assert (wealth.log_peak >= math.log(100)).mean() <= 0.01
 
 
 def test_the_weights_of_all_starts_sum_to_one() -> None:
@@ -76,7 +98,7 @@ def test_evidence_is_what_its_definition_says(p: list[float]) -> None:
     assert wealth.log_evidence[0] == pytest.approx(math.log(value), abs=1e-9)
     losses = Wealth.start(1, LOSS_BETS).advance(np.array(p)[:, None])
     assert losses.log_evidence[0] == pytest.approx(
-        math.log(by_hand(p, LOSS_BETS, list(range(6)))[0]), abs=1e-9
+        math.log(by_hand(p, LOSS_BETS, list(range(14)))[0]), abs=1e-9
     )
 
 

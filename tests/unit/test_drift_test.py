@@ -16,6 +16,8 @@ from sklearn.datasets import load_breast_cancer
 
 from bento_rollout.drift import DriftTest, Reference, SegmentedTest
 from bento_rollout.drift.drift_test import KEPT
+from bento_rollout.drift.engine import DATA_BETS
+from bento_rollout.drift.ranking import evidence_of, order_of
 from bento_rollout.errors import InvalidValue
 
 CANCER: NDArray[np.float64] = load_breast_cancer().data
@@ -232,6 +234,63 @@ def test_embeddings_and_texts_drift() -> None:
     assert longer.features[0].name == "t.length"
 
 
+def test_what_moved_with_the_first_is_named_beside_it() -> None:
+    """At the alarm one of three is certain; the rows since its change name the others."""
+    named, strongest = [], []
+    for seed in range(20):
+        draw = np.random.default_rng(300 + seed)
+        features = draw.choice(30, 3, replace=False).tolist()
+        test = DriftTest.fit(drawn(draw, 1000), seed=seed).update(drawn(draw, 1000))
+        while not test.alarm:
+            test = test.update(shifted(drawn(draw, 1), features))
+        found = test.features
+        moved = {f"feature_{place}" for place in features}
+        named.append(len(moved & {one.name for one in found[:3]}))
+        by_evidence = sorted(found, key=lambda one: -one.log_evidence)
+        strongest.append(len(moved & {one.name for one in by_evidence[:3]}))
+        assert found[0].log_evidence == max(one.log_evidence for one in found) == test.log_evidence
+    assert np.mean(named) / 3 >= 0.9
+    assert np.mean(np.equal(named, 3)) >= 0.75 > np.mean(np.equal(strongest, 3))
+
+
+def test_most_evidence_comes_first_where_nothing_is_certain() -> None:
+    """Before an alarm, and when what was certain is not any more; and ever where nothing else moved."""
+    draw = np.random.default_rng(5)
+    test = DriftTest.fit(drawn(draw, 1000)).update(drawn(draw, 500))
+    changed = test.update(shifted(drawn(draw, 300), [3], by=2.0))
+    over = changed.update(drawn(draw, 20_000))
+    assert changed.log_evidence > math.log(100) > over.log_evidence
+    for each in (test, changed, over):
+        logs = [one.log_evidence for one in each.features]
+        assert logs == sorted(logs, reverse=True)
+
+
+def test_order_of_features() -> None:
+    """Certain ones by evidence; then what the same rows speak for, by that; then the others by evidence."""
+    logs, beside = np.array([5.0, 7.0, 4.0, -1.0, -2.0]), np.array([9.0, 8.0, -0.6, 6.0, -0.8])
+    assert order_of(logs, beside, enough=4.6).tolist() == [1, 0, 3, 2, 4]
+    assert order_of(logs, beside, enough=7.5).tolist() == [1, 0, 2, 3, 4]
+    assert order_of(np.zeros(3), np.zeros(3), enough=4.6).tolist() == [0, 1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=30), st.booleans())
+def test_evidence_of_rows_is_what_its_definition_says(rows: list[tuple[int, int]], single: bool) -> None:
+    """The mean of what bets win on the middle of each value's bin, ranked among what came before."""
+    before = np.array([[[3, 1, 0, 4]], [[0, 0, 0, 0]]])
+    counts = before.copy()
+    for each, stratum in rows:
+        counts[stratum, 0, each] += 1
+    won = np.zeros((len(DATA_BETS), 1))
+    for each, stratum in rows:
+        known = before[stratum, 0]
+        rank = (known[each + 1 :].sum() + known[each] / 2) / known.sum() if known.sum() else 0.5
+        won += np.log(DATA_BETS.of(np.array([[rank]]))[0])
+    playing = won[: len(DATA_BETS.tilt)] if single else won
+    bins, strata = np.array([[each] for each, _ in rows], np.uint8), np.array([one for _, one in rows])
+    found = evidence_of(counts, bins, strata, np.array([single]))
+    assert found.tolist() == pytest.approx([math.log(np.exp(playing).mean())], abs=1e-9)
+
+
 def test_cycles_are_drift_unless_rows_are_compared_within_them() -> None:
     """A daily cycle alarms; compared with rows of the same hour it is quiet, and a change is still found."""
     draw = np.random.default_rng(0)
@@ -252,6 +311,56 @@ def test_cycles_are_drift_unless_rows_are_compared_within_them() -> None:
     assert unknown.counts.shape[0] == 101 + int(hours[:10].max())
     with pytest.raises(InvalidValue, match="strata are 10 whole numbers from 0"):
         quiet.update(rows[:10], hours[:9])
+
+
+def in_hours(
+    draw: np.random.Generator, days: int, hours: int = 24
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Fifty rows an hour, far apart from those of the other hours."""
+    of = np.tile(np.repeat(np.arange(hours), 50), days)
+    return (draw.normal(size=len(of)) + 2 * np.sin(of / hours * 2 * np.pi))[:, None], of
+
+
+def test_a_rebase_keeps_rows_in_their_strata() -> None:
+    """What comes now is the reference of each hour by itself: quiet where nothing changes."""
+    draw = np.random.default_rng(0)
+    before, of = in_hours(draw, 3)
+    test = DriftTest.of(Reference.fit(before, strata=of))
+    rows, of = in_hours(draw, 2)
+    after = test.update(rows, of)
+    for each in (after, DriftTest.from_bytes(after.to_bytes(), after.reference)):
+        rebased = each.rebased()
+        assert rebased.base.sum() == KEPT
+        assert rebased.base.sum(axis=(1, 2)).tolist() == np.bincount(of[-KEPT:], minlength=24).tolist()
+        later, hours = in_hours(draw, 4)
+        assert not rebased.update(later, hours).alarm
+        assert rebased.update(later + 1.0, hours).alarm
+
+
+def test_the_size_of_a_change_is_that_within_its_strata() -> None:
+    """A small change in a cycle is certain in the end, and not large: an hour is compared with that hour."""
+    draw = np.random.default_rng(1)
+    before, of = in_hours(draw, 20)
+    test = DriftTest.of(Reference.fit(before, strata=of))
+    rows, of = in_hours(draw, 40)
+    after = test.update((rows + 0.15)[: -50 * 18], of[: -50 * 18])  # ends at the top of the cycle
+    assert after.alarm
+    assert after.features[0].psi < 0.1
+    assert after.acting() == ()
+    large = test.update(rows[: 50 * 6] + 1.5, of[: 50 * 6])
+    assert [one.name for one in large.acting()] == ["feature_0"]
+    told = large.features[0]
+    assert sum(told.recent_histogram) == told.rows
+
+
+def test_rows_of_a_stratum_without_a_reference_have_no_size() -> None:
+    """They are ranked among themselves, and compared with nothing."""
+    draw = np.random.default_rng(2)
+    before, of = in_hours(draw, 5)
+    test = DriftTest.of(Reference.fit(before, strata=of)).update(before[:300], of[:300] + 100)
+    assert (test.features[0].rows, test.features[0].psi) == (0, 0.0)
+    assert sum(test.features[0].reference_histogram) == test.reference.rows
+    assert test.rebased().base.shape[0] == 106
 
 
 @pytest.mark.parametrize(
