@@ -233,7 +233,8 @@ class DataWatch:
                 raise InvalidValue(
                     f"the new reference is not built like the old one: {', '.join(map(shown, lost))}"
                 )
-            kept = replace(test.restarted(), recent=encoded.bins, epoch=test.epoch)
+            of = np.zeros(len(encoded.bins), dtype=np.uint16)
+            kept = replace(test.restarted(), recent=encoded.bins, recent_strata=of, epoch=test.epoch)
             test = kept.rebased(len(encoded.bins))
         return replace(self, test=test, sieve=Sieve()).from_here()
 
