@@ -303,7 +303,9 @@ class Monitor:
         """Let one watch read a page; return whether there is more."""
         watch = hand.watches[key]
         if isinstance(watch, SchemaWatch):
-            hand.watches[key] = watch.read(self._place)
+            hand.watches[key] = schema = watch.read(self._place)
+            if told := schema.since(watch):
+                hand.take({SCHEMA: told})
             return False
         if isinstance(watch, DataWatch):
             after, page, taken = watch.read(self._place)

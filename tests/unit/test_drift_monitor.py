@@ -23,7 +23,7 @@ from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.telemetry import log
 from bento_rollout.telemetry.rendering import Line
 from tests.drift_host import RULES, Host, made_host
-from tests.drift_rows import ENDPOINT, draw, odd, write
+from tests.drift_rows import ENDPOINT, count, draw, odd, write
 
 
 @pytest.fixture
@@ -231,6 +231,26 @@ def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> 
     found = alarm(host)
     assert (found.test, found.kind, found.names) == ("schema", "schema", ("feature_2",))
     assert not host.rollout().state.paused
+
+
+def test_calls_that_were_refused_are_counted_once(host: Host) -> None:
+    """The ledger's writers count them; status tells how many there were in the epoch, metrics each once."""
+    worker = host.worker()
+    write(host.place, draw(1, 1), host.of)
+    count(host.place, "drift_refused", 2)
+    worker.look(host.now)
+    count(host.place, "drift_refused", 3)
+    count(host.place, "drift_left_out", 500)
+    host.settle(worker)
+    schema = host.rollout().drift.status()["tests"]["schema"]
+    assert (schema["refused"], schema["left_out"]) == (3, 500)
+    assert worker._taken["schema"] == {"refused": 3, "left_out": 500}
+    worker.resign()
+    count(host.place, "drift_refused", 1)
+    other = host.worker()
+    host.settle(other)
+    assert other._taken["schema"] == {"refused": 1}
+    assert host.file.levels()[1].told["refused"] == 4
 
 
 def test_only_one_worker_of_a_host_watches(host: Host) -> None:
