@@ -283,21 +283,26 @@ class Monitor:
     # -- reading ---------------------------------------------------------------------------------------
 
     def _read(self, hand: Hand, now: float) -> bool:
-        """Let the watches read for a while; return whether there is more."""
-        until, more = time.monotonic() + BUDGET, False
-        for key in list(hand.watches):
-            left = True
-            while left and time.monotonic() < until and not self._stop.is_set():
+        """Let the watches read for a while, a page each in turn; return whether there is more.
+
+        Each reads a page, however much the others have before them.
+        """
+        until, reading = time.monotonic() + BUDGET, list(hand.watches)
+        while reading:
+            for key in list(reading):
                 try:
                     left = self._page(hand, key, now)
                     self._once.over(f"read {key}")
                 except RolloutError as error:
                     facts = {"rollout": self.name, "watch": key, "problem": str(error)}
                     self._once.say(f"read {key}", "drift.unread", "warning", **facts)
-                    break
+                    left = False
+                if not left:
+                    reading.remove(key)
                 time.sleep(BREATH)
-            more = more or left
-        return more
+            if time.monotonic() >= until or self._stop.is_set():
+                break
+        return bool(reading)
 
     def _page(self, hand: Hand, key: str, now: float) -> bool:
         """Let one watch read a page; return whether there is more."""

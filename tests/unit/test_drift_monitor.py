@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bento_rollout.alarms import Alarm
+from bento_rollout.concept import ConceptRules
+from bento_rollout.concept_watch import ConceptSettings
 from bento_rollout.degrees import Degree
 from bento_rollout.drift import Reference
 from bento_rollout.drift_acts import Acts
@@ -23,7 +25,7 @@ from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.telemetry import log
 from bento_rollout.telemetry.rendering import Line
 from tests.drift_host import RULES, Host, made_host
-from tests.drift_rows import ENDPOINT, count, draw, odd, write
+from tests.drift_rows import ENDPOINT, count, draw, judge, odd, write
 
 
 @pytest.fixture
@@ -251,6 +253,21 @@ def test_calls_that_were_refused_are_counted_once(host: Host) -> None:
     host.settle(other)
     assert other._taken["schema"] == {"refused": 1}
     assert host.file.levels()[1].told["refused"] == 4
+
+
+def test_no_watch_starves_another(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While losses have much before them, rows and their form are read as well, in each look."""
+    monkeypatch.setattr("bento_rollout.drift_monitor.BUDGET", 0.0)
+    monkeypatch.setattr("bento_rollout.concept_watch.MOST", 10)
+    host.losses = ConceptSettings(ENDPOINT, "label", 0.0, ConceptRules())
+    worker = host.worker()
+    worker.look(host.now)
+    judge(host.place, [False] * 50, time=1.0)
+    write(host.place, draw(50, 1), host.of, start=50, time=1.0)
+    odd(host.place, host.of, "lost", "feature_2", 3)
+    assert worker.look(host.now + 1)
+    assert {one.test: one.rows for one in host.file.levels()}["data"] == 50
+    assert alarm(host).test == "schema"
 
 
 def test_only_one_worker_of_a_host_watches(host: Host) -> None:
