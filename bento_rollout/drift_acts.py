@@ -23,6 +23,9 @@ from .telemetry import log
 
 __all__ = ["Acts", "problem_of"]
 
+LAST_LINE = 1.0
+"""Seconds that the line of an alarm may take to be written; a log that is stuck keeps nobody longer."""
+
 FURTHEST = 500
 """Revisions in which an alarm's own change is looked for."""
 
@@ -78,6 +81,7 @@ class Acts:
             features=[one.name for one in alarm.features],
             reason=alarm.words,
         )
+        log.WRITER.flush(LAST_LINE)  # it is noted as written once it is: a kill between costs a second line
         return "written"
 
     def _notify(self, alarm: Alarm) -> str | None:

@@ -29,7 +29,8 @@ class Hand:
         alarms: those that are latched, by their names.
         ended: the epochs of tests whose alarm a person has ended.
         pointed: when the timelines were written last.
-        taken: what this look took.
+        written: when the watches were written last, and ``pause``: for how many seconds that is enough.
+        taken: what was taken since.
     """
 
     watches: dict[str, Watch] = field(default_factory=dict)
@@ -38,6 +39,8 @@ class Hand:
     alarms: dict[str, Alarm] = field(default_factory=dict)
     ended: frozenset[tuple[str, int]] = frozenset()
     pointed: float = 0.0
+    written: float = 0.0
+    pause: float = 0.0
     taken: Taken = field(default_factory=dict)
 
     def take(self, taken: Taken) -> None:

@@ -51,6 +51,12 @@ BREATH = 0.002
 POINTS = 10.0
 """Seconds between two points of a timeline, unless something was found."""
 
+PACE = 1 << 19
+"""Bytes of watches that are written a second: those of many features are large, and written more rarely."""
+
+LONGEST = 30.0
+"""Seconds that what was read may wait to be written; whoever goes on after a kill reads that again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -158,10 +164,11 @@ class Monitor:
                 self._hand = None
                 return False
             hand = self._hand = self._hand or self._taken_over()
-            hand.taken = {}
             self._begin(hand, now)
             more = self._read(hand, now)
-            self._keep(hand, now)
+            if self._keep(hand, now):
+                add(self._taken, hand.taken)
+                hand.taken = {}
         except Conflict:  # a person's verb came first: what is in hand is of before it
             self._hand = None
             return True
@@ -171,7 +178,6 @@ class Monitor:
                 log.event("drift.unusable", "error", rollout=self.name, problem=problem)
             self.resign()
             raise
-        add(self._taken, hand.taken)
         self._act(hand)
         return more
 
@@ -277,27 +283,34 @@ class Monitor:
     # -- reading ---------------------------------------------------------------------------------------
 
     def _read(self, hand: Hand, now: float) -> bool:
-        """Let the watches read for a while; return whether there is more."""
-        until, more = time.monotonic() + BUDGET, False
-        for key in list(hand.watches):
-            left = True
-            while left and time.monotonic() < until and not self._stop.is_set():
+        """Let the watches read for a while, a page each in turn; return whether there is more.
+
+        Each reads a page, however much the others have before them.
+        """
+        until, reading = time.monotonic() + BUDGET, list(hand.watches)
+        while reading:
+            for key in list(reading):
                 try:
                     left = self._page(hand, key, now)
                     self._once.over(f"read {key}")
                 except RolloutError as error:
                     facts = {"rollout": self.name, "watch": key, "problem": str(error)}
                     self._once.say(f"read {key}", "drift.unread", "warning", **facts)
-                    break
+                    left = False
+                if not left:
+                    reading.remove(key)
                 time.sleep(BREATH)
-            more = more or left
-        return more
+            if time.monotonic() >= until or self._stop.is_set():
+                break
+        return bool(reading)
 
     def _page(self, hand: Hand, key: str, now: float) -> bool:
         """Let one watch read a page; return whether there is more."""
         watch = hand.watches[key]
         if isinstance(watch, SchemaWatch):
-            hand.watches[key] = watch.read(self._place)
+            hand.watches[key] = schema = watch.read(self._place)
+            if told := schema.since(watch):
+                hand.take({SCHEMA: told})
             return False
         if isinstance(watch, DataWatch):
             after, page, taken = watch.read(self._place)
@@ -318,17 +331,22 @@ class Monitor:
 
     # -- what comes of it ------------------------------------------------------------------------------
 
-    def _keep(self, hand: Hand, now: float) -> None:
-        """Write down what is known, with what was found, in one step; nothing where nothing is new."""
+    def _keep(self, hand: Hand, now: float) -> bool:
+        """Write down what is known, with what was found, in one step; return whether all is written.
+
+        What is found is written at once; the rest of watches that are large after a while.
+        """
         changed = hand.changed
         if not changed:
-            return
+            return True
         revision, known = self._state().revision, hand.epochs
         new = [one for watch in changed for one in watch.found(_name, revision, now)]
         found = [one for one in new if (one.test, one.epoch) not in known]
         for watch in changed:
             pairs = [(one, watch.grown(one)) for one in hand.alarms.values() if one.latched]
             found += [after for before, after in pairs if after is not before]
+        if not found and 0 <= now - hand.written < hand.pause:
+            return False
         tells = bool(found) or not 0 <= now - hand.pointed < POINTS
         points = [point for watch in changed for point in watch.points(now)] if tells else []
         stored = [watch.stored(hand.versions[watch.key], now) for watch in changed]
@@ -338,6 +356,9 @@ class Monitor:
             hand.kept[one.key] = hand.watches[one.key]
         hand.alarms.update({one.id: one for one in found})
         hand.pointed = now if tells else hand.pointed
+        weight = sum(len(one.start) + len(one.body) for one in stored)
+        hand.written, hand.pause = now, min(LONGEST, weight / PACE)
+        return True
 
     def _act(self, hand: Hand) -> None:
         """Do what alarms are to do, each once, and note it; what cannot be done now is tried again."""

@@ -53,10 +53,11 @@ class DriftVerbs:
 
     def status(self) -> dict[str, Any]:
         """Return how the tests stand, and which alarms wait: the JSON of ``drift NAME status --json``."""
+        return self._status(self._file.levels())
+
+    def _status(self, levels: Sequence[Level]) -> dict[str, Any]:
         self._desk.read()
-        return drift_status(
-            self._desk.name, self._file.levels(), self._file.alarms(), self._file.facts(), time.time()
-        )
+        return drift_status(self._desk.name, levels, self._file.alarms(), self._file.facts(), time.time())
 
     def report(self) -> dict[str, Any]:
         """Return all that is known: the JSON of ``drift NAME report --json``.
@@ -64,15 +65,15 @@ class DriftVerbs:
         Beside `status` of each test its course, and each feature with both histograms and the size of its
         change; bounds of bins and names of categories are those of the reference.
         """
-        status = self.status()
-        levels = self._file.levels()
-        features = {"data": self._features()}
+        watches, levels = self._file.standing()  # of one moment, so that numbers agree
+        status = self._status(levels)
+        features = {"data": self._features(watches)}
         timelines = {one.test: self._file.timeline(one.test, one.epoch) for one in levels}
         epochs = {one.test: self._file.epochs(one.test) for one in levels}
         return drift_report(status, features, timelines, epochs)
 
-    def _features(self) -> list[dict[str, Any]]:
-        stored = next((one for one in self._file.watches() if one.key == "data"), None)
+    def _features(self, watches: Sequence[Stored]) -> list[dict[str, Any]]:
+        stored = next((one for one in watches if one.key == "data"), None)
         if stored is None:
             return []
         from .drift_watch import DataWatch  # late: it brings numpy

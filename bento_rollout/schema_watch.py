@@ -21,6 +21,7 @@ SCHEMA = "schema"
 FEW, SHARE = 5, 0.01
 """Rows with unseen categories, or infinite numbers, that are an alarm: so many, and this part of all."""
 
+_COUNTED = ("refused", "left_out")
 _RARE = frozenset({"category", "infinite"})
 _BUILT = {
     "lost": "{} is not there",
@@ -45,6 +46,8 @@ class SchemaWatch:
             them those with a change, by kind (``lost``, ``new``, ``type``, ``category``, ``infinite``) and
             feature.
         rows_before, changes_before: the same as the epoch began.
+        all_counts, counts_before: calls that were ``refused``: they gave no rows; and rows that were
+            ``left_out``, beyond the first thousand of a call.
 
     >>> watch = SchemaWatch("predict", "", 1, 200, {("lost", "age"): 1, ("category", "town"): 2})
     >>> watch.words
@@ -58,6 +61,8 @@ class SchemaWatch:
     all_changes: Changes = field(default_factory=dict)
     rows_before: int = 0
     changes_before: Changes = field(default_factory=dict)
+    all_counts: Mapping[str, int] = field(default_factory=dict)
+    counts_before: Mapping[str, int] = field(default_factory=dict)
 
     key = SCHEMA
 
@@ -79,15 +84,22 @@ class SchemaWatch:
         Raises:
             StoreUnreachable, StoreCorrupt: it cannot be read.
         """
-        changes, rows = built(place, self.digest)
+        changes, counts = built(place, self.digest)
+        rows = counts.pop("rows", 0)
+        now = replace(self, all_rows=rows, all_changes=changes, all_counts=counts)
         if rows < self.rows_before:  # another ledger lies there than before
-            return replace(self, all_rows=rows, all_changes=changes, rows_before=0, changes_before={})
-        return replace(self, all_rows=rows, all_changes=changes)
+            return replace(now, rows_before=0, changes_before={}, counts_before={})
+        return now
+
+    def since(self, before: SchemaWatch) -> dict[str, int]:
+        """Return what was counted since ``before``, by what became of it: ``refused``, ``left_out``."""
+        found = {name: self.all_counts.get(name, 0) - before.all_counts.get(name, 0) for name in _COUNTED}
+        return {name: count for name, count in found.items() if count > 0}
 
     @property
     def mark(self) -> object:
         """What tells whether anything is new."""
-        return self.all_changes, self.all_rows, self.epoch
+        return self.all_changes, self.all_rows, self.all_counts, self.epoch
 
     @property
     def rows(self) -> int:
@@ -120,7 +132,9 @@ class SchemaWatch:
     def levels(self, now: float) -> tuple[Level, ...]:
         """Return how it stands."""
         changes = [{"kind": kind, "feature": name, "rows": n} for (kind, name), n in self.changes.items()]
-        told = {"changes": changes}
+        told: dict[str, Any] = {"changes": changes}
+        for name in _COUNTED:
+            told[name] = max(0, self.all_counts.get(name, 0) - self.counts_before.get(name, 0))
         return (Level(SCHEMA, SCHEMA, self.endpoint, self.epoch, self.rows, 0.0, 0.0, told, now),)
 
     def points(self, _: float) -> tuple[Point, ...]:
@@ -147,7 +161,13 @@ class SchemaWatch:
 
     def acknowledged(self) -> SchemaWatch:
         """Return it with what comes from now on."""
-        return replace(self, epoch=self.epoch + 1, rows_before=self.all_rows, changes_before=self.all_changes)
+        return replace(
+            self,
+            epoch=self.epoch + 1,
+            rows_before=self.all_rows,
+            changes_before=self.all_changes,
+            counts_before=self.all_counts,
+        )
 
     def stored(self, version: int, now: float) -> Stored:
         """Return it as the watch that is kept.
@@ -161,6 +181,7 @@ class SchemaWatch:
             "rows": [self.rows_before, self.all_rows],
             "before": [[*place, count] for place, count in self.changes_before.items()],
             "now": [[*place, count] for place, count in self.all_changes.items()],
+            "counts": [dict(self.counts_before), dict(self.all_counts)],
         }
         body = json.dumps(plain, separators=(",", ":")).encode()
         return Stored(SCHEMA, self.endpoint, version, self.digest, {}, {}, b"", body, {}, now)
@@ -176,9 +197,10 @@ class SchemaWatch:
             plain: Any = json.loads(stored.body)
             before, rows = plain["rows"]
             changes = [{(str(k), str(f)): int(n) for k, f, n in plain[name]} for name in ("now", "before")]
+            counts = [{str(name): int(n) for name, n in one.items()} for one in plain["counts"]]
             return cls(
                 stored.endpoint, stored.digest, int(plain["epoch"]), int(rows), changes[0], int(before),
-                changes[1],
+                changes[1], counts[1], counts[0],
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise InvalidValue(f"what is stored of the watch is damaged ({type(error).__name__})") from error

@@ -53,6 +53,16 @@ def odd(folder: Path, of: Reference, kind: str, feature: str, rows: int) -> None
         db.execute(add, (of.digest, kind, feature, rows))
 
 
+def count(folder: Path, name: str, more: int) -> None:
+    """Count something, as the writers of the ledger do."""
+    add = (
+        "INSERT INTO counters (name, number) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number"
+    )
+    with LedgerFile(folder).writing() as db:
+        db.execute(add, (name, more))
+
+
 def judge(
     folder: Path, wrong: list[bool], *, start: int = 0, time: float = 1000.0, labelled: bool = True
 ) -> None:

@@ -46,6 +46,8 @@ def report(facts: Facts) -> list[Block]:
     for key, test in facts["tests"].items():
         if test["kind"] == "schema":
             blocks += [Line("built", (Cell(_built(one), "yellow"),)) for one in test["changes"]]
+            if refused := test.get("refused"):
+                blocks.append(Line("refused", (Cell(f"{refused} calls gave no rows", "yellow"),)))
             continue
         title = (Cell(key, "bold"), Cell(f"  {_course(test['timeline'])}"))
         blocks.append(Line("features", title))

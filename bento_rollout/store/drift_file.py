@@ -110,6 +110,16 @@ class DriftFile:
         """Return how the tests stand, in the order of their names."""
         return self._of(level_of, self._rows(LEVELS))
 
+    def standing(self) -> tuple[tuple[Stored, ...], tuple[Level, ...]]:
+        """Return the watches, and how their tests stand, as they are at one moment."""
+        if not self._file.exists():
+            return (), ()
+        with self._file.open(write=False) as db:
+            db.execute("BEGIN")
+            watches, levels = (db.execute(query).fetchall() for query in (WATCHES, LEVELS))
+            db.execute("COMMIT")
+        return self._of(stored_of, watches), self._of(level_of, levels)
+
     def latches(self) -> tuple[Latch, ...]:
         """Return what every worker needs to know, and nothing that is large."""
         rows = self._rows(LATCHES)

@@ -102,15 +102,16 @@ def watched(
     return Page(tuple(found), Watermark(seq, newest), more, missing, start is not after)
 
 
-def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], int]:
-    """Return in how many rows what was built otherwise than a reference, and how many were looked at at all.
+def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+    """Return in how many rows what was built otherwise than a reference, and what was counted beside.
 
     Args:
         place: where the rollout's shared files lie; where there is no ledger, nothing is found.
         digest: of the reference.
 
     Returns:
-        By kind and feature, of all workers, since the ledger was made.
+        By kind and feature, and by name: ``rows`` that were looked at, calls that were ``refused``, and rows
+        that were ``left_out``; of all workers, since the ledger was made.
 
     Raises:
         StoreUnreachable: the file cannot be read now.
@@ -118,12 +119,15 @@ def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], int]:
     """
     file = LedgerFile(place, patience=PATIENCE)
     if not file.exists():
-        return {}, 0
+        return {}, {}
     with sound(file), file.reading() as db:
         query = "SELECT kind, feature, count FROM drift_schema WHERE reference = ?"
         changes = {(str(kind), str(name)): int(count) for kind, name, count in db.execute(query, (digest,))}
-        row = db.execute("SELECT number FROM counters WHERE name = 'drift_rows'").fetchone()
-    return changes, 0 if row is None else int(row[0])
+        counters = db.execute(
+            "SELECT substr(name, 7), number FROM counters WHERE name LIKE 'drift!_%' ESCAPE '!'"
+        )
+        counts = {str(name): int(number) for name, number in counters}
+    return changes, counts
 
 
 def pages(place: Path, endpoint: str, after: Watermark, until: int | None = None) -> Iterator[Page]:

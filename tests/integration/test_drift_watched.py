@@ -19,10 +19,14 @@ import httpx
 import numpy as np
 import pytest
 
+from bento_rollout.degrees import Degree
 from bento_rollout.ladder import Certificate
+from bento_rollout.reviewing import Selection
 from bento_rollout.store import files
+from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.drift_rows import draw, reference
+from tests.integration.callers import Line, line_to_each
 from tests.integration.running import Server, serving, until
 
 pytestmark = pytest.mark.server
@@ -31,12 +35,13 @@ TARGET = "tests.integration.apps.drifts:Drifts"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """Serve with two workers."""
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Serve with two workers; a parameter is more of the environment."""
     (tmp_path / "reference.json").write_text(reference().to_json(), encoding="utf-8")
     environment = {
         "DRIFTS_REFERENCE": str(tmp_path / "reference.json"),
         "BENTO_ROLLOUT_ADMIN_TOKEN": "sesame-sesame-sesame",
+        **getattr(request, "param", {}),
     }
     with serving(TARGET, tmp_path, rollout="drifts", workers=2, environment=environment) as started:
         started.ready()
@@ -144,6 +149,46 @@ def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> 
     replayed = command(server, "replay", "--json")
     assert replayed.returncode == 0
     assert json.loads(replayed.stdout)["tests"]["data"]["same"] is True
+
+
+def status_of(line: Line, shift: float) -> int:
+    """Ask one worker about a row: 200 when the model decides, 202 when a person is to."""
+    return line.ask("/read", {"rows": draw(1, 50, shift).tolist()}, prefer="respond-async").status
+
+
+@pytest.mark.parametrize("server", [{"DRIFTS_ONLY_ASKS": "1"}], indirect=True)
+def test_while_drift_is_latched_people_are_asked(server: Server) -> None:
+    """`{drift: true}`: each call is held while an alarm waits, as `drift`; before and after it none is."""
+    entrust(server)
+    reviews = Reviews(SQLiteStore(server.store).place("drifts"), rollout="drifts")
+
+    def held() -> int:
+        return sum(one.selection is Selection.DRIFT for one in reviews.list())  # others are audits
+
+    assert {one.headers["x-rollout-decided-by"] for one in ask(server, draw(400, 1))} == {"model"}
+    taken(server, 400)
+    assert held() == 0
+    ask(server, draw(200, 2, shift=2.0))
+    until(lambda: server.operator().drift.status()["latched"], "an alarm")
+    with line_to_each(server.port, server.living()) as lines:
+        for line in lines.values():
+            until(partial(_answers, line, 202), "this worker knows it")
+        before = held()
+        assert [status_of(line, 0.0) for line in lines.values()] == [202, 202]
+        assert held() == before + 2
+        assert {one.selection for one in reviews.list()} <= {Selection.DRIFT, Selection.AUDIT}
+        assert server.operator().state.automation["read"].degree is Degree.PARTIAL
+        assert not server.operator().state.paused
+        server.operator().drift.ack(reason="seen")
+        for line in lines.values():
+            until(partial(_answers, line, 200), "this worker knows it")
+        before = held()
+        assert [status_of(line, 0.0) for line in lines.values()] == [200, 200]
+        assert held() == before
+
+
+def _answers(line: Line, status: int) -> bool:
+    return status_of(line, 0.0) == status
 
 
 def _replaced(server: Server, victim: int) -> bool:

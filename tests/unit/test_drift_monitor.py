@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from bento_rollout.alarms import Alarm
+from bento_rollout.concept import ConceptRules
+from bento_rollout.concept_watch import ConceptSettings
 from bento_rollout.degrees import Degree
 from bento_rollout.drift import Reference
 from bento_rollout.drift_acts import Acts
+from bento_rollout.drift_monitor import LONGEST
 from bento_rollout.drift_watch import DATA, DataRules
 from bento_rollout.errors import InvalidValue, StoreCorrupt, StoreUnreachable
 from bento_rollout.ladder import Certificate, Ladder
 from bento_rollout.standing import degree_of
 from bento_rollout.state import RolloutState
+from bento_rollout.store.drift_file import DriftFile
+from bento_rollout.telemetry import log
+from bento_rollout.telemetry.rendering import Line
 from tests.drift_host import RULES, Host, made_host
-from tests.drift_rows import ENDPOINT, draw, odd, write
+from tests.drift_rows import ENDPOINT, count, draw, judge, odd, write
 
 
 @pytest.fixture
@@ -66,6 +74,50 @@ def test_a_shift_is_found_acted_on_and_told_once(host: Host, caplog: pytest.LogC
     assert found.acts["pause"] == f"paused in revision {state.revision}"
     host.settle(worker)
     assert host.rollout().state.revision == state.revision
+
+
+def test_what_is_large_is_written_rarely_and_what_is_found_at_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows wait to be written, no more than `LONGEST`, and count once; an alarm does not wait."""
+    monkeypatch.setattr("bento_rollout.drift_monitor.PACE", 1)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(100, 1), host.of)
+    worker.look(host.now + LONGEST)
+    assert host.file.levels()[0].rows == 100
+    write(host.place, draw(100, 2), host.of, start=100)
+    worker.look(host.now + LONGEST + 1)
+    assert host.file.levels()[0].rows == 100
+    assert worker._taken == {"data": {"tested": 100}}
+    worker.look(host.now + 2 * LONGEST)
+    assert host.file.levels()[0].rows == 200
+    assert worker._taken == {"data": {"tested": 200}}
+    write(host.place, draw(100, 3), host.of, start=200)
+    worker.look(1.0)  # the clock went backwards
+    assert host.file.levels()[0].rows == 300
+    write(host.place, draw(200, 4, shift=3.0), host.of, start=300)
+    worker.look(2.0)
+    assert host.file.levels()[0].rows == 500
+    assert alarm(host).features[0].name == "feature_1"
+
+
+def test_a_verb_wins_over_rows_that_wait_to_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who rebases begins from what was written; the rest is read again, and counts once."""
+    monkeypatch.setattr("bento_rollout.drift_monitor.PACE", 1)
+    worker = host.worker()
+    worker.look(host.now)
+    write(host.place, draw(150, 1), host.of)
+    worker.look(host.now + LONGEST)
+    write(host.place, draw(100, 2), host.of, start=150)
+    worker.look(host.now + LONGEST + 1)
+    host.rollout().drift.rebase(rows=150)
+    for later in range(3):
+        worker.look(host.now + LONGEST * (3 + 2 * later))
+    data = host.file.levels()[0]
+    assert (data.epoch, data.rows) == (2, 100)
+    assert worker._taken == {"data": {"tested": 250}}
+    assert host.rollout().drift.replay()["tests"]["data"]["same"] is True
 
 
 def test_what_came_before_the_watch_is_none_of_it(host: Host) -> None:
@@ -132,6 +184,32 @@ def test_an_owner_killed_between_act_and_note_acts_once(host: Host, resumed: boo
     assert [one.author for one in host.rollout().history()].count("drift") == 1
 
 
+def test_an_alarms_line_is_noted_when_it_is_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker that serves a thread writes lines: one that is killed meanwhile has noted nothing."""
+    written: list[str] = []
+
+    def slowly(lines: Sequence[Line]) -> None:
+        time.sleep(0.1)
+        written.extend(line.name for line in lines)
+
+    def change(file: DriftFile, id_: str, change: Callable[[Alarm], Alarm]) -> Alarm:
+        assert "drift.alarm" in written
+        return noted(file, id_, change)
+
+    noted = DriftFile.change
+    monkeypatch.setattr(log.WRITER, "_write", slowly)
+    monkeypatch.setattr(DriftFile, "change", change)
+    log.WRITER.serve()
+    try:
+        worker = host.worker()
+        worker.look(host.now)
+        write(host.place, draw(400, 2, shift=2.0), host.of)
+        host.settle(worker)
+    finally:
+        assert log.WRITER.end(10.0)
+    assert alarm(host).acts["log"] == "written"
+
+
 def test_an_alarm_that_is_certain_and_small_does_nothing_by_itself(host: Host) -> None:
     """An alarm that is certain and small does nothing by itself."""
     host.rules = DataRules(ENDPOINT, psi=10.0)
@@ -155,6 +233,41 @@ def test_rows_that_are_built_otherwise_are_an_alarm_of_their_own(host: Host) -> 
     found = alarm(host)
     assert (found.test, found.kind, found.names) == ("schema", "schema", ("feature_2",))
     assert not host.rollout().state.paused
+
+
+def test_calls_that_were_refused_are_counted_once(host: Host) -> None:
+    """The ledger's writers count them; status tells how many there were in the epoch, metrics each once."""
+    worker = host.worker()
+    write(host.place, draw(1, 1), host.of)
+    count(host.place, "drift_refused", 2)
+    worker.look(host.now)
+    count(host.place, "drift_refused", 3)
+    count(host.place, "drift_left_out", 500)
+    host.settle(worker)
+    schema = host.rollout().drift.status()["tests"]["schema"]
+    assert (schema["refused"], schema["left_out"]) == (3, 500)
+    assert worker._taken["schema"] == {"refused": 3, "left_out": 500}
+    worker.resign()
+    count(host.place, "drift_refused", 1)
+    other = host.worker()
+    host.settle(other)
+    assert other._taken["schema"] == {"refused": 1}
+    assert host.file.levels()[1].told["refused"] == 4
+
+
+def test_no_watch_starves_another(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While losses have much before them, rows and their form are read as well, in each look."""
+    monkeypatch.setattr("bento_rollout.drift_monitor.BUDGET", 0.0)
+    monkeypatch.setattr("bento_rollout.concept_watch.MOST", 10)
+    host.losses = ConceptSettings(ENDPOINT, "label", 0.0, ConceptRules())
+    worker = host.worker()
+    worker.look(host.now)
+    judge(host.place, [False] * 50, time=1.0)
+    write(host.place, draw(50, 1), host.of, start=50, time=1.0)
+    odd(host.place, host.of, "lost", "feature_2", 3)
+    assert worker.look(host.now + 1)
+    assert {one.test: one.rows for one in host.file.levels()}["data"] == 50
+    assert alarm(host).test == "schema"
 
 
 def test_only_one_worker_of_a_host_watches(host: Host) -> None:

