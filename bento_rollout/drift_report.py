@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .alarms import Alarm, changed
+from .alarms import Alarm, changed, cut
 from .reports import utc
 from .store.drift_rows import Level, Point
 
@@ -100,6 +100,8 @@ def drift_report(
 
 def _test(test: Level, latched: Sequence[Alarm]) -> dict[str, Any]:
     told = dict(test.told)
+    if "segments" in told:
+        told["segments"] = [{**one, "odds": odds(one["log_evidence"])} for one in told["segments"]]
     return {
         "kind": test.kind,
         "endpoint": test.endpoint,
@@ -124,8 +126,12 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
 
 def _feature(one: Mapping[str, Any], bound: float) -> dict[str, Any]:
     """Return a feature with its evidence in words: how sure that is stands first where it is not certain."""
+    segment, name = one.get("segment"), one["name"]
     since = f" since about row {one['since_row']}" if one.get("since_row") else ""
-    words = f"{changed(one['name'], one['direction'], kind=one['kind'])}{since}"
+    if segment:
+        name, since = name.removeprefix(f"{segment}: "), f"{since} of it" if since else ""
+    words = f"{changed(name, one['direction'], kind=one['kind'])}{since}"
+    words = f"in {cut(segment)} {words}" if segment else words
     if one["log_evidence"] <= 0:
         words = "nothing speaks for a change"
     elif one["log_evidence"] < bound:

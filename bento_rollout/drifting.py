@@ -196,6 +196,13 @@ class Data(Strict):
     segments: Segments = Field(default_factory=Segments)
     stratify_by: Literal["hour_of_week"] | None = None
 
+    @model_validator(mode="after")
+    def _parted_once(self) -> Data:
+        if self.segments.by and self.stratify_by is not None:
+            words = "rows are parted by stratify_by already, and by one of them only: leave one of them out"
+            raise Problems([Problem(("segments", "by"), words)])
+        return self
+
 
 class Concept(Strict):
     """The watch of how wrong each variant is, by labels that come late.

@@ -26,11 +26,10 @@ def draw(rows: int, seed: int, shift: float = 0.0) -> NDArray[np.float64]:
     return found
 
 
-def write(
-    folder: Path, rows: NDArray[np.float64], of: Reference, *, start: int = 0, time: float = 1000.0
-) -> None:
+def write(folder: Path, rows: object, of: Reference, *, start: int = 0, time: float = 1000.0) -> None:
     """Write predictions of one row each, whose ids begin with a number."""
-    bins = of.encode(rows).bins
+    encoded = of.encode(rows)
+    bins = np.concatenate((encoded.bins, encoded.segments), axis=1)
     digest = bytes.fromhex(of.digest)
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "

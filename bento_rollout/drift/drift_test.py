@@ -270,6 +270,18 @@ class DriftTest:
             counts_of(self.recent[-wanted:], np.zeros(wanted, dtype=np.intp), 1, self.base.shape[2])
         )
 
+    def rebased_on(self, bins: NDArray[np.uint8]) -> DriftTest:
+        """Return the test at the start of a new epoch, against other rows in the same bins.
+
+        Args:
+            bins: the rows, as `Reference.encode` gives them.
+
+        Raises:
+            InvalidValue: fewer rows than a reference needs.
+        """
+        again = replace(self, recent=bins).rebased(len(bins))
+        return replace(again, recent=bins[-KEPT:])
+
     def to_bytes(self) -> bytes:
         """Return the test as bytes that `from_bytes` reads; the reference is stored apart."""
         from .drift_form import bytes_of
