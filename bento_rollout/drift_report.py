@@ -57,7 +57,7 @@ def drift_status(
         "problem": problem,
         "reference": facts.get("reference"),
         "tests": {
-            test.test: _test(test, [one for one in latched if one.test == test.test]) for test in tests
+            test.test: _test(test, [one for one in latched if one.test == test.test], facts) for test in tests
         },
         "alarms": [_alarm(alarm) for alarm in alarms],
     }
@@ -98,8 +98,11 @@ def drift_report(
     return {**status, "tests": tests}
 
 
-def _test(test: Level, latched: Sequence[Alarm]) -> dict[str, Any]:
+def _test(test: Level, latched: Sequence[Alarm], facts: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(test.told)
+    estimate = (facts.get("estimates") or {}).get(test.test)
+    if estimate is not None and estimate["digest"] == told.get("digest"):  # else it was another model's
+        told["estimate"] = estimate
     if "segments" in told:
         told["segments"] = [{**one, "odds": odds(one["log_evidence"])} for one in told["segments"]]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,18 @@ def odd(folder: Path, of: Reference, kind: str, feature: str, rows: int) -> None
 
 
 def judge(
-    folder: Path, wrong: list[bool], *, start: int = 0, time: float = 1000.0, labelled: bool = True
+    folder: Path,
+    wrong: list[bool],
+    *,
+    start: int = 0,
+    time: float = 1000.0,
+    labelled: bool = True,
+    sure: list[float] | None = None,
 ) -> None:
     """Write predictions of variant a with their labels, some of which say that it was wrong."""
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
-        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, '1')"
+        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, ?)"
     )
     label = (
         "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
@@ -68,7 +75,8 @@ def judge(
         db.execute("BEGIN IMMEDIATE")
         for place, is_wrong in enumerate(wrong):
             id_, at = f"{start + place:08d}", time + place
-            db.execute(insert, (id_, at, ENDPOINT))
+            output = "1" if sure is None else json.dumps({"0": 1 - sure[place], "1": sure[place]})
+            db.execute(insert, (id_, at, ENDPOINT, output))
             if labelled:
                 db.execute(label, (id_, at, at, "0" if is_wrong else "1"))
         db.execute("COMMIT")

@@ -83,6 +83,8 @@ def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, An
     head = element("div", element("h2", title), _verdict(test), class_="head")
     found = [head, element("p", _lead(test), class_="lead"), _figures(test)]
     found += _segments(test)
+    if test.get("estimate") is not None:
+        found.append(element("p", f"Estimated, not measured: {test['estimate']['words']}.", class_="aside"))
     if test["timeline"]:
         found += [element("h3", "Evidence, row by row"), evidence_figure(test, here), _course(test)]
     if test["features"]:

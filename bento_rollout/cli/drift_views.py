@@ -30,6 +30,8 @@ def status(facts: Facts) -> list[Block]:
         if one.get("segments"):
             blocks.append(_segments(one))
         blocks += [Line("note", (Cell(note, "yellow"),)) for note in one.get("notes", ())]
+        if (estimate := one.get("estimate")) is not None:
+            blocks.append(Line("estimate", (Cell(estimate["words"], "dim"),)))
     if facts["alarms"]:
         blocks.append(_alarms(facts["alarms"]))
     if facts["latched"]:
