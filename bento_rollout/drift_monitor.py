@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .alarms import LARGE
 from .concept_watch import CONCEPT, ConceptSettings, ConceptWatch
 from .drift_acts import Acts, problem_of
+from .drift_estimates import EVERY, estimates
 from .drift_hand import Hand, Watch, add, opened
 from .drift_watch import DATA, DataRules, DataWatch, Taken
 from .errors import Conflict, InvalidValue, RolloutError, StoreCorrupt
@@ -106,6 +107,7 @@ class Monitor:
         self._hand: Hand | None = None
         self._taken: Taken = {}
         self._led = False
+        self._estimated = -EVERY
         self._once = log.Once()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bento-rollout-drift", daemon=True)
@@ -179,7 +181,20 @@ class Monitor:
             self.resign()
             raise
         self._act(hand)
+        self._estimate(hand)
         return more
+
+    def _estimate(self, hand: Hand) -> None:
+        """Note now and then how wrong the models probably are, for people; what fails is left for later."""
+        watch, now = hand.watches.get(CONCEPT), time.monotonic()
+        if not isinstance(watch, ConceptWatch) or now - self._estimated < EVERY:
+            return
+        self._estimated = now
+        try:
+            self._file.note("estimates", estimates(watch, self._place, self._digest_of) or None)
+            self._once.over("estimate")
+        except RolloutError as error:
+            self._once.say("estimate", "drift.failed", "warning", rollout=self.name, **problem_of(error))
 
     def _taken_over(self) -> Hand:
         """Return what whoever owned the watch before has left."""

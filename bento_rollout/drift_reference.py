@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from .drift_source import Source
 from .drifting import Drift
 from .errors import InvalidValue
 from .featuring import hour_of_week
-from .reference_file import MOST_BYTES, MOST_ROWS, load_reference, sealed_reference
+from .reference_file import MOST_BYTES, MOST_ROWS, fitted, load_reference, sealed_reference
 from .store.files import read_json, release, try_lock, write_json
 from .store.ledger_file import LedgerFile
 
@@ -51,44 +51,45 @@ def find_reference(drift: Drift, place: Path, endpoint: str, *, now: float | Non
     source = drift.reference
     if source is None:
         raise InvalidValue("drift.reference is not written: there is nothing to compare inputs with")
-    if (kept := kept_reference(place, source)) is not None:
-        return kept
     data = drift.data
     features = None if data is None else data.features
+    segments = () if data is None else data.segments.by
+    if (kept := kept_reference(place, source, segments)) is not None:
+        return kept
     if source.sealed is not None:
-        return sealed_reference(source, features)
+        return sealed_reference(source, features, segments)
     if source.file is not None:
-        return load_reference(Path(source.file), features)
+        return load_reference(Path(source.file), features, segments)
     lock = try_lock(place / f"{KEPT}.lock")
     if lock is None:
         raise InvalidValue("another worker is making the reference out of the ledger")
     try:
-        if (kept := kept_reference(place, source)) is not None:  # somebody else was faster
+        if (kept := kept_reference(place, source, segments)) is not None:  # somebody else was faster
             return kept
         stratify = data is not None and data.stratify_by is not None
-        made = ledger_reference(place, source, endpoint, features, stratify=stratify, now=now)
-        keep_reference(place, source, made)
+        made = ledger_reference(place, source, endpoint, features, segments, stratify=stratify, now=now)
+        keep_reference(place, source, made, segments)
         return made
     finally:
         release(lock)
 
 
-def keep_reference(place: Path, source: Source, reference: Reference) -> None:
+def keep_reference(place: Path, source: Source, reference: Reference, segments: Sequence[str] = ()) -> None:
     """Let a reference hold from now on, for all workers of the host, instead of what the spec says.
 
-    It holds as long as the spec names the same source, with the same content.
+    It holds as long as the spec names the same source, with the same content, and the same segments.
 
     Raises:
         InvalidValue: it cannot be written.
     """
-    told = {"version": _VERSION, "of": _key_of(source), "reference": reference.to_json()}
+    told = {"version": _VERSION, "of": _key_of(source, segments), "reference": reference.to_json()}
     try:
         write_json(place / KEPT, told)
     except OSError as error:
         raise InvalidValue(f"{place / KEPT}: it cannot be written: {error.strerror}") from None
 
 
-def kept_reference(place: Path, source: Source) -> Reference | None:
+def kept_reference(place: Path, source: Source, segments: Sequence[str] = ()) -> Reference | None:
     """Return the reference that this host keeps for a source; None: it keeps none.
 
     Raises:
@@ -103,7 +104,7 @@ def kept_reference(place: Path, source: Source) -> Reference | None:
         raise InvalidValue(f"{path}: it is damaged: {remedy}")
     if told.get("version") != _VERSION:
         raise InvalidValue(f"{path}: it was written by another version of bento_rollout: {remedy}")
-    if told.get("of") != _key_of(source):
+    if told.get("of") != _key_of(source, segments):
         return None  # the spec has another reference since
     try:
         return Reference.from_json(told["reference"])
@@ -116,6 +117,7 @@ def ledger_reference(
     source: Source,
     endpoint: str,
     features: Mapping[str, str | None] | None = None,
+    segments: Sequence[str] = (),
     *,
     stratify: bool = False,
     now: float | None = None,
@@ -127,6 +129,7 @@ def ledger_reference(
         source: of how long, and how many rows it takes at least.
         endpoint: whose inputs.
         features: those that are wanted, with their kinds where they are given; None: all.
+        segments: the columns whose values are told apart; not with ``stratify``.
         stratify: whether rows are told apart by their hour of the week.
         now: instead of this moment, in seconds since 1970.
 
@@ -154,6 +157,8 @@ def ledger_reference(
     strata = np.array([hour_of_week(moment) for moment in times]) if stratify else None
     if strata is not None and len(strata) != count:
         raise InvalidValue("stratify_by needs calls of one row each, and the ledger has some of several")
+    if strata is None:
+        return fitted(columns, features, segments)
     if features is None:
         return Reference.fit(columns, strata=strata)
     if missing := [name for name in features if name not in columns]:
@@ -183,7 +188,12 @@ def _kept_inputs(place: Path, endpoint: str, since: float) -> list[tuple[float, 
     return found
 
 
-def _key_of(source: Source) -> str:
+def _key_of(source: Source, segments: Sequence[str]) -> str:
+    """Return what a source is known by, with the segments that it is parted by."""
+    return json.dumps([_name_of(source), *segments]) if segments else _name_of(source)
+
+
+def _name_of(source: Source) -> str:
     """Return what a source is known by: a file by its content, wherever it lies."""
     if source.ledger is not None:
         return f"ledger:{source.ledger:g}"

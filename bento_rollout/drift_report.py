@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .alarms import Alarm, changed
+from .alarms import Alarm, changed, cut
 from .reports import utc
 from .store.drift_rows import Level, Point
 
@@ -57,7 +57,7 @@ def drift_status(
         "problem": problem,
         "reference": facts.get("reference"),
         "tests": {
-            test.test: _test(test, [one for one in latched if one.test == test.test]) for test in tests
+            test.test: _test(test, [one for one in latched if one.test == test.test], facts) for test in tests
         },
         "alarms": [_alarm(alarm) for alarm in alarms],
     }
@@ -98,8 +98,13 @@ def drift_report(
     return {**status, "tests": tests}
 
 
-def _test(test: Level, latched: Sequence[Alarm]) -> dict[str, Any]:
+def _test(test: Level, latched: Sequence[Alarm], facts: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(test.told)
+    estimate = (facts.get("estimates") or {}).get(test.test)
+    if estimate is not None and estimate["digest"] == told.get("digest"):  # else it was another model's
+        told["estimate"] = estimate
+    if "segments" in told:
+        told["segments"] = [{**one, "odds": odds(one["log_evidence"])} for one in told["segments"]]
     return {
         "kind": test.kind,
         "endpoint": test.endpoint,
@@ -124,8 +129,12 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
 
 def _feature(one: Mapping[str, Any], bound: float) -> dict[str, Any]:
     """Return a feature with its evidence in words: how sure that is stands first where it is not certain."""
+    segment, name = one.get("segment"), one["name"]
     since = f" since about row {one['since_row']}" if one.get("since_row") else ""
-    words = f"{changed(one['name'], one['direction'], kind=one['kind'])}{since}"
+    if segment:
+        name, since = name.removeprefix(f"{segment}: "), f"{since} of it" if since else ""
+    words = f"{changed(name, one['direction'], kind=one['kind'])}{since}"
+    words = f"in {cut(segment)} {words}" if segment else words
     if one["log_evidence"] <= 0:
         words = "nothing speaks for a change"
     elif one["log_evidence"] < bound:

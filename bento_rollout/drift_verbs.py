@@ -76,25 +76,12 @@ class DriftVerbs:
         stored = next((one for one in watches if one.key == "data"), None)
         if stored is None:
             return []
-        from .drift_watch import DataWatch  # late: it brings numpy
+        from .drift_parts import parts_of  # late: they bring numpy
+        from .drift_watch import DataWatch
 
         watch = self._opened(stored)
         assert isinstance(watch, DataWatch)  # by its key
-        return [
-            {
-                "name": one.name,
-                "kind": one.kind,
-                "log_evidence": one.log_evidence,
-                "direction": one.direction,
-                "psi": one.psi,
-                "since_row": one.since_row + 1,
-                "rows": one.rows,
-                "labels": list(one.labels),
-                "reference_histogram": list(one.reference_histogram),
-                "recent_histogram": list(one.recent_histogram),
-            }
-            for one in watch.test.features
-        ]
+        return [one.plain for one in parts_of(watch.test)]
 
     def replay(self) -> dict[str, Any]:
         """Return whether the ledger gives the same evidence again: the JSON of ``drift NAME replay --json``.
@@ -282,6 +269,7 @@ def fit(
     model: str = "",
     labels: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
+    segments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Fit a reference from data, as when a model is built: what ``drift NAME fit`` prints.
 
@@ -291,6 +279,7 @@ def fit(
         model: the tag or digest of the model that it belongs to.
         labels: columns that the model is not given.
         kinds: the kind of some columns: ``numeric``, ``category``, ``text``, ``embedding``.
+        segments: columns whose values are to be tested by themselves too, at most three.
 
     Raises:
         InvalidValue: the file is missing or damaged, or it is too little to be compared with.
@@ -306,7 +295,7 @@ def fit(
                 f"--labels {unknown[0]}: {file} has no column of that name: {', '.join(columns)}"
             )
         rows = {name: column for name, column in columns.items() if name not in labels}
-    found = Reference.fit(rows, kinds=dict(kinds or {}))  # type: ignore[arg-type]  # it says which are none
+    found = Reference.fit(rows, kinds=dict(kinds or {}), segments=segments)  # type: ignore[arg-type]  # it says which are none
     found = found.of_model(model) if model else found
     if out is not None:
         _write(Path(out), found.to_json())
@@ -316,6 +305,13 @@ def fit(
         "model": found.model,
         "file": None if out is None else str(out),
         "warnings": list(found.warnings),
+        "segments": {
+            f"{one.column}={value}": int(rows)
+            for one in found.segments
+            for value, rows in zip(
+                one.bins.values, one.rows, strict=False
+            )  # others, and missing ones, follow
+        },
         "features": [
             {
                 "name": one.name,

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .alarms import Alarm, Told, changed, said_of
-from .drift import DriftTest, FeatureEvidence, Reference
+from .alarms import Alarm, said_of
+from .drift import DriftTest, Reference
+from .drift_parts import AnyTest, Part, begun, facts_of, large_of, opened, parts_of, updated
 from .errors import InvalidValue
-from .featuring import unpacked
+from .featuring import unpacked, width_of
 from .sifting import Sieve, stratum_of
 from .store.drift_rows import Level, Point, Stored
 from .store.ledger_drift import Page, Watched, watched
@@ -44,6 +45,7 @@ class DataRules:
         dedupe: whether a routing key counts once in an hour.
         strata: whether rows are compared with those of their hour of the week only.
         seed: of the numbers that break ties.
+        segment_rows: how many rows of the reference a segment needs for a test of its own.
     """
 
     endpoint: str
@@ -54,6 +56,7 @@ class DataRules:
     dedupe: bool = False
     strata: bool = False
     seed: int = 0
+    segment_rows: int = 300
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class DataRules:
             "dedupe": self.dedupe,
             "strata": self.strata,
             "seed": self.seed,
+            "segment_rows": self.segment_rows,
         }
 
 
@@ -73,14 +77,14 @@ class DataWatch:
 
     Attributes:
         rules: how they are tested.
-        test: the test, with its reference.
+        test: the test, with its reference; of segments too where the reference has some.
         sieve: which rows count.
         began, mark: where in the ledger it began, and up to where it was read.
         start: what it was there, as bytes.
     """
 
     rules: DataRules
-    test: DriftTest
+    test: AnyTest
     sieve: Sieve = field(default_factory=Sieve)
     began: Watermark = field(default_factory=Watermark)
     mark: Watermark = field(default_factory=Watermark)
@@ -98,7 +102,7 @@ class DataWatch:
             mark: where in the ledger it begins.
             epoch: how often it began before.
         """
-        test = DriftTest.of(reference, alpha=rules.alpha, seed=rules.seed, epoch=epoch)
+        test = begun(reference, alpha=rules.alpha, seed=rules.seed, epoch=epoch, min_rows=rules.segment_rows)
         return cls(rules, test, mark=mark).from_here()
 
     def from_here(self) -> DataWatch:
@@ -120,12 +124,13 @@ class DataWatch:
     def after(self, rows: Sequence[Watched]) -> tuple[DataWatch, Taken]:
         """Return it after more predictions, in their order, and what became of their rows."""
         rules, sieve, reference = self.rules, self.sieve, self.test.reference
+        width = width_of(reference)
         counts = {"tested": 0, "left_out": 0, "unreadable": 0, "other_reference": 0}
         blocks: list[Any] = []
         strata: list[int] = []
         for one in rows:
             try:
-                digest, bins = unpacked(one.content, len(reference.tested))
+                digest, bins = unpacked(one.content, width)
             except InvalidValue:
                 counts["unreadable"] += 1
                 continue
@@ -143,7 +148,7 @@ class DataWatch:
         test = self.test
         if counts["tested"]:
             of = np.array(strata, dtype=np.int64) if rules.strata else None
-            test = test.update_encoded(np.concatenate(blocks), of)
+            test = updated(test, np.concatenate(blocks), of)
         found = replace(self, test=test, sieve=sieve)
         return found, {DATA: {name: count for name, count in counts.items() if count}}
 
@@ -161,14 +166,14 @@ class DataWatch:
             now: seconds since 1970.
             facts: further ones, for people.
         """
-        told = {"alpha": self.rules.alpha, **(facts or {})}
+        told = {"alpha": self.rules.alpha, **facts_of(self.test), **(facts or {})}
         evidence, bound = self.test.log_evidence, -math.log(self.rules.alpha)
         row = DATA, DATA, self.rules.endpoint, self.epoch, self.test.rows
         return (Level(*row, evidence, bound, told, now),)
 
     def points(self, now: float) -> tuple[Point, ...]:
         """Return the course as it is now."""
-        top = {one.name: round(one.log_evidence, 3) for one in self.test.features[:MOST_TOLD]}
+        top = {one.name: round(one.log_evidence, 3) for one in parts_of(self.test)[:MOST_TOLD]}
         return (Point(DATA, self.epoch, self.test.rows, now, self.test.log_evidence, top),)
 
     def found(self, name: Callable[[], str], revision: int, now: float) -> tuple[Alarm, ...]:
@@ -181,8 +186,10 @@ class DataWatch:
         """
         if not self.test.alarm:
             return ()
-        features = self._told(self.test.features[:MOST_TOLD])
-        words = said_of(DATA, [self._words(one) for one in self._strong()], features[0].since_row)
+        parts, strong = parts_of(self.test), self._strong()
+        since = None if strong[0].segment else strong[0].feature.since_row + 1
+        words = said_of(DATA, [one.words for one in strong], since)
+        features = tuple(one.told for one in parts[:MOST_TOLD])
         who = name(), DATA, DATA, self.rules.endpoint, self.epoch
         return (self.grown(Alarm(*who, now, self.test.rows, revision, words, features)),)
 
@@ -190,23 +197,13 @@ class DataWatch:
         """Return an alarm of this epoch with what is large by now."""
         if alarm.test != DATA or alarm.epoch != self.epoch or alarm.acting:
             return alarm
-        large = self.test.acting(self.rules.psi, self.rules.min_rows)
-        return alarm.grown(tuple(one.name for one in large[:MOST_TOLD]), self._told(large[:MOST_TOLD]))
+        large = large_of(self.test, self.rules.psi, self.rules.min_rows)[:MOST_TOLD]
+        return alarm.grown(tuple(one.name for one in large), tuple(one.told for one in large))
 
-    def _strong(self) -> list[FeatureEvidence]:
+    def _strong(self) -> list[Part]:
         """Return the features that are certain by themselves; where none is any more, the strongest."""
-        features, bound = self.test.features, -math.log(self.rules.alpha)
-        return [one for one in features if one.log_evidence >= bound] or list(features[:1])
-
-    @staticmethod
-    def _words(one: FeatureEvidence) -> str:
-        return changed(one.name, one.direction, kind=one.kind)
-
-    @staticmethod
-    def _told(features: Sequence[FeatureEvidence]) -> tuple[Told, ...]:
-        return tuple(
-            Told(one.name, one.log_evidence, one.direction, one.psi, one.since_row + 1) for one in features
-        )
+        parts, bound = parts_of(self.test), -math.log(self.rules.alpha)
+        return [one for one in parts if one.log_evidence >= bound] or list(parts[:1])
 
     # -- epochs ----------------------------------------------------------------------------------------
 
@@ -233,9 +230,12 @@ class DataWatch:
                 raise InvalidValue(
                     f"the new reference is not built like the old one: {', '.join(map(shown, lost))}"
                 )
-            of = np.zeros(len(encoded.bins), dtype=np.uint16)
-            kept = replace(test.restarted(), recent=encoded.bins, recent_strata=of, epoch=test.epoch)
-            test = kept.rebased(len(encoded.bins))
+            bins = encoded.bins
+            test = (
+                test.rebased_on(bins)
+                if isinstance(test, DriftTest)
+                else test.rebased_on(bins, encoded.segments)
+            )
         return replace(self, test=test, sieve=Sieve()).from_here()
 
     # -- storing ---------------------------------------------------------------------------------------
@@ -280,5 +280,5 @@ class DataWatch:
             raise InvalidValue(f"what is stored of the watch is damaged ({type(error).__name__})") from error
         if not newline:
             raise InvalidValue("what is stored of the watch is damaged: it ends early")
-        test = DriftTest.from_bytes(body, reference)
+        test = opened(body, reference)
         return cls(rules, test, sieve, began, began if start else mark, stored.start)

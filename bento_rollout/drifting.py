@@ -196,6 +196,13 @@ class Data(Strict):
     segments: Segments = Field(default_factory=Segments)
     stratify_by: Literal["hour_of_week"] | None = None
 
+    @model_validator(mode="after")
+    def _parted_once(self) -> Data:
+        if self.segments.by and self.stratify_by is not None:
+            words = "rows are parted by stratify_by already, and by one of them only: leave one of them out"
+            raise Problems([Problem(("segments", "by"), words)])
+        return self
+
 
 class Concept(Strict):
     """The watch of how wrong each variant is, by labels that come late.
@@ -280,7 +287,7 @@ def problems_in(
         endpoints: those that are routed; None: not known, and not checked.
         automated: those that have an automation.
     """
-    found = [*_by_ledger(drift, ledger)]
+    found = [*_by_ledger(drift, ledger), *_by_hour(drift)]
     if endpoints is not None:
         found += _endpoints(drift, endpoints)
     if drift.on_alarm.automation is not None:
@@ -316,6 +323,18 @@ def _by_ledger(drift: Drift, ledger: Ledger) -> Iterator[Problem]:
     if not ledger.outputs:
         words = "labels are compared with answers, and the ledger keeps none: write ledger: {outputs: true}"
         yield Problem(("drift", "concept"), words)
+
+
+def _by_hour(drift: Drift) -> Iterator[Problem]:
+    source = drift.reference
+    if (
+        drift.data is not None
+        and drift.data.stratify_by is not None
+        and source is not None
+        and source.ledger is None
+    ):
+        words = "no file says at which hour its rows came: write reference: {ledger: TIME}, or leave it out"
+        yield Problem(("drift", "data", "stratify_by"), words)
 
 
 def _endpoints(drift: Drift, endpoints: Sequence[str]) -> Iterator[Problem]:

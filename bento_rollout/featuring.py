@@ -1,7 +1,8 @@
 """The arguments of calls as rows of features, and these as the bins that a ledger keeps of them; pure.
 
 What is kept of a call is eight bytes that name the reference and one byte for each feature of each row: in
-which bin of the reference the value lies. No value can be read from it.
+which bin of the reference the value lies; behind these, where segments are told apart, one byte for each of
+their columns: which of the reference's segments the row is of. No other value can be read from it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .call_rows import One, Row, Table, column_of, rows_in
-from .drift import Reference, SchemaAlarm
+from .drift import Encoded, Reference, SchemaAlarm
 from .errors import InvalidValue
 from .excerpts import MOST_ROWS, Excerpt
 
-__all__ = ["Encoder", "Watched", "hour_of_week", "parted", "unpacked"]
+__all__ = ["Encoder", "Watched", "hour_of_week", "parted", "unpacked", "width_of"]
 
 Bins = NDArray[np.uint8]
 MOST_NEW = 20
@@ -40,7 +41,7 @@ class Watched:
     Attributes:
         blobs: of each call what is kept; None: it gave no rows.
         digest: of the reference.
-        width: how many features a row has.
+        width: how many bytes a row has.
         rows: rows that were encoded.
         refused: calls that gave none.
         left_out: rows that were not looked at.
@@ -85,12 +86,12 @@ class Encoder:
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
-        self.width = len(reference.tested)
+        self.width = width_of(reference)
         self._digest = bytes.fromhex(reference.digest)
         self._names = reference.columns
         self._known = frozenset(reference.columns)
         self._vectors = frozenset(reference.embeddings)
-        self._needed = {feature.column for feature in reference.tested}
+        self._needed = {one.column for one in reference.tested} | {one.column for one in reference.segments}
         self._new: set[str] = set()
 
     @property
@@ -111,13 +112,13 @@ class Encoder:
                 if isinstance(table, One):
                     single.append((number, table.fields))
                     continue
-                bins, over = self._many(table, tally)
+                found, over = self._many(table, tally)
             except Exception:  # noqa: BLE001 - whatever is in one call costs no other
                 self._refuse(tally)
                 continue
             tally.left_out += over
-            rows += len(bins)
-            kept[number] = self._packed(bins)
+            rows += len(found)
+            kept[number] = self._packed(found)
         rows += self._singles(single, kept, tally)
         alarms = tuple(tally.alarms.values())
         who = self.digest, self.width
@@ -142,7 +143,7 @@ class Encoder:
             raise InvalidValue("no rows")
         for alarm in encoded.alarms:
             self._tell(alarm, tally)
-        return encoded.bins, over
+        return _beside(encoded), over
 
     def _singles(self, calls: Sequence[tuple[int, Row]], kept: list[bytes | None], tally: _Tally) -> int:
         """Encode the calls of one row together; return how many there were."""
@@ -174,8 +175,8 @@ class Encoder:
             else:
                 self._refuse(tally)
             return
-        for (number, _), bins in zip(calls, encoded.bins, strict=True):
-            kept[number] = self._packed(bins)
+        for (number, _), row in zip(calls, _beside(encoded), strict=True):
+            kept[number] = self._packed(row)
         for alarm in encoded.alarms:
             self._tell(alarm, tally)
 
@@ -192,16 +193,28 @@ class Encoder:
                 alarm = SchemaAlarm("new", "…", alarm.count, alarm.detail)
         tally.add(alarm)
 
-    def _packed(self, bins: Bins) -> bytes:
-        return self._digest + np.ascontiguousarray(bins).tobytes()
+    def _packed(self, rows: Bins) -> bytes:
+        return self._digest + np.ascontiguousarray(rows).tobytes()
+
+
+def width_of(reference: Reference) -> int:
+    """Return how many bytes are kept of a row: one for each tested feature, and each column of segments."""
+    return len(reference.tested) + len(reference.segments)
+
+
+def _beside(encoded: Encoded) -> Bins:
+    """Return rows with their segments behind their bins."""
+    if not encoded.segments.shape[1]:
+        return encoded.bins
+    return np.concatenate((encoded.bins, encoded.segments), axis=1)
 
 
 def unpacked(blob: bytes, width: int) -> tuple[str, Bins]:
-    """Return the digest of the reference and the bins (rows x features) of what a ledger keeps of a call.
+    """Return the digest of the reference and the rows (rows x bytes) of what a ledger keeps of a call.
 
     Args:
         blob: what `Encoder.encode` returned.
-        width: how many features the reference tests.
+        width: how many bytes a row has, bins and segments behind them, as `width_of` its reference says.
 
     Raises:
         InvalidValue: it is of another width, or damaged.

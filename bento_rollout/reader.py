@@ -11,11 +11,12 @@ from .amounts import in_short
 from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
-from .errors import NotFound, StoreUnreachable
+from .errors import NotFound, RolloutError, StoreUnreachable
 from .reports import assignments, describe, history_row, status_of, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.ballot import Ballot
+from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
 from .telling import aside
@@ -35,6 +36,9 @@ __all__ = ["Reader"]
 
 PATIENCE = 0.5
 """Seconds that a look at a try waits for a locked file: what lies in it is for showing."""
+
+MOST_ALARMS = 20
+"""Alarms of drift that a status tells of; `drift NAME status` has all."""
 
 STALE = 30.0
 """Seconds without a look after which a status warns that nobody watches a try that runs."""
@@ -76,7 +80,20 @@ class Reader:
         tried = None if attempt is None else self._tried(attempt, serves=bool(view.cards))
         if tried is not None and (told := aside(commit.state)):
             tried["warnings"].append(told)
-        return status_of(commit, view, describe(self._desk.location, problem), tried)
+        found = status_of(commit, view, describe(self._desk.location, problem), tried)
+        return {**found, "drift": self._drift()}
+
+    def _drift(self) -> dict[str, Any] | None:
+        """Return which alarms of drift wait for a person; None: there are none, or nothing can be read."""
+        try:
+            file = DriftFile(self._desk.store.place(self.name), patience=PATIENCE)
+            alarms = file.alarms(latched=True, limit=MOST_ALARMS)
+        except RolloutError:  # `drift NAME status` and `doctor` say why
+            return None
+        told = [
+            {"id": one.id, "test": one.test, "words": one.words, "acts": dict(one.acts)} for one in alarms
+        ]
+        return {"latched": True, "alarms": told} if told else None
 
     def _tried(self, attempt: Try, *, serves: bool) -> dict[str, Any]:
         """Return how a try stands; what cannot be read is left out."""

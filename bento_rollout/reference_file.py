@@ -23,7 +23,16 @@ from .drift import Reference
 from .drift_source import FORMATS, Source
 from .errors import ArtifactError, InvalidValue
 
-__all__ = ["MOST_BYTES", "MOST_ROWS", "fitted", "load_reference", "only", "read_rows", "sealed_reference"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_ROWS",
+    "apart",
+    "fitted",
+    "load_reference",
+    "only",
+    "read_rows",
+    "sealed_reference",
+]
 
 Rows = Mapping[str, Any] | NDArray[Any]
 """Columns by name, or an array of rows x features."""
@@ -40,12 +49,15 @@ MOST_ROWS = 1_000_000
 _SAMPLE = "give a sample of its rows (100 000 at random are plenty)"
 
 
-def load_reference(file: Path, features: Mapping[str, str | None] | None = None) -> Reference:
+def load_reference(
+    file: Path, features: Mapping[str, str | None] | None = None, segments: Sequence[str] = ()
+) -> Reference:
     """Return the reference in a file: one that was fitted (``.json``), or one that is fitted from its rows.
 
     Args:
         file: of one of `FORMATS`.
         features: those that are wanted, with their kinds where they are given; None: all.
+        segments: the columns whose values are to be told apart.
 
     Raises:
         InvalidValue: it is missing, unreadable, damaged, too large, of another version, or too little to be
@@ -53,13 +65,15 @@ def load_reference(file: Path, features: Mapping[str, str | None] | None = None)
     """
     try:
         if file.suffix.lower() != ".json":
-            return fitted(read_rows(file), features)
-        return _stored(_bytes(file, MOST_FITTED), features)
+            return fitted(read_rows(file), features, segments)
+        return _stored(_bytes(file, MOST_FITTED), features, segments)
     except InvalidValue as error:
         raise InvalidValue(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
 
 
-def sealed_reference(source: Source, features: Mapping[str, str | None] | None = None) -> Reference:
+def sealed_reference(
+    source: Source, features: Mapping[str, str | None] | None = None, segments: Sequence[str] = ()
+) -> Reference:
     """Return the reference in a sealed model, which is verified and opened as the environment says.
 
     Raises:
@@ -75,25 +89,29 @@ def sealed_reference(source: Source, features: Mapping[str, str | None] | None =
         raise type(error)(f"the reference {where}: {error}") from error.__cause__
     try:
         if not source.name.lower().endswith(".json"):
-            return fitted(_parsed(io.BytesIO(content), source.name), features)
-        return _stored(content, features)
+            return fitted(_parsed(io.BytesIO(content), source.name), features, segments)
+        return _stored(content, features, segments)
     except InvalidValue as error:
         raise InvalidValue(f"{where}: {error}") from None
 
 
-def fitted(rows: Rows, features: Mapping[str, str | None] | None = None) -> Reference:
+def fitted(
+    rows: Rows, features: Mapping[str, str | None] | None = None, segments: Sequence[str] = ()
+) -> Reference:
     """Return a reference of rows, with the features that are wanted.
 
     Raises:
         InvalidValue: there are none of the wanted ones, or too little to be compared with.
     """
-    wanted, kinds = rows, {}
-    if features is not None:
-        columns = rows if isinstance(rows, Mapping) else _by_place(rows)
-        _check_there(features, columns)
-        wanted = {name: columns[name] for name in features}
-        kinds = {name: kind for name, kind in features.items() if kind is not None}
-    return Reference.fit(wanted, kinds=cast("Any", kinds))
+    if features is None:
+        return Reference.fit(rows, segments=segments)
+    columns = rows if isinstance(rows, Mapping) else _by_place(rows)
+    _check_there(features, columns)
+    parts = {name: columns[name] for name in segments if name in columns}
+    wanted = parts | {name: columns[name] for name in features}
+    kinds: Any = {name: kind for name, kind in features.items() if kind is not None}
+    found = Reference.fit(wanted, kinds=kinds, segments=segments)
+    return only(found, features) if parts.keys() - features.keys() else found
 
 
 def only(reference: Reference, features: Mapping[str, str | None]) -> Reference:
@@ -115,7 +133,23 @@ def only(reference: Reference, features: Mapping[str, str | None]) -> Reference:
             for one in reference.features
         ),
         stratified=reference.stratified[:, wanted],
+        segments=tuple(replace(one, counts=one.counts[:, wanted]) for one in reference.segments),
     )
+
+
+def apart(reference: Reference, segments: Sequence[str]) -> Reference:
+    """Return a reference that tells apart only some of the segments it was fitted with.
+
+    Raises:
+        InvalidValue: it was fitted without one of them.
+    """
+    known = {one.column: one for one in reference.segments}
+    if missing := [name for name in segments if name not in known]:
+        raise InvalidValue(
+            f"segments names {missing[0]!r}, and the reference was fitted with {', '.join(known) or 'none'}: "
+            f"fit it again (bento-rollout drift NAME fit FILE --segment {missing[0]})"
+        )
+    return replace(reference, segments=tuple(known[name] for name in segments))
 
 
 def read_rows(file: Path) -> Rows:
@@ -133,9 +167,9 @@ def read_rows(file: Path) -> Rows:
         raise InvalidValue(f"{file}: {error}") from None
 
 
-def _stored(content: bytes, features: Mapping[str, str | None] | None) -> Reference:
+def _stored(content: bytes, features: Mapping[str, str | None] | None, segments: Sequence[str]) -> Reference:
     try:
-        reference = Reference.from_json(content)
+        reference = apart(Reference.from_json(content), segments)
     except RecursionError:
         raise InvalidValue("this is no stored reference: it is nested too deeply") from None
     return reference if features is None else only(reference, features)

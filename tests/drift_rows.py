@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,10 @@ def draw(rows: int, seed: int, shift: float = 0.0) -> NDArray[np.float64]:
     return found
 
 
-def write(
-    folder: Path, rows: NDArray[np.float64], of: Reference, *, start: int = 0, time: float = 1000.0
-) -> None:
+def write(folder: Path, rows: object, of: Reference, *, start: int = 0, time: float = 1000.0) -> None:
     """Write predictions of one row each, whose ids begin with a number."""
-    bins = of.encode(rows).bins
+    encoded = of.encode(rows)
+    bins = np.concatenate((encoded.bins, encoded.segments), axis=1)
     digest = bytes.fromhex(of.digest)
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
@@ -64,12 +64,18 @@ def count(folder: Path, name: str, more: int) -> None:
 
 
 def judge(
-    folder: Path, wrong: list[bool], *, start: int = 0, time: float = 1000.0, labelled: bool = True
+    folder: Path,
+    wrong: list[bool],
+    *,
+    start: int = 0,
+    time: float = 1000.0,
+    labelled: bool = True,
+    sure: list[float] | None = None,
 ) -> None:
     """Write predictions of variant a with their labels, some of which say that it was wrong."""
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
-        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, '1')"
+        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, ?)"
     )
     label = (
         "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
@@ -79,7 +85,8 @@ def judge(
         db.execute("BEGIN IMMEDIATE")
         for place, is_wrong in enumerate(wrong):
             id_, at = f"{start + place:08d}", time + place
-            db.execute(insert, (id_, at, ENDPOINT))
+            output = "1" if sure is None else json.dumps({"0": 1 - sure[place], "1": sure[place]})
+            db.execute(insert, (id_, at, ENDPOINT, output))
             if labelled:
                 db.execute(label, (id_, at, at, "0" if is_wrong else "1"))
         db.execute("COMMIT")

@@ -153,6 +153,8 @@ LAYERS: dict[str, float] = {
     "drift_verbs": 3.37,
     "schema_watch": 3.3,
     "drift_watch": 3.3,
+    "drift_parts": 3.25,
+    "drift_estimates": 3.35,
     "concept_watch": 3.3,
     "drift_monitor": 3.6,
     "drift_latches": 3.2,

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WatchingDrift"]
 
-SEGMENTS = "drift.data.segments is not watched in the service: what comes in is tested as a whole"
-
 MOST_REVISIONS = 1000
 """Revisions of which it is remembered which code each variant was."""
 
@@ -129,12 +127,12 @@ class WatchingDrift:
                 data.sampling.every,
                 data.sampling.dedupe_by is not None,
                 data.stratify_by is not None,
+                segment_rows=data.segments.min_rows,
             )
         if concept is not None:
             losses = ConceptRules(concept.loss, concept.alpha, concept.min_coverage)
             settings = ConceptSettings(self.endpoint, concept.label, concept.matures, losses)
-        apart = () if data is None or not data.segments.by else (SEGMENTS,)
-        return Wanted(rules, settings, "" if source is None else str(source), apart)
+        return Wanted(rules, settings, "" if source is None else str(source))
 
     def _reference(self) -> Reference | None:
         """Return what rows are compared with; None: it is being loaded."""

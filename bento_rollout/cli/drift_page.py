@@ -82,6 +82,9 @@ def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, An
     title = {"data": "What comes in"}.get(key, f"How wrong {key.partition('/')[2]} is")
     head = element("div", element("h2", title), _verdict(test), class_="head")
     found = [head, element("p", _lead(test), class_="lead"), _figures(test)]
+    found += _segments(test)
+    if test.get("estimate") is not None:
+        found.append(element("p", f"Estimated, not measured: {test['estimate']['words']}.", class_="aside"))
     if test["timeline"]:
         found += [element("h3", "Evidence, row by row"), evidence_figure(test, here), _course(test)]
     if test["features"]:
@@ -105,6 +108,22 @@ def _built(key: str, test: Mapping[str, Any]) -> Html:
     if rows:
         found += long_table("Changes", ["Feature", "What", "#Rows"], rows)
     return element("section", *found, class_="card", id=f"test-{slug(key)}")
+
+
+def _segments(test: Mapping[str, Any]) -> list[Html]:
+    """Return how each segment stands, and which are not tested by themselves."""
+    rows = [
+        [
+            element("code", short(one["name"])),
+            amount(one["rows"]),
+            one["odds"],
+            "certain" if one["certain"] else "quiet",
+        ]
+        for one in test.get("segments", ())
+    ]
+    found = long_table("Segments", ["Segment", "#Rows", "#Evidence", "Is"], rows) if rows else []
+    notes = [element("p", note, class_="stuck") for note in test.get("notes", ())]
+    return [*([element("h3", "Segments")] if rows or notes else []), *found, *notes]
 
 
 def _verdict(test: Mapping[str, Any]) -> Html:

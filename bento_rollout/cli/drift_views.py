@@ -26,6 +26,12 @@ def status(facts: Facts) -> list[Block]:
         blocks += [Line("warning", (Cell(one, "yellow"),)) for one in reference.get("warnings", ())]
     if facts["tests"]:
         blocks.append(_tests(facts["tests"]))
+    for one in facts["tests"].values():
+        if one.get("segments"):
+            blocks.append(_segments(one))
+        blocks += [Line("note", (Cell(note, "yellow"),)) for note in one.get("notes", ())]
+        if (estimate := one.get("estimate")) is not None:
+            blocks.append(Line("estimate", (Cell(estimate["words"], "dim"),)))
     if facts["alarms"]:
         blocks.append(_alarms(facts["alarms"]))
     if facts["latched"]:
@@ -86,6 +92,7 @@ def fitted(facts: Facts) -> list[Block]:
         Line("reference", (Cell(facts["digest"], "bold"), Cell(f"  {facts['rows']} rows"))),
         *([Line("written", (Cell(facts["file"], "green"),))] if facts["file"] else []),
         *(Line("warning", (Cell(one, "yellow"),)) for one in facts["warnings"]),
+        *(Line("segment", (Cell(f"{name}  {rows} rows"),)) for name, rows in facts["segments"].items()),
     ]
     rows = tuple(
         (
@@ -141,6 +148,22 @@ def _tests(tests: Mapping[str, Facts]) -> Grid:
     )
     columns = ("test", "endpoint", "epoch", "rows", "evidence", "alarm at", "is")
     return Grid(columns, rows, frozenset({"test"}))
+
+
+def _segments(test: Facts) -> Grid:
+    """Return how each segment stands, the strongest evidence first."""
+    ordered = sorted(test["segments"], key=lambda one: -one["log_evidence"])
+    rows = tuple(
+        (
+            Cell(one["name"], "bold red" if one["certain"] else "bold"),
+            Cell(str(one["rows"])),
+            Cell(one["odds"]),
+            Cell(test["odds_needed"]),
+            Cell("certain", "bold yellow") if one["certain"] else Cell("quiet", "green"),
+        )
+        for one in ordered
+    )
+    return Grid(("segment", "rows", "evidence", "alarm at", "is"), rows, frozenset({"segment"}))
 
 
 def _built(one: Facts) -> str:

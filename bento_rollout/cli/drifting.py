@@ -166,6 +166,10 @@ def replay(ctx: click.Context, as_json: bool) -> int:
     "--kind", "kinds", multiple=True, metavar="COLUMN=KIND",
     help="numeric, category, text or embedding, where FILE does not tell; several may stand.",
 )  # fmt: skip
+@click.option(
+    "--segment", "segments", multiple=True, metavar="COLUMN",
+    help="A column whose values are tested by themselves too, as drift.data.segments names; at most three.",
+)  # fmt: skip
 @printing
 @click.pass_context
 def fit(
@@ -175,6 +179,7 @@ def fit(
     model: str,
     labels: tuple[str, ...],
     kinds: tuple[str, ...],
+    segments: tuple[str, ...],
     as_json: bool,
 ) -> int:
     r"""Fit a reference from the rows in FILE, as when the model is built: needs no service.
@@ -189,7 +194,8 @@ def fit(
     from .options import parse_pairs
 
     wanted = parse_pairs(kinds, "COLUMN=KIND", "town=category")
-    facts = {"rollout": ctx.obj, **fitting(file, out=out, model=model, labels=labels, kinds=wanted)}
+    found = fitting(file, out=out, model=model, labels=labels, kinds=wanted, segments=segments)
+    facts = {"rollout": ctx.obj, **found}
     if as_json:
         emit_json(facts)
     else:

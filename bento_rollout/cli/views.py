@@ -91,6 +91,16 @@ def _state_lines(facts: Facts) -> Iterator[Block]:
         "paused",
         (Cell("yes: automation raises and promotes nothing", "yellow") if facts["paused"] else Cell("no"),),
     )
+    if facts.get("drift"):
+        yield _drift(facts)
+
+
+def _drift(facts: Facts) -> Line:
+    """Return that an alarm of drift waits, in one line, and where it is looked at."""
+    first, *more = facts["drift"]["alarms"]
+    others = f" (and {len(more)} more)" if more else ""
+    how = f": look with bento-rollout drift {facts['name']} report"
+    return Line("drift", (Cell(f"{first['words']}{others}", "bold red"), Cell(how)))
 
 
 def _live_lines(facts: Facts) -> Iterator[Block]:

@@ -285,6 +285,24 @@ class DriftTest:
         of = self.recent_strata[-wanted:].astype(np.intp)
         return self._anew(counts_of(self.recent[-wanted:], of, int(of.max()) + 1, self.base.shape[2]))
 
+    def rebased_on(self, bins: NDArray[np.uint8]) -> DriftTest:
+        """Return the test at the start of a new epoch, against other rows in the same bins.
+
+        Args:
+            bins: the rows, as `Reference.encode` gives them.
+
+        Raises:
+            InvalidValue: fewer rows than a reference needs; or rows are told apart by strata, of which these
+                say nothing.
+        """
+        if len(self.base) > 1:
+            raise InvalidValue(
+                "rows are told apart by strata (stratify_by), and these have none: use recent rows"
+            )
+        strata = np.zeros(len(bins), dtype=np.uint16)
+        again = replace(self, recent=bins, recent_strata=strata).rebased(len(bins))
+        return replace(again, recent=bins[-KEPT:], recent_strata=strata[-KEPT:])
+
     def to_bytes(self) -> bytes:
         """Return the test as bytes that `from_bytes` reads; the reference is stored apart."""
         from .drift_form import bytes_of

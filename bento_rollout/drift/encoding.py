@@ -131,6 +131,9 @@ class Encoder:
         found = self.encode_numbers(numbers)
         for place, codes in categories.items():
             found.bins[:, place] = codes
+        for each in self.segments if rows else ():
+            if each.column not in columns and all(one.column != each.column for one in self.tested):
+                alarms.append(SchemaAlarm("lost", each.column, rows, "the rows have no such column"))
         parts = [each.encode(columns, rows) for each in self.segments]
         segments = np.array(parts, dtype=np.uint8).reshape(len(parts), rows).T
         return replace(found, alarms=(*alarms, *found.alarms), segments=segments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,9 +100,21 @@ class SegmentedTest:
 
     @classmethod
     def of(
-        cls, reference: Reference, *, alpha: float = 0.01, seed: int = 0, min_rows: int = LEAST_SEGMENT_ROWS
+        cls,
+        reference: Reference,
+        *,
+        alpha: float = 0.01,
+        seed: int = 0,
+        min_rows: int = LEAST_SEGMENT_ROWS,
+        epoch: int = 0,
     ) -> SegmentedTest:
-        """Return tests against a reference that was fitted with segments; arguments as of `fit`."""
+        """Return tests against a reference that was fitted with segments.
+
+        Args:
+            reference: what rows are compared with.
+            alpha, seed, min_rows: as of `fit`.
+            epoch: how often the tests began anew.
+        """
         bases: dict[str, NDArray[np.int64]] = {}
         insufficient = []
         for segment in reference.segments:
@@ -112,11 +124,11 @@ class SegmentedTest:
                     bases[name] = segment.counts[place][None]
                 else:
                     insufficient.append(Insufficient(name, rows, min_rows))
-        whole = DriftTest.of(reference, alpha=alpha, seed=seed)
+        whole = DriftTest.of(reference, alpha=alpha, seed=seed, epoch=epoch)
         share = whole.alpha / (1 + len(bases))
         tests = {WHOLE: replace(whole, alpha=share)}
         for name, base in bases.items():
-            tests[name] = DriftTest.of(reference, alpha=share, seed=seed, base=base)
+            tests[name] = DriftTest.of(reference, alpha=share, seed=seed, epoch=epoch, base=base)
         unseen = {segment.column: 0 for segment in reference.segments}
         return cls(whole.alpha, tests, tuple(insufficient), unseen)
 
@@ -188,23 +200,15 @@ class SegmentedTest:
 
     def update_encoded(self, bins: NDArray[np.uint8], segments: NDArray[np.uint8]) -> SegmentedTest:
         """Return the tests after rows that `Reference.encode` made bins and segments of."""
-        columns = self.reference.segments
-        if segments.shape != (len(bins), len(columns)):
-            raise InvalidValue(
-                f"segments are bytes, {len(bins)} rows x {len(columns)} columns; these are {segments.shape}"
-            )
+        parts = dict(self._parts(bins, segments))
         tests = {WHOLE: self.whole.update_encoded(bins)}
-        seen: dict[str, int] = {}
+        for name, test in self.tests.items():
+            if name != WHOLE:
+                tests[name] = test.update_encoded(bins[parts[name]]) if parts[name].any() else test
+        seen = {name: int(those.sum()) for name, those in parts.items()}
         unseen = dict(self.unseen or {})
-        for place, column in enumerate(columns):
-            codes = segments[:, place]
-            unseen[column.column] += int((codes >= len(column.bins.values)).sum())
-            for code, label in enumerate(column.bins.values):
-                name, those = f"{column.column}={label}", codes == code
-                seen[name] = int(those.sum())
-                if name in self.tests:
-                    test = self.tests[name]
-                    tests[name] = test.update_encoded(bins[those]) if seen[name] else test
+        for place, column in enumerate(self.reference.segments):
+            unseen[column.column] += int((segments[:, place] >= len(column.bins.values)).sum())
         insufficient = tuple(replace(each, seen=each.seen + seen[each.name]) for each in self.insufficient)
         return replace(self, tests=tests, unseen=unseen, insufficient=insufficient)
 
@@ -232,6 +236,26 @@ class SegmentedTest:
                 )
         return self._anew(tests)
 
+    def rebased_on(self, bins: NDArray[np.uint8], segments: NDArray[np.uint8]) -> SegmentedTest:
+        """Return the tests at the start of a new epoch, against other rows in the same bins.
+
+        A segment with too few of them begins anew against its old reference.
+
+        Args:
+            bins, segments: the rows, as `Reference.encode` gives them.
+
+        Raises:
+            InvalidValue: too few rows, as `DriftTest.rebased_on`.
+        """
+        parts = dict(self._parts(bins, segments))
+        tests = {WHOLE: self.whole.rebased_on(bins)}
+        for name, test in self.tests.items():
+            if name != WHOLE:
+                those = bins[parts[name]]
+                enough = len(those) >= LEAST_SEGMENT_ROWS
+                tests[name] = test.rebased_on(those) if enough else test.restarted()
+        return self._anew(tests)
+
     def to_bytes(self) -> bytes:
         """Return the tests as bytes that `from_bytes` reads; about 75 KiB a segment at 30 features."""
         from .segments_form import bytes_of
@@ -248,6 +272,19 @@ class SegmentedTest:
         from .segments_form import segmented_test_of
 
         return segmented_test_of(data, reference)
+
+    def _parts(
+        self, bins: NDArray[np.uint8], segments: NDArray[np.uint8]
+    ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Yield each segment that the reference knows, with which of the rows are its."""
+        columns = self.reference.segments
+        if segments.shape != (len(bins), len(columns)):
+            raise InvalidValue(
+                f"segments are bytes, {len(bins)} rows x {len(columns)} columns; these are {segments.shape}"
+            )
+        for place, column in enumerate(columns):
+            for code, label in enumerate(column.bins.values):
+                yield f"{column.column}={label}", segments[:, place] == code
 
     def _anew(self, tests: Mapping[str, DriftTest]) -> SegmentedTest:
         return replace(

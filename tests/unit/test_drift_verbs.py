@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from bento_rollout.cli import main
+from bento_rollout.cli.output import show
+from bento_rollout.cli.views import status as rollout_blocks
 from bento_rollout.drift_latches import Latches
 from bento_rollout.drift_monitor import Monitor
 from bento_rollout.errors import Conflict, InvalidValue, NotFound
@@ -103,6 +105,23 @@ def test_the_numbers_of_a_report_are_of_one_moment(
 
 def _swapped(busy: Callable[[str, DriftFile], object]) -> Callable[[DriftFile, str], object]:
     return lambda file, name: busy(name, file)
+
+
+def test_the_rollouts_status_says_that_an_alarm_waits(
+    host: Host, worker: Monitor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with how to look at it; nothing once it was seen, and nothing where it cannot be read."""
+    facts = host.rollout().status()
+    (alarm,) = facts["drift"]["alarms"]
+    assert alarm["acts"]["pause"].startswith("paused in revision ")
+    show(rollout_blocks(facts))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "drift what comes in has changed" in printed
+    assert "look with bento-rollout drift screening report" in printed
+    host.rollout().drift.ack()
+    assert host.rollout().status()["drift"] is None
+    host.file.path.write_bytes(b"no database" * 500)
+    assert host.rollout().status()["drift"] is None
 
 
 def test_an_owner_goes_on_from_what_a_person_made_of_it(host: Host, worker: Monitor) -> None:

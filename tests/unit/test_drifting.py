@@ -24,7 +24,7 @@ drift:
     effect: {psi: 0.2, min_rows: 150}
     sampling: {every: 50, dedupe_by: key}
     segments: {by: [site], min_rows: 400}
-    stratify_by: hour_of_week
+    stratify_by: null
   concept: {loss: log, label: outcome, alpha: 5%, matures: 36h, min_coverage: 60%}
   on_alarm: {rollout: pause}
 """
@@ -61,7 +61,7 @@ def test_the_shape_of_the_yaml() -> None:
     assert (data.features, data.alpha) == ({"age": None, "income": None}, 0.01)
     assert (data.effect.psi, data.effect.min_rows) == (0.2, 150)
     assert (data.sampling.every, data.sampling.dedupe_by) == (50, "key")
-    assert (data.segments.by, data.segments.min_rows, data.stratify_by) == (("site",), 400, "hour_of_week")
+    assert (data.segments.by, data.segments.min_rows, data.stratify_by) == (("site",), 400, None)
     assert (concept.loss, concept.label, concept.alpha) == ("log", "outcome", 0.05)
     assert (concept.matures, concept.min_coverage) == (36 * 3600.0, 0.6)
     assert (drift.on_alarm.rollout, drift.on_alarm.automation) == ("pause", None)
@@ -151,7 +151,12 @@ def test_a_relative_file_lies_beside_the_spec(tmp_path: Path) -> None:
         ("by: [site]", "by: [a, b, c, d]", "10: drift.data.segments.by: 4 are too many: at most 3"),
         ("by: [site]", "by: [site, site]", "10: drift.data.segments.by: 'site' stands twice"),
         ("min_rows: 400", "min_rows: 10", "10: drift.data.segments.min_rows: min_rows 10 is not valid"),
-        ("hour_of_week", "weekday", "11: drift.data.stratify_by: input should be 'hour_of_week'"),
+        ("by: null", "by: weekday", "11: drift.data.stratify_by: input should be 'hour_of_week'"),
+        (
+            "by: null",
+            "by: hour_of_week",
+            "10: drift.data.segments.by: rows are parted by stratify_by already",
+        ),
         ("[age, income]", "age", "6: drift.data.features: 'age' is no list of names: write auto"),
         ("[age, income]", "[]", "6: drift.data.features: an empty list names no feature"),
         ("[age, income]", "[age, age]", "6: drift.data.features: 'age' stands twice"),
