@@ -43,13 +43,15 @@ def visits(count: int, seed: int, warmer: float = 0.0, aging: float = 0.0) -> li
 def come(client: httpx.Client, triage: Rollout, people: list[dict[str, float]]) -> None:
     """Let people come until all were there, or a new alarm has paused the rollout; tell of that."""
     watch, paused, number, evidence = triage.drift, triage.state.paused, 0, ""
-    rows = watch.status()["tests"].get("data", {"rows": 0})["rows"]
+    while not watch.status()["watched"]:
+        time.sleep(0.05)
+    rows = watch.status()["tests"]["data"]["rows"]
     with told.status("they come") as line:  # in a terminal one line that changes; in a pipe none
         for number, one in enumerate(people, 1):
             client.post("/urgent", json=one, headers={"x-visitor": f"{number}"}).raise_for_status()
             if number % 50:
                 continue
-            while (data := watch.status()["tests"].get("data")) is None or data["rows"] < rows + number:
+            while (data := watch.status()["tests"]["data"])["rows"] < rows + number:
                 time.sleep(0.05)
             evidence = f"evidence {data['odds']}, alarm at {data['odds_needed']}"
             line.update(f"{number} visitors: {evidence}")
