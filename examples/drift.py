@@ -82,8 +82,8 @@ def story(client: httpx.Client) -> None:
     told.print(f"  ack: {triage.drift.ack(reason='the new thermometers')['words'][0]}")
     told.print(f"  rebase: {triage.drift.rebase(rows=200, reason='they stay')['words'][0]}")
     triage.resume(reason="the model was looked at with them")
-    told.print("[bold]the town grows older, by a year every 100 visitors[/]")
-    come(client, triage, visits(2000, seed=4, warmer=0.7, aging=0.01))
+    told.print("[bold]the town grows older, by a year every 50 visitors[/]")
+    come(client, triage, visits(2000, seed=4, warmer=0.7, aging=0.02))
     drift("report", "--html", "drift.html")
     told.print("the whole report: [bold]drift.html[/]")
 

@@ -50,7 +50,7 @@ TELLS = {
     ],
     "drift": [
         "people come as they did when the model was made\n  300 visitors: evidence ",
-        "since about row 296: temperature is higher\n  the try is paused by drift\n",
+        "temperature is higher\n  the try is paused by drift\n",
         "bento-rollout drift triage status: exit code 7\n  200 visitors",
         "is acknowledged; data begins anew\n  rebase: data begins anew, against the last 200 ones",
         "age is higher\n  the try is paused by drift\n  bento-rollout drift triage status: exit code 7\n",
