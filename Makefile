@@ -33,7 +33,7 @@ $(READY): pyproject.toml
 	@$(PIP) --editable ".[all]" --group $(GROUP)
 	@touch $(READY)
 
-demo: $(READY) ## two real models, real traffic: weights, flip, rollback, promotion by evidence; people who decide; four places
+demo: $(READY) ## two real models, real traffic: weights, flip, rollback, promotion by evidence; people who decide; drift; four places
 	@$(VENV)/bin/python -m services.demo
 
 test: lint types tests ## everything: lint, format, types, tests

@@ -101,6 +101,8 @@ def test_the_tour(tmp_path: Path) -> None:
             for command in commands_in(block) if language == "console" else ():
                 ran += 1
                 if command.line == "bentoml serve service:Greeter":
+                    if server is not None:
+                        server.stop()
                     server = Server(
                         "service:Greeter", tmp_path, rollout="greeter", workers=2, cwd=tmp_path
                     ).ready()

@@ -15,6 +15,13 @@ MOST_FEATURES = 8
 """Features of one test that are drawn; all of them are in its table."""
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+.words td:last-child, .alarms td:nth-child(4) { min-width: 15rem; }
+.alarms td:nth-child(2) { min-width: 6rem; }
+.mark.alarm { stroke: var(--warm); } .key.alarm { background: var(--warm); }
+"""
+"""Beside `STYLE`: sentences in tables stay broad on a phone; an alarm has another color than the evidence."""
+
 _STATES = {"new": "warm", "acted": "warm", "acknowledged": "cool", "rebased": "cool", "replaced": ""}
 
 
@@ -40,7 +47,7 @@ def drift_page(report: Mapping[str, Any]) -> str:
         element("meta", name="color-scheme", content="light dark"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("title", f"Drift of {report['rollout']}"),
-        element("style", Html(STYLE)),
+        element("style", Html(STYLE + _STYLE)),
     )
     document = element("html", head, element("body", element("main", *parts)), lang="en")
     return f"<!DOCTYPE html>\n{document}\n"
@@ -72,7 +79,9 @@ def _alarms(alarms: Sequence[Mapping[str, Any]]) -> Html:
         for one in alarms
     ]
     heads = ["Alarm", "Found", "State", "About", "Did", "Ended by"]
-    return element("section", element("h2", "Alarms"), *long_table("Alarms", heads, rows), class_="card")
+    return element(
+        "section", element("h2", "Alarms"), *long_table("Alarms", heads, rows, "alarms"), class_="card"
+    )
 
 
 def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> Html:
@@ -81,17 +90,17 @@ def _section(key: str, test: Mapping[str, Any], alarms: Sequence[Mapping[str, An
     here = [one for one in alarms if one["epoch"] == test["epoch"]]
     title = {"data": "What comes in"}.get(key, f"How wrong {key.partition('/')[2]} is")
     head = element("div", element("h2", title), _verdict(test), class_="head")
-    found = [head, element("p", _lead(test), class_="lead"), _figures(test)]
+    found = [head, element("p", _lead(test, here), class_="lead"), _figures(test)]
     found += _segments(test)
     if test.get("estimate") is not None:
         found.append(element("p", f"Estimated, not measured: {test['estimate']['words']}.", class_="aside"))
     if test["timeline"]:
-        found += [element("h3", "Evidence, row by row"), evidence_figure(test, here), _course(test)]
+        found += [element("h3", "Evidence, row by row"), evidence_figure(test, here), _course(title, test)]
     if test["features"]:
-        found += [element("h3", "Features, the strongest evidence first"), *_features(test)]
+        found += [element("h3", "Features, the strongest evidence first"), *_features(title, test)]
     if len(test["epochs"]) > 1:
         rows = [[str(one["epoch"]), _when(one["time"]), one["why"]] for one in test["epochs"]]
-        found += [element("h3", "Epochs"), table("Epochs", ["#Epoch", "Began", "Why"], rows)]
+        found += [element("h3", "Epochs"), table(f"{title}: epochs", ["Epoch", "Began", "Why"], rows)]
     return element("section", *found, class_="card", id=f"test-{slug(key)}")
 
 
@@ -134,10 +143,12 @@ def _verdict(test: Mapping[str, Any]) -> Html:
     return element("span", "quiet", class_="badge cool")
 
 
-def _lead(test: Mapping[str, Any]) -> str:
+def _lead(test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> str:
     strong = [one["words"] for one in test["features"] if one["log_evidence"] >= test["alarm_at"]]
     if strong:
         return f"It has changed: {'; '.join(strong[:MOST_FEATURES])}."
+    if test["certain"] and test["log_evidence"] >= test["alarm_at"]:  # losses have no features
+        return f"It has changed: {'; '.join(one['words'] for one in alarms)}."
     if test["certain"]:
         return "It had changed when the alarm was found; by now nothing is certain."
     return f"Nothing is certain after {amount(test['rows'])} rows: the evidence is {test['odds']}, and an alarm needs {test['odds_needed']}."  # noqa: E501
@@ -155,18 +166,18 @@ def _figures(test: Mapping[str, Any]) -> Html:
     return element("dl", *(element("div", element("dt", k), element("dd", v)) for k, v in figures))
 
 
-def _course(test: Mapping[str, Any]) -> Html:
+def _course(title: str, test: Mapping[str, Any]) -> Html:
     """Return the timeline as a table, behind a fold."""
     step = max(1, len(test["timeline"]) // 50)
     rows = [
         [amount(one["row"]), _when(one["time"]), f"{one['log_evidence']:.2f}", ", ".join(one["features"])]
         for one in test["timeline"][::-step]
     ]
-    inside = table("Evidence by row", ["#Row", "Time", "#ln of the evidence", "Strongest"], rows)
+    inside = table(f"{title}: evidence by row", ["Row", "Time", "#ln of the evidence", "Strongest"], rows)
     return element("details", element("summary", "The numbers"), inside, class_="more")
 
 
-def _features(test: Mapping[str, Any]) -> list[Html]:
+def _features(title: str, test: Mapping[str, Any]) -> list[Html]:
     heads = ["Feature", "Kind", "#Evidence", "#PSI", "#Since row", "In words"]
     rows = [
         [
@@ -180,7 +191,7 @@ def _features(test: Mapping[str, Any]) -> list[Html]:
         for one in test["features"]
     ]
     drawn = [_feature(one) for one in test["features"][:MOST_FEATURES] if one["reference_histogram"]]
-    return [*long_table("Features", heads, rows), element("div", *drawn, class_="halves")]
+    return [*long_table(f"{title}: features", heads, rows, "words"), element("div", *drawn, class_="halves")]
 
 
 def _feature(one: Mapping[str, Any]) -> Html:

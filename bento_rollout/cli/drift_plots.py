@@ -6,12 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .elements import Html, amount, element
+from .elements import Html, amount, element, short
 
 __all__ = ["evidence_figure", "histogram_figure"]
 
 MOST_LINES = 300
 """Pieces of one line."""
+
+BEGINNING: Mapping[str, Any] = {"row": 0, "log_evidence": 0.0}
+"""Before the first row the evidence is 1."""
+
+MOST_LETTERS = 20
+"""Of what a bin holds, below a histogram."""
 
 _TOP, _BASE = 14, 168
 _BAR_TOP, _BAR_BASE = 8, 108
@@ -25,7 +31,7 @@ def evidence_figure(test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]
         test: of a report: its ``timeline``, and ``alarm_at``.
         alarms: those of this epoch.
     """
-    points = _thinned(test["timeline"])
+    points = [BEGINNING, *_thinned(test["timeline"])]
     last = max((point["row"] for point in points), default=1)
     values = [max(0.0, point["log_evidence"]) / LN10 for point in points]
     bound = test["alarm_at"] / LN10
@@ -51,7 +57,7 @@ def evidence_figure(test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]
         "figcaption",
         _key("seen", "evidence that something changed, logarithmic"),
         _key("noise", "from here on an alarm"),
-        *([_key("candidate", "the alarm")] if alarms else []),
+        *([_key("alarm", "the alarm")] if alarms else []),
     )
     return element("figure", _svg(label, _BASE + 26, parts), caption)
 
@@ -77,7 +83,20 @@ def histogram_figure(feature: Mapping[str, Any]) -> Html:
             )  # fmt: skip
     label = f"{feature['name']}: {count} bins, the reference beside {amount(feature['rows'])} recent rows"
     caption = element("figcaption", _key("champion", "reference"), _key("candidate", "recent rows"))
-    return element("figure", _svg(label, _BAR_BASE + 6, parts), caption)
+    return element("figure", _svg(label, _BAR_BASE + 22, [*parts, *_ends(feature["labels"])]), caption)
+
+
+def _ends(labels: Sequence[str]) -> list[Html]:
+    """Return what the first and the last bin hold, below the axis; what is missing is no first one."""
+    first = 1 if len(labels) > 2 and labels[0] == "missing" else 0  # noqa: PLR2004 - it and two others
+    if len(labels) - first < 2:  # noqa: PLR2004 - the first is the last
+        return []
+    low, high = short(labels[first], MOST_LETTERS), short(labels[-1], MOST_LETTERS)
+    y = _BAR_BASE + 16
+    return [
+        element("text", low, x=_at(first / len(labels) * 100), y=y),
+        element("text", high, x="100%", y=y, text_anchor="end"),
+    ]
 
 
 def _shares(counts: Sequence[float]) -> list[float]:
@@ -86,7 +105,7 @@ def _shares(counts: Sequence[float]) -> list[float]:
 
 
 def _mark(x: float) -> list[Html]:
-    return [element("line", class_="mark candidate", x1=_at(x), x2=_at(x), y1=_TOP - 10, y2=_BASE)]
+    return [element("line", class_="mark alarm", x1=_at(x), x2=_at(x), y1=_TOP - 10, y2=_BASE)]
 
 
 def _rows(last: int) -> list[Html]:

@@ -3,7 +3,7 @@
 Mended, it watches, is led to 10 and 50 percent, flipped to and rolled back by a person. The truth about every
 answer is told, and read beside it in the ledger. Then evidence leads the same candidate up, and promotes it.
 The service is built, and what that makes is searched for plaintext. People decide what another one is asked.
-At last a candidate runs in four places.
+What comes to a third one changes, which pauses its rollout. At last a candidate runs in four places.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.live import Live
 
 from services.data import Patients, split
+from services.demo.drifting import alarm_and_pause
 from services.demo.operator import NAME, CommandFailed, Operator, Step
 from services.demo.people import held_for_people
 from services.demo.places import four_places
@@ -198,10 +199,11 @@ def run(home: Path, console: Console) -> bool:
         console.print(screen.render())
     plain = nothing_plain(home, screen)
     people = held_for_people(home, screen)
+    drift = alarm_and_pause(home, screen)
     places = four_places(home, screen)
     steps = [step for step in screen.steps if not step.title.startswith("shadow")]
     judged_steps = judge(Evidence(traffic.answers, steps, own, told, history))
-    verdicts = [*tries_judged(bad, good), watched, *judged_steps, truth, plain, people, places]
+    verdicts = [*tries_judged(bad, good), watched, *judged_steps, truth, plain, people, drift, places]
     screen.verdicts(verdicts)
     return all(verdict.kept for verdict in verdicts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bento_rollout.drift import Reference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -45,11 +48,19 @@ TELLS = {
         "plain differs from itself in 0 calls",
         "'champion': '",
     ],
+    "drift": [
+        "people come as they did when the model was made\n  300 visitors: evidence ",
+        "temperature is higher\n  the try is paused by drift\n",
+        "bento-rollout drift triage status: exit code 7\n  200 visitors",
+        "is acknowledged; data begins anew\n  rebase: data begins anew, against the last 200 ones",
+        "age is higher\n  the try is paused by drift\n  bento-rollout drift triage status: exit code 7\n",
+        "the whole report: drift.html",
+    ],
     "rows": ["v1,v2 split ", "'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13', 'v1:13'"],
 }
 
 
-LONGER = {"progressive", "runners"}
+LONGER = {"progressive": 80, "runners": 80, "drift": 100}
 """Stories that need more than the 60 lines of the others."""
 
 
@@ -89,6 +100,7 @@ def test_story(name: str, tmp_path: Path) -> None:
     environ.pop("PYTHONUNBUFFERED", None)  # the server writes between the pieces of a line
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py")],
+        cwd=tmp_path,
         env=environ,
         capture_output=True,
         text=True,
@@ -99,4 +111,16 @@ def test_story(name: str, tmp_path: Path) -> None:
     assert re.search(rf"^{name}:\w+ is served at http://\S+:\d+, its store is ", run.stdout, re.MULTILINE)
     for line in TELLS[name]:
         assert line in run.stdout
-    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < (80 if name in LONGER else 60)
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < LONGER.get(name, 60)
+    if name == "drift":
+        assert "age is higher" in (tmp_path / "drift.html").read_text(encoding="utf-8")
+
+
+def test_the_reference_of_drift_is_of_its_visits() -> None:
+    """What stands beside the story is what `bento-rollout drift triage fit` makes of 2 000 visits."""
+    script = "import json, drift; print(json.dumps(drift.visits(2000, seed=0)))"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=EXAMPLES, capture_output=True, text=True, timeout=60, check=True
+    )
+    kept = Reference.from_json((EXAMPLES / "drift_reference.json").read_text(encoding="utf-8"))
+    assert Reference.fit(json.loads(run.stdout)).digest == kept.digest
