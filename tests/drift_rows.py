@@ -54,12 +54,18 @@ def odd(folder: Path, of: Reference, kind: str, feature: str, rows: int) -> None
 
 
 def judge(
-    folder: Path, wrong: list[bool], *, start: int = 0, time: float = 1000.0, labelled: bool = True
+    folder: Path,
+    wrong: list[bool],
+    *,
+    start: int = 0,
+    time: float = 1000.0,
+    labelled: bool = True,
+    reason: str = "split",
 ) -> None:
     """Write predictions of variant a with their labels, some of which say that it was wrong."""
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
-        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, '1')"
+        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, ?, 'ok', 0.1, 200, '', 0, '1')"
     )
     label = (
         "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
@@ -69,7 +75,7 @@ def judge(
         db.execute("BEGIN IMMEDIATE")
         for place, is_wrong in enumerate(wrong):
             id_, at = f"{start + place:08d}", time + place
-            db.execute(insert, (id_, at, ENDPOINT))
+            db.execute(insert, (id_, at, ENDPOINT, reason))
             if labelled:
                 db.execute(label, (id_, at, at, "0" if is_wrong else "1"))
         db.execute("COMMIT")

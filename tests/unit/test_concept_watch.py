@@ -71,6 +71,18 @@ def test_a_loss_that_rises_alarms_and_pauses(host: Host) -> None:
         host.rollout().drift.rebase(test="concept/a", file="x.npy")
 
 
+def test_a_champion_that_answers_all_is_watched(host: Host) -> None:
+    """While nobody has weight nothing is drawn: that is how most services run most of the time."""
+    worker = host.worker()
+    worker.look(host.now)
+    judge(host.place, errors(300, 0.03, 1), reason="default")
+    judge(host.place, errors(300, 0.03, 2), start=300, time=1300.0, reason="pinned")
+    host.now = 10_000.0
+    host.settle(worker)
+    test = host.rollout().drift.status()["tests"]["concept/a"]
+    assert (test["matured"], test["labelled"]) == (300, 300)
+
+
 def test_a_replay_gives_the_same_evidence_of_losses(host: Host) -> None:
     """Labels are read as they were then."""
     worker = host.worker()
