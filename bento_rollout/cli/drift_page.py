@@ -112,6 +112,8 @@ def _verdict(test: Mapping[str, Any]) -> Html:
         return element("span", "certain and large", class_="badge warm")
     if test["certain"]:
         return element("span", "certain, not large", class_="badge warm")
+    if test.get("waits") is not None:
+        return element("span", "not tested", class_="badge")
     return element("span", "quiet", class_="badge cool")
 
 
@@ -119,6 +121,11 @@ def _lead(test: Mapping[str, Any]) -> str:
     strong = [one["words"] for one in test["features"] if one["log_evidence"] >= test["alarm_at"]]
     if strong:
         return f"It has changed: {'; '.join(strong[:MOST_FEATURES])}."
+    if (why := test.get("waits")) is not None:
+        return f"Nothing is tested now: {why}."
+    if test["log_evidence"] >= test["alarm_at"] and test.get("loss"):
+        means = f"it was {test['before']:.3g} on average, and is {test['recent']:.3g}"
+        return f"It is wrong more often, by its {test['loss']} loss: {means}."
     if test["certain"]:
         return "It had changed when the alarm was found; by now nothing is certain."
     return f"Nothing is certain after {amount(test['rows'])} rows: the evidence is {test['odds']}, and an alarm needs {test['odds_needed']}."  # noqa: E501
