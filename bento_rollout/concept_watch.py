@@ -14,7 +14,7 @@ from .concept import Concept, ConceptBoard, ConceptRules
 from .errors import InvalidValue
 from .label_evidence import Mature
 from .store.drift_rows import Level, Point, Stored
-from .store.ledger_matured import Matured, Watermark, matured
+from .store.ledger_matured import GIVEN, Matured, Watermark, matured
 
 __all__ = ["CONCEPT", "ConceptSettings", "ConceptWatch"]
 
@@ -56,6 +56,7 @@ class ConceptSettings:
             "min_coverage": rules.min_coverage,
             "seed": rules.seed,
             "reference": rules.reference,
+            "reasons": sorted(one.value for one in GIVEN),
         }
 
 
@@ -122,6 +123,7 @@ class ConceptWatch:
             until=now,
             matures=self.settings.matures,
             most=most,
+            reasons=GIVEN,
         )
         rows = [row for row in page.rows if row.endpoint == self.settings.endpoint]
         board = self.board.update(rows, digest_of)

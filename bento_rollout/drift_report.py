@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from .alarms import Alarm, changed, cut
@@ -89,13 +90,22 @@ def drift_report(
                     "log_evidence": one.log_evidence,
                     "features": dict(one.top),
                 }
-                for one in timelines.get(key, ())
+                for one in _until_now(key, row, timelines.get(key, ()))
             ],
             "epochs": [
                 {"epoch": epoch, "time": utc(at), "why": why} for epoch, at, why in epochs.get(key, ())
             ],
         }
     return {**status, "tests": tests}
+
+
+def _until_now(key: str, row: Mapping[str, Any], points: Sequence[Point]) -> list[Point]:
+    """Return the course up to what was tested last: points are written more seldom than rows are tested."""
+    found = list(points)
+    if row["rows"] > (found[-1].row if found else 0):
+        now = datetime.fromisoformat(row["updated"].replace("Z", "+00:00")).timestamp()
+        found.append(Point(key, row["epoch"], row["rows"], now, row["log_evidence"]))
+    return found
 
 
 def _test(test: Level, latched: Sequence[Alarm], facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -373,4 +373,10 @@ def _rows_in(file: Path) -> object:
 
 
 def _source(rows: int | None, file: str | Path | None) -> str:
-    return f"the rows in {file}" if file is not None else f"the last {rows or 'kept'} ones"
+    return (
+        f"the rows in {file}"
+        if file is not None
+        else f"the last {rows} ones"
+        if rows
+        else "the newest ones that are kept"
+    )

@@ -326,13 +326,8 @@ def _by_ledger(drift: Drift, ledger: Ledger) -> Iterator[Problem]:
 
 
 def _by_hour(drift: Drift) -> Iterator[Problem]:
-    source = drift.reference
-    if (
-        drift.data is not None
-        and drift.data.stratify_by is not None
-        and source is not None
-        and source.ledger is None
-    ):
+    data, source = drift.data, drift.reference
+    if data is not None and data.stratify_by is not None and source is not None and source.ledger is None:
         words = "no file says at which hour its rows came: write reference: {ledger: TIME}, or leave it out"
         yield Problem(("drift", "data", "stratify_by"), words)
 

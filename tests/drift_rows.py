@@ -71,11 +71,12 @@ def judge(
     time: float = 1000.0,
     labelled: bool = True,
     sure: list[float] | None = None,
+    reason: str = "split",
 ) -> None:
     """Write predictions of variant a with their labels, some of which say that it was wrong."""
     insert = (
         "INSERT INTO predictions (id, row, time, endpoint, variant, revision, reason, outcome, seconds, "
-        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, 'split', 'ok', 0.1, 200, '', 0, ?)"
+        "status, media_type, size, output) VALUES (?, -1, ?, ?, 'a', 1, ?, 'ok', 0.1, 200, '', 0, ?)"
     )
     label = (
         "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
@@ -86,7 +87,7 @@ def judge(
         for place, is_wrong in enumerate(wrong):
             id_, at = f"{start + place:08d}", time + place
             output = "1" if sure is None else json.dumps({"0": 1 - sure[place], "1": sure[place]})
-            db.execute(insert, (id_, at, ENDPOINT, output))
+            db.execute(insert, (id_, at, ENDPOINT, reason, output))
             if labelled:
                 db.execute(label, (id_, at, at, "0" if is_wrong else "1"))
         db.execute("COMMIT")

@@ -24,7 +24,7 @@ from ..values import shown
 from .compat import check_candidate, difference
 from .deploying import check_twins, pinned
 from .fitting import check_spec
-from .including import check_included
+from .including import check_included, check_reference
 from .joining import join
 from .method import Method, RoutedMethod
 from .middleware import RolloutMiddleware
@@ -112,6 +112,7 @@ def rollout(
         if path is not None:
             site.file = path
             check_included(path)
+        check_reference(loaded.drift)
         return service
 
     return decorate

@@ -1,4 +1,4 @@
-"""Refuses, while ``bentoml build`` imports the service, a bento that lacks the spec or holds secret keys."""
+"""Refuses, while ``bentoml build`` imports the service, a bento that lacks files or holds secret keys."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 from bentoml._internal.bento.build_config import BentoPathSpec
 
+from ..drifting import Drift
 from ..errors import InvalidSpec, InvalidValue
 
-__all__ = ["check_included", "check_no_keys"]
+__all__ = ["check_included", "check_no_keys", "check_reference"]
 
 BUILDER = "bentoml._internal.bento.bento"
 MAX_KEY_FILE = 256 * 2**10
@@ -40,6 +41,32 @@ def check_included(spec: Path) -> None:
             f"{spec} lies outside the build context {context}, so the bento would lack it: "
             "move it beside the service"
         )
+    _check_packed(place, config, context)
+
+
+def check_reference(drift: Drift | None) -> None:
+    """Raise `InvalidSpec` when a build is going on that would leave out the reference of drift.
+
+    Such a bento serves, and watches nothing. A file outside the build's folder is the host's to have.
+    """
+    source = None if drift is None else drift.reference
+    build = _running_build()
+    if build is None or source is None or source.file is None or source.sealed is not None:
+        return
+    config, context = build
+    file = Path(source.file).resolve()
+    place = os.path.relpath(file, Path(context).resolve())
+    if place.startswith(os.pardir):
+        return
+    if not file.is_file():
+        raise InvalidSpec(
+            f"drift.reference.file: {place} is not there: make it with `bento-rollout drift NAME fit` "
+            "before the build"
+        )
+    _check_packed(place, config, context)
+
+
+def _check_packed(place: str, config: Any, context: str) -> None:
     filled = config.with_defaults()
     if not BentoPathSpec(filled.include, filled.exclude, context).includes(place):
         raise InvalidSpec(

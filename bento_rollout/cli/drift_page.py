@@ -140,6 +140,8 @@ def _verdict(test: Mapping[str, Any]) -> Html:
         return element("span", "certain and large", class_="badge warm")
     if test["certain"]:
         return element("span", "certain, not large", class_="badge warm")
+    if test.get("waits") is not None:
+        return element("span", "not tested", class_="badge")
     return element("span", "quiet", class_="badge cool")
 
 
@@ -147,6 +149,11 @@ def _lead(test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> str:
     strong = [one["words"] for one in test["features"] if one["log_evidence"] >= test["alarm_at"]]
     if strong:
         return f"It has changed: {'; '.join(strong[:MOST_FEATURES])}."
+    if (why := test.get("waits")) is not None:
+        return f"Nothing is tested now: {why}."
+    if test["log_evidence"] >= test["alarm_at"] and test.get("loss"):
+        means = f"it was {test['before']:.3g} on average, and is {test['recent']:.3g}"
+        return f"It is wrong more often, by its {test['loss']} loss: {means}."
     if test["certain"] and test["log_evidence"] >= test["alarm_at"]:  # losses have no features
         return f"It has changed: {'; '.join(one['words'] for one in alarms)}."
     if test["certain"]:

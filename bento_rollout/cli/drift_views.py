@@ -236,4 +236,4 @@ def _course(points: Sequence[Facts]) -> str:
         return ""
     values = [max(0.0, point["log_evidence"]) for point in points]
     step = max(1, len(values) // 60)
-    return f"{_sparks(values[::step])}  to row {points[-1]['row']}"
+    return f"{_sparks(values[::-step][::-1])}  to row {points[-1]['row']}"

@@ -20,7 +20,7 @@ LATCHED, DIFFERS = 7, 8
 @rollout_name
 @click.pass_context
 def drift(ctx: click.Context, name: str) -> None:
-    r"""Watch for drift: how the tests stand, what moved, and what you tell them.
+    """Watch for drift: how the tests stand, what moved, and what you tell them.
 
     \b
     bento-rollout drift screening status                   7: an alarm waits for you
@@ -28,7 +28,7 @@ def drift(ctx: click.Context, name: str) -> None:
     bento-rollout drift screening ack --reason "new clinic"
     bento-rollout drift screening rebase --rows 1000
     bento-rollout drift screening fit training.parquet --out reference.json
-    """
+    """  # noqa: D301 - click reads it
     ctx.obj = name
 
 
@@ -36,13 +36,13 @@ def drift(ctx: click.Context, name: str) -> None:
 @printing
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> int:
-    r"""Show how the tests stand, and which alarms wait for a person.
+    """Show how the tests stand, and which alarms wait for a person.
 
     Exit code 7: an alarm is latched. `ack` or `rebase` ends it.
 
     \b
     bento-rollout drift screening status --json
-    """
+    """  # noqa: D301 - click reads it
     from ..operations import open_rollout
     from .drift_views import status as blocks
 
@@ -64,12 +64,12 @@ def status(ctx: click.Context, as_json: bool) -> int:
 @printing
 @click.pass_context
 def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
-    r"""Show what moved: the course of the evidence, and each feature beside its reference.
+    """Show what moved: the course of the evidence, and each feature beside its reference.
 
     \b
     bento-rollout drift screening report
     bento-rollout drift screening report --html drift.html
-    """
+    """  # noqa: D301 - click reads it
     from ..operations import open_rollout
 
     if html is not None and as_json:
@@ -91,13 +91,13 @@ def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
 @changing
 @click.pass_context
 def ack(ctx: click.Context, asked: Asked, alarm: str | None) -> int:
-    r"""Say that you have seen an alarm: it is latched no more, and its test begins anew.
+    """Say that you have seen an alarm: it is latched no more, and its test begins anew.
 
     The reference stays: what has changed for good is found again. A paused rollout stays paused.
 
     \b
     bento-rollout drift screening ack --reason "flu season, expected"
-    """
+    """  # noqa: D301 - click reads it
     from ..operations import open_rollout
 
     watch = open_rollout(ctx.obj, author=asked.author).drift
@@ -115,7 +115,7 @@ def ack(ctx: click.Context, asked: Asked, alarm: str | None) -> int:
 @changing
 @click.pass_context
 def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None, test: str) -> int:
-    r"""Let what comes now be the reference: a test begins anew, and its alarm ends.
+    """Let what comes now be the reference: a test begins anew, and its alarm ends.
 
     The bins stay where they are; what is new is how many rows lie in each.
 
@@ -123,7 +123,7 @@ def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None,
     bento-rollout drift screening rebase --rows 1000 --reason "the new scanner stays"
     bento-rollout drift screening rebase --file june.parquet
     bento-rollout drift screening rebase --test concept/boosted
-    """
+    """  # noqa: D301 - click reads it
     from ..operations import open_rollout
 
     watch = open_rollout(ctx.obj, author=asked.author).drift
@@ -134,13 +134,13 @@ def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None,
 @printing
 @click.pass_context
 def replay(ctx: click.Context, as_json: bool) -> int:
-    r"""Compute the evidence again from the ledger, and compare it with what was kept.
+    """Compute the evidence again from the ledger, and compare it with what was kept.
 
     Exit code 8: it is not the same. What was pruned meanwhile cannot be compared, and that is said.
 
     \b
     bento-rollout drift screening replay
-    """
+    """  # noqa: D301 - click reads it
     from ..operations import open_rollout
     from .drift_views import replayed
 
@@ -182,13 +182,13 @@ def fit(
     segments: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    r"""Fit a reference from the rows in FILE, as when the model is built: needs no service.
+    """Fit a reference from the rows in FILE, as when the model is built: needs no service.
 
     No row can be read from it: it holds the bounds of bins, and how many rows lie in each.
 
     \b
     bento-rollout drift screening fit training.parquet --labels diagnosis --out reference.json
-    """
+    """  # noqa: D301 - click reads it
     from ..drift_verbs import fit as fitting
     from .drift_views import fitted
     from .options import parse_pairs

@@ -297,7 +297,7 @@ class DriftTest:
         """
         if len(self.base) > 1:
             raise InvalidValue(
-                "rows are told apart by strata (stratify_by), and these have none: use recent rows"
+                "these rows have no strata (stratify_by) to be compared within: use recent rows"
             )
         strata = np.zeros(len(bins), dtype=np.uint16)
         again = replace(self, recent=bins, recent_strata=strata).rebased(len(bins))

@@ -20,6 +20,8 @@ from .ledger_json import read
 __all__ = [
     "AHEAD",
     "AT_ONCE",
+    "DRAWN",
+    "GIVEN",
     "Matured",
     "Watermark",
     "base_rate",
@@ -43,7 +45,11 @@ HEAVIEST = 1 << 23
 PATIENCE = 0.5
 """Seconds that a read waits for another process's lock: whoever decides looks again soon."""
 
-_DRAWN = frozenset((Reason.SPLIT.value, Reason.NO_KEY.value))
+DRAWN = frozenset((Reason.SPLIT, Reason.NO_KEY))
+"""What chance gave to a variant: what variants are compared by."""
+
+GIVEN = DRAWN | {Reason.DEFAULT}
+"""And what nobody drew, as the champion answers all: what says how wrong one variant is by itself."""
 
 _NEXT = (
     "SELECT seq, id, row, time, key_hash, inference_id, endpoint, variant, revision, reason, outcome "
@@ -148,6 +154,7 @@ def matured(
     matures: float,
     most: int = AT_ONCE,
     patience: float = PATIENCE,
+    reasons: Collection[Reason] = DRAWN,
 ) -> Matured:
     """Return the predictions that have matured since the last read, each once, with their labels.
 
@@ -162,8 +169,8 @@ def matured(
     Labels of predictions that were asked about *because* the model was unsure, or somebody chose them, are
     not looked at (`Selection.unbiased`): they say how hard those cases are, not how good the variant is.
 
-    Only what chance gave to a variant, and what it answered by itself, is evidence: what a stand-in answered
-    says nothing of the candidate. Failed calls are left to the error rate.
+    Only what chance gave to a variant (see ``reasons``), and what it answered by itself, is evidence: what a
+    stand-in answered says nothing of the candidate. Failed calls are left to the error rate.
 
     One read looks at a bounded number of rows, by the primary key, and at the labels of each by an index; a
     read that finds nothing new looks at one row. What lies ahead of the clock by up to 5 minutes is waited
@@ -179,6 +186,7 @@ def matured(
         matures: the maturity age, in seconds.
         most: rows that are looked at, at most.
         patience: seconds to wait for another process's lock.
+        reasons: predictions with these are evidence.
 
     Raises:
         StoreUnreachable: the file cannot be read now; the same mark finds the same later.
@@ -189,14 +197,19 @@ def matured(
         return Matured((), after)
     with sound(file), file.reading() as db:
         start = start_of(db, after)
-        return _Reading(db, label, until, matures).read(start, max(most, 1), replaced=start is not after)
+        return _Reading(db, label, until, matures, reasons).read(
+            start, max(most, 1), replaced=start is not after
+        )
 
 
 class _Reading:
     """One read, at one moment of the file."""
 
-    def __init__(self, db: sqlite3.Connection, label: str, until: float, matures: float) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, label: str, until: float, matures: float, reasons: Collection[Reason]
+    ) -> None:
         self._db, self._label, self._until, self._matures = db, label, until, matures
+        self._reasons = {one.value for one in reasons}
         self._left = HEAVIEST
 
     def read(self, start: Watermark, most: int, *, replaced: bool) -> Matured:
@@ -211,7 +224,7 @@ class _Reading:
             seq, seen, newest = row[0], seen + 1, max(newest, row[1])
             if time > self._until:
                 apart["ahead"] += 1
-            elif row[9] not in _DRAWN:
+            elif row[9] not in self._reasons:
                 apart[row[9]] += 1
             elif row[10] != Outcome.OK.value:
                 apart["unanswered"] += 1

@@ -165,6 +165,32 @@ def test_a_bento_without_the_spec_is_refused(tmp_path: Path) -> None:
     run(*build, env=env, cwd=tmp_path)
 
 
+def test_a_bento_without_the_reference_of_drift_is_refused(tmp_path: Path) -> None:
+    """It would serve, and watch nothing."""
+    (tmp_path / "service.py").write_text(
+        "import bentoml\nfrom bento_rollout import rollout\n"
+        '@rollout(spec="rollout.yaml")\n@bentoml.service(name="lean")\nclass Lean:\n'
+        "    @bentoml.api\n    def one(self, x: float) -> float:\n        return x\n",
+    )
+    spec = "name: lean\ndrift: {reference: {file: reference.json}, data: {}}\n"
+    (tmp_path / "rollout.yaml").write_text(spec)
+    (tmp_path / "bentofile.yaml").write_text('service: "service:Lean"\ninclude: ["*.py", "rollout.yaml"]\n')
+    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "1"}
+    build = [sys.executable, "-m", "bentoml", "build"]
+    done = subprocess.run(build, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "reference.json is not there: make it with `bento-rollout drift NAME fit`" in done.stderr
+    (tmp_path / "training.csv").write_text("x\n" + "".join(f"{n}\n" for n in range(300)))
+    command = (sys.executable, "-m", "bento_rollout.cli", "drift", "lean")
+    run(*command, "fit", "training.csv", "--out", "reference.json", env=env, cwd=tmp_path)
+    done = subprocess.run(build, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "the bento would lack reference.json" in done.stderr
+    lines = 'service: "service:Lean"\ninclude: ["*.py", "rollout.yaml", "reference.json"]\n'
+    (tmp_path / "bentofile.yaml").write_text(lines)
+    run(*build, env=env, cwd=tmp_path)
+
+
 def test_a_bento_with_secret_keys_is_refused(tmp_path: Path) -> None:
     """Without `include` BentoML packs the whole folder: keys that open the models must not come in."""
     env = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "1"}

@@ -60,8 +60,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     worker = host.worker()
     worker.look(host.now)
     for part in range(2):
-        write(host.place, columns(300, 2 + part), host.of, start=10_000 * part)  # type: ignore[arg-type]
-        write(host.place, columns(300, 4 + part, 1.5), host.of, start=10_000 * part + 300)  # type: ignore[arg-type]
+        write(host.place, columns(300, 2 + part), host.of, start=10_000 * part)
+        write(host.place, columns(300, 4 + part, 1.5), host.of, start=10_000 * part + 300)
         host.settle(worker)
         if part == 0:
             host.rollout().drift.ack(reason=f"seen; {EVIL}")

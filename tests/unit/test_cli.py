@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bento_rollout.cli.commands import commands
+from bento_rollout.cli.drifting import drift
 from bento_rollout.examine import examine
 from bento_rollout.store.ballot import Ballot, Vote
 from bento_rollout.store.presence import Presence, VariantCard
@@ -44,6 +45,10 @@ def test_every_verb_of_the_contract_is_there_and_explains_itself(say: Say) -> No
         assert code == 0
         assert len(out.splitlines()[2].strip()) > 10
         assert "--json" in out
+    pages = [
+        say("drift", "screening", *verb, "--help")[1] for verb in ([], *([one] for one in drift.commands))
+    ]
+    assert not [page for page in pages if "\\b" in page]
 
 
 def test_help_is_in_words(say: Say) -> None:

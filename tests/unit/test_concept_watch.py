@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bento_rollout.cli.drift_page import drift_page
 from bento_rollout.concept import ConceptRules
 from bento_rollout.concept_watch import ConceptSettings
 from bento_rollout.drift_acts import Acts
@@ -56,6 +57,9 @@ def test_a_loss_that_rises_alarms_and_pauses(host: Host) -> None:
     assert "the zero_one loss of a is higher" in alarm["words"]
     assert alarm["acting"] == ["a"]
     assert host.rollout().state.paused
+    report = host.rollout().drift.report()
+    assert report["tests"]["concept/a"]["timeline"][-1]["row"] == test["rows"]
+    assert "It is wrong more often, by its zero_one loss: it was 0.0" in drift_page(report)
     host.rollout().drift.ack()
     assert not host.rollout().drift.status()["latched"]
     judge(host.place, errors(300, 0.4, 3), start=900, time=1900.0)
@@ -69,6 +73,19 @@ def test_a_loss_that_rises_alarms_and_pauses(host: Host) -> None:
     assert status["tests"]["concept/a"]["epoch"] == 3
     with pytest.raises(InvalidValue, match="a file has rows"):
         host.rollout().drift.rebase(test="concept/a", file="x.npy")
+
+
+def test_a_champion_that_answers_all_is_watched(host: Host) -> None:
+    """While nobody has weight nothing is drawn: that is how most services run most of the time."""
+    worker = host.worker()
+    worker.look(host.now)
+    judge(host.place, errors(300, 0.03, 1), reason="default")
+    judge(host.place, errors(300, 0.03, 2), start=300, time=1300.0, reason="pinned")
+    host.now = 10_000.0
+    host.settle(worker)
+    test = host.rollout().drift.status()["tests"]["concept/a"]
+    assert (test["matured"], test["labelled"]) == (300, 300)
+    assert "Nothing is certain after 100 rows" in drift_page(host.rollout().drift.report())
 
 
 def test_a_replay_gives_the_same_evidence_of_losses(host: Host) -> None:

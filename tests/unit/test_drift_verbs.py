@@ -196,7 +196,7 @@ def test_the_commands_say_what_programs_need(
     first = report["tests"]["data"]["features"][0]
     assert first["name"] == "feature_1"
     assert len(first["labels"]) == len(first["reference_histogram"]) == len(first["recent_histogram"])
-    assert report["tests"]["data"]["timeline"]
+    assert report["tests"]["data"]["timeline"][-1]["row"] == report["tests"]["data"]["rows"]
     page = tmp_path / "drift.html"
     assert cli(capsys, "report", "--html", str(page))[0] == 0
     text = page.read_text(encoding="utf-8")

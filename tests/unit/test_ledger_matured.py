@@ -18,7 +18,7 @@ from bento_rollout.reviewing import Selection
 from bento_rollout.store import ledger_matured
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
-from bento_rollout.store.ledger_matured import AHEAD, Matured, Watermark, base_rate, end_of, matured
+from bento_rollout.store.ledger_matured import AHEAD, GIVEN, Matured, Watermark, base_rate, end_of, matured
 from tests.ledgers import NOW, by_rows, new_id, prediction, reply_of, written
 
 DAY = 86400.0
@@ -135,6 +135,9 @@ def test_apart(place: Path) -> None:
     read = found(place)
     assert read.rows == ()
     assert read.apart == {"unanswered": 2, **{reason.value: 1 for reason in reasons}}
+    alone = found(place, reasons=GIVEN)
+    assert len(alone.rows) == 1, "what the champion answers while nobody has weight, if that is asked for"
+    assert Reason.DEFAULT.value not in alone.apart
 
 
 def test_rows(place: Path) -> None:
@@ -407,7 +410,7 @@ def test_a_read_without_news_looks_at_one_row(place: Path) -> None:
     steps = [0]
     with LedgerFile(place).reading() as db:
         db.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 10)
-        read = ledger_matured._Reading(db, "label", NOW, DAY).read(START, 2000, replaced=False)
+        read = ledger_matured._Reading(db, "label", NOW, DAY, GIVEN).read(START, 2000, replaced=False)
     assert (read.rows, read.after) == ((), START)
     assert steps[0] < 20
 
