@@ -296,9 +296,7 @@ class DriftTest:
                 say nothing.
         """
         if len(self.base) > 1:
-            raise InvalidValue(
-                "these rows have no strata (stratify_by) to be compared within: use recent rows"
-            )
+            raise InvalidValue("these rows have no strata (stratify_by) to be compared in: use recent rows")
         strata = np.zeros(len(bins), dtype=np.uint16)
         again = replace(self, recent=bins, recent_strata=strata).rebased(len(bins))
         return replace(again, recent=bins[-KEPT:], recent_strata=strata[-KEPT:])

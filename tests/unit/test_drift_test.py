@@ -335,6 +335,8 @@ def test_a_rebase_keeps_rows_in_their_strata() -> None:
         later, hours = in_hours(draw, 4)
         assert not rebased.update(later, hours).alarm
         assert rebased.update(later + 1.0, hours).alarm
+        with pytest.raises(InvalidValue, match="these rows have no strata"):
+            each.rebased_on(each.recent)
 
 
 def test_the_size_of_a_change_is_that_within_its_strata() -> None:

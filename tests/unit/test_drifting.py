@@ -213,6 +213,10 @@ def test_a_watch_of_nothing_is_refused() -> None:
         ("drift: true", "1: drift: a mapping of fields is expected (got True)"),
         ("drift: {concept: true}", "1: drift.concept: a mapping of fields is expected (got True)"),
         ("endpoints: [a, b]\ndrift: {concept: {}}", "2: drift.endpoint: 2 endpoints are routed"),
+        (
+            "drift: {reference: {file: a.csv}, data: {stratify_by: hour_of_week}}",
+            "1: drift.data.stratify_by: no file says at which hour its rows came",
+        ),
     ):
         refused("drift", "drift", told, text=text)
 
