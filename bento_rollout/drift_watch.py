@@ -124,7 +124,7 @@ class DataWatch:
     def after(self, rows: Sequence[Watched]) -> tuple[DataWatch, Taken]:
         """Return it after more predictions, in their order, and what became of their rows."""
         rules, sieve, reference = self.rules, self.sieve, self.test.reference
-        width = width_of(reference)
+        width, known = width_of(reference), reference.digest
         counts = {"tested": 0, "left_out": 0, "unreadable": 0, "other_reference": 0}
         blocks: list[Any] = []
         strata: list[int] = []
@@ -134,7 +134,7 @@ class DataWatch:
             except InvalidValue:
                 counts["unreadable"] += 1
                 continue
-            if digest != reference.digest:
+            if digest != known:
                 counts["other_reference"] += len(bins)
                 continue
             sieve, kept = sieve.take(

@@ -60,6 +60,7 @@ class Reference:
     segments: tuple[Segments, ...] = ()
     _encoder: Encoder = field(init=False, repr=False)
     _places: list[int] | None = field(init=False, repr=False)
+    _digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
         encoder = Encoder.of(self.features, self.embeddings, self.segments)
@@ -148,10 +149,12 @@ class Reference:
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits that another reference does not have."""
-        from .reference_form import digest_of
+        """Sixteen hex digits that another reference does not have; found once, for it hashes all counts."""
+        if not self._digest:
+            from .reference_form import digest_of
 
-        return digest_of(self)
+            object.__setattr__(self, "_digest", digest_of(self))
+        return self._digest
 
     def encode(self, rows: object) -> Encoded:
         """Return the bins of rows, and in which ways they are built otherwise.
