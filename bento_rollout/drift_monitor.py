@@ -12,16 +12,16 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .alarms import LARGE
-from .concept_watch import CONCEPT, ConceptSettings, ConceptWatch
+from .concept_watch import CONCEPT, ConceptWatch
 from .drift_acts import Acts, problem_of
 from .drift_estimates import EVERY, estimates
 from .drift_hand import Hand, Watch, add, opened
-from .drift_watch import DATA, DataRules, DataWatch, Taken
+from .drift_wanted import Wanted
+from .drift_watch import DATA, DataWatch, Taken
 from .errors import Conflict, InvalidValue, RolloutError, StoreCorrupt
 from .label_evidence import Mature
 from .schema_watch import SCHEMA, SchemaWatch
@@ -35,7 +35,7 @@ from .telemetry import log
 if TYPE_CHECKING:
     from .drift import Reference
 
-__all__ = ["LOCK", "Monitor", "Wanted"]
+__all__ = ["LOCK", "Monitor"]
 
 LOCK = "drift.lock"
 """The file that the owner of the watch holds."""
@@ -57,23 +57,6 @@ PACE = 1 << 19
 
 LONGEST = 30.0
 """Seconds that what was read may wait to be written; whoever goes on after a kill reads that again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is watched. Immutable.
-
-    Attributes:
-        data: how what comes in is tested; None: it is not.
-        concept: how losses are tested; None: they are not.
-        source: where the reference comes from, in words.
-        warnings: what people should know of the settings.
-    """
-
-    data: DataRules | None = None
-    concept: ConceptSettings | None = None
-    source: str = ""
-    warnings: tuple[str, ...] = ()
 
 
 class Monitor:
@@ -280,20 +263,9 @@ class Monitor:
             return None
         self._once.over("reference")
         self._file.keep_reference(found.digest, found.to_json(), now)
-        self._file.note("reference", self._told(found))
+        self._file.note("reference", self._wanted.told_of(found))
         self._file.note("problem", None)
         return found
-
-    def _told(self, reference: Reference) -> dict[str, Any]:
-        return {
-            "digest": reference.digest,
-            "rows": reference.rows,
-            "features": len(reference.tested),
-            "skipped": {one.name: one.skipped for one in reference.features if one.skipped},
-            "warnings": [*reference.warnings, *self._wanted.warnings],
-            "model": reference.model,
-            "source": self._wanted.source,
-        }
 
     # -- reading ---------------------------------------------------------------------------------------
 

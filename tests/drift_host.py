@@ -11,7 +11,8 @@ import pytest
 from bento_rollout.concept_watch import ConceptSettings
 from bento_rollout.drift import Reference
 from bento_rollout.drift_acts import Acts
-from bento_rollout.drift_monitor import Monitor, Wanted
+from bento_rollout.drift_monitor import Monitor
+from bento_rollout.drift_wanted import Wanted
 from bento_rollout.drift_watch import DataRules
 from bento_rollout.opening import first_commit, save
 from bento_rollout.operations import Rollout

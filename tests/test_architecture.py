@@ -154,6 +154,7 @@ LAYERS: dict[str, float] = {
     "schema_watch": 3.3,
     "drift_watch": 3.3,
     "drift_parts": 3.25,
+    "drift_wanted": 3.35,
     "drift_estimates": 3.35,
     "concept_watch": 3.3,
     "drift_monitor": 3.6,

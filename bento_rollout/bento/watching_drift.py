@@ -17,7 +17,8 @@ from .endpoints import Facade
 
 if TYPE_CHECKING:
     from ..drift import Reference
-    from ..drift_monitor import Monitor, Wanted
+    from ..drift_monitor import Monitor
+    from ..drift_wanted import Wanted
     from ..feed import Feed
     from ..label_evidence import Mature
     from ..notifier import Notifier
@@ -113,7 +114,7 @@ class WatchingDrift:
     def _wanted(self) -> Wanted:
         from ..concept import ConceptRules
         from ..concept_watch import ConceptSettings
-        from ..drift_monitor import Wanted
+        from ..drift_wanted import Wanted
         from ..drift_watch import DataRules
 
         data, concept, source = self._drift.data, self._drift.concept, self._drift.reference
