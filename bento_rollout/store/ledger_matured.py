@@ -22,6 +22,7 @@ __all__ = [
     "AT_ONCE",
     "DRAWN",
     "GIVEN",
+    "PATIENCE",
     "Matured",
     "Watermark",
     "base_rate",
