@@ -151,11 +151,10 @@ def _lead(test: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> str:
         return f"It has changed: {'; '.join(strong[:MOST_FEATURES])}."
     if (why := test.get("waits")) is not None:
         return f"Nothing is tested now: {why}."
-    if test["log_evidence"] >= test["alarm_at"] and test.get("loss"):
+    if test["log_evidence"] >= test["alarm_at"] and test.get("loss"):  # losses have no features
         means = f"it was {test['before']:.3g} on average, and is {test['recent']:.3g}"
-        return f"It is wrong more often, by its {test['loss']} loss: {means}."
-    if test["certain"] and test["log_evidence"] >= test["alarm_at"]:  # losses have no features
-        return f"It has changed: {'; '.join(one['words'] for one in alarms)}."
+        found = "; ".join(one["words"] for one in alarms) or "predictions are wrong more often"
+        return f"It has changed: {found}. By its {test['loss']} loss: {means}."
     if test["certain"]:
         return "It had changed when the alarm was found; by now nothing is certain."
     return f"Nothing is certain after {amount(test['rows'])} rows: the evidence is {test['odds']}, and an alarm needs {test['odds_needed']}."  # noqa: E501
