@@ -83,19 +83,22 @@ class DriftVerbs:
         assert isinstance(watch, DataWatch)  # by its key
         return [one.plain for one in parts_of(watch.test)]
 
-    def replay(self) -> dict[str, Any]:
+    def replay(self, *, breath: float = 0.0) -> dict[str, Any]:
         """Return whether the ledger gives the same evidence again: the JSON of ``drift NAME replay --json``.
 
         Each watch is begun as it was at the start of its epoch, and reads the ledger up to where it was read.
+
+        Args:
+            breath: seconds between two pages, for a process that serves, too.
         """
         self._desk.read()
         found: dict[str, dict[str, Any]] = {}
         for stored in self._file.watches():
             if stored.key != "schema":
-                found |= self._replayed(stored)
+                found |= self._replayed(stored, breath)
         return {"rollout": self._desk.name, "tests": found}
 
-    def _replayed(self, stored: Stored) -> dict[str, dict[str, Any]]:
+    def _replayed(self, stored: Stored, breath: float) -> dict[str, dict[str, Any]]:
         now = time.time()
         kept, again, missing = self._opened(stored), self._opened(stored, start=True), 0
         until = int(stored.position.get("seq", 0))
@@ -104,6 +107,7 @@ class DriftVerbs:
             missing += lost
             if not more:
                 break
+            time.sleep(breath)
         gone = (
             f"{missing} predictions are not in the ledger any more (pruned, or forgotten)" if missing else ""
         )

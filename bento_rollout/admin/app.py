@@ -61,6 +61,9 @@ T = TypeVar("T")
 
 _WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 
+_BREATH = 0.05
+"""Seconds between two pages that are computed again, so that whoever serves has the processor in between."""
+
 
 def admin_app(
     opened: Callable[[], Rollout],
@@ -155,6 +158,8 @@ class _Operators:
             "automation": _automation,
             "shadow-report": _shadow_report,
             "drift": _drift,
+            "drift/report": _drift_report,
+            "drift/replay": _drift_replay,
         }
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
@@ -268,8 +273,14 @@ def _drift(rollout: Rollout, query: bytes) -> Any:
     return rollout.drift.status()
 
 
-def _as_it_is(_: Rollout, done: dict[str, Any]) -> dict[str, Any]:
-    return done
+def _drift_report(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.drift.report()
+
+
+def _drift_replay(rollout: Rollout, query: bytes) -> Any:
+    parse_query(query, ())
+    return rollout.drift.replay(breath=_BREATH)
 
 
 def _shadow_report(rollout: Rollout, query: bytes) -> Any:

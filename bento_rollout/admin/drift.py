@@ -9,7 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..operations import Rollout
 from .bodies import Body
 
-__all__ = ["DRIFT_ANSWERS", "DRIFT_VERBS", "Ack", "Drift", "DriftChanged", "Rebase"]
+__all__ = [
+    "DRIFT_ANSWERS",
+    "DRIFT_VERBS",
+    "Ack",
+    "Drift",
+    "DriftChanged",
+    "DriftReplay",
+    "DriftReport",
+    "Rebase",
+]
 
 
 class _Answer(BaseModel):
@@ -56,6 +65,37 @@ class Drift(_Answer):
     alarms: list[DriftAlarm] = Field(description="Those that are latched, then the newest.")
 
 
+class DriftReported(DriftTest):
+    """How one test stands, with its course."""
+
+    features: list[dict[str, Any]] = Field(description="Of data: each with both histograms, strongest first.")
+    timeline: list[dict[str, Any]] = Field(description="The evidence of this epoch, row by row.")
+    epochs: list[dict[str, Any]] = Field(description="When it began anew, and why.")
+
+
+class DriftReport(Drift):
+    """All that is known of what has drifted."""
+
+    tests: dict[str, DriftReported]  # type: ignore[assignment]  # each has more than `Drift` says
+
+
+class DriftReplayed(_Answer):
+    """One test computed again from the ledger."""
+
+    rows: int
+    kept: float = Field(description="The natural logarithm of the evidence that stands.")
+    again: float | None = Field(description="That which the ledger gives.")
+    same: bool | None = Field(description="Within 1e-9; null: what is gone from the ledger may explain it.")
+    words: str
+
+
+class DriftReplay(_Answer):
+    """Whether the ledger gives the same evidence again."""
+
+    rollout: str
+    tests: dict[str, DriftReplayed]
+
+
 class DriftChanged(_Answer):
     """What a verb did to the watch."""
 
@@ -92,4 +132,13 @@ class Rebase(Body):
 
 
 DRIFT_VERBS: tuple[type[Body], ...] = (Ack, Rebase)
-DRIFT_ANSWERS = (Drift, DriftTest, DriftAlarm, DriftChanged)
+DRIFT_ANSWERS = (
+    Drift,
+    DriftTest,
+    DriftAlarm,
+    DriftChanged,
+    DriftReport,
+    DriftReported,
+    DriftReplay,
+    DriftReplayed,
+)

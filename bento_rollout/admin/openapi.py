@@ -18,7 +18,7 @@ from .answers import (
     State,
 )
 from .bodies import VERBS, Body
-from .drift import DRIFT_ANSWERS, DRIFT_VERBS, Drift
+from .drift import DRIFT_ANSWERS, DRIFT_VERBS, Drift, DriftReplay, DriftReport
 from .labels import LabelBody, Taken
 from .review_bodies import (
     REVIEW_ANSWERS,
@@ -122,6 +122,8 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
             ),
         ),
         "/admin/drift": _get("How the watch for drift stands", _json(Drift)),
+        "/admin/drift/report": _get("What has drifted: each test's course and features", _json(DriftReport)),
+        "/admin/drift/replay": _get("Whether the ledger gives the same evidence again", _json(DriftReplay)),
         "/admin/openapi.json": _get("This document", {"type": "object"}),
     }
     paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in (*VERBS, *DRIFT_VERBS)}

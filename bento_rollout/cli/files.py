@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import click
 from ..errors import InvalidSpec
 from .changes import change
 from .options import Asked, changing, printing
-from .output import Cell, Line, emit_json, show
+from .output import Cell, Line, emit_json, show, visible
 
 if TYPE_CHECKING:
     from ..spec import RolloutSpec
@@ -96,6 +97,11 @@ def validate(file: str, as_json: bool) -> int:
         _remark(f"automation.{name}.review.webhook.url: http carries it for others to read; write https")
         for name in _readable(spec)
     ]
+    source = None if spec.drift is None or spec.drift.reference is None else spec.drift.reference.file
+    if source is not None and not Path(source).exists():
+        lines.append(
+            _remark(f"drift.reference.file: {visible(source)} is not there: nothing is watched until it is")
+        )
     show(lines)
     return 0
 

@@ -153,7 +153,9 @@ def show_one(
     show_default=True,
     help="What to write.",
 )
-@click.option("--output", metavar="FILE", help="Where to; without it to standard output (not Parquet).")
+@click.option(
+    "--output", metavar="FILE", help="Where to; without it, or with -, to standard output (not Parquet)."
+)
 @click.option("--since", metavar="TIME", help="From when on: ISO 8601, or so long ago, like 24h.")
 @click.option("--until", metavar="TIME", help="Up to when, in the same forms.")
 @click.option("--variant", metavar="VARIANT", help="Only what it answered.")
@@ -167,7 +169,7 @@ def export(ctx: click.Context, /, form: str, output: str | None, labelled: bool,
     found = _ledger(ctx)
     since, until = (_moment(f"--{name}", wanted.pop(name)) for name in ("since", "until"))
     rows = found.export(labelled=labelled, since=since, until=until, **wanted)
-    if output is not None:
+    if output is not None and output != "-":
         count = export_file(Path(output), _counted(rows), form, found.rollout)
         click.echo(f"{output} has {count} predictions", err=True)
         return 0

@@ -94,6 +94,14 @@ def entrust(server: Server) -> None:
     rolled.set_degree("read", "partial")
 
 
+def _told_over_http(address: str, bearer: dict[str, str]) -> None:
+    report = httpx.get(f"{address}/report", headers=bearer).json()["tests"]["data"]
+    assert report["features"][0]["name"] == "feature_1"
+    assert report["timeline"]
+    again = httpx.get(f"{address}/replay", headers=bearer, timeout=60).json()["tests"]["data"]
+    assert again["same"] is True
+
+
 def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> None:
     """Alarm, pause, demotion, exit 7; acknowledged 0; the new normal becomes the reference."""
     entrust(server)
@@ -128,6 +136,7 @@ def test_a_shift_pauses_the_rollout_and_hands_decisions_back(server: Server) -> 
     until(lambda: 'test="data"} 1.0' in httpx.get(f"{base}/metrics").text, "the gauge is 1")
     bearer = {"authorization": "Bearer sesame-sesame-sesame"}
     assert httpx.get(f"{base}/rollout/admin/drift", headers=bearer).json()["latched"]
+    _told_over_http(f"{base}/rollout/admin/drift", bearer)
     page = server.folder / "drift.html"
     assert command(server, "report", "--html", str(page)).returncode == 0
     assert "feature_1 is higher" in page.read_text(encoding="utf-8")
@@ -207,6 +216,7 @@ def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
     for round_ in range(3):
         ask(server, draw(200, 10 + round_))
         asked += 200
+        time.sleep(0.3 * round_)  # before they are written, while they are read, after
         until(lambda: files.is_locked(place / "drift.lock"), "somebody owns the watch")
         victim = int(re.search(r"\d+", files._named(place / "drift.lock"))[0])  # type: ignore[index]
         assert victim in server.living()
@@ -214,7 +224,9 @@ def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
         until(partial(_replaced, server, victim), "two live again")
         until(lambda: server.asks("GET", "/readyz") == http.client.OK, "it serves")
         until(partial(_loaded, server, 3 + round_), "it has the reference")
-    found = taken(server, 1)
+    ask(server, draw(200, 20))  # all that came before may have been with those that were killed
+    asked += 200
+    found = taken(server, 200)
     last = -1
     while found["rows"] != last:  # a killed worker may have had rows that it had not written
         last = found["rows"]

@@ -204,6 +204,17 @@ def test_a_condition_on_drift_is_said_to_never_hold(say: Say, tmp_path: Path) ->
     assert "automation.write.ask_when" not in out
 
 
+def test_a_reference_that_is_not_there_is_remarked(say: Say, tmp_path: Path) -> None:
+    """Beside the spec, where its path begins."""
+    spec = tmp_path / "rollout.yaml"
+    spec.write_text("name: screening\ndrift: {reference: {file: reference.json}, data: {}}\n")
+    code, out, _ = say("validate", str(spec))
+    assert code == 0
+    assert f"drift.reference.file: {tmp_path / 'reference.json'} is not there" in " ".join(out.split())
+    (tmp_path / "reference.json").write_text("{}")
+    assert "is not there" not in say("validate", str(spec))[1]
+
+
 def test_a_webhook_without_encryption_is_remarked(say: Say, tmp_path: Path) -> None:
     """Unless it stays on this host."""
     review = "inputs: plain, on_timeout: wait, overflow: {max_open: 10, action: reject}"
