@@ -218,7 +218,7 @@ def test_the_owner_may_be_killed_at_any_moment(server: Server) -> None:
         asked += 200
         time.sleep(0.3 * round_)  # before they are written, while they are read, after
         until(lambda: files.is_locked(place / "drift.lock"), "somebody owns the watch")
-        victim = int(re.search(r"\d+", files._named(place / "drift.lock"))[0])  # type: ignore[index]
+        victim = int(re.search(r"\d+", files._named(place / "drift.lock"))[0])  # type: ignore[index]  # it has one
         assert victim in server.living()
         os.kill(victim, signal.SIGKILL)
         until(partial(_replaced, server, victim), "two live again")

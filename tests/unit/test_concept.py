@@ -83,7 +83,7 @@ def test_a_reference_from_a_file() -> None:
     """A model whose losses are known is tested from its first label on; one whose are not, or few, is not."""
     board = ConceptBoard(RULES, losses={"a": (0.0,) * 190 + (1.0,) * 10, "b": (0.0,) * 99, "c": (0.5,) * 500})
     for digest, tested in {"a": 60, "b": None, "c": None, "d": None}.items():
-        test = board.update([row(1)] * 60, lambda one, digest=digest: digest).concepts["one", digest].test  # type: ignore[misc]
+        test = board.update([row(1)] * 60, lambda one, digest=digest: digest).concepts["one", digest].test  # type: ignore[misc]  # bound now
         assert (test and test.rows) == tested
     stored = ConceptBoard.from_bytes(board.to_bytes(), RULES, losses=board.losses)
     assert stored.update([row(1)], lambda one: "a").concepts["one", "a"].test is not None
@@ -115,7 +115,7 @@ def test_old_models_are_forgotten() -> None:
     """A variant that gets a new model each day does not grow without bound."""
     board = ConceptBoard(RULES)
     for number in range(MODELS + 5):
-        board = board.update([row(1)], lambda one, number=number: f"sha256:{number}")  # type: ignore[misc]
+        board = board.update([row(1)], lambda one, number=number: f"sha256:{number}")  # type: ignore[misc]  # bound now
     assert list(board.concepts) == [("one", f"sha256:{number}") for number in range(5, MODELS + 5)]
 
 

@@ -276,7 +276,7 @@ def test_a_kind_may_be_said() -> None:
     assert reference.tested[0].bins is not None
     assert set(reference.tested[0].bins.labels) == {"0", "1", "2", "other", "missing"}
     with pytest.raises(InvalidValue, match="the kind of 'code' is 'odd'"):
-        Reference.fit(data, kinds={"code": "odd"})  # type: ignore[dict-item]
+        Reference.fit(data, kinds={"code": "odd"})  # type: ignore[dict-item]  # it is refused
     with pytest.raises(InvalidValue, match="kinds names 'y'"):
         Reference.fit(data, kinds={"y": "numeric"})
     with pytest.raises(InvalidValue, match="column 'x' holds no vectors"):

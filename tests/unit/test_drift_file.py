@@ -98,7 +98,7 @@ def test_a_verb_changes_all_in_one_step(tmp_path: Path) -> None:
     file = DriftFile(tmp_path)
     file.save([STORED], [LEVEL], alarms=[alarm()])
     with pytest.raises(ZeroDivisionError):
-        file.revise(lambda *_: 1 / 0, why="")  # type: ignore[arg-type]
+        file.revise(lambda *_: 1 / 0, why="")  # type: ignore[arg-type]  # it raises
     file.revise(
         lambda watches, levels, alarms: (
             watches,
