@@ -8,7 +8,6 @@ that it started from: what somebody else wrote meanwhile is never lost.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from .drift_rows import (
     stored_of,
 )
 from .side_file import SideFile
+from .sql import Db
 
 __all__ = ["DriftFile", "Revise"]
 
@@ -285,7 +285,7 @@ class DriftFile:
             raise self._file.damaged(error) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[Db]:
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
             try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..alarms import Alarm, Told
 from ..errors import Conflict
+from .sql import Db
 
 __all__ = [
     "ALARM",
@@ -145,7 +145,7 @@ def level_of(row: Sequence[Any]) -> Level:
 
 
 def put_all(
-    db: sqlite3.Connection,
+    db: Db,
     watches: Sequence[Stored],
     levels: Sequence[Level],
     alarms: Sequence[Alarm],
@@ -167,7 +167,7 @@ def put_all(
     return kept
 
 
-def _put_watch(db: sqlite3.Connection, before: Stored, after: Stored) -> None:
+def _put_watch(db: Db, before: Stored, after: Stored) -> None:
     (version,) = db.execute("SELECT version FROM watches WHERE key = ?", (before.key,)).fetchone() or (0,)
     if version != before.version:
         raise Conflict(
@@ -181,7 +181,7 @@ def _put_watch(db: sqlite3.Connection, before: Stored, after: Stored) -> None:
     db.execute(f"INSERT OR REPLACE INTO watches ({_WATCH}) VALUES ({places})", values)  # noqa: S608 - constants
 
 
-def _put_level(db: sqlite3.Connection, level: Level, why: str) -> None:
+def _put_level(db: Db, level: Level, why: str) -> None:
     values = (
         level.test, level.kind, level.endpoint, level.epoch, level.rows, level.log_evidence, level.log_bound,
         _json(level.told), level.updated,
@@ -192,7 +192,7 @@ def _put_level(db: sqlite3.Connection, level: Level, why: str) -> None:
     db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began)
 
 
-def put_alarm(db: sqlite3.Connection, alarm: Alarm) -> None:
+def put_alarm(db: Db, alarm: Alarm) -> None:
     """Write an alarm: what it has become, or a new one, unless its test has found one in this epoch."""
     values = (
         alarm.id, alarm.test, alarm.kind, alarm.endpoint, alarm.epoch, alarm.at, alarm.row,
@@ -220,7 +220,7 @@ def alarm_of(row: Sequence[Any]) -> Alarm:
     )  # fmt: skip
 
 
-def _put_point(db: sqlite3.Connection, point: Point) -> None:
+def _put_point(db: Db, point: Point) -> None:
     key, epoch = point.test, point.epoch
     values = (key, epoch, point.row, point.at, point.log_evidence, _json(dict(point.top)))
     db.execute("INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -233,7 +233,7 @@ def _put_point(db: sqlite3.Connection, point: Point) -> None:
     db.executemany("DELETE FROM timeline WHERE test = ? AND epoch = ? AND row = ?", gone)
 
 
-def _forget_oldest(db: sqlite3.Connection) -> None:
+def _forget_oldest(db: Db) -> None:
     (count,) = db.execute("SELECT count(*) FROM alarms").fetchone()
     if count > MOST_ALARMS:
         oldest = "SELECT id FROM alarms WHERE end <> '' ORDER BY at LIMIT ?"

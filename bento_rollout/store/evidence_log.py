@@ -102,10 +102,8 @@ class EvidenceLog:
         sums = json.dumps(evidence.to_plain(), separators=(",", ":"))
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            seq = db.execute(
-                "INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums)
-            ).lastrowid
-            db.execute("DELETE FROM flushes WHERE seq <= ?", ((seq or 0) - MOST_FLUSHES,))
+            db.execute("INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums))
+            db.execute("DELETE FROM flushes WHERE seq <= (SELECT max(seq) FROM flushes) - ?", (MOST_FLUSHES,))
             db.execute("COMMIT")
 
     def read(self, after: int) -> list[Flush]:

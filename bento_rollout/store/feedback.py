@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from .files import release, try_lock
 from .ledger import Ledger
 from .reviews_file import ReviewsFile
 from .reviews_rows import value_of
+from .sql import Db, Row
 
 __all__ = ["LOCK", "SOURCE", "Feedback", "Told"]
 
@@ -125,7 +125,7 @@ class Feedback:
                 db.executemany("DELETE FROM owed WHERE task = ?", [(row["seq"],) for row in owed])
         return Told(labels, tuple(refused), self.waiting())
 
-    def _label(self, row: sqlite3.Row) -> dict[str, Any]:
+    def _label(self, row: Row) -> dict[str, Any]:
         """Return a decision as a label; the same decision gives the same one."""
         seen = row["sees"] == Visibility.SHOWN.value or row["first"] not in (None, row["choice"])
         return {
@@ -151,5 +151,5 @@ _OWED = """
 """
 
 
-def _waiting(db: sqlite3.Connection) -> int:
+def _waiting(db: Db) -> int:
     return int(db.execute("SELECT count(*) FROM owed").fetchone()[0])

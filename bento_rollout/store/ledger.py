@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from .ledger_joins import Bound, Story, exported, stories_of
 from .ledger_labels import MOST_IN_BATCH, Accepted, Label, Refusal, add_label, parse_label
 from .ledger_pruning import Gone, expire_marks, prune, settle, transaction, trim_orphans
 from .ledger_rows import PREDICTION, Entry, entry_of
+from .sql import Db
 
 __all__ = ["ORPHANS_KEPT", "Counts", "Forgotten", "Ledger"]
 
@@ -347,7 +347,7 @@ def _parsed(
     return good, tuple(refused)
 
 
-def _added(db: sqlite3.Connection, labels: Sequence[tuple[int, Label]]) -> Accepted:
+def _added(db: Db, labels: Sequence[tuple[int, Label]]) -> Accepted:
     accepted = orphaned = 0
     refused = []
     for index, label in labels:
@@ -365,7 +365,7 @@ def _sum(one: Accepted, other: Accepted) -> Accepted:
     return Accepted(one.accepted + other.accepted, one.orphaned + other.orphaned, refused)
 
 
-def _find(db: sqlite3.Connection, text: str) -> Any:
+def _find(db: Db, text: str) -> Any:
     """Return the stored row that an id names.
 
     Raises:

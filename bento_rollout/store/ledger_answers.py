@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..records import Outcome, Reason
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
 from .ledger_matured import PATIENCE, newest_label, output_of, sound
+from .sql import Db, Found
 
 __all__ = ["Answers", "newest_answers"]
 
@@ -75,7 +75,7 @@ def newest_answers(
         return Answers(tuple(_labelled(db, ripe, label, matures)), tuple(_recent(db, fresh)))
 
 
-def _labelled(db: sqlite3.Connection, rows: sqlite3.Cursor, label: str, matures: float) -> Iterator[Mature]:
+def _labelled(db: Db, rows: Found, label: str, matures: float) -> Iterator[Mature]:
     left, found = HEAVIEST, 0
     for seq, request, number, time, inference_id, *who in rows:
         value = newest_label(db, label, request, number, inference_id, time + matures)
@@ -87,7 +87,7 @@ def _labelled(db: sqlite3.Connection, rows: sqlite3.Cursor, label: str, matures:
         yield _mature(request, number, time, who, output, value)
 
 
-def _recent(db: sqlite3.Connection, rows: sqlite3.Cursor) -> Iterator[Mature]:
+def _recent(db: Db, rows: Found) -> Iterator[Mature]:
     left = HEAVIEST
     for seq, request, number, time, _, *who in rows:
         if (output := output_of(db, seq)) is None:

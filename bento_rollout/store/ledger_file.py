@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ..errors import StoreCorrupt, StoreUnreachable
 from .files import locked
 from .making import make_empty, make_folder
+from .sql import Db
 
 __all__ = ["SCHEMA", "WHOLE", "LedgerFile", "id_at", "id_of", "split_id"]
 
@@ -102,7 +103,7 @@ class LedgerFile:
         return self.path.exists()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Db]:
         """Open the file for one operation that changes nothing; on a read-only file system, too.
 
         Raises:
@@ -117,7 +118,7 @@ class LedgerFile:
                 yield db
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[Db]:
         """Open the file for one operation, and make it when it is missing.
 
         Raises:
@@ -127,7 +128,7 @@ class LedgerFile:
         with self.in_words(), closing(self.connect()) as db:
             yield db
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Db:
         """Return a connection that writes; what it raises `in_words` turns into our errors."""
         if not self.exists():
             make_folder(self.folder)
@@ -163,7 +164,7 @@ class LedgerFile:
         except OSError as error:
             raise StoreUnreachable(f"the ledger {self.path} cannot be used: {error.strerror}") from None
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> Db:
         try:
             return self._opened(f"mode={mode}")
         except sqlite3.OperationalError:
@@ -171,7 +172,7 @@ class LedgerFile:
                 raise
             return self._opened("mode=ro&immutable=1")  # SQLite cannot read a WAL file where it cannot write
 
-    def _opened(self, how: str) -> sqlite3.Connection:
+    def _opened(self, how: str) -> Db:
         url = f"file:{quote(os.fsencode(self.path))}?{how}"
         db = sqlite3.connect(
             url, uri=True, timeout=self._patience, isolation_level=None, check_same_thread=False
@@ -189,7 +190,7 @@ class LedgerFile:
             raise
         return db
 
-    def _is_current(self, db: sqlite3.Connection) -> bool:
+    def _is_current(self, db: Db) -> bool:
         """Whether the file has this version's schema; what never may have it is refused."""
         version, owner = _header(db)
         if version > SCHEMA and owner == APPLICATION_ID:
@@ -201,7 +202,7 @@ class LedgerFile:
             raise StoreCorrupt(f"{self.path} is not a ledger of bento_rollout; {_REMEDY}")
         return version == SCHEMA and owner == APPLICATION_ID
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
+    def _migrate(self, db: Db) -> None:
         if self._is_current(db):  # somebody else was faster
             return
         if _header(db) == (0, 0):
@@ -222,13 +223,13 @@ def _mark_of(request: str, row: int) -> bytes:
     return hashlib.sha256(id_of(request, row).encode()).digest()[:16]
 
 
-def _header(db: sqlite3.Connection) -> tuple[int, int]:
+def _header(db: Db) -> tuple[int, int]:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     return int(version), int(owner)
 
 
-def _has_tables(db: sqlite3.Connection) -> bool:
+def _has_tables(db: Db) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 

@@ -13,6 +13,7 @@ from ..errors import Refused, StoreUnreachable
 from .hashing import VARIABLE, KeyHash
 from .ledger_file import LedgerFile, split_id
 from .ledger_pruning import Gone, add_count, delete_key, size_of, transaction
+from .sql import Db
 from .tallies import Tallies
 
 __all__ = ["Forgotten", "forget", "forget_examples", "rewrite"]
@@ -69,7 +70,7 @@ def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: flo
     return Forgotten(gone, examples, other_keys=bool(known - {hashed.fingerprint}))
 
 
-def forget_examples(db: sqlite3.Connection, folder: Path, key_hash: str | None = None) -> int:
+def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
     """Delete the disagreements that shadows had with predictions of a key, or with forgotten ones.
 
     Returns:
@@ -87,7 +88,7 @@ def forget_examples(db: sqlite3.Connection, folder: Path, key_hash: str | None =
     return len(mine)
 
 
-def _is_forgotten(db: sqlite3.Connection, name: str, key_hash: str | None) -> bool:
+def _is_forgotten(db: Db, name: str, key_hash: str | None) -> bool:
     request, row = split_id(name)
     query = (
         "SELECT EXISTS (SELECT 1 FROM predictions WHERE id = :id AND row = :row AND key_hash = :hash) "
@@ -97,7 +98,7 @@ def _is_forgotten(db: sqlite3.Connection, name: str, key_hash: str | None) -> bo
     return bool(found)
 
 
-def rewrite(db: sqlite3.Connection, path: Path, patience: float) -> None:
+def rewrite(db: Db, path: Path, patience: float) -> None:
     """Write the file anew and empty its log: bytes of what was deleted may be left in either."""
     try:
         _check_room(path, size_of(db))
@@ -114,7 +115,7 @@ def rewrite(db: sqlite3.Connection, path: Path, patience: float) -> None:
         raise
 
 
-def _empty_log(db: sqlite3.Connection, path: Path, patience: float) -> None:
+def _empty_log(db: Db, path: Path, patience: float) -> None:
     until = time.monotonic() + max(patience, 1.0)
     while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         if time.monotonic() > until:

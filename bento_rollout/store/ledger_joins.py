@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from .ledger_file import id_of
 from .ledger_labels import LABEL, Label, label_of, valid_of
 from .ledger_rows import SHADOW, Entry, Verdict, entry_of, verdict_of
+from .sql import Db
 
 __all__ = ["Bound", "Story", "exported", "stories_of"]
 
@@ -34,7 +34,7 @@ class Story:
     others: tuple[str, ...] = ()
 
 
-def stories_of(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Iterator[Story]:
+def stories_of(db: Db, rows: Sequence[Sequence[Any]]) -> Iterator[Story]:
     """Return the stories of stored rows of `PREDICTION`, which are in the order of their ids.
 
     A label by inference id belongs to the newest prediction of that id.
@@ -60,7 +60,7 @@ def stories_of(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Iterato
         yield Story(entry, tuple(shadows.get(entry.prediction_id, ())), valid_of(own) if own else ())
 
 
-def _by_inference_id(db: sqlite3.Connection, names: Sequence[str]) -> Iterator[tuple[str, Label]]:
+def _by_inference_id(db: Db, names: Sequence[str]) -> Iterator[tuple[str, Label]]:
     """Return the labels of inference ids, each with the id of the prediction that it belongs to."""
     newest = "SELECT id, row FROM predictions WHERE inference_id = ? ORDER BY id DESC, row DESC LIMIT 1"
     for name in names:

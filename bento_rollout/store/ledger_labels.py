@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from ..reviewing import Selection
 from ..values import shown
 from .ledger_file import WHOLE, id_of, split_id
 from .ledger_json import LONGEST, check_depth, compact, read
+from .sql import Db
 
 __all__ = [
     "AHEAD",
@@ -302,7 +302,7 @@ _OF_INFERENCE = (
 _INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 12})"  # noqa: S608 - constants
 
 
-def add_label(db: sqlite3.Connection, label: Label) -> bool:
+def add_label(db: Db, label: Label) -> bool:
     """Keep one label, unless it was told before; return whether its prediction is known.
 
     One that says what is valid already, and no time, was told before; so is one that says all the same.
@@ -333,7 +333,7 @@ def add_label(db: sqlite3.Connection, label: Label) -> bool:
     return known
 
 
-def _check_row(db: sqlite3.Connection, request: str, row: int) -> None:
+def _check_row(db: Db, request: str, row: int) -> None:
     if (found := db.execute(_ROWS, (request,)).fetchone()) is None:
         return
     if row == WHOLE:
@@ -352,7 +352,7 @@ def _is_told(label: Label, value: str, told: Sequence[tuple[float, str, str]]) -
     return label.time == label.received and newest is not None and newest[1:] == (value, label.reason)
 
 
-def settle_orphans(db: sqlite3.Connection, before: float, after: int, most: int) -> tuple[int | None, int]:
+def settle_orphans(db: Db, before: float, after: int, most: int) -> tuple[int | None, int]:
     """Note which of some orphans have found their prediction, and forget the others that are too old.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from ..records import Outcome, Reason
 from ..reviewing import Selection
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
+from .sql import Db
 
 __all__ = [
     "AHEAD",
@@ -206,9 +206,7 @@ def matured(
 class _Reading:
     """One read, at one moment of the file."""
 
-    def __init__(
-        self, db: sqlite3.Connection, label: str, until: float, matures: float, reasons: Collection[Reason]
-    ) -> None:
+    def __init__(self, db: Db, label: str, until: float, matures: float, reasons: Collection[Reason]) -> None:
         self._db, self._label, self._until, self._matures = db, label, until, matures
         self._reasons = {one.value for one in reasons}
         self._left = HEAVIEST
@@ -265,7 +263,7 @@ def sound(file: LedgerFile) -> Iterator[None]:
 
 
 def newest_label(
-    db: sqlite3.Connection, label: str, request: str, row: int, inference_id: str | None, ripe: float
+    db: Db, label: str, request: str, row: int, inference_id: str | None, ripe: float
 ) -> str | None:
     """Return a prediction's newest label of a name, as JSON text, of those that were told up to a time.
 
@@ -279,13 +277,13 @@ def newest_label(
     return max(found)[2] if found else None
 
 
-def output_of(db: sqlite3.Connection, seq: int) -> str | None:
+def output_of(db: Db, seq: int) -> str | None:
     """Return the answer of the prediction with this ``seq``, as JSON text; None: it is not kept."""
     found = db.execute(_OUTPUT, (seq,)).fetchone()
     return None if found is None else found[0]
 
 
-def start_of(db: sqlite3.Connection, after: Watermark) -> Watermark:
+def start_of(db: Db, after: Watermark) -> Watermark:
     """Return where to go on: the mark itself, or its like in a file that lies there instead of the old."""
     if after.seq == 0:
         return after
@@ -297,7 +295,7 @@ def start_of(db: sqlite3.Connection, after: Watermark) -> Watermark:
     return Watermark(given if newer is None else newer[0] - 1, after.newest)
 
 
-def _end(db: sqlite3.Connection) -> Watermark:
+def _end(db: Db) -> Watermark:
     (given,) = db.execute(_GIVEN).fetchone() or (0,)
     (newest,) = db.execute(_NEWEST).fetchone() or ("",)
     return Watermark(given, newest)

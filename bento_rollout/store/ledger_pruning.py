@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .ledger_file import id_at
 from .ledger_labels import MOST_ORPHANS, settle_orphans
+from .sql import Db
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = [
     "Gone",
@@ -58,7 +61,7 @@ class Gone:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(db: Db) -> Iterator[Db]:
     """Hold the right to write, and commit at the end."""
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -70,7 +73,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def size_of(db: sqlite3.Connection) -> int:
+def size_of(db: Db) -> int:
     """Return how many bytes of the file are in use."""
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
@@ -78,7 +81,7 @@ def size_of(db: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def prune(db: sqlite3.Connection, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
+def prune(db: Db, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
     """Delete predictions of before a time, and the oldest of what is too much, in small steps.
 
     Args:
@@ -101,7 +104,7 @@ def prune(db: sqlite3.Connection, *, before: float, max_size: int, seconds: floa
     return gone
 
 
-def settle(db: sqlite3.Connection, before: float) -> Gone:
+def settle(db: Db, before: float) -> Gone:
     """Look after the labels that wait for their prediction, in small steps: those told before then go."""
     expired = 0
     last: int | None = 0
@@ -113,7 +116,7 @@ def settle(db: sqlite3.Connection, before: float) -> Gone:
     return Gone(labels=expired, orphans=expired)
 
 
-def trim_orphans(db: sqlite3.Connection, added: int) -> None:
+def trim_orphans(db: Db, added: int) -> None:
     """Let the oldest of too many labels without a prediction go; in the transaction that added some labels.
 
     They are counted now and then, so that a label costs the same however many wait.
@@ -127,7 +130,7 @@ def trim_orphans(db: sqlite3.Connection, added: int) -> None:
         _count(db, Gone(orphans=gone))
 
 
-def delete_key(db: sqlite3.Connection, key_hash: str, now: float) -> Gone:
+def delete_key(db: Db, key_hash: str, now: float) -> Gone:
     """Delete the predictions of a key, what shadows said to them, and their labels.
 
     Labels by inference id are those of the newest prediction of that id, and go with it. Shadows may still
@@ -155,7 +158,7 @@ def delete_key(db: sqlite3.Connection, key_hash: str, now: float) -> Gone:
     return gone
 
 
-def expire_marks(db: sqlite3.Connection, now: float) -> None:
+def expire_marks(db: Db, now: float) -> None:
     """Forget the marks of forgotten predictions to which no shadow can answer any more."""
     if db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is not None:
         with transaction(db):
@@ -168,7 +171,7 @@ _MARK = (
 )
 
 
-def _delete_oldest(db: sqlite3.Connection, below: str | None) -> Gone:
+def _delete_oldest(db: Db, below: str | None) -> Gone:
     """Delete the oldest predictions, of those below an id if one is given, with all that is as old."""
     with transaction(db):
         bound = "" if below is None else "WHERE id < ?"
@@ -183,7 +186,7 @@ def _delete_oldest(db: sqlite3.Connection, below: str | None) -> Gone:
     return gone
 
 
-def _delete(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Gone:
+def _delete(db: Db, rows: Sequence[Sequence[Any]]) -> Gone:
     """Delete predictions with what belongs to them; in a transaction."""
     at = [(request, number) for _, request, number, _ in rows]
     labels = db.executemany("DELETE FROM labels WHERE id = ? AND row = ?", at).rowcount
@@ -199,24 +202,25 @@ def _delete(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Gone:
     return Gone(len(rows), max(shadows, 0), max(labels, 0))
 
 
-def _give_back(db: sqlite3.Connection) -> bool:
+def _give_back(db: Db) -> bool:
     """Give free pages back to the file system; return whether there were many."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     if free == 0:
         return False
-    db.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` would end after one page
+    file = cast("sqlite3.Connection", db)
+    file.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # `execute` would end after one page
     db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     return bool(free > _PAGES)
 
 
-def _count(db: sqlite3.Connection, gone: Gone) -> None:
+def _count(db: Db, gone: Gone) -> None:
     """Add to what was ever pruned; in a transaction."""
     for name, number in (("pruned", gone.predictions), ("orphans_expired", gone.orphans)):
         if number:
             add_count(db, name, number)
 
 
-def add_count(db: sqlite3.Connection, name: str, number: int) -> None:
+def add_count(db: Db, name: str, number: int) -> None:
     """Add to a counter of the ledger; in a transaction."""
     db.execute(
         "INSERT INTO counters VALUES (?, ?) "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ..records import Outcome, Reason
 from .ledger_file import LedgerFile, id_of
 from .ledger_json import read
 from .ledger_matured import newest_label, output_of, sound
+from .sql import Db
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ class _Calls:
         self.wanted = last
         self._endpoints: dict[str, int] = {}
 
-    def add_chunk(self, db: sqlite3.Connection, before: int, champion: str, judging: Judging | None) -> int:
+    def add_chunk(self, db: Db, before: int, champion: str, judging: Judging | None) -> int:
         """Add the calls among the rows before a ``seq``; return the first one's ``seq``, 0: no more."""
         rows = db.execute(_BACKWARD, (before, _CHUNK)).fetchall()
         for seq, variant, reason, *call in rows:
@@ -143,7 +143,7 @@ class _Calls:
                 self._add(db, seq, call, judging)
         return rows[-1][0] if len(rows) == _CHUNK else 0
 
-    def _add(self, db: sqlite3.Connection, seq: int, call: list[Any], judging: Judging | None) -> None:
+    def _add(self, db: Db, seq: int, call: list[Any], judging: Judging | None) -> None:
         request, row, time, key_hash, inference_id, endpoint, outcome, seconds = call
         self.wanted -= 1
         at, arrays = self.wanted, self._arrays

@@ -35,6 +35,7 @@ from .ledger_rows import (
     Values,
 )
 from .ledger_weight import light
+from .sql import Db
 
 if TYPE_CHECKING:
     from ..excerpts import Excerpt
@@ -122,7 +123,7 @@ class LedgerWriter:
         self._keeping = Keeping(
             outputs=settings.outputs, inputs=settings.inputs, hashed=self._key_hash, plain=plain
         )
-        self._db: sqlite3.Connection | None = None
+        self._db: Db | None = None
         self._inode = (0, 0)
         self._once = log.Once()
         self._unwritten = self._odd = self._noted = 0
@@ -257,7 +258,7 @@ class LedgerWriter:
                 self._insert_each(db, some)
             del rows[: len(some)]
 
-    def _insert_each(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    def _insert_each(self, db: Db, rows: Sequence[Row]) -> None:
         """Write rows of which some cannot be written: these are lost, and no other."""
         odd, reason = set[int](), ""
         with transaction(db):
@@ -290,7 +291,7 @@ class LedgerWriter:
                 f"the disk of {self._file.path} is nearly full ({free} bytes free): the rest is the store's"
             )
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connected(self) -> Db:
         """Return the connection to the file that lies there now; one that was replaced is left."""
         if self._db is not None and self._file.inode() != self._inode:
             self._disconnect()
@@ -305,7 +306,7 @@ class LedgerWriter:
             self._db, self._inode = db, self._file.inode()
         return self._db
 
-    def _introduce(self, db: sqlite3.Connection) -> None:
+    def _introduce(self, db: Db) -> None:
         """Note what this worker keeps, and under which secret keys are hashed."""
         told = {"keep": str(self._settings.keep), "max_size": str(self._settings.max_size)}
         if self._hashed is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from ..errors import QueueFull
 from ..reviewing import Decision, Selection, Visibility
 from .reviews_file import WHENEVER
 from .reviews_rows import decision_of, json_of
+from .sql import Db, Row
 
 __all__ = [
     "MOST",
@@ -79,12 +79,12 @@ def task_name(case: str) -> str:
     return f"case_{hashlib.sha256(case.encode()).hexdigest()[:32]}"
 
 
-def listening(db: sqlite3.Connection) -> set[str]:
+def listening(db: Db) -> set[str]:
     """Return which endpoints have a webhook."""
     return {row["endpoint"] for row in db.execute("SELECT endpoint FROM told")}
 
 
-def listen(db: sqlite3.Connection, endpoints: Collection[str]) -> None:
+def listen(db: Db, endpoints: Collection[str]) -> None:
     """Say which endpoints have a webhook from now on; what others' were still to be told is given up."""
     for endpoint in listening(db) - set(endpoints):
         db.execute("DELETE FROM letters WHERE endpoint = ?", (endpoint,))
@@ -93,7 +93,7 @@ def listen(db: sqlite3.Connection, endpoints: Collection[str]) -> None:
 
 
 def put(
-    db: sqlite3.Connection,
+    db: Db,
     kind: str,
     endpoint: str,
     task: int | None,
@@ -122,7 +122,7 @@ def put(
     )
 
 
-def overflowed(db: sqlite3.Connection, error: QueueFull, now: float) -> None:
+def overflowed(db: Db, error: QueueFull, now: float) -> None:
     """Leave word that too many cases are open; at most once a minute, however many are turned away."""
     row = db.execute("SELECT told_full FROM told WHERE endpoint = ?", (error.endpoint,)).fetchone()
     if row is None or (row["told_full"] is not None and abs(now - row["told_full"]) < SELDOM):
@@ -132,7 +132,7 @@ def overflowed(db: sqlite3.Connection, error: QueueFull, now: float) -> None:
 
 
 def degree_is(
-    db: sqlite3.Connection, endpoint: str, degree: Degree, told: Mapping[str, Any], since: float, now: float
+    db: Db, endpoint: str, degree: Degree, told: Mapping[str, Any], since: float, now: float
 ) -> bool:
     """Leave word that an endpoint's degree is another one than was known; the first one is no news.
 
@@ -164,7 +164,7 @@ def degree_is(
     return True
 
 
-def due(db: sqlite3.Connection, endpoint: str, now: float) -> Letter | None:
+def due(db: Db, endpoint: str, now: float) -> Letter | None:
     """Return the letter whose turn it is, as it reads now; None: none is due."""
     row = db.execute(
         "SELECT * FROM letters WHERE endpoint = :endpoint "
@@ -183,14 +183,14 @@ def due(db: sqlite3.Connection, endpoint: str, now: float) -> Letter | None:
     return Letter(row["seq"], row["id"], row["kind"], row["at"], data, row["tries"], row["first"], decision)
 
 
-def take_out(db: sqlite3.Connection, letter: Letter, *, lost: bool) -> None:
+def take_out(db: Db, letter: Letter, *, lost: bool) -> None:
     """Take a letter out, and count it if nobody will ever be told; one that was forgotten is not there."""
     there = db.execute("DELETE FROM letters WHERE seq = ? AND id = ?", (letter.seq, letter.id)).rowcount
     if there and lost:
         db.execute("UPDATE told SET lost = lost + 1 WHERE endpoint = ?", (letter.data["endpoint"],))
 
 
-def wait(db: sqlite3.Connection, letter: Letter, now: float, pause: float) -> None:
+def wait(db: Db, letter: Letter, now: float, pause: float) -> None:
     """Let a letter wait for its next try."""
     db.execute(
         "UPDATE letters SET tries = ?, first = coalesce(first, ?), tried = ?, due = ? "
@@ -199,7 +199,7 @@ def wait(db: sqlite3.Connection, letter: Letter, now: float, pause: float) -> No
     )
 
 
-def numbers(db: sqlite3.Connection, endpoint: str | None) -> tuple[int, int]:
+def numbers(db: Db, endpoint: str | None) -> tuple[int, int]:
     """Return how many letters wait, and how many were lost: there were too many, or they were given up.
 
     Args:
@@ -213,7 +213,7 @@ def numbers(db: sqlite3.Connection, endpoint: str | None) -> tuple[int, int]:
     return int(waiting), int(lost)
 
 
-def _known(task: sqlite3.Row) -> dict[str, Any]:
+def _known(task: Row) -> dict[str, Any]:
     """Return what tells one case from others; the id of the decision is the caller's."""
     return {
         "task": task_name(task["id"]),
@@ -225,7 +225,7 @@ def _known(task: sqlite3.Row) -> dict[str, Any]:
 _BY_HAND = "asked by hand"
 
 
-def _open(task: sqlite3.Row) -> dict[str, Any]:
+def _open(task: Row) -> dict[str, Any]:
     """Return what is told of a case that waits: no more than whoever claims it sees of the model.
 
     Where that is hidden so are why it is asked about (it holds the score) and what tells an audit from a case
@@ -245,7 +245,7 @@ def _open(task: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _ended(task: sqlite3.Row) -> dict[str, Any]:
+def _ended(task: Row) -> dict[str, Any]:
     return {
         **_known(task),
         "status": task["status"],

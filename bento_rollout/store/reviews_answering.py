@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Callable
 
 from ..errors import InvalidValue, Refused
@@ -14,6 +13,7 @@ from .reviews_claiming import JUMP, Hand, look, my_part, require_held
 from .reviews_rows import Outcome, case_of, decision_of, json_of, suggestion_of
 from .reviews_submitting import End, end
 from .seal import Seal
+from .sql import Db, Row
 
 __all__ = ["asked", "checked", "close", "keep_answer", "outcome", "resolve", "take_back"]
 
@@ -21,7 +21,7 @@ _LONGEST = 10_000
 """Characters of a comment."""
 
 
-def asked(db: sqlite3.Connection, hand: Hand, seal: Callable[[], Seal], *, final: bool) -> Case | Outcome:
+def asked(db: Db, hand: Hand, seal: Callable[[], Seal], *, final: bool) -> Case | Outcome:
     """Return the case that is to be answered, or what became of this same answer before.
 
     Raises:
@@ -54,7 +54,7 @@ def checked(case: Case, given: Given) -> Given:
 
 
 def keep_answer(
-    db: sqlite3.Connection,
+    db: Db,
     hand: Hand,
     given: Given,
     made: tuple[str, bytes],
@@ -103,7 +103,7 @@ def keep_answer(
 
 
 def take_back(
-    db: sqlite3.Connection,
+    db: Db,
     hand: Hand,
     now: float,
     *,
@@ -135,7 +135,7 @@ def take_back(
     return look(db, hand, seal)
 
 
-def close(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
+def close(db: Db, task: Row, now: float) -> bool:
     """Make the answers final whose time is over, and decide the case if that is what they amount to.
 
     Returns:
@@ -150,7 +150,7 @@ def close(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
     return resolve(db, task, now)
 
 
-def resolve(db: sqlite3.Connection, task: sqlite3.Row, now: float, *, enough: int | None = None) -> bool:
+def resolve(db: Db, task: Row, now: float, *, enough: int | None = None) -> bool:
     """Decide a case by the final answers to it, if they do: an adjudicator's, or as many as were asked for.
 
     Args:
@@ -183,7 +183,7 @@ def resolve(db: sqlite3.Connection, task: sqlite3.Row, now: float, *, enough: in
     return False
 
 
-def outcome(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> Outcome:
+def outcome(db: Db, task: Row, part: Row) -> Outcome:
     """Return what became of somebody's answer."""
     task = db.execute("SELECT * FROM tasks WHERE seq = ?", (task["seq"],)).fetchone()
     if part["state"] == "revealed":
@@ -198,7 +198,7 @@ def outcome(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> Out
     return Outcome("disagree" if disagree else "kept", suggestion)
 
 
-def _decide(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row, now: float) -> bool:
+def _decide(db: Db, task: Row, part: Row, now: float) -> bool:
     revised = part["first"] is not None and part["first"] != part["choice"]
     how = End(
         Status.ANSWERED,
@@ -215,16 +215,16 @@ def _decide(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row, now: f
     return done
 
 
-def _told_before(part: sqlite3.Row, *, final: bool) -> bool:
+def _told_before(part: Row, *, final: bool) -> bool:
     return part["state"] == "answered" or (part["state"] == "revealed" and not final)
 
 
-def _said(db: sqlite3.Connection, task: sqlite3.Row) -> bool:
+def _said(db: Db, task: Row) -> bool:
     query = "SELECT 1 FROM suggestions WHERE task = ?"
     return db.execute(query, (task["seq"],)).fetchone() is not None
 
 
-def _next_pending(db: sqlite3.Connection, task: int) -> None:
+def _next_pending(db: Db, task: int) -> None:
     db.execute(
         "UPDATE tasks SET pending = (SELECT min(final_at) FROM parts WHERE task = :task "
         "AND state = 'answered' AND final = 0) WHERE seq = :task AND status = 'open'",
@@ -232,7 +232,7 @@ def _next_pending(db: sqlite3.Connection, task: int) -> None:
     )
 
 
-def _turn(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> int:
+def _turn(db: Db, task: Row, part: Row) -> int:
     """Return the place of an answer among those to its case: of a second one that of the first."""
     if part["turn"] is not None:
         return int(part["turn"])
@@ -240,7 +240,7 @@ def _turn(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> int:
     return int(db.execute(query, (task["seq"],)).fetchone()[0])
 
 
-def _seconds(given: Given, part: sqlite3.Row, now: float) -> float:
+def _seconds(given: Given, part: Row, now: float) -> float:
     if given.seconds is not None and math.isfinite(given.seconds) and given.seconds >= 0:
         return float(given.seconds)
     return max(now - float(part["claimed"]), 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from .reviews_file import ReviewsFile
 from .reviews_rows import Submission
 from .reviews_submitting import insert
 from .seal import Seals
+from .sql import Db
 
 __all__ = ["Asking", "There"]
 
@@ -77,7 +77,7 @@ class Asking:
             return There(case.id, Status.OPEN, case.selection.value, new=True)
 
 
-def _there(db: sqlite3.Connection, prediction_id: str, endpoint: str) -> There | None:
+def _there(db: Db, prediction_id: str, endpoint: str) -> There | None:
     """Return the case of a prediction that a person decides or has decided; None: nobody does.
 
     A second answer to what people answered as an audit would take the place of that one, chosen by a person.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ..errors import InvalidValue, StoreCorrupt
 from ..reviewing import Selection, Visibility
 from . import trail
 from .reviews_rows import Judged, said_by, value_of
+from .sql import Db, Row
 
 if TYPE_CHECKING:
     from ..automation import AuditTest
@@ -28,9 +28,7 @@ _JUDGED = """
     WHERE t.status = 'answered' AND """
 
 
-def judged(
-    db: sqlite3.Connection, endpoint: str, digest: str | None, selection: Selection | None = None
-) -> Iterator[Judged]:
+def judged(db: Db, endpoint: str, digest: str | None, selection: Selection | None = None) -> Iterator[Judged]:
     """Return the cases of an endpoint that people decided and the model has an answer to, in that order."""
     query, given = _JUDGED + "t.endpoint = ? AND t.decided IS NOT NULL", [endpoint]
     if digest is not None:
@@ -42,7 +40,7 @@ def judged(
 
 
 def watch(
-    db: sqlite3.Connection,
+    db: Db,
     endpoint: str,
     digest: str,
     targets: Mapping[str, float],
@@ -83,7 +81,7 @@ def same(tests: Mapping[str, AuditTest], targets: Mapping[str, float], alpha: fl
     return there == {label: (target, alpha / len(targets)) for label, target in targets.items()}
 
 
-def feed(db: sqlite3.Connection, task: int, now: float) -> None:
+def feed(db: Db, task: int, now: float) -> None:
     """Give the answer of an audited case to the tests of its model, within the transaction of the answer."""
     row = db.execute(_JUDGED + "t.seq = ?", (task,)).fetchone()
     if row is None:
@@ -103,7 +101,7 @@ def feed(db: sqlite3.Connection, task: int, now: float) -> None:
                 trail.append(db, now, "automation", "alarmed", "", **facts)
 
 
-def tests_of(db: sqlite3.Connection, endpoint: str, digest: str) -> dict[str, AuditTest]:
+def tests_of(db: Db, endpoint: str, digest: str) -> dict[str, AuditTest]:
     """Return the tests of a model by class.
 
     Raises:
@@ -121,7 +119,7 @@ def tests_of(db: sqlite3.Connection, endpoint: str, digest: str) -> dict[str, Au
         raise StoreCorrupt(f"the audits of {endpoint} are damaged: {type(error).__name__}: {error}") from None
 
 
-def _judged(row: sqlite3.Row) -> Judged:
+def _judged(row: Row) -> Judged:
     first = row["choice"] if row["first"] is None else row["first"]
     return Judged(
         row["prediction_id"],
@@ -138,6 +136,6 @@ def _judged(row: sqlite3.Row) -> Judged:
     )
 
 
-def _save(db: sqlite3.Connection, endpoint: str, digest: str, label: str, test: AuditTest) -> None:
+def _save(db: Db, endpoint: str, digest: str, label: str, test: AuditTest) -> None:
     stored = json.dumps(test.to_dict(), separators=(",", ":"))
     db.execute("INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?)", (endpoint, digest, label, stored))

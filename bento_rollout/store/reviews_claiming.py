@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import random
 import secrets
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from . import letters, trail
 from .reviews_rows import case_of, shown_to, value_of
 from .reviews_submitting import task_of
 from .seal import Seal
+from .sql import Db, Row
 
 __all__ = [
     "JUMP",
@@ -63,7 +63,7 @@ class Hand:
 
 
 def take(
-    db: sqlite3.Connection,
+    db: Db,
     reviewer: str,
     now: float,
     *,
@@ -101,7 +101,7 @@ def take(
     return shown_to(case, part, token, _two(db, task, part))
 
 
-def look(db: sqlite3.Connection, hand: Hand, seal: Callable[[], Seal]) -> Claim:
+def look(db: Db, hand: Hand, seal: Callable[[], Seal]) -> Claim:
     """Return a case that is in this person's hands once more.
 
     Raises:
@@ -112,7 +112,7 @@ def look(db: sqlite3.Connection, hand: Hand, seal: Callable[[], Seal]) -> Claim:
     return shown_to(case_of(db, task, seal), part, hand.token, _two(db, task, part))
 
 
-def renew(db: sqlite3.Connection, hand: Hand, lease: float, now: float) -> float:
+def renew(db: Db, hand: Hand, lease: float, now: float) -> float:
     """Make a lease begin anew, and return when it ends.
 
     Raises:
@@ -126,7 +126,7 @@ def renew(db: sqlite3.Connection, hand: Hand, lease: float, now: float) -> float
     return now + lease
 
 
-def skip(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
+def skip(db: Db, hand: Hand, reason: str, now: float) -> None:
     """Leave a case to others; this person is not offered it again.
 
     Raises:
@@ -136,7 +136,7 @@ def skip(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
     _put_down(db, hand, "skipped", _checked_reason(reason), now)
 
 
-def release(db: sqlite3.Connection, hand: Hand, now: float) -> None:
+def release(db: Db, hand: Hand, now: float) -> None:
     """Give a case back as if it had never been taken.
 
     Raises:
@@ -145,7 +145,7 @@ def release(db: sqlite3.Connection, hand: Hand, now: float) -> None:
     _put_down(db, hand, "released", None, now)
 
 
-def escalate(db: sqlite3.Connection, hand: Hand, reason: str, now: float) -> None:
+def escalate(db: Db, hand: Hand, reason: str, now: float) -> None:
     """Hand a case up: an adjudicator decides it alone, before others that are equally due.
 
     Raises:
@@ -166,7 +166,7 @@ _URGENT = 1000
 """The priority of what was handed up, at least."""
 
 
-def my_part(db: sqlite3.Connection, hand: Hand) -> tuple[sqlite3.Row, sqlite3.Row]:
+def my_part(db: Db, hand: Hand) -> tuple[Row, Row]:
     """Return a case, and what this person has to do with it under this token.
 
     Raises:
@@ -225,9 +225,7 @@ def checked_lease(lease: float) -> float:
 _DAY = 86400.0
 
 
-def _next(
-    db: sqlite3.Connection, reviewer: str, now: float, up: int, endpoints: Sequence[str] | None
-) -> list[sqlite3.Row]:
+def _next(db: Db, reviewer: str, now: float, up: int, endpoints: Sequence[str] | None) -> list[Row]:
     """Return the first case that is wanted, of each endpoint: each is one step in an index."""
     given = {"me": reviewer, "now": now, "up": up, "stage": "adjudicate" if up else "review"}
     if endpoints is None:
@@ -246,7 +244,7 @@ def _sees(case: Case, up: int) -> Visibility:
     return case.visibility
 
 
-def _two(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> tuple[Any, ...]:
+def _two(db: Db, task: Row, part: Row) -> tuple[Any, ...]:
     """Return the answers that an adjudicator decides between, in an order that tells nothing."""
     if not part["adjudicates"] or task["escalated"]:
         return ()
@@ -256,13 +254,13 @@ def _two(db: sqlite3.Connection, task: sqlite3.Row, part: sqlite3.Row) -> tuple[
     return tuple(answers)
 
 
-def _in_hand(db: sqlite3.Connection, hand: Hand) -> tuple[sqlite3.Row, sqlite3.Row]:
+def _in_hand(db: Db, hand: Hand) -> tuple[Row, Row]:
     task, part = my_part(db, hand)
     require_held(task, part)
     return task, part
 
 
-def require_held(task: sqlite3.Row, part: sqlite3.Row) -> None:
+def require_held(task: Row, part: Row) -> None:
     """Raise `Refused` with the reason when a case is not in a person's hands any more."""
     if task["status"] != "open":
         by = f" by {task['decided_by']}" if task["decided_by"] else ""
@@ -280,7 +278,7 @@ _WORDS = {
 }
 
 
-def _put_down(db: sqlite3.Connection, hand: Hand, state: str, reason: str | None, now: float) -> sqlite3.Row:
+def _put_down(db: Db, hand: Hand, state: str, reason: str | None, now: float) -> Row:
     task, part = my_part(db, hand)
     if part["state"] == state:  # told twice
         return task

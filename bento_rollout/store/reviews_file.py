@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ..errors import StoreCorrupt, StoreUnreachable
 from .files import locked
 from .making import make_empty, make_folder
+from .sql import Db
 
 __all__ = ["FILE", "WHENEVER", "ReviewsFile"]
 
@@ -159,7 +160,7 @@ class ReviewsFile:
 
     def __init__(self, folder: Path, *, patience: float = 5.0) -> None:
         self.folder, self.path, self.patience = folder, folder / FILE, patience
-        self._idle: deque[tuple[object, sqlite3.Connection]] = deque(maxlen=_IDLE)
+        self._idle: deque[tuple[object, Db]] = deque(maxlen=_IDLE)
         self._writer = threading.Lock()  # threads of one process wait here: SQLite's own waiting is a nap
 
     def exists(self) -> bool:
@@ -167,7 +168,7 @@ class ReviewsFile:
         return self.path.exists()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Db]:
         """Lend a connection that sees all of it at one moment, and changes nothing.
 
         Raises:
@@ -179,7 +180,7 @@ class ReviewsFile:
             yield db
 
     @contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[Db]:
         """Lend a connection in a transaction, which is committed at the end, or undone by any error.
 
         Args:
@@ -196,7 +197,7 @@ class ReviewsFile:
             db.execute("COMMIT")
 
     @contextmanager
-    def alone(self) -> Iterator[sqlite3.Connection]:
+    def alone(self) -> Iterator[Db]:
         """Lend a connection outside of any transaction."""
         with self._in_words(), self._writer, self._lent(make=False) as db:
             yield db
@@ -212,7 +213,7 @@ class ReviewsFile:
         return StoreCorrupt(f"the reviews in {self.path} are damaged: {problem}; {_REMEDY}")
 
     @contextmanager
-    def _lent(self, *, make: bool) -> Iterator[sqlite3.Connection]:
+    def _lent(self, *, make: bool) -> Iterator[Db]:
         db = self._take(make=make)
         try:
             yield db
@@ -226,7 +227,7 @@ class ReviewsFile:
         else:
             db.close()
 
-    def _take(self, *, make: bool) -> sqlite3.Connection:
+    def _take(self, *, make: bool) -> Db:
         which = self._which()
         while self._idle:
             with suppress(IndexError):
@@ -263,7 +264,7 @@ class ReviewsFile:
         except OSError as error:
             raise StoreUnreachable(f"the reviews in {self.path} cannot be used: {error.strerror}") from None
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> Db:
         url = f"file:{quote(os.fsencode(self.path))}?mode={mode}"
         db = sqlite3.connect(
             url, uri=True, timeout=self.patience, isolation_level=None, check_same_thread=False
@@ -280,7 +281,7 @@ class ReviewsFile:
             raise
         return db
 
-    def _is_current(self, db: sqlite3.Connection) -> bool:
+    def _is_current(self, db: Db) -> bool:
         """Whether the file has this version's schema; what never may have it is refused."""
         version, owner = _header(db)
         if version > SCHEMA and owner == APPLICATION_ID:
@@ -292,7 +293,7 @@ class ReviewsFile:
             raise StoreCorrupt(f"{self.path} is of another program, not reviews of bento_rollout; {_REMEDY}")
         return version == SCHEMA and owner == APPLICATION_ID
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
+    def _migrate(self, db: Db) -> None:
         if self._is_current(db):  # somebody else was faster
             return
         if _header(db) == (0, 0):
@@ -308,13 +309,13 @@ class ReviewsFile:
         db.execute("COMMIT")
 
 
-def _header(db: sqlite3.Connection) -> tuple[int, int]:
+def _header(db: Db) -> tuple[int, int]:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     return int(version), int(owner)
 
 
-def _has_tables(db: sqlite3.Connection) -> bool:
+def _has_tables(db: Db) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 

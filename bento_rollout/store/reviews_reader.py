@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +14,7 @@ from . import trail as chain
 from .reviews_decisions import decisions
 from .reviews_file import ReviewsFile
 from .reviews_rows import Judged, Listed, Rating, Stats
+from .sql import Db
 
 if TYPE_CHECKING:
     from ..automation import AuditTest
@@ -114,7 +114,7 @@ class ReviewsReader:
         """
         return self._read((), lambda db: looking.listed(db, endpoint, status, limit, self._clock()))
 
-    def _read(self, nothing: _T, read: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _read(self, nothing: _T, read: Callable[[Db], _T]) -> _T:
         """Return what a file says, or what there is where nobody was ever asked."""
         if not self._file.exists():
             return nothing

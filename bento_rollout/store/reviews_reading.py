@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from statistics import median
@@ -14,13 +13,12 @@ from . import letters
 from .reviews_file import WHENEVER
 from .reviews_rows import Listed, Rating, Stats, said_by, value_of
 from .reviews_submitting import opened
+from .sql import Db, Row
 
 __all__ = ["listed", "queued", "ratings", "stats"]
 
 
-def listed(
-    db: sqlite3.Connection, endpoint: str | None, status: Status | None, limit: int, now: float
-) -> tuple[Listed, ...]:
+def listed(db: Db, endpoint: str | None, status: Status | None, limit: int, now: float) -> tuple[Listed, ...]:
     """Return cases: open ones in the order of their turn, else the newest first."""
     where, given = ["1"], []
     if endpoint is not None:
@@ -34,14 +32,14 @@ def listed(
     return tuple(_listed(db, row, now) for row in db.execute(query, (*given, limit)))
 
 
-def queued(db: sqlite3.Connection, endpoint: str) -> tuple[int, int, int, int]:
+def queued(db: Db, endpoint: str) -> tuple[int, int, int, int]:
     """Return how many cases of an endpoint wait, how many for an adjudicator, and its letters: wait, lost."""
     query = "SELECT count(*) FROM tasks WHERE endpoint = ? AND stage = 'adjudicate'"
     (up,) = db.execute(query, (endpoint,)).fetchone()
     return opened(db, endpoint), up, *letters.numbers(db, endpoint)
 
 
-def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
+def stats(db: Db, endpoint: str | None, now: float) -> Stats:
     """Return how the queue does, of one endpoint or of all."""
     of, given = ("1", ()) if endpoint is None else ("t.endpoint = ?", (endpoint,))
     ended = dict(
@@ -103,7 +101,7 @@ def stats(db: sqlite3.Connection, endpoint: str | None, now: float) -> Stats:
     )
 
 
-def ratings(db: sqlite3.Connection, endpoint: str, digest: str | None) -> Iterator[Rating]:
+def ratings(db: Db, endpoint: str, digest: str | None) -> Iterator[Rating]:
     """Return final answers, as first given, case by case; of a case that waits for an adjudicator, too.
 
     People who differ are what makes a case wait: without those cases they would seem to agree more often.
@@ -126,7 +124,7 @@ def ratings(db: sqlite3.Connection, endpoint: str, digest: str | None) -> Iterat
         )
 
 
-def _listed(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> Listed:
+def _listed(db: Db, row: Row, now: float) -> Listed:
     query = "SELECT reviewer, state, until, final FROM parts WHERE task = ? ORDER BY reviewer"
     parts = db.execute(query, (row["seq"],)).fetchall()
     hands = [p["reviewer"] for p in parts if p["state"] in ("held", "revealed") and p["until"] > now]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +12,7 @@ from ..errors import StoreCorrupt
 from ..reviewing import Case, Claim, Decision, Given, Selection, Shown, Status, Suggestion, Visibility
 from .reviews_file import WHENEVER
 from .seal import Seal
+from .sql import Db, Row
 
 __all__ = [
     "DAY",
@@ -246,7 +246,7 @@ def value_of(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def case_of(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal] | None) -> Case:
+def case_of(db: Db, row: Row, seal: Callable[[], Seal] | None) -> Case:
     """Return a case as it was submitted, with what the model has said since.
 
     Args:
@@ -306,7 +306,7 @@ _HIDDEN: dict[str, Any] = {
 """What a case looks like, whatever the model says of it."""
 
 
-def _input(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal]) -> Shown:
+def _input(db: Db, row: Row, seal: Callable[[], Seal]) -> Shown:
     found = db.execute("SELECT sealed, content FROM inputs WHERE task = ?", (row["seq"],)).fetchone()
     if found is None:
         return _GONE
@@ -315,7 +315,7 @@ def _input(db: sqlite3.Connection, row: sqlite3.Row, seal: Callable[[], Seal]) -
     return Shown(told["kind"], told["content"], told["media_type"])
 
 
-def suggestion_of(db: sqlite3.Connection, task: int) -> Suggestion | None:
+def suggestion_of(db: Db, task: int) -> Suggestion | None:
     """Return what the model said of a case."""
     row = db.execute("SELECT * FROM suggestions WHERE task = ?", (task,)).fetchone()
     if row is None:
@@ -324,7 +324,7 @@ def suggestion_of(db: sqlite3.Connection, task: int) -> Suggestion | None:
     return Suggestion(output, row["choice"], row["score"], row["variant"], row["digest"], row["at"])
 
 
-def decision_of(db: sqlite3.Connection, row: sqlite3.Row) -> Decision:
+def decision_of(db: Db, row: Row) -> Decision:
     """Return what became of a case."""
     body = db.execute("SELECT media_type, body FROM decisions WHERE task = ?", (row["seq"],)).fetchone()
     return Decision(
@@ -341,7 +341,7 @@ def decision_of(db: sqlite3.Connection, row: sqlite3.Row) -> Decision:
     )
 
 
-def shown_to(case: Case, part: sqlite3.Row, token: str, adjudicates: tuple[Any, ...]) -> Claim:
+def shown_to(case: Case, part: Row, token: str, adjudicates: tuple[Any, ...]) -> Claim:
     """Return a case as one reviewer may see it: what the model says only where it is shown, or was revealed.
 
     Where it is hidden so is everything that tells of it: why the case is asked about (which holds the score),

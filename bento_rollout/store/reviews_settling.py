@@ -15,6 +15,7 @@ from .reviews_file import ReviewsFile
 from .reviews_rows import Settle, case_of, json_of
 from .reviews_submitting import AUTOMATION, End, end, task_of
 from .seal import Seal
+from .sql import Db, Row
 
 __all__ = ["AT_ONCE", "expire", "forget", "settle"]
 
@@ -104,7 +105,7 @@ def forget(
     return len(found)
 
 
-def _finish(db: sqlite3.Connection, now: float) -> int:
+def _finish(db: Db, now: float) -> int:
     """Make answers final that cannot be taken back any more, and first ones that nobody came back to."""
     ended = 0
     for left in db.execute(_LEFT, (now, now + JUMP)).fetchall():
@@ -116,7 +117,7 @@ def _finish(db: sqlite3.Connection, now: float) -> int:
     return ended
 
 
-def _confirm(db: sqlite3.Connection, task: sqlite3.Row, reviewer: str, now: float) -> bool:
+def _confirm(db: Db, task: Row, reviewer: str, now: float) -> bool:
     """Let a first answer stand: nobody came back to revise or to confirm it."""
     db.execute(
         "UPDATE parts SET state = 'answered', final_at = ?, final = 1 WHERE task = ? AND reviewer = ?",
@@ -153,7 +154,7 @@ def _time_out(file: ReviewsFile, name: str, now: float, make: Settle, seal: Call
         return end(db, task, how, now)
 
 
-def _answered(db: sqlite3.Connection, task: sqlite3.Row, now: float) -> bool:
+def _answered(db: Db, task: Row, now: float) -> bool:
     """Decide a case that is due by the one answer that is there: better than by none."""
     revealed = "SELECT reviewer FROM parts WHERE task = ? AND state = 'revealed'"
     for row in db.execute(revealed, (task["seq"],)).fetchall():
@@ -174,7 +175,7 @@ def _made(case: Case, make: Settle) -> tuple[tuple[str, bytes] | None, str]:
         return None, type(error).__name__
 
 
-def _expire_inputs(db: sqlite3.Connection, now: float) -> int:
+def _expire_inputs(db: Db, now: float) -> int:
     ended = 0
     for row in db.execute(_OLD_INPUTS + " LIMIT ?", (now, AT_ONCE)).fetchall():
         task = db.execute("SELECT * FROM tasks WHERE seq = ?", (row["task"],)).fetchone()
@@ -189,7 +190,7 @@ def _expire_inputs(db: sqlite3.Connection, now: float) -> int:
     return ended
 
 
-def _delete(db: sqlite3.Connection, task: int) -> None:
+def _delete(db: Db, task: int) -> None:
     for table in ("inputs", "suggestions", "parts", "decisions"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", (task,))  # noqa: S608 - constants
     db.execute("DELETE FROM tasks WHERE seq = ?", (task,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from . import letters, trail
 from .reviews_file import WHENEVER
 from .reviews_rows import Submission, decision_of, json_of
 from .seal import Seal
+from .sql import Db, Row
 
 __all__ = [
     "AUTOMATION",
@@ -35,9 +35,7 @@ _COLUMNS = (
 )
 
 
-def insert(
-    db: sqlite3.Connection, submission: Submission, now: float, *, seal: Callable[[], Seal]
-) -> Decision:
+def insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Seal]) -> Decision:
     """Keep a case, unless too many are open; one that is already there stays as it is.
 
     What it raises of a case it raises before it writes anything.
@@ -79,7 +77,8 @@ def insert(
         case.created + max(keep.labels, keep.inputs, keep.decisions),
     )
     marks = ", ".join("?" * len(row))
-    task = db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row).lastrowid or 0  # noqa: S608 - constants
+    db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row)  # noqa: S608 - constants
+    (task,) = db.execute("SELECT seq FROM tasks WHERE id = ?", (case.id,)).fetchone()
     _keep_input(db, task, inputs_until, content, sealed=keep.sealed)
     if case.suggestion is not None:
         _insert_suggestion(db, task, case.suggestion)
@@ -90,7 +89,7 @@ def insert(
 
 
 def insert_each(
-    db: sqlite3.Connection, submissions: Iterable[Submission], now: float, *, seal: Callable[[], Seal]
+    db: Db, submissions: Iterable[Submission], now: float, *, seal: Callable[[], Seal]
 ) -> list[Decision | QueueFull | InvalidValue]:
     """Keep cases, each as `insert` does; one that cannot be kept leaves the others as they are."""
     found: list[Decision | QueueFull | InvalidValue] = []
@@ -118,13 +117,13 @@ def _content(case: str, shown: Shown, seal: Callable[[], Seal] | None) -> bytes:
     return content if seal is None else seal().close(case, content)
 
 
-def _keep_input(db: sqlite3.Connection, task: int, until: float, content: bytes, *, sealed: bool) -> None:
+def _keep_input(db: Db, task: int, until: float, content: bytes, *, sealed: bool) -> None:
     db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", (task, until, sealed, content))
 
 
 def keep_suggestion(
-    db: sqlite3.Connection,
-    task: sqlite3.Row,
+    db: Db,
+    task: Row,
     suggestion: Suggestion,
     now: float,
     *,
@@ -144,9 +143,7 @@ def keep_suggestion(
     return True
 
 
-def withdraw(
-    db: sqlite3.Connection, ids: Collection[str], now: float, *, who: str = AUTOMATION, why: str = ""
-) -> int:
+def withdraw(db: Db, ids: Collection[str], now: float, *, who: str = AUTOMATION, why: str = "") -> int:
     """End open cases that nobody needs any more, and return how many there were."""
     return sum(
         end(db, task, End(Status.WITHDRAWN, who=who, why=why), now)
@@ -179,7 +176,7 @@ class End:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-def end(db: sqlite3.Connection, task: sqlite3.Row, how: End, now: float) -> bool:
+def end(db: Db, task: Row, how: End, now: float) -> bool:
     """End a case if it is open, by compare-and-set: of several who try, one does."""
     expires = now + task["decisions_for"]
     done = db.execute(
@@ -199,19 +196,19 @@ def end(db: sqlite3.Connection, task: sqlite3.Row, how: End, now: float) -> bool
     return True
 
 
-def opened(db: sqlite3.Connection, endpoint: str) -> int:
+def opened(db: Db, endpoint: str) -> int:
     """Return how many cases of an endpoint are open."""
     row = db.execute("SELECT number FROM opened WHERE endpoint = ?", (endpoint,)).fetchone()
     return 0 if row is None else int(row["number"])
 
 
-def task_of(db: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+def task_of(db: Db, name: str) -> Row | None:
     """Return the row of a case; None: there is none."""
-    found: sqlite3.Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (name,)).fetchone()
+    found: Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (name,)).fetchone()
     return found
 
 
-def _insert_suggestion(db: sqlite3.Connection, task: int, said: Suggestion) -> bool:
+def _insert_suggestion(db: Db, task: int, said: Suggestion) -> bool:
     try:
         output = json_of(said.output)
     except (TypeError, ValueError):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ..errors import RolloutError, StoreCorrupt, StoreUnreachable
 from .making import make_empty, make_folder
+from .sql import Db
 
 __all__ = ["SideFile"]
 
@@ -43,7 +44,7 @@ class SideFile:
         return self.path.exists()
 
     @contextmanager
-    def open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+    def open(self, *, write: bool) -> Iterator[Db]:
         """Open it for one operation, and make it when somebody writes to it first.
 
         Raises:
@@ -65,7 +66,7 @@ class SideFile:
         kind = "" if isinstance(error, RolloutError) else f"{type(error).__name__}: "
         return StoreCorrupt(f"{self.path} is damaged: {kind}{error}; {self.remedy}")
 
-    def _connect(self, *, write: bool) -> sqlite3.Connection:
+    def _connect(self, *, write: bool) -> Db:
         if write and not self.path.exists():
             make_folder(self.path.parent)
             make_empty(self.path)
@@ -79,7 +80,7 @@ class SideFile:
             raise
         return db
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
+    def _migrate(self, db: Db) -> None:
         known, version = len(self.migrations), _version(db)
         (owner,) = db.execute("PRAGMA application_id").fetchone()
         if owner != self.owner and (owner or version or _has_tables(db)):
@@ -100,10 +101,10 @@ class SideFile:
         db.execute("COMMIT")
 
 
-def _has_tables(db: sqlite3.Connection) -> bool:
+def _has_tables(db: Db) -> bool:
     return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
-def _version(db: sqlite3.Connection) -> int:
+def _version(db: Db) -> int:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..eras import Era, Series
 from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
 from .side_file import SideFile
+from .sql import Db
 
 __all__ = ["APPLICATION_ID", "Counted", "Tallies"]
 
@@ -153,7 +153,7 @@ class Tallies:
             db.execute("VACUUM")
 
 
-def _all_of(db: sqlite3.Connection) -> Counted:
+def _all_of(db: Db) -> Counted:
     found, numbers = Counted(), dict[int, Series]()
     for number, updated, *key in db.execute(f"SELECT id, updated, {_KEY} FROM series"):  # noqa: S608 - constants
         series = numbers[number] = Series(Era(*key[:5]), *key[5:])
@@ -168,7 +168,7 @@ def _all_of(db: sqlite3.Connection) -> Counted:
     return found
 
 
-def _number_of(db: sqlite3.Connection, series: Series, now: float) -> int:
+def _number_of(db: Db, series: Series, now: float) -> int:
     """Return a series' number in the file; of too many the one that was counted longest ago goes."""
     key = (*astuple(series.era), series.revision, series.endpoint)
     query = f"UPDATE series SET updated = ? WHERE ({_KEY}) = (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
@@ -181,7 +181,7 @@ def _number_of(db: sqlite3.Connection, series: Series, now: float) -> int:
     return int(number)
 
 
-def _forget_oldest(db: sqlite3.Connection) -> None:
+def _forget_oldest(db: Db) -> None:
     (count,) = db.execute("SELECT count(*) FROM series").fetchone()
     if count <= MOST_SERIES:
         return
@@ -191,7 +191,7 @@ def _forget_oldest(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM series WHERE id = ?", (number,))
 
 
-def _add_things(db: sqlite3.Connection, number: int, things: Things) -> None:
+def _add_things(db: Db, number: int, things: Things) -> None:
     known: dict[Kind, set[str]] = {}
     for kind, name in db.execute("SELECT kind, name FROM counts WHERE series = ?", (number,)):
         known.setdefault(Kind(kind), set()).add(name)
@@ -207,7 +207,7 @@ def _add_things(db: sqlite3.Connection, number: int, things: Things) -> None:
             db.execute(add, (number, thing.value, bounded, count))
 
 
-def _add_examples(db: sqlite3.Connection, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
+def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
     rows = [
         (number, e.magnitude, e.time, e.prediction_id, json.dumps([asdict(d) for d in e.differences]))
         for e in examples

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .reviews_file import ReviewsFile
+from .sql import Db, Row
 
 __all__ = ["START", "Entry", "Trail", "Verified", "append", "hashed"]
 
@@ -134,7 +134,7 @@ class Trail:
             rows = db.execute("SELECT * FROM trail ORDER BY seq DESC LIMIT ?", (limit,))
             return tuple(self._entry(row) for row in rows)
 
-    def _entry(self, row: sqlite3.Row) -> Entry:
+    def _entry(self, row: Row) -> Entry:
         try:
             facts = json.loads(row["facts"])
         except ValueError:
@@ -142,9 +142,7 @@ class Trail:
         return Entry(row["seq"], row["at"], row["who"], row["what"], row["task"], facts, row["hash"].hex())
 
 
-def append(
-    db: sqlite3.Connection, at: float, who: str, what: str, task: str = "", /, **facts: object
-) -> None:
+def append(db: Db, at: float, who: str, what: str, task: str = "", /, **facts: object) -> None:
     """Add an entry within the transaction of the act.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -83,7 +83,9 @@ def test_a_try_that_fails_leaves_no_large_log(place: Path, tmp_path: Path) -> No
     written(place, *(prediction("you", reply=body(20_000, b"yours")) for _ in range(200)))
     written(place, prediction("me", reply=body(1000)))
     with LedgerFile(place).writing() as db:
-        db.set_authorizer(lambda *call: sqlite3.SQLITE_DENY if call[0] == sqlite3.SQLITE_ATTACH else 0)
+        cast(sqlite3.Connection, db).set_authorizer(
+            lambda *call: sqlite3.SQLITE_DENY if call[0] == sqlite3.SQLITE_ATTACH else 0
+        )
         with pytest.raises(StoreUnreachable, match=r"could not be written anew .*run it again"):
             ledger_forgetting.rewrite(db, place / "ledger.db", 1.0)
     wal = place / "ledger.db-wal"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -305,9 +306,9 @@ def test_a_label_is_compared_with_those_of_its_source_alone(place: Path, where: 
     ledger(place).label([label(number, source=f"s{number}", **target) for number in range(50)])
     with LedgerFile(place).writing() as db:
         queries: list[str] = []
-        db.set_trace_callback(queries.append)
+        cast(sqlite3.Connection, db).set_trace_callback(queries.append)
         add_label(db, parse_label(label(source="s7", **target), NOW))
-        db.set_trace_callback(None)
+        cast(sqlite3.Connection, db).set_trace_callback(None)
         (query,) = (text for text in queries if "ORDER BY seq" in text)
         (plan,) = (row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}"))
     assert plan.startswith(f"SEARCH labels USING INDEX labels_by_{where.removeprefix('prediction_')}")

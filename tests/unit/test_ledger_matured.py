@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -409,7 +409,7 @@ def test_a_read_without_news_looks_at_one_row(place: Path) -> None:
     written(place, *(drawn(5) for _ in range(500)))
     steps = [0]
     with LedgerFile(place).reading() as db:
-        db.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 10)
+        cast(sqlite3.Connection, db).set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 10)
         read = ledger_matured._Reading(db, "label", NOW, DAY, GIVEN).read(START, 2000, replaced=False)
     assert (read.rows, read.after) == ((), START)
     assert steps[0] < 20
