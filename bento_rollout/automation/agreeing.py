@@ -171,8 +171,11 @@ def _interval(found: Sequence[float], confidence: float) -> Interval:
 
 def _warnings(units: int, prevalence: float) -> list[str]:
     found = []
-    if units < FEW:
-        found.append(f"only {units} cases have two answers; below {FEW} the numbers mean little")
+    if units == 0:
+        found.append("no case has two answers yet: how far people agree cannot be said")
+    elif units < FEW:
+        cases = "case has" if units == 1 else "cases have"
+        found.append(f"only {units} {cases} two answers; below {FEW} the numbers mean little")
     if prevalence > SKEWED:
         found.append(
             f"{prevalence:.0%} of the answers are the same: kappa and alpha are low then however well people "

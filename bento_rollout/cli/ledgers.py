@@ -33,6 +33,7 @@ LEAST = 1_000_000
 """Bytes below which nobody wants a ledger to be cut."""
 
 MOST_SHOWN = 20
+MOST_LINES = 5
 """Refused labels that are told one by one."""
 
 
@@ -334,13 +335,25 @@ def _taken(kept: Accepted, refused: Told | None = None, *, as_json: bool) -> int
     else:
         waiting = f", {kept.orphaned} of them wait for their prediction" if kept.orphaned else ""
         emit(f"{kept.accepted} accepted{waiting}; {len(told)} refused")
-        for line, error in told[:MOST_SHOWN]:
-            click.echo(f"line {line}: {visible(error)}" if refused is not None else visible(error), err=True)
-        if (more := len(told) - MOST_SHOWN) > 0:
-            click.echo(f"and {more} more", err=True)
+        for text in _refusals(told, lines=refused is not None):
+            click.echo(text, err=True)
     if not told:
         return 0
     return WRONG if kept.accepted else REFUSED
+
+
+def _refusals(told: Told, *, lines: bool) -> list[str]:
+    """Return what is wrong with labels, what is wrong with several of them once."""
+    places: dict[str, list[int]] = {}
+    for line, error in told:
+        places.setdefault(visible(error), []).append(line)
+    found = []
+    for error, where in places.items():
+        some = ", ".join(map(str, where[:MOST_LINES])) + (", …" if len(where) > MOST_LINES else "")
+        times = f" ({len(where)} times)" if len(where) > 1 else ""
+        found.append(f"line{'s' * (len(where) > 1)} {some}: {error}{times}" if lines else f"{error}{times}")
+    more = len(found) - MOST_SHOWN
+    return [*found[:MOST_SHOWN], *([f"and {more} more kinds"] if more > 0 else [])]
 
 
 def _gone(facts: dict[str, int], *, as_json: bool) -> int:
