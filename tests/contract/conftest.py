@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.contract.serving import Served
+from tests.contract.serving import Served, forget_numbers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def numbers_of_its_own() -> None:
+    """Let no file's services be scraped with the numbers of all files before it."""
+    forget_numbers()
 
 
 @pytest.fixture

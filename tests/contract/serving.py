@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 import threading
 from typing import Any
@@ -179,6 +180,18 @@ def forget_metrics() -> None:
         registry.unregister(collector)
     batch_metric._made.clear()
     metrics.forget()
+
+
+def forget_numbers() -> None:
+    """Count in an empty folder from now on; nothing may be serving.
+
+    A scrape reads whatever was ever counted in the folder: with the numbers of all services that this process
+    has run, one would take seconds.
+    """
+    forget_metrics()
+    BentoMLContainer.metrics_client.get().prometheus_client.values.ValueClass.close_all_files()
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="bento-rollout-metrics-")
 
 
 def marks(response: httpx.Response) -> dict[str, str]:

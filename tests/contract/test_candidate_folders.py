@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from bento_rollout import RolloutSpec, rollout
+from tests.contract.places import settled
 from tests.contract.serving import Served, marks
 
 TWO = {"x-rollout-variant": "two"}
@@ -115,20 +116,23 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 "variants": {"two": limits},
             }
         )
-        two = bentoml.service(name="folders_two", threads=4)(Two)
+        two = bentoml.service(name="folders_two", threads=32)(Two)  # late ones leave room for others
         made = rollout(champion="one", candidates={"two": two}, spec=spec)
         served = Served(made(bentoml.service(name="folders")(One))).start()
+        settled(served)
         yield served
         served.stop()
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
-    """Nothing has happened yet."""
+def fresh() -> Iterator[None]:
+    """Nothing has happened yet, and nobody waits any more when the test is over."""
     begun.clear()
     given_up.clear()
     over.clear()
     seen.clear()
+    yield
+    given_up.set()
 
 
 def asked(app: Served, path: str, how: str) -> httpx.Response:

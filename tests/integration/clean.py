@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-_made: dict[str, Path] = {}
-
 
 def clean_python(bento: Path, factory: pytest.TempPathFactory) -> Path:
     """Return the Python of an environment made from a bento's own requirements.
 
-    Bentos that require the same share one: it is made once in a session.
+    Bentos that require the same share one: it is made once in a session, by the process that asks first.
     """
     requirements = bento / "env" / "python" / "requirements.txt"
-    wanted = requirements.read_text(encoding="utf-8")
-    if wanted not in _made:
-        folder = factory.mktemp("clean") / "venv"
-        _run(sys.executable, "-m", "venv", str(folder))
-        _run(str(folder / "bin/pip"), "install", "-q", "-r", str(requirements), cwd=bento)
-        _made[wanted] = folder / "bin" / "python"
-    return _made[wanted]
+    session = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    folder = session / f"clean-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
+    whole = folder / "whole"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", str(folder))
+            _run(str(folder / "bin/pip"), "install", "-q", "-r", str(requirements), cwd=bento)
+            whole.touch()
+    return folder / "bin" / "python"
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,16 @@ from bento_rollout.store.presence import Card, Presence, VariantCard
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.unit.door import TOKEN, Door, Say
 
+SHORT = int(os.environ.get("TESTS_EVERY", "1")) > 1
 DIGESTS = {"logistic": "1" * 12, "boosted": "2" * 12, "forest": "3" * 12}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the simulations out of a short run: another interpreter draws the same."""
+    left_out = [item for item in items if SHORT and item.get_closest_marker("simulation")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture

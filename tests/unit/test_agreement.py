@@ -30,6 +30,7 @@ def test_bounds_close_in() -> None:
     assert widths[-1] < 0.03
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("truth", [0.5, 0.9, 0.99])
 def test_bounds_hold_at_every_look(truth: float) -> None:
     """Looked at after every twentieth call, they miss the truth at any time in about 5 % of runs at most."""

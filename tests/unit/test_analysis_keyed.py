@@ -77,6 +77,7 @@ def run(
     return None, naive.alarm
 
 
+@pytest.mark.simulation
 def test_keys_that_always_fail_are_no_harm() -> None:
     """One key in a hundred always fails, in both arms: a test of calls takes that for harm."""
     found = []
@@ -112,6 +113,7 @@ def test_a_break_is_found_wherever_an_epoch_is() -> None:
     assert all(alarm is not None and 30_000 < alarm <= 32_000 for alarm in found)
 
 
+@pytest.mark.simulation
 def test_keys_that_are_slow_by_themselves_are_no_harm() -> None:
     """Each key has a latency of its own (sd of the log 0.3), the same in both arms."""
     keyed = called = 0

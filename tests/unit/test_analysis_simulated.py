@@ -22,6 +22,8 @@ from bento_rollout.analysis import (
 )
 from bento_rollout.histogram import bin_of
 
+pytestmark = pytest.mark.simulation
+
 
 def alarmed_after(
     test: Any, champion: float, candidate: float, random: np.random.Generator, most: int

@@ -192,6 +192,7 @@ def test_thinning_leaves_equal_chances() -> None:
         thinned(["a"], [0.0])
 
 
+@pytest.mark.simulation
 def test_audits_keep_quiet_while_the_error_is_what_was_certified() -> None:
     """At the target itself at most 5 % of 200 models are demoted within 2 000 audits."""
     random = np.random.default_rng(11)
@@ -204,6 +205,7 @@ def test_audits_keep_quiet_while_the_error_is_what_was_certified() -> None:
     assert alarms <= 10 + 2 * math.sqrt(10)
 
 
+@pytest.mark.simulation
 def test_a_worse_model_is_found_out() -> None:
     """Three times the target: within the audits that are promised, also after a long good time."""
     random = np.random.default_rng(5)

@@ -127,6 +127,7 @@ def test_audits_are_thinned_to_one_chance_with_the_unsure() -> None:
     assert 0.6 < found.certificate.coverage < 0.75
 
 
+@pytest.mark.simulation
 def test_the_promise_holds_at_degree_partial() -> None:
     """Audits and the unsure, drawn as a service draws them, certify a bad threshold in few of many runs."""
     violated = 0

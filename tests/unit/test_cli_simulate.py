@@ -90,7 +90,7 @@ def test_only_a_healthy_candidate(say: Say, file: str) -> None:
 
 def test_the_work_is_the_same_in_other_processes(say: Say, file: str) -> None:
     """Who does the runs makes no difference to what comes out, nor to the order."""
-    several = (*FEW[:-1], "20", "--json", "--no-keys")
+    several = (*FEW[:-1], "8", "--json", "--no-keys")
     alone, together = (say("simulate", file, *several, "--jobs", jobs)[1] for jobs in ("1", "2"))
     assert json.loads(alone) == json.loads(together)
 

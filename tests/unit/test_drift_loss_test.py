@@ -41,6 +41,7 @@ def delay(test: LossTest, losses: Floats) -> int:
     raise AssertionError("no alarm")
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("quiet", [1000, 20_000])
 def test_a_rise_is_found(quiet: int) -> None:
     """From 2.3 to 22.8 %: half the streams within 100 labels, all but one in twenty within 200."""
