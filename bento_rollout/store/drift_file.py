@@ -54,10 +54,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY, test TEXT NOT NULL, kind TEXT NOT NULL, endpoint TEXT NOT NULL,
             epoch INTEGER NOT NULL, at REAL NOT NULL, row INTEGER NOT NULL, revision INTEGER NOT NULL,
             words TEXT NOT NULL, features TEXT NOT NULL, acting TEXT NOT NULL, acts TEXT NOT NULL,
-            end TEXT NOT NULL, ended_at REAL, ended_by TEXT NOT NULL, note TEXT NOT NULL
+            "end" TEXT NOT NULL, ended_at REAL, ended_by TEXT NOT NULL, note TEXT NOT NULL
         )""",
         "CREATE UNIQUE INDEX alarms_once ON alarms (test, epoch)",
-        "CREATE INDEX alarms_latched ON alarms (test) WHERE end = ''",
+        "CREATE INDEX alarms_latched ON alarms (test) WHERE \"end\" = ''",
         """CREATE TABLE timeline (
             test TEXT NOT NULL, epoch INTEGER NOT NULL, row INTEGER NOT NULL, at REAL NOT NULL,
             log_evidence REAL NOT NULL, top TEXT NOT NULL, PRIMARY KEY (test, epoch, row)
@@ -132,8 +132,8 @@ class DriftFile:
             latched: only those that nobody has ended.
             limit: at most so many.
         """
-        where = "WHERE end = ''" if latched else ""
-        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY end <> '', at DESC, id LIMIT ?"  # noqa: S608 - constants
+        where = "WHERE \"end\" = ''" if latched else ""
+        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY \"end\" <> '', at DESC, id LIMIT ?"  # noqa: S608 - constants
         return self._of(alarm_of, self._rows(query, limit))
 
     def timeline(self, test: str, epoch: int) -> tuple[Point, ...]:
@@ -163,7 +163,11 @@ class DriftFile:
         if self.reference(digest) == body:
             return
         with self._writing() as db:
-            db.execute("INSERT OR REPLACE INTO reference VALUES (?, ?, ?)", (digest, now, body))
+            db.execute(
+                "INSERT INTO reference (digest, at, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (digest) DO UPDATE SET at = excluded.at, body = excluded.body",
+                (digest, now, body),
+            )
 
     def note(self, name: str, value: object) -> None:
         """Keep a fact; None forgets it. One that is so already is not written."""
@@ -173,7 +177,11 @@ class DriftFile:
             if value is None:
                 db.execute("DELETE FROM facts WHERE name = ?", (name,))
             else:
-                db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+                db.execute(
+                    "INSERT INTO facts (name, value) VALUES (?, ?) "
+                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (name, json.dumps(value)),
+                )
 
     def save(
         self,
@@ -231,7 +239,7 @@ class DriftFile:
         with self._writing() as db:
             watches = tuple(map(stored_of, db.execute(WATCHES)))
             levels = tuple(map(level_of, db.execute(LEVELS)))
-            query = f"SELECT {ALARM} FROM alarms WHERE end = '' ORDER BY at DESC, id"  # noqa: S608 - constants
+            query = f"SELECT {ALARM} FROM alarms WHERE \"end\" = '' ORDER BY at DESC, id"  # noqa: S608 - constants
             after, stands, ended = revise(watches, levels, tuple(map(alarm_of, db.execute(query))))
             put_all(db, after, stands, ended, (), why)
 

@@ -172,7 +172,11 @@ class EvidenceLog:
         """
         told = json.dumps(report, allow_nan=False, separators=(",", ":"))
         with self._file.open(write=True) as db:
-            db.execute("INSERT OR REPLACE INTO report VALUES (1, ?)", (told,))
+            db.execute(
+                "INSERT INTO report (one, told) VALUES (1, ?) "
+                "ON CONFLICT (one) DO UPDATE SET told = excluded.told",
+                (told,),
+            )
 
     def set_aside(self, now: float) -> Path | None:
         """Put a damaged file aside, so that a new one is made; return where it lies then.

@@ -38,6 +38,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             running INTEGER NOT NULL, stuck INTEGER NOT NULL, PRIMARY KEY (token, candidate)
         )""",
     ),
+    (
+        "ALTER TABLE examples RENAME TO examples_before",
+        """CREATE TABLE examples (
+            id INTEGER PRIMARY KEY, series INTEGER NOT NULL, magnitude REAL NOT NULL, time REAL NOT NULL,
+            prediction_id TEXT NOT NULL, differences TEXT NOT NULL
+        )""",
+        """INSERT INTO examples (series, magnitude, time, prediction_id, differences)
+        SELECT series, magnitude, time, prediction_id, differences FROM examples_before""",
+        "DROP TABLE examples_before",
+        "CREATE INDEX examples_of ON examples (series, magnitude, time)",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 
@@ -45,6 +56,15 @@ MOST_SERIES = 5000
 """Series that are kept; the ones that were counted longest ago go."""
 
 _KEY = "champion, champion_digest, candidate, candidate_digest, settings, revision, endpoint"
+_EXAMPLES = (
+    "SELECT series, magnitude, time, prediction_id, differences FROM examples "
+    "ORDER BY magnitude DESC, time DESC, id"
+)
+_PUT_LOAD = (
+    "INSERT INTO loads (token, candidate, pid, pending, running, stuck) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (token, candidate) DO UPDATE SET pid = excluded.pid, pending = excluded.pending, "
+    "running = excluded.running, stuck = excluded.stuck"
+)
 _REMEDY = "move it away: the numbers begin anew, and nothing else is lost"
 
 
@@ -102,7 +122,7 @@ class Tallies:
                 _add_examples(db, number, sums.examples.get(series, ()))
             for candidate, load in sums.loads.items():
                 row = (token, candidate, pid, *load)
-                db.execute("INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", row)
+                db.execute(_PUT_LOAD, row)
             db.execute("COMMIT")
 
     def leave(self, token: str) -> None:
@@ -161,9 +181,9 @@ def _all_of(db: Db) -> Counted:
         found.counts[series] = {}
     for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
         found.counts[numbers[number]].setdefault(Kind(kind), {})[name] = count
-    for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
+    for number, *example in db.execute(_EXAMPLES):
         found.examples.setdefault(numbers[number], []).append(_example_of(*example))
-    for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
+    for token, candidate, *load in db.execute("SELECT token, candidate, pending, running, stuck FROM loads"):
         found.loads[token, candidate] = Load(*load)
     return found
 
@@ -196,8 +216,8 @@ def _add_things(db: Db, number: int, things: Things) -> None:
     for kind, name in db.execute("SELECT kind, name FROM counts WHERE series = ?", (number,)):
         known.setdefault(Kind(kind), set()).add(name)
     add = (
-        "INSERT INTO counts VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (series, kind, name) DO UPDATE SET number = number + excluded.number"
+        "INSERT INTO counts (series, kind, name, number) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (series, kind, name) DO UPDATE SET number = counts.number + excluded.number"
     )
     for thing, names in things.items():
         there = known.setdefault(thing, set())
@@ -214,9 +234,12 @@ def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Exam
     ]
     if not rows:
         return
-    db.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", rows)
+    db.executemany(
+        "INSERT INTO examples (series, magnitude, time, prediction_id, differences) VALUES (?, ?, ?, ?, ?)",
+        rows,
+    )
     db.execute(
-        "DELETE FROM examples WHERE series = ? AND rowid NOT IN (SELECT rowid FROM examples WHERE series = ? "
+        "DELETE FROM examples WHERE series = ? AND id NOT IN (SELECT id FROM examples WHERE series = ? "
         "ORDER BY magnitude DESC, time DESC LIMIT ?)",
         (number, number, EXAMPLES),
     )

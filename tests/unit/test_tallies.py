@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bento_rollout.errors import StoreCorrupt, StoreUnreachable
 from bento_rollout.records import Comparison, Difference, Relation
 from bento_rollout.shadow_report import shadow_report
 from bento_rollout.state import RolloutState
+from bento_rollout.store import tallies as tallies_module
 from bento_rollout.store.tallies import APPLICATION_ID, MOST_SERIES, SCHEMA, Counted, Tallies
 from bento_rollout.tally import (
     EXAMPLES,
@@ -271,6 +273,23 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
         db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(StoreUnreachable, match="newer bento_rollout"):
         Tallies(tmp_path).read()
+
+
+def test_a_file_of_the_first_schema_is_brought_along(tmp_path: Path) -> None:
+    """Its disagreements are told as before, and new ones are added to them."""
+    with closing(sqlite3.connect(tmp_path / "shadows.db")) as db, db:
+        for statement in tallies_module._MIGRATIONS[0]:
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("INSERT INTO series VALUES (1, 'one', 'd1', 'two', 'd2', 'close', 3, 'predict', 1.0)")
+        db.execute("INSERT INTO counts VALUES (1, 'differed', '', 1)")
+        db.execute("INSERT INTO examples VALUES (1, 0.7, 1.0, 'old', '[]')")
+    tally = Tally()
+    counted(tally, DIFFER)
+    found = written(tmp_path, tally).read()
+    assert found.counts[series()][Kind.DIFFERED] == {"": 2}
+    assert [example.prediction_id for example in found.examples[series()]] == ["old", "id-0"]
 
 
 def test_what_cannot_be_written_is_kept(tmp_path: Path) -> None:
