@@ -1,4 +1,4 @@
-"""`DriftFile`: what is known of drift, shared by the workers of a host: tests, alarms and their course.
+"""`DriftFile`: what is known of drift, shared by the workers of a rollout: tests, alarms and their course.
 
 One worker owns it and writes: how far it read, what came of that, and the alarms that it found, in one
 transaction. A person's verb ends an alarm and begins an epoch in one, too. Whoever writes names the version
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..alarms import Alarm
-from ..errors import NotFound, StoreCorrupt, StoreUnreachable
+from ..errors import NotFound
 from .drift_rows import (
     ALARM,
     LATCHES,
@@ -30,6 +30,7 @@ from .drift_rows import (
     put_all,
     stored_of,
 )
+from .place import Place
 from .side_file import SideFile
 from .sql import Db
 
@@ -70,7 +71,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
 )
-_REMEDY = "move it away: the watch begins anew with the next rows, and predictions go on"
+_LOSS = "the watch begins anew with the next rows, and predictions go on"
 
 Revise = Callable[
     [tuple[Stored, ...], tuple[Level, ...], tuple[Alarm, ...]],
@@ -82,7 +83,7 @@ class DriftFile:
     """What is known of drift in one rollout; each operation opens the file by itself.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to keep.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to keep.
         patience: seconds to wait for another process's lock.
 
     Raises:
@@ -90,15 +91,25 @@ class DriftFile:
         StoreCorrupt: it is damaged, or another program's.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "drift.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
         self._file = SideFile(
-            self.path, "what is known of drift", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "NORMAL"
+            place,
+            "drift",
+            "what is known of drift",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="NORMAL",
         )
 
     def exists(self) -> bool:
-        """Whether anybody ever wrote."""
+        """Whether anybody may have written."""
         return self._file.exists()
+
+    def mark(self) -> object | None:
+        """Return what is another one after every change; None: nobody ever wrote. Never raises."""
+        return self._file.mark()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -223,7 +234,7 @@ class DriftFile:
         with self._writing() as db:
             row = db.execute(f"SELECT {ALARM} FROM alarms WHERE id = ?", (id_,)).fetchone()  # noqa: S608
             if row is None:
-                raise NotFound(f"there is no alarm {id_} in {self.path}")
+                raise NotFound(f"there is no alarm {id_} in {self._file.where}")
             after = change(alarm_of(row))
             put_alarm(db, after)
         return after
@@ -257,20 +268,7 @@ class DriftFile:
         Args:
             now: seconds since 1970.
         """
-        try:
-            if self._rows("PRAGMA quick_check(1)") in ([], [("ok",)]):
-                self.watches(), self.levels(), self.alarms()
-                return None
-        except StoreCorrupt:
-            pass
-        except StoreUnreachable:  # it may be whole
-            return None
-        aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
-        try:
-            self.path.replace(aside)
-        except OSError:
-            return None
-        return aside
+        return self._file.set_aside(now, lambda: (self.watches(), self.levels(), self.alarms()))
 
     # -- the parts -------------------------------------------------------------------------------------
 

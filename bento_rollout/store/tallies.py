@@ -1,15 +1,15 @@
-"""What shadow calls came to in all workers of a host: sums in an SQLite file beside the store."""
+"""What shadow calls came to in all workers of a rollout: sums beside the store."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from pathlib import Path
 
 from ..eras import Era, Series
 from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
+from .place import Place
 from .side_file import SideFile
 from .sql import Db
 
@@ -65,7 +65,7 @@ _PUT_LOAD = (
     "ON CONFLICT (token, candidate) DO UPDATE SET pid = excluded.pid, pending = excluded.pending, "
     "running = excluded.running, stuck = excluded.stuck"
 )
-_REMEDY = "move it away: the numbers begin anew, and nothing else is lost"
+_LOSS = "the numbers begin anew, and nothing else is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +91,21 @@ class Tallies:
     A connection lives for one operation. The file is not the store: whatever becomes of it costs numbers.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to add.
         patience: seconds to wait for another worker's lock.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "shadows.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
         self._file = SideFile(
-            self.path, "the numbers of shadow calls", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "OFF"
-        )  # a power cut may cost numbers, and they are only numbers
+            place,
+            "shadows",
+            "the numbers of shadow calls",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="OFF",  # a power cut may cost numbers, and they are only numbers
+        )
 
     def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
         """Add what a worker counted, whole or not at all.
@@ -137,7 +143,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return Counted()
         with self._file.open(write=False) as db:
             db.execute("BEGIN")  # all of it at one moment
@@ -153,7 +159,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return []
         with self._file.open(write=False) as db:
             return [name for (name,) in db.execute("SELECT DISTINCT prediction_id FROM examples")]
