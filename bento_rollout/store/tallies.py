@@ -225,12 +225,14 @@ def _add_things(db: Db, number: int, things: Things) -> None:
         "INSERT INTO counts (series, kind, name, number) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (series, kind, name) DO UPDATE SET number = counts.number + excluded.number"
     )
+    rows: list[tuple[int, str, str, int]] = []
     for thing, names in things.items():
         there = known.setdefault(thing, set())
         for name, count in names.items():
             bounded = thing.bounded(name, there)
             there.add(bounded)
-            db.execute(add, (number, thing.value, bounded, count))
+            rows.append((number, thing.value, bounded, count))
+    db.executemany(add, rows)
 
 
 def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
