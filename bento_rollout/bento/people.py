@@ -26,13 +26,13 @@ from ..refuting import refutation
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
 from ..state import RolloutState
+from ..store import RolloutStore
 from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
 from ..store.reviews_hiding import Hiding
 from ..store.reviews_rows import Submission
-from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from .audits import Audit, Audits, Make
 from .farewell import at_the_end
@@ -81,7 +81,7 @@ class People:
         self,
         name: str,
         automations: Mapping[str, Automation],
-        store: SQLiteStore,
+        store: RolloutStore,
         feed: Feed,
         sink: Sink | None,
         *,

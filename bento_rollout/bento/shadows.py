@@ -18,7 +18,7 @@ from ..errors import InvalidSpec
 from ..router import Router
 from ..shadow import Shadows
 from ..spec import RolloutSpec, Shadow
-from ..store.presence import Presence
+from ..store.presence import Workers
 from ..store.tallies import Tallies
 from ..terms import Terms
 from .context import isolate_shadow
@@ -68,7 +68,7 @@ class BentoShadows:
         )
         self._shadows: Shadows | None = None
 
-    def begin(self, place: Path, presence: Presence) -> None:
+    def begin(self, place: Path, presence: Workers) -> None:
         """Let calls be shadowed from now on.
 
         Args:
