@@ -270,9 +270,8 @@ class Desk:
             ),
             after=parent.revision,
         )
-        return Change(
-            numbered, changed=True, notes=(*notes, *unreached), detail=detail(parent.state, numbered)
-        )
+        told = detail(parent.state, numbered)
+        return Change(numbered, changed=True, notes=(*notes, *unreached), detail=told)
 
 
 def _trusted(state: RolloutState, view: View, grants: Collection[str]) -> RolloutState:

@@ -14,7 +14,6 @@ from bento_rollout.store.memory import MemoryStore
 from bento_rollout.store.postgres.engine import engine_at
 from bento_rollout.store.postgres.store import PostgresStore
 from bento_rollout.store.sqlite import SQLiteStore
-from tests.postgres import database, server
 from tests.states import NAME, finish, following, grow, seed, started
 
 
