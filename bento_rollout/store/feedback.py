@@ -142,10 +142,10 @@ class Feedback:
 _OWED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability,
         p.sees, p.first,
-        t.selection = 'manual' AND EXISTS (
+        CASE WHEN t.selection = 'manual' AND EXISTS (
             SELECT 1 FROM tasks other WHERE other.prediction_id = t.prediction_id
             AND other.endpoint = t.endpoint AND other.status = 'answered' AND other.selection <> 'manual'
-        ) AS beside
+        ) THEN 1 ELSE 0 END AS beside
     FROM owed o JOIN tasks t ON t.seq = o.task LEFT JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.decided <= ? ORDER BY o.task LIMIT ?
 """

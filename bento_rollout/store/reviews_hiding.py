@@ -18,17 +18,15 @@ _SHOWING = """
         SELECT seq FROM tasks WHERE endpoint = :endpoint AND stage IS NOT NULL
         UNION SELECT task FROM parts WHERE state = 'held'
         UNION SELECT task FROM parts WHERE state = 'revealed'
-    ) AND (json_extract(asked, '$.visibility') <> 'hidden' OR json_extract(asked, '$.on_timeout') = 'model')
+    ) AND (visibility <> 'hidden' OR on_timeout = 'model')
 """
 """Found by the indexes of what is open: queues remember far more cases than wait in them."""
 
 _ANY = f"SELECT 1 FROM tasks WHERE {_SHOWING} LIMIT 1"  # noqa: S608 - constants
 _TASKS = f"""
     UPDATE tasks SET
-        settle = CASE json_extract(asked, '$.on_timeout') WHEN 'model' THEN NULL ELSE settle END,
-        asked = json_set(asked, '$.visibility', 'hidden', '$.on_timeout',
-            CASE json_extract(asked, '$.on_timeout') WHEN 'model' THEN 'wait'
-            ELSE json_extract(asked, '$.on_timeout') END)
+        settle = CASE on_timeout WHEN 'model' THEN NULL ELSE settle END, visibility = 'hidden',
+        on_timeout = CASE on_timeout WHEN 'model' THEN 'wait' ELSE on_timeout END
     WHERE {_SHOWING}
 """  # noqa: S608 - constants
 _HELD = """

@@ -21,7 +21,7 @@ from bento_rollout.errors import QueueFull
 from bento_rollout.outbox import Patience
 from bento_rollout.review_settings import ReviewWebhook
 from bento_rollout.reviewing import Claim, Selection, Shown, Status, Visibility
-from bento_rollout.store import letters, reviews_file
+from bento_rollout.store import letters
 from bento_rollout.store.letterbox import Letterbox
 from bento_rollout.store.letters import task_name
 from bento_rollout.store.reviews import Reviews
@@ -292,25 +292,6 @@ def test_without_any_webhook_no_file_is_made(tmp_path: Path) -> None:
     assert box.next("read") is None
     assert box.numbers("read") == (0, 0)
     assert not (tmp_path / "store").exists()
-
-
-def test_a_file_of_the_schema_before_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cases are there, and what becomes of them is told from then on."""
-    with monkeypatch.context() as before:
-        before.setattr(reviews_file, "_MIGRATIONS", reviews_file._MIGRATIONS[:2])
-        before.setattr(reviews_file, "SCHEMA", 2)
-        before.setattr(letters, "put", lambda *_: None)
-        queue = Queue(tmp_path)
-        one = queue.submit()
-        queue.reviews.close()
-        with sqlite3.connect(queue.reviews.path) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (2,)
-            assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'letters'").fetchall()
-    box = Letterbox(queue.place, clock=queue.clock)
-    box.listen(["read"])
-    queue.answer(queue.take("ann"), "yes")
-    assert [(kind, data["task"]) for kind, data in drained(box)] == [("case.decided", task_name(one.id))]
-    assert queue.reviews.trail.verify().whole
 
 
 @given(st.lists(st.sampled_from(["submit", "answer", "told", "give_up", "again", "forget", "withdraw"])))
