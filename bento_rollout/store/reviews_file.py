@@ -1,53 +1,55 @@
-"""The SQLite file of the people's queue: its schema, its connections, its errors in words."""
+"""`ReviewsFile`: the people's queue of a rollout, opened for one operation at a time, its errors in words."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from urllib.parse import quote
 
 from ..errors import StoreCorrupt, StoreUnreachable
-from .files import locked
-from .making import make_empty, make_folder
-from .reviews_tables import APPLICATION_ID, MIGRATIONS, SCHEMA
+from .place import Place, Shared, folder_of
+from .reviews_local import FILE, LocalReviews
+from .reviews_shared import SharedReviews
 from .sql import Db
 
-__all__ = ["FILE", "WHENEVER", "ReviewsFile"]
-
-FILE = "reviews.db"
-"""Its name in the folder of a rollout."""
+__all__ = ["WHENEVER", "ReviewsFile"]
 
 WHENEVER = 1e18
 """When a case is due that is not due at all: after each that is."""
 
-_REMEDY = "restore a backup, or move it away: a new queue begins, and what waits in this one is not answered"
-_WAL_LIMIT = 1 << 23
-_IDLE = 4
-
 
 class ReviewsFile:
-    """Opens the queue of a rollout; connections are kept for the next operation, and safe in any thread.
+    """Opens the queue of a rollout: an SQLite file of one host, or tables in a database of many.
 
-    A file that was replaced is never written through an old connection, nor is one from before a fork.
+    One writes at a time, whoever else waits: the trail is a chain. Safe in any thread.
 
     Args:
-        folder: where the rollout's shared files lie.
+        place: of the rollout (`store.place`).
         patience: seconds to wait for another process's lock.
+
+    Attributes:
+        path: the file, or where it would be.
+        where: what the queue is called in messages.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 5.0) -> None:
-        self.folder, self.path, self.patience = folder, folder / FILE, patience
-        self._idle: deque[tuple[object, Db]] = deque(maxlen=_IDLE)
+    def __init__(self, place: Place, *, patience: float = 5.0) -> None:
+        self._home: LocalReviews | SharedReviews
+        if isinstance(place, Shared):
+            self._home = SharedReviews(place, patience)
+        else:
+            self._home = LocalReviews(place, patience)
+        self.path, self.where = folder_of(place) / FILE, self._home.where
         self._writer = threading.Lock()  # threads of one process wait here: SQLite's own waiting is a nap
 
     def exists(self) -> bool:
-        """Whether anybody ever wrote."""
-        return self.path.exists()
+        """Whether anybody ever wrote.
+
+        Raises:
+            StoreUnreachable: the database cannot be asked.
+        """
+        with self._in_words():
+            return self._home.exists()
 
     @contextmanager
     def reading(self) -> Iterator[Db]:
@@ -57,7 +59,7 @@ class ReviewsFile:
             StoreUnreachable: it is not there, cannot be read, or is of a newer schema.
             StoreCorrupt: it is damaged, or not a queue.
         """
-        with self._in_words(), self._lent(make=False) as db:
+        with self._in_words(), self._home.lent(make=False) as db:
             db.execute("BEGIN")
             yield db
 
@@ -72,141 +74,59 @@ class ReviewsFile:
             StoreUnreachable: it is locked, full, read-only, or of a newer schema.
             StoreCorrupt: it is damaged, or not a queue.
         """
-        with self._in_words(), self._writer, self._lent(make=True) as db:
-            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            db.execute("BEGIN IMMEDIATE")
+        with self._in_words(), self._writer, self._home.lent(make=True) as db:
+            self._home.begin(db, durable=durable)
             yield db
             db.execute("COMMIT")
 
     @contextmanager
-    def alone(self) -> Iterator[Db]:
-        """Lend a connection outside of any transaction."""
-        with self._in_words(), self._writer, self._lent(make=False) as db:
-            yield db
+    def turn(self, name: str, what: str, *, wait: bool = False) -> Iterator[bool]:
+        """Hold a right that one process has at a time, for a block; it ends with the process, too.
+
+        Args:
+            name: of the right.
+            what: it is, for messages.
+            wait: wait for it as for a lock.
+
+        Yields:
+            Whether it is held; always, where it was waited for.
+
+        Raises:
+            StoreUnreachable: it cannot be taken.
+        """
+        with self._in_words(), self._home.turn(name, what, wait=wait) as held:
+            yield held
+
+    def rewrite(self) -> None:
+        """Leave no byte of what was deleted.
+
+        Raises:
+            StoreUnreachable: with what is left to do.
+        """
+        with self._in_words(), self._writer, self._home.lent(make=False) as db:
+            self._home.rewrite(db)
+
+    def tidy(self) -> None:
+        """Give space back that is not needed any more, as far as that is possible now."""
+        with suppress(sqlite3.Error), self._writer, self._home.lent(make=False) as db:
+            self._home.tidy(db)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
-        while self._idle:
-            with suppress(IndexError):
-                self._idle.pop()[1].close()
+        self._home.close()
 
     def damaged(self, problem: str) -> StoreCorrupt:
-        """Return the error that says what is wrong with the file, and what to do."""
-        return StoreCorrupt(f"the reviews in {self.path} are damaged: {problem}; {_REMEDY}")
-
-    @contextmanager
-    def _lent(self, *, make: bool) -> Iterator[Db]:
-        db = self._take(make=make)
-        try:
-            yield db
-        except BaseException:
-            db.close()  # which undoes what was not committed
-            raise
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        if len(self._idle) < _IDLE:
-            self._idle.append((self._which(), db))
-        else:
-            db.close()
-
-    def _take(self, *, make: bool) -> Db:
-        which = self._which()
-        while self._idle:
-            with suppress(IndexError):
-                of, db = self._idle.pop()
-                if of == which:
-                    return db
-                if os.getpid() == of[0]:  # type: ignore[index]
-                    db.close()
-        if which[1:] == (0, 0):
-            if not make:
-                raise StoreUnreachable(f"there are no reviews at {self.path}: nobody was ever asked")
-            make_folder(self.folder)
-            make_empty(self.path)
-        return self._connect("rwc" if make else "rw")
-
-    def _which(self) -> tuple[int, int, int]:
-        """Return which process this is, and which file lies at the path now."""
-        try:
-            there = self.path.stat()
-        except FileNotFoundError:
-            return (os.getpid(), 0, 0)
-        return (os.getpid(), there.st_dev, there.st_ino)
+        """Return the error that says what is wrong with the queue, and what to do."""
+        return StoreCorrupt(f"the reviews in {self.where} are damaged: {problem}; {self._home.remedy}")
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise StoreUnreachable(
-                f"the reviews in {self.path} cannot be used: {error}{_hint(error)}"
-            ) from error
+            hint = self._home.hint(error)
+            raise StoreUnreachable(f"the reviews in {self.where} cannot be used: {error}{hint}") from error
         except sqlite3.DatabaseError as error:
             raise self.damaged(str(error)) from error
         except OSError as error:
-            raise StoreUnreachable(f"the reviews in {self.path} cannot be used: {error.strerror}") from None
-
-    def _connect(self, mode: str) -> Db:
-        url = f"file:{quote(os.fsencode(self.path))}?mode={mode}"
-        db = sqlite3.connect(
-            url, uri=True, timeout=self.patience, isolation_level=None, check_same_thread=False
-        )
-        try:
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA secure_delete = ON")
-            db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
-            if not self._is_current(db):
-                with locked(self.folder / "reviews.lock", "the making of the reviews", self.patience):
-                    self._migrate(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _is_current(self, db: Db) -> bool:
-        """Whether the file has this version's schema; what never may have it is refused."""
-        version, owner = _header(db)
-        if version > SCHEMA and owner == APPLICATION_ID:
-            raise StoreUnreachable(
-                f"the reviews in {self.path} have schema {version}, and this version knows up to {SCHEMA}: "
-                "use a newer bento_rollout"
-            )
-        if owner != APPLICATION_ID and (owner or version or _has_tables(db)):
-            raise StoreCorrupt(f"{self.path} is of another program, not reviews of bento_rollout; {_REMEDY}")
-        return version == SCHEMA and owner == APPLICATION_ID
-
-    def _migrate(self, db: Db) -> None:
-        if self._is_current(db):  # somebody else was faster
-            return
-        if _header(db) == (0, 0):
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before there is a page
-            db.execute("PRAGMA journal_mode = WAL")
-        version, _ = _header(db)
-        db.execute("BEGIN IMMEDIATE")
-        for statements in MIGRATIONS[version:]:
-            for statement in statements:
-                db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {SCHEMA}")
-        db.execute("COMMIT")
-
-
-def _header(db: Db) -> tuple[int, int]:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (owner,) = db.execute("PRAGMA application_id").fetchone()
-    return int(version), int(owner)
-
-
-def _has_tables(db: Db) -> bool:
-    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
-
-
-def _hint(error: sqlite3.OperationalError) -> str:
-    text = str(error)
-    if "full" in text:
-        return "; make space"
-    if "locked" in text:
-        return "; another process holds it: try again"
-    if "readonly" in text or "unable to open" in text:
-        return f"; is its folder there, and may this user write to it? (uid {os.geteuid()})"
-    return ""
+            raise StoreUnreachable(f"the reviews in {self.where} cannot be used: {error.strerror}") from None

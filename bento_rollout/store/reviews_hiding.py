@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from .place import Place
 from .reviews_file import ReviewsFile
 
 __all__ = ["Hiding"]
@@ -42,7 +42,7 @@ class Hiding:
     when time is up: audits may just have refuted it, or another model may be champion.
 
     Args:
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         clock: seconds that never go back.
 
     Raises:
@@ -50,7 +50,7 @@ class Hiding:
         StoreCorrupt: `look`: it is damaged.
     """
 
-    def __init__(self, place: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file, self._clock = ReviewsFile(place), clock
         self._until: dict[str, float] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.places import behind
 
 from bento_rollout.courier import Courier
 from bento_rollout.degrees import Degree
@@ -24,6 +24,7 @@ from bento_rollout.reviewing import Claim, Selection, Shown, Status, Visibility
 from bento_rollout.store import letters
 from bento_rollout.store.letterbox import Letterbox
 from bento_rollout.store.letters import task_name
+from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
@@ -53,9 +54,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
+def queue(place: Place) -> Queue:
     """A queue of whose endpoint `read` a webhook is told."""
-    made = Queue(tmp_path)
+    made = Queue(place)
     Letterbox(made.place).listen(["read"])
     return made
 
@@ -179,7 +180,6 @@ def test_answers_that_differ_are_told(queue: Queue, box: Letterbox) -> None:
 
 def test_what_waits_is_counted(queue: Queue) -> None:
     """Cases, those of them that an adjudicator must decide, and letters; in the stats, too."""
-    assert Queue(queue.place.parent / "other").reviews.queued("read") == (0, 0, 0, 0)
     queue.submit()
     queue.submit(reviewers=2, adjudicate=True, due=START)
     queue.answer(queue.take("ann"), "yes")
@@ -246,7 +246,7 @@ def test_no_letter_holds_payload(queue: Queue, box: Letterbox) -> None:
         secret=canary, visibility=Visibility.SHOWN, on_timeout="default", default=canary,
     )  # fmt: skip
     queue.answer(queue.take("ann"), canary)
-    with sqlite3.connect(queue.reviews.path) as db:
+    with closing(behind(queue.place, "reviews")) as db:
         rows = str(db.execute("SELECT * FROM letters").fetchall())
     for text in (rows, str(drained(box))):
         assert canary not in text
@@ -299,7 +299,7 @@ def test_without_any_webhook_no_file_is_made(tmp_path: Path) -> None:
 def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
     """What waits is what is there; nothing is counted as lost that was told, or forgotten."""
     with tempfile.TemporaryDirectory() as folder:
-        queue = Queue(Path(folder))
+        queue = Queue(Path(folder) / "store" / "screening")
         box, cases, given_up = Letterbox(queue.place, clock=queue.clock), [], 0
         box.listen(["read"])
         for act in ["submit", *acts]:
@@ -319,7 +319,7 @@ def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
                         box.again(letter, 5.0)
                     else:
                         (box.give_up if act == "give_up" else box.told)(letter)
-            with sqlite3.connect(queue.reviews.path) as db:
+            with closing(behind(queue.place, "reviews")) as db:
                 (there,) = db.execute("SELECT count(*) FROM letters").fetchone()
             assert box.numbers("read") == (there, given_up)
         box.close()

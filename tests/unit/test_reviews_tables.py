@@ -45,7 +45,7 @@ def of_schema(path: Path, schema: int) -> None:
 @pytest.mark.parametrize("schema", range(1, SCHEMA))
 def test_a_file_of_a_schema_before_goes_on(tmp_path: Path, schema: int) -> None:
     """Its cases are as they were asked, what becomes of them is told from then on, and its trail is whole."""
-    queue = Queue(tmp_path)
+    queue = Queue(tmp_path / "store" / "screening")
     of_schema(queue.reviews.path, schema)
     box = Letterbox(queue.place, clock=queue.clock)
     box.listen(["read"])
