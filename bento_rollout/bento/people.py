@@ -168,7 +168,7 @@ class People:
             StoreUnreachable: it cannot be kept.
         """
         if self.unreachable:  # nobody waits for a lock that others wait for in vain; each second it is tried
-            raise StoreUnreachable(f"the reviews in {self.reviews.path} cannot be used")
+            raise StoreUnreachable(f"the reviews in {self.reviews.where} cannot be used")
         return await self.run(lambda: self.submit(make(), most, key))
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
