@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,12 +14,15 @@ from .files import locked
 from .making import make_empty, make_folder
 from .sql import Db
 
-__all__ = ["SCHEMA", "WHOLE", "LedgerFile", "id_at", "id_of", "split_id"]
+__all__ = ["SCHEMA", "WHOLE", "Bound", "LedgerFile", "id_at", "id_of", "split_id"]
 
 APPLICATION_ID = 0x42524C47  # "BRLG"
 
 WHOLE = -1
 """The row number of a prediction that answers a request as a whole."""
+
+Bound = tuple[str, int]
+"""A prediction's place in the order of ids: the request's id, and the row."""
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -178,7 +180,6 @@ class LedgerFile:
             url, uri=True, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         try:
-            db.create_function("mark_of", 2, _mark_of, deterministic=True)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
@@ -216,11 +217,6 @@ class LedgerFile:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("COMMIT")
-
-
-def _mark_of(request: str, row: int) -> bytes:
-    """Return what is kept of a forgotten prediction: who has its id knows that it was, and nobody else."""
-    return hashlib.sha256(id_of(request, row).encode()).digest()[:16]
 
 
 def _header(db: Db) -> tuple[int, int]:

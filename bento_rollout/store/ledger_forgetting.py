@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import Refused, StoreUnreachable
 from .hashing import VARIABLE, KeyHash
 from .ledger_file import LedgerFile, split_id
-from .ledger_pruning import Gone, add_count, delete_key, size_of, transaction
+from .ledger_pruning import Gone, add_count, delete_key, marked, size_of, transaction
 from .sql import Db
 from .tallies import Tallies
 
@@ -90,12 +90,9 @@ def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
 
 def _is_forgotten(db: Db, name: str, key_hash: str | None) -> bool:
     request, row = split_id(name)
-    query = (
-        "SELECT EXISTS (SELECT 1 FROM predictions WHERE id = :id AND row = :row AND key_hash = :hash) "
-        "OR EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(:id, :row))"
-    )
-    (found,) = db.execute(query, {"id": request, "row": row, "hash": key_hash}).fetchone()
-    return bool(found)
+    query = "SELECT 1 FROM predictions WHERE id = ? AND row = ? AND key_hash = ?"
+    mine = key_hash is not None and db.execute(query, (request, row, key_hash)).fetchone() is not None
+    return mine or bool(marked(db, [(request, row)]))
 
 
 def rewrite(db: Db, path: Path, patience: float) -> None:

@@ -95,18 +95,20 @@ INSERT_ALARM = Insert(
     7,
     "INSERT INTO drift_schema VALUES",
     "ON CONFLICT (reference, kind, feature) DO UPDATE "
-    "SET count = count + excluded.count, last = excluded.last",
+    "SET count = drift_schema.count + excluded.count, last = excluded.last",
 )
 INSERT_COUNT = Insert(
     2,
     "INSERT INTO counters VALUES",
-    "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+    "ON CONFLICT (name) DO UPDATE SET number = counters.number + excluded.number",
 )
 INSERT_SHADOW = Insert(
     14,
-    f"INSERT OR REPLACE INTO shadows WITH told({SHADOW}) AS (VALUES",
-    ") SELECT * FROM told WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(told.id, told.row))",
+    f"INSERT INTO shadows ({SHADOW}) VALUES",
+    "ON CONFLICT (id, row, variant) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in SHADOW.split(", ")[3:]),
 )
+"""One that is told again is the newest; what is said to a forgotten prediction is left out before."""
 
 
 @dataclass(frozen=True, slots=True)

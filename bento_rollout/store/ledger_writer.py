@@ -24,7 +24,7 @@ from .ledger import ORPHANS_KEPT
 from .ledger_file import LedgerFile
 from .ledger_forgetting import forget_examples
 from .ledger_json import Plain, as_is
-from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
+from .ledger_pruning import add_count, expire_marks, marked, prune, settle, transaction
 from .ledger_rows import (
     INSERT_ALARM,
     INSERT_COUNT,
@@ -249,7 +249,7 @@ class LedgerWriter:
             some = rows[:AT_ONCE]
             try:
                 with transaction(db):
-                    for insert, members in groupby(some, itemgetter(1)):
+                    for insert, members in groupby(_without_forgotten(db, some), itemgetter(1)):
                         for query, values in insert.some([row for _, _, row in members]):
                             db.execute(query, values)
             except Exception as error:
@@ -262,7 +262,7 @@ class LedgerWriter:
         """Write rows of which some cannot be written: these are lost, and no other."""
         odd, reason = set[int](), ""
         with transaction(db):
-            for number, insert, row in rows:
+            for number, insert, row in _without_forgotten(db, rows):
                 try:
                     db.execute(insert.of(1), row)
                 except Exception as error:
@@ -315,7 +315,10 @@ class LedgerWriter:
         if told.items() <= known.items():
             return
         with transaction(db):
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", told.items())
+            db.executemany(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                told.items(),
+            )
 
     def _disconnect(self) -> None:
         if self._db is not None:
@@ -390,6 +393,13 @@ class LedgerWriter:
                     forget_examples(db, self._file.folder)  # of shadows that answered later
             finally:
                 release(lock)
+
+
+def _without_forgotten(db: Db, rows: Sequence[Row]) -> Sequence[Row]:
+    """Leave out what shadows said to predictions that were forgotten meanwhile; in a transaction."""
+    ids = {values[:2] for _, insert, values in rows if insert is INSERT_SHADOW}
+    gone = marked(db, ids) if ids else ids
+    return [row for row in rows if row[1] is not INSERT_SHADOW or row[2][:2] not in gone] if gone else rows
 
 
 def _is_trouble(error: Exception) -> bool:
