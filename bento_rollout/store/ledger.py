@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import InvalidValue, NotFound
 from ..keys import normal_key
 from .hashing import KeyHash
-from .ledger_file import WHOLE, Bound, LedgerFile, id_at, id_of, split_id
+from .ledger_file import LedgerFile
+from .ledger_ids import WHOLE, Bound, id_at, id_of, split_id
 from .ledger_forgetting import Forgotten, forget
 from .ledger_joins import Story, exported, stories_of
 from .ledger_labels import MOST_IN_BATCH, Accepted, Label, Refusal, add_label, parse_label

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
 from .ledger_matured import PATIENCE, newest_label, output_of, sound
 from .sql import Db, Found

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..errors import Refused, StoreUnreachable
 from .hashing import VARIABLE, KeyHash
-from .ledger_file import LedgerFile, split_id
+from .ledger_file import LedgerFile
+from .ledger_ids import split_id
 from .ledger_pruning import Gone, add_count, delete_key, marked, size_of, transaction
 from .sql import Db
 from .tallies import Tallies

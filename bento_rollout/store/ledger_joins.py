@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .ledger_file import id_of
+from .ledger_ids import id_of
 from .ledger_labels import LABEL, Label, label_of, valid_of
 from .ledger_rows import SHADOW, Entry, Verdict, entry_of, verdict_of
 from .sql import Db

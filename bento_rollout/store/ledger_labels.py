@@ -13,7 +13,7 @@ from ..errors import InvalidKey, InvalidValue
 from ..keys import normal_key
 from ..reviewing import Selection
 from ..values import shown
-from .ledger_file import WHOLE, id_of, split_id
+from .ledger_ids import WHOLE, id_of, split_id
 from .ledger_json import LONGEST, check_depth, compact, read
 from .sql import Db
 

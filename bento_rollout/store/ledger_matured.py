@@ -13,7 +13,8 @@ from ..errors import InvalidValue, StoreCorrupt
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
 from ..reviewing import Selection
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
 from .sql import Db
 

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .ledger_file import Bound, id_at, id_of
+from .ledger_ids import Bound, id_at, id_of
 from .ledger_labels import MOST_ORPHANS, settle_orphans
 from .sql import Db
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from .ledger_home import Home
 
 __all__ = [
     "Gone",
@@ -25,7 +27,6 @@ __all__ = [
     "marked",
     "prune",
     "settle",
-    "size_of",
     "transaction",
     "trim_orphans",
 ]
@@ -75,33 +76,26 @@ def transaction(db: Db) -> Iterator[Db]:
         raise
 
 
-def size_of(db: Db) -> int:
-    """Return how many bytes of the file are in use."""
-    (pages,) = db.execute("PRAGMA page_count").fetchone()
-    (free,) = db.execute("PRAGMA freelist_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
-    return int((pages - free) * size)
-
-
-def prune(db: Db, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
+def prune(db: Db, home: Home, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
     """Delete predictions of before a time, and the oldest of what is too much, in small steps.
 
     Args:
         db: a connection that holds no transaction.
+        home: where the ledger is.
         before: seconds since 1970.
-        max_size: bytes of the file.
+        max_size: bytes that may be in use.
         seconds: to stop after; what is left is left for another time.
     """
     gone, until = Gone(), time.monotonic() + seconds
     old = id_at(before)
     while time.monotonic() < until and (step := _delete_oldest(db, old)) != Gone():
         gone += step
-    if size_of(db) > max_size:
-        while time.monotonic() < until and size_of(db) > max_size * _SLACK:
+    if home.used(db) > max_size:
+        while time.monotonic() < until and home.used(db) > max_size * _SLACK:
             if (step := _delete_oldest(db, None)) == Gone():
                 break
             gone += step
-    while time.monotonic() < until and _give_back(db):
+    while home.path is not None and time.monotonic() < until and _give_back(db):
         pass
     return gone
 

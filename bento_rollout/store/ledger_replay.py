@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidValue
 from ..label_evidence import judged, unit_of
 from ..records import Outcome, Reason
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
 from .ledger_matured import newest_label, output_of, sound
 from .sql import Db

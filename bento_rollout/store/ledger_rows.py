@@ -10,7 +10,7 @@ from typing import Any
 
 from ..records import Compared, Observation, Outcome, Plan, Prediction, Reply
 from ..rows import row_count, take
-from .ledger_file import WHOLE, id_of
+from .ledger_ids import WHOLE, id_of
 from .ledger_json import Plain, as_is, compact, json_of, kept_text, read, rows_of_text
 
 __all__ = [
