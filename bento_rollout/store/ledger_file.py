@@ -1,4 +1,4 @@
-"""`LedgerFile`: opens a rollout's ledger, an SQLite file or tables of a database, and says errors in words."""
+"""`LedgerFile`: opens a rollout's ledger, a file or tables of a database, and says errors in words."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from ..errors import Refused, StoreUnreachable
 from .hashing import VARIABLE, KeyHash
 from .ledger_file import LedgerFile
 from .ledger_ids import split_id
-from .ledger_pruning import Gone, add_count, delete_key, marked, size_of, transaction
+from .ledger_on_disk import size_of
+from .ledger_pruning import Gone, add_count, delete_key, marked, transaction
+from .place import Place
 from .sql import Db
 from .tallies import Tallies
 
@@ -39,7 +41,10 @@ class Forgotten:
 
 
 def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: float, now: float) -> Forgotten:
-    """Delete what belongs to a routing key, and write the file anew.
+    """Delete what belongs to a routing key; a file is written anew.
+
+    A database gives the bytes of deleted rows to others when it is vacuumed; its log and its backups hold
+    them until they expire.
 
     Args:
         file: the ledger, which is there.
@@ -58,20 +63,21 @@ def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: flo
             return Forgotten(Gone())  # no key was ever hashed
         if hashed is None or (known and hashed.fingerprint not in known):
             raise Refused(
-                f"the keys in {file.path} are hashed under another secret: set {VARIABLE} to the one "
+                f"the keys in {file.where} are hashed under another secret: set {VARIABLE} to the one "
                 "that the service has, or run this where its hash.key lies"
             )
         key_hash = hashed.of(text)
         db.execute("PRAGMA secure_delete = ON")
-        examples = forget_examples(db, file.folder, key_hash)  # first: its predictions tell whose they are
+        examples = forget_examples(db, file.place, key_hash)  # first: its predictions tell whose they are
         gone = delete_key(db, key_hash, now)
         with transaction(db):
             add_count(db, "forgotten", gone.predictions)
-        rewrite(db, file.path, patience)
+        if file.home.path is not None:
+            rewrite(db, file.home.path, patience)
     return Forgotten(gone, examples, other_keys=bool(known - {hashed.fingerprint}))
 
 
-def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
+def forget_examples(db: Db, place: Place, key_hash: str | None = None) -> int:
     """Delete the disagreements that shadows had with predictions of a key, or with forgotten ones.
 
     Returns:
@@ -82,7 +88,7 @@ def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
     """
     if key_hash is None and db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is None:
         return 0
-    tallies = Tallies(folder)
+    tallies = Tallies(place)
     mine = [name for name in tallies.examples() if _is_forgotten(db, name, key_hash)]
     if mine:
         tallies.forget(mine)

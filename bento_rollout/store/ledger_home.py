@@ -62,5 +62,11 @@ class Home(Protocol):
     def insert(self, db: Db, rows: Sequence[Row], batch: Batch) -> None:
         """Write rows in one transaction, unless this batch was written before."""
 
+    def insert_each(self, db: Db, rows: Sequence[Row], batch: Batch) -> tuple[set[int], str]:
+        """Write rows of which some cannot be written; return which facts these are of, and why."""
+
+    def tidy(self, db: Db, now: float) -> None:
+        """Forget what nobody asks for any more."""
+
     def hint(self, error: sqlite3.OperationalError) -> str:
         """Return what to do about an error."""

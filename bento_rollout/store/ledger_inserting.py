@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from .ledger_pruning import marked, transaction
+from .ledger_pruning import marked
 from .ledger_rows import INSERT_SHADOW, Insert, Values
 from .sql import Db
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..errors import StoreCorrupt, StoreUnreachable
 from .files import locked, release, try_lock
-from .ledger_inserting import Batch, Row, insert_rows
+from .ledger_inserting import Batch, Row, insert_each, insert_rows
 from .ledger_pruning import transaction
 from .making import make_empty, make_folder
 from .sql import Db
@@ -163,6 +163,19 @@ class OnDisk:
         """Write rows in one transaction."""
         with transaction(db):
             insert_rows(db, rows)
+
+    def insert_each(
+        self,
+        db: Db,
+        rows: Sequence[Row],
+        batch: Batch,  # noqa: ARG002 - nothing comes twice
+    ) -> tuple[set[int], str]:
+        """Write rows of which some cannot be written, in one transaction."""
+        with transaction(db):
+            return insert_each(db, rows)
+
+    def tidy(self, db: Db, now: float) -> None:
+        """Do nothing: nothing of that kind is kept."""
 
     def hint(self, error: sqlite3.OperationalError) -> str:
         """Return what to do about an error."""

@@ -20,6 +20,7 @@ __all__ = [
     "INSERT_SHADOW",
     "PREDICTION",
     "SHADOW",
+    "STORED",
     "Entry",
     "Insert",
     "Keeping",
@@ -33,13 +34,16 @@ __all__ = [
 Values = tuple[object, ...]
 """A row as it is stored."""
 
-_STORED = (
+_KEPT = (
     "id", "row", "time", "key_hash", "inference_id", "endpoint", "variant", "revision", "reason", "outcome",
     "error", "seconds", "task_id", "trace_id", "span_id", "status", "media_type", "size", "runs", "inputs",
     "output",
 )  # fmt: skip
-PREDICTION = ", ".join(("seq", *_STORED))
+PREDICTION = ", ".join(("seq", *_KEPT))
 """The columns that `entry_of` reads."""
+
+STORED = (*_KEPT, "drift")
+"""The columns of a prediction as they are written."""
 
 SHADOW = (
     "id, row, variant, champion, revision, time, relation, error, seconds, champion_seconds, trace_id, "
@@ -87,8 +91,8 @@ _MOST = 256 if sqlite3.sqlite_version_info >= (3, 32) else 32
 """Rows of one statement: 32 766 values may be bound, and only 999 before SQLite 3.32."""
 
 INSERT_PREDICTION = Insert(
-    len(_STORED) + 1,
-    f"INSERT INTO predictions ({', '.join(_STORED)}, drift) VALUES",
+    len(STORED),
+    f"INSERT INTO predictions ({', '.join(STORED)}) VALUES",
     "ON CONFLICT (id, row) DO NOTHING",
 )
 INSERT_ALARM = Insert(
