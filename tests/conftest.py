@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from bento_rollout.store.place import Place
-from tests.postgres import database, server, shared
+from bento_rollout.store.place import Place, Shared
+from bento_rollout.store.postgres.engine import Engine
+from tests.postgres import Server, database, server, shared
 
-__all__ = ["database", "place", "server", "shared"]
+__all__ = ["database", "home", "place", "server", "shared"]
+
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def home(server: Server) -> Iterator[Engine]:
+    """A database with our tables that many tests use, each for a rollout of its own: that costs little."""
+    server.run("CREATE DATABASE home TEMPLATE made")
+    engine = Engine(server.url("home"))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -17,5 +32,5 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Where a rollout lies that nobody has written to: a test that asks for it runs over both."""
     if request.param == "sqlite":
         return tmp_path / "screening"
-    made: Place = request.getfixturevalue("shared")("screening")
-    return made
+    name = f"screening-{next(_NUMBERS)}"
+    return Shared(request.getfixturevalue("home"), name, tmp_path / name)

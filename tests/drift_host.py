@@ -47,6 +47,11 @@ class Host:
         """What is known of drift."""
         return DriftFile(self.place)
 
+    @property
+    def drift(self) -> Path:
+        """The file that it is in."""
+        return self.place / "drift.db"
+
     def rollout(self, author: str = "ann") -> Rollout:
         """The rollout, for somebody."""
         return Rollout("screening", self.store, self.location, author)

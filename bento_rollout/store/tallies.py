@@ -1,15 +1,15 @@
-"""What shadow calls came to in all workers of a host: sums in an SQLite file beside the store."""
+"""What shadow calls came to in all workers of a rollout: sums beside the store."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from pathlib import Path
 
 from ..eras import Era, Series
 from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
+from .place import Place
 from .side_file import SideFile
 from .sql import Db
 
@@ -38,6 +38,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             running INTEGER NOT NULL, stuck INTEGER NOT NULL, PRIMARY KEY (token, candidate)
         )""",
     ),
+    (
+        "ALTER TABLE examples RENAME TO examples_before",
+        """CREATE TABLE examples (
+            id INTEGER PRIMARY KEY, series INTEGER NOT NULL, magnitude REAL NOT NULL, time REAL NOT NULL,
+            prediction_id TEXT NOT NULL, differences TEXT NOT NULL
+        )""",
+        """INSERT INTO examples (series, magnitude, time, prediction_id, differences)
+        SELECT series, magnitude, time, prediction_id, differences FROM examples_before""",
+        "DROP TABLE examples_before",
+        "CREATE INDEX examples_of ON examples (series, magnitude, time)",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 
@@ -45,7 +56,16 @@ MOST_SERIES = 5000
 """Series that are kept; the ones that were counted longest ago go."""
 
 _KEY = "champion, champion_digest, candidate, candidate_digest, settings, revision, endpoint"
-_REMEDY = "move it away: the numbers begin anew, and nothing else is lost"
+_EXAMPLES = (
+    "SELECT series, magnitude, time, prediction_id, differences FROM examples "
+    "ORDER BY magnitude DESC, time DESC, id"
+)
+_PUT_LOAD = (
+    "INSERT INTO loads (token, candidate, pid, pending, running, stuck) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (token, candidate) DO UPDATE SET pid = excluded.pid, pending = excluded.pending, "
+    "running = excluded.running, stuck = excluded.stuck"
+)
+_LOSS = "the numbers begin anew, and nothing else is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +91,21 @@ class Tallies:
     A connection lives for one operation. The file is not the store: whatever becomes of it costs numbers.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to add.
         patience: seconds to wait for another worker's lock.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "shadows.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
         self._file = SideFile(
-            self.path, "the numbers of shadow calls", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "OFF"
-        )  # a power cut may cost numbers, and they are only numbers
+            place,
+            "shadows",
+            "the numbers of shadow calls",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="OFF",  # a power cut may cost numbers, and they are only numbers
+        )
 
     def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
         """Add what a worker counted, whole or not at all.
@@ -102,7 +128,7 @@ class Tallies:
                 _add_examples(db, number, sums.examples.get(series, ()))
             for candidate, load in sums.loads.items():
                 row = (token, candidate, pid, *load)
-                db.execute("INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", row)
+                db.execute(_PUT_LOAD, row)
             db.execute("COMMIT")
 
     def leave(self, token: str) -> None:
@@ -117,7 +143,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return Counted()
         with self._file.open(write=False) as db:
             db.execute("BEGIN")  # all of it at one moment
@@ -133,7 +159,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return []
         with self._file.open(write=False) as db:
             return [name for (name,) in db.execute("SELECT DISTINCT prediction_id FROM examples")]
@@ -161,9 +187,9 @@ def _all_of(db: Db) -> Counted:
         found.counts[series] = {}
     for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
         found.counts[numbers[number]].setdefault(Kind(kind), {})[name] = count
-    for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
+    for number, *example in db.execute(_EXAMPLES):
         found.examples.setdefault(numbers[number], []).append(_example_of(*example))
-    for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
+    for token, candidate, *load in db.execute("SELECT token, candidate, pending, running, stuck FROM loads"):
         found.loads[token, candidate] = Load(*load)
     return found
 
@@ -196,15 +222,17 @@ def _add_things(db: Db, number: int, things: Things) -> None:
     for kind, name in db.execute("SELECT kind, name FROM counts WHERE series = ?", (number,)):
         known.setdefault(Kind(kind), set()).add(name)
     add = (
-        "INSERT INTO counts VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (series, kind, name) DO UPDATE SET number = number + excluded.number"
+        "INSERT INTO counts (series, kind, name, number) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (series, kind, name) DO UPDATE SET number = counts.number + excluded.number"
     )
+    rows: list[tuple[int, str, str, int]] = []
     for thing, names in things.items():
         there = known.setdefault(thing, set())
         for name, count in names.items():
             bounded = thing.bounded(name, there)
             there.add(bounded)
-            db.execute(add, (number, thing.value, bounded, count))
+            rows.append((number, thing.value, bounded, count))
+    db.executemany(add, rows)
 
 
 def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
@@ -214,9 +242,12 @@ def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Exam
     ]
     if not rows:
         return
-    db.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", rows)
+    db.executemany(
+        "INSERT INTO examples (series, magnitude, time, prediction_id, differences) VALUES (?, ?, ?, ?, ?)",
+        rows,
+    )
     db.execute(
-        "DELETE FROM examples WHERE series = ? AND rowid NOT IN (SELECT rowid FROM examples WHERE series = ? "
+        "DELETE FROM examples WHERE series = ? AND id NOT IN (SELECT id FROM examples WHERE series = ? "
         "ORDER BY magnitude DESC, time DESC LIMIT ?)",
         (number, number, EXAMPLES),
     )

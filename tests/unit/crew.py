@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,11 @@ class Crew:
         self.fate = ""
         self.between: Callable[[], object] | None = None
         self.sent = [0, 0, 0, 0]
+
+    @property
+    def evidence(self) -> Path:
+        """The file that the evidence is in."""
+        return self.store.place("screening") / "evidence.db"
 
     def worker(self) -> Controller:
         """One more worker, which leads if nobody does."""
@@ -181,7 +187,7 @@ class Crew:
 
     def write(self, statement: str, *values: object) -> None:
         """Change the file of evidence behind everybody's back."""
-        with closing(sqlite3.connect(self.log.path)) as db, db:
+        with closing(sqlite3.connect(self.evidence)) as db, db:
             db.execute(statement, values)
 
 
