@@ -90,9 +90,9 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
     try:
         counts = ledger.counts()
     except RolloutError as error:
-        return {"path": str(ledger.path), "problem": str(error)}
+        return {"path": ledger.where, "problem": str(error)}
     kept = {"predictions": counts.predictions, "labels": counts.labels, "size": counts.size}
-    return {"path": str(ledger.path), **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
+    return {"path": ledger.where, **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
 
 
 def _drift(place: Path) -> tuple[str | None, list[str]]:
