@@ -103,7 +103,7 @@ class People:
             lambda who: Rollout(name, store, locate(), who),
         )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
-        self._sink, self._beside = sink, place.parent
+        self._sink, self._beside = sink, place
         self._pool = DaemonPool(AT_ONCE, "rollout-asking")
         self._once = log.Once()
         self._hashed: KeyHash | None = None
@@ -390,7 +390,7 @@ class People:
             return None
         if self._hashed is None:
             try:
-                self._hashed = KeyHash.beside(self._beside, create=True)
+                self._hashed = KeyHash.of_place(self._beside, create=True)
             except (RolloutError, OSError):  # the case is kept; `forget` finds it by its prediction
                 return None
         return None if self._hashed is None else self._hashed.of(key)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.places import behind
 
 from bento_rollout.courier import Courier
 from bento_rollout.degrees import Degree
@@ -30,6 +29,7 @@ from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
 from bento_rollout.telemetry import log
 from bento_rollout.webhook import signatures
+from tests.places import behind
 from tests.reviewed import START, Clock, Queue, case, said
 
 from .notices import KEY, Listener, listening, resetting, saying, silent

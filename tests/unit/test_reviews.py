@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.places import behind
 
 from bento_rollout.degrees import Degree
 from bento_rollout.errors import InvalidValue, NotFound, QueueFull, Refused
@@ -16,6 +15,7 @@ from bento_rollout.reviewing import Case, Claim, Decision, Given, Role, Selectio
 from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Reviews, Stats
 from bento_rollout.store.reviews_rows import Submission
+from tests.places import behind
 from tests.reviewed import ADJUDICATOR, REVIEWER, START, Queue, case, kept, made, said
 
 

@@ -151,7 +151,8 @@ class Link:
         while not self._stop.is_set():
             left = max(0.0, due - time.monotonic())
             if not self._heard and left:
-                ready, _, _ = select.select([raw.fileno(), self._wake_read], [], [], left)
+                wake = self._wake_read.fileno()
+                ready, _, _ = select.select([raw.fileno(), wake], [], [], left)
                 if raw.fileno() in ready:
                     raw.pgconn.consume_input()
             while (notice := raw.pgconn.notifies()) is not None:
