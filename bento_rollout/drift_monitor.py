@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .alarms import LARGE
@@ -30,6 +29,7 @@ from .store.drift_file import DriftFile
 from .store.drift_rows import MOST_ALARMS, Level, Stored
 from .store.leadership import leadership_at
 from .store.ledger_matured import end_of
+from .store.place import Place
 from .telemetry import log
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Monitor:
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         name: str,
         wanted: Wanted,
         *,

@@ -17,9 +17,10 @@ from .flips import Flips
 from .hooks import Hook, run_hooks
 from .records import Flip
 from .state import Commit
+from .store import RolloutStore
 from .store.ballot import After, Proposal, Vote, ballot_at
-from .store.presence import Card, Presence
-from .store.sqlite import SQLiteStore
+from .store.opened import presence_at
+from .store.presence import Card, Workers
 from .telemetry import log
 from .telemetry.spans import Running, Spans
 
@@ -50,7 +51,7 @@ class Worker:
 
     def __init__(
         self,
-        store: SQLiteStore,
+        store: RolloutStore,
         feed: Feed,
         before: Sequence[Hook],
         after: Sequence[Hook],
@@ -59,7 +60,7 @@ class Worker:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         place = store.place(feed.name)
-        self.presence = Presence(place)
+        self.presence: Workers = presence_at(place)
         self.spans: Spans | None = None
         self.each_second: Callable[[], None] | None = None
         self._store, self._feed = store, feed

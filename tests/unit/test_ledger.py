@@ -22,12 +22,6 @@ from tests.ledgers import NOW, by_rows, bytes_of, new_id, prediction, reply_of, 
 SECRET = {"BENTO_ROLLOUT_HASH_KEY": "test"}
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def ledger(place: Path, **more: Any) -> Ledger:
     """Open the ledger at a fixed time."""
     return Ledger(place, clock=lambda: NOW, **more)
@@ -46,7 +40,7 @@ def test_nothing_was_ever_kept(place: Path) -> None:
     empty = ledger(place)
     assert (empty.tail(), list(empty.export()), empty.counts()) == ([], [], Counts())
     assert (empty.prune(), empty.forget("u1").gone, empty.key_hash("u1")) == (Gone(), Gone(), None)
-    with pytest.raises(NotFound, match="no prediction 'x' is in the ledger of 'r'"):
+    with pytest.raises(NotFound, match="no prediction 'x' is in the ledger of 'screening'"):
         empty.story("x")
     assert not place.exists()
 

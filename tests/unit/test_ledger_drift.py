@@ -29,12 +29,6 @@ ENCODER = Encoder(
 CANARY = "zq-canary-77"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def watched(**arguments: Any) -> dict[str, Any]:
     """What a prediction holds of arguments."""
     return {"watched": excerpt(arguments)}

@@ -23,12 +23,6 @@ from tests.ledgers import NOW, bytes_of, prediction, reply_of, said, written
 SERIES = Series(Era("one", "1", "two", "2", ""), 3, "predict")
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def ledger(place: Path, **options: Any) -> Ledger:
     """Open the ledger at a time."""
     return Ledger(place, clock=lambda: NOW, **options)

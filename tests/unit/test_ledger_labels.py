@@ -23,12 +23,6 @@ from tests.ledgers import NOW, by_rows, new_id, prediction, written
 ID = "01a21a27-dec2-7359-8d76-819fe1acbac2"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def ledger(place: Path, now: float = NOW) -> Ledger:
     """Open the ledger at a time."""
     return Ledger(place, clock=lambda: now)

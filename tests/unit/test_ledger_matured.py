@@ -25,12 +25,6 @@ DAY = 86400.0
 START = Watermark()
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def drawn(age: float, key: str | None = "u1", reason: Reason = Reason.SPLIT, **more: Any) -> Prediction:
     """Return a prediction of so many seconds ago."""
     return prediction(key, at=NOW - age, plans=(Plan("one", 3, reason),), **more)

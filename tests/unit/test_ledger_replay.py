@@ -21,12 +21,6 @@ from tests.ledgers import NOW, by_rows, prediction, written
 DAY = 86400.0
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def call(
     at: float, key: str | None = "u1", reason: Reason = Reason.SPLIT, variant: str = "one", **more: Any
 ) -> Prediction:

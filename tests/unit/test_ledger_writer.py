@@ -23,12 +23,6 @@ from tests.states import wait_until
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
-    return tmp_path / "store.d" / "r"
-
-
 def events(capfd: Capture) -> list[dict[str, Any]]:
     """Return the log lines about the ledger since the last look."""
     assert log.WRITER.flush(30)  # a service of another file in this process may still let a thread write
