@@ -23,7 +23,7 @@ from .review_verbs import ReviewVerbs
 from .spec import check_name, check_variant
 from .state import RolloutState
 from .store import RolloutStore
-from .store.ballot import Ballot
+from .store.ballot import ballot_at
 from .store.location import Location, locate
 from .store.opened import open_at
 from .telling import taken_back
@@ -49,7 +49,7 @@ class Rollout(TryVerbs, DegreeVerbs, ReviewVerbs):
 
     def __init__(self, name: str, store: RolloutStore, location: Location, author: str) -> None:
         check_name(name, "rollout name")
-        super().__init__(Desk(name, store, location, author), Ballot(store.place(name)))
+        super().__init__(Desk(name, store, location, author), ballot_at(store.place(name)))
         self.author = author
 
     def acting_as(self, author: str) -> Rollout:

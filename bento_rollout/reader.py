@@ -15,7 +15,7 @@ from .errors import NotFound, RolloutError, StoreUnreachable
 from .reports import assignments, describe, history_row, status_of, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
-from .store.ballot import Ballot
+from .store.ballot import AnyBallot
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
@@ -53,7 +53,7 @@ class Reader:
         ballot: what became of its flips.
     """
 
-    def __init__(self, desk: Desk, ballot: Ballot) -> None:
+    def __init__(self, desk: Desk, ballot: AnyBallot) -> None:
         self._desk, self._ballot = desk, ballot
         self.name = desk.name
 

@@ -18,7 +18,7 @@ from .hooks import Hook, run_hooks
 from .records import Flip
 from .state import Commit
 from .store import RolloutStore
-from .store.ballot import After, Ballot, Proposal, Vote
+from .store.ballot import After, Proposal, Vote, ballot_at
 from .store.opened import presence_at
 from .store.presence import Card, Workers
 from .telemetry import log
@@ -64,7 +64,7 @@ class Worker:
         self.spans: Spans | None = None
         self.each_second: Callable[[], None] | None = None
         self._store, self._feed = store, feed
-        self._ballot = Ballot(place)
+        self._ballot = ballot_at(place)
         self.flips = Flips(self._ballot, feed.name)
         self._before, self._after = before, after
         self._describe, self._lend, self._loop = describe, lend, loop
