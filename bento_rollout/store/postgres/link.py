@@ -73,7 +73,7 @@ class Link:
         self._card = "{}"
         self._heard: deque[int] = deque()
         self._store_id = ""
-        self._number, self._holds = 0, False
+        self._number, self._holds, self._seen = 0, False, 0
         self._problem: str | None = None
         self._tried = threading.Event()
         self._stop = threading.Event()
@@ -160,6 +160,8 @@ class Link:
             newest, poked = self._newest_heard()
             if newest > self._beacon.news.revision:
                 self._look(raw, newest)
+            elif newest > self._seen:  # this process has committed it
+                self._acknowledge(raw)
             if poked:
                 self._beacon.news.poke()
             if time.monotonic() >= due:
@@ -201,19 +203,23 @@ class Link:
             return
         self._beacon.news.tell(commit)
         self._acknowledge(raw)
-        self._beacon.keep(commit, self._store_id)
         if commit.revision < wanted:
             self._heard.append(wanted)
 
     def _acknowledge(self, raw: Raw) -> int:
-        """Say which revision is served; return the newest that there is."""
+        """Say which revision is served, and keep a copy of it; return the newest that there is."""
+        commit = self._beacon.news.commit
+        revision = 0 if commit is None else commit.revision
         row = raw.execute(
             _ACKNOWLEDGE,
-            (self._beacon.news.revision, self._token, self._name),
+            (revision, self._token, self._name),
         ).fetchone()
         if row is None:  # somebody removed it
             self._register(raw)
             return 0
+        if revision > self._seen and commit is not None:
+            self._seen = revision
+            self._beacon.keep(commit, self._store_id)
         return int(row[0])
 
     def _end(self, raw: Raw | None) -> None:
