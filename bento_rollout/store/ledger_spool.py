@@ -91,7 +91,7 @@ class Spool:
             self.facts, self.batches = self.facts + facts, self.batches + 1
 
     def first(self) -> tuple[Batch, list[Row] | None, int] | None:
-        """Return the batch that came first, its rows (None: it is damaged) and how many facts these are of."""
+        """Return the batch that came first, its rows (None: it is damaged), and how many facts."""
         with self._guard:
             if self._db is None:
                 return None
