@@ -154,9 +154,10 @@ def escalate(db: Db, hand: Hand, reason: str, now: float) -> None:
     """
     task = _put_down(db, hand, "escalated", _checked_reason(reason), now)
     is_first = db.execute(
-        "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
+        "UPDATE tasks SET stage = 'adjudicate', escalated = 1, "
+        "priority = CASE WHEN priority < ? THEN ? ELSE priority END "
         "WHERE seq = ? AND status = 'open' AND escalated = 0",
-        (_URGENT, task["seq"]),
+        (_URGENT, _URGENT, task["seq"]),
     ).rowcount
     if is_first:
         letters.put(db, "case.escalated", task["endpoint"], task["seq"], now, {"cause": "handed_up"})

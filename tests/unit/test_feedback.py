@@ -17,14 +17,15 @@ from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.feedback import LOCK, SEEN, Feedback, Told
 from bento_rollout.store.files import release, try_lock
 from bento_rollout.store.ledger import Ledger
+from bento_rollout.store.place import Place
 from tests.reviewed import Queue, said
 from tests.unit.degrees import REVIEW, automation
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
-    """A queue on a disk."""
-    return Queue(tmp_path)
+def queue(place: Place) -> Queue:
+    """A queue."""
+    return Queue(place)
 
 
 def told_by(queue: Queue, **names: str) -> Feedback:

@@ -159,7 +159,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 @pytest.fixture
 def queue(tmp_path: Path) -> Queue:
     """A queue with one decision."""
-    made = Queue(tmp_path)
+    made = Queue(tmp_path / "store" / "screening")
     made.submit(visibility=Visibility.HIDDEN)
     made.answer(made.take("ann"), "yes")
     return made
