@@ -7,13 +7,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.places import behind
 
 from bento_rollout.courier import Courier
 from bento_rollout.degrees import Degree
@@ -30,6 +30,7 @@ from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
 from bento_rollout.telemetry import log
 from bento_rollout.webhook import signatures
+from tests.places import behind
 from tests.reviewed import START, Clock, Queue, case, said
 
 from .notices import KEY, Listener, listening, resetting, saying, silent
@@ -291,6 +292,7 @@ def test_without_any_webhook_no_file_is_made(tmp_path: Path) -> None:
     box.listen([])
     assert box.next("read") is None
     assert box.numbers("read") == (0, 0)
+    assert Reviews(tmp_path / "store" / "screening", rollout="screening").queued("read") == (0, 0, 0, 0)
     assert not (tmp_path / "store").exists()
 
 

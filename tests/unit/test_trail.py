@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.places import behind
 
 from bento_rollout.store.place import Place
+from tests.places import behind
 from tests.reviewed import Queue
 
 
