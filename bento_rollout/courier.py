@@ -12,7 +12,7 @@ from urllib.parse import quote
 from .answer_json import answer_json
 from .errors import StoreUnreachable
 from .outbox import Patience
-from .store.leadership import Leadership
+from .store.leadership import leadership_at
 from .store.letterbox import Letterbox
 from .store.letters import Letter
 from .store.place import Place
@@ -60,7 +60,7 @@ class Courier:
         self._webhook = Webhook(settings.url, secret=settings.secret, timeout=settings.timeout)
         self._console = None if settings.console is None else f"{settings.console}{prefix}console/"
         self._box = Letterbox(place)
-        self._leadership = Leadership(place, f"letters-{quote(endpoint, safe='')}.lock")
+        self._leadership = leadership_at(place, f"letters-{quote(endpoint, safe='')}.lock")
         self._lost: int | None = None
         self._once = log.Once()
         self._stop = threading.Event()

@@ -47,7 +47,7 @@ def odd(folder: Path, of: Reference, kind: str, feature: str, rows: int) -> None
     """Count rows that are built otherwise."""
     add = (
         "INSERT INTO drift_schema VALUES (?, ?, ?, ?, 0, 0, '') "
-        "ON CONFLICT (reference, kind, feature) DO UPDATE SET count = count + excluded.count"
+        "ON CONFLICT (reference, kind, feature) DO UPDATE SET count = drift_schema.count + excluded.count"
     )
     with LedgerFile(folder).writing() as db:
         db.execute(add, (of.digest, kind, feature, rows))
@@ -57,7 +57,7 @@ def count(folder: Path, name: str, more: int) -> None:
     """Count something, as the writers of the ledger do."""
     add = (
         "INSERT INTO counters (name, number) VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number"
+        "ON CONFLICT (name) DO UPDATE SET number = counters.number + excluded.number"
     )
     with LedgerFile(folder).writing() as db:
         db.execute(add, (name, more))
@@ -80,7 +80,7 @@ def judge(
     )
     label = (
         "INSERT INTO labels (id, row, name, source, time, received, value, reason, orphan) "
-        "VALUES (?, -1, 'label', 'lab', ?, ?, ?, '', 0)"
+        "VALUES (?, -1, 'label', 'lab', ?, ?, ?, '', FALSE)"
     )
     with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")

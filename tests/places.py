@@ -9,8 +9,9 @@ from typing import Any
 
 from bento_rollout.store.place import Place, Shared
 from bento_rollout.store.sql import Db
+from tests.postgres import Database
 
-__all__ = ["behind", "busy", "run"]
+__all__ = ["behind", "busy", "cut_off", "end_holders", "run"]
 
 
 def behind(place: Place, file: str) -> Db:
@@ -33,3 +34,23 @@ def busy(place: Place, file: str) -> Iterator[None]:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("ROLLBACK")
+
+
+@contextmanager
+def cut_off(database: Database) -> Iterator[None]:
+    """Let nobody into a database, and throw out whoever is in it, as long as the block runs."""
+    out = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database.name}'"
+    database.server.run(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+    database.server.run(out)
+    try:
+        yield
+    finally:
+        database.server.run(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
+
+
+def end_holders(database: Database) -> None:
+    """End every session that holds an advisory lock, as a server does that loses a client's host."""
+    database.run(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for the tests, and a fresh database with our tables for each of them.
 
-A test module asks for it by ``from tests.postgres import database, server, shared`` (and what else it uses).
+`tests/conftest.py` brings the fixtures to every test.
 """
 
 from __future__ import annotations

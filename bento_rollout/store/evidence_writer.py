@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RolloutError, StoreCorrupt
@@ -15,6 +14,7 @@ from ..records import Compared, Observation, Plan, Prediction
 from ..telemetry import log
 from ..telemetry.channel import Channel
 from .evidence_log import EvidenceLog
+from .place import Place
 
 __all__ = ["EvidenceWriter"]
 
@@ -57,7 +57,7 @@ class EvidenceWriter:
     over.
 
     Args:
-        folder: where the rollout's shared files lie.
+        place: where what belongs to the rollout lies.
         worker: whose they are.
         salt: what keys are hashed with.
         sticky: the endpoints whose calls have keys.
@@ -67,7 +67,7 @@ class EvidenceWriter:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         worker: str,
         *,
         salt: str = "",
@@ -75,7 +75,7 @@ class EvidenceWriter:
         guardrails: Callable[[], Mapping[str, Guardrail]] = dict,
         rollout: str = "",
     ) -> None:
-        self._log = EvidenceLog(folder, patience=BUSY)
+        self._log = EvidenceLog(place, patience=BUSY)
         self._worker, self._rollout = worker, rollout
         self._salt, self._sticky, self._guardrails = salt, frozenset(sticky), guardrails
         self._kept = self._fresh()

@@ -35,7 +35,7 @@ def told_by(queue: Queue, **names: str) -> Feedback:
 
 def labels(queue: Queue) -> list[dict[str, Any]]:
     """All labels of the ledger, in the order in which they came."""
-    path = Ledger(queue.place).path
+    path = Path(Ledger(queue.place).where)
     if not path.exists():
         return []
     with closing(sqlite3.connect(path)) as db:
@@ -125,7 +125,7 @@ def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(queue: Q
 def test_a_ledger_that_is_damaged_loses_no_decision(queue: Queue) -> None:
     """Nothing is lost while it cannot be used; when it is there again it hears all of it."""
     decided(queue)
-    path = Ledger(queue.place).path
+    path = Path(Ledger(queue.place).where)
     path.write_bytes(b"this is no ledger at all, and nobody can write to it" * 100)
     teller = told_by(queue)
     with pytest.raises(StoreUnreachable):

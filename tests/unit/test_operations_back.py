@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -249,13 +249,13 @@ class Overtaken(SQLiteStore):
 
     overtaking = 20
 
-    def commit(self, commit: Commit, *, after: int) -> None:
+    def commit(self, commit: Commit, *, after: int) -> Sequence[str]:
         """Let the other one commit first."""
         if self.overtaking:
             self.overtaking -= 1
             other = open_rollout(commit.state.name, author="bob")
             (other.resume if other.state.paused else other.pause)()
-        super().commit(commit, after=after)
+        return super().commit(commit, after=after)
 
 
 def test_a_rollback_gets_through_however_often_others_are_quicker(screening: Rollout, join: Join) -> None:

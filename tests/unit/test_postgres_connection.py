@@ -13,9 +13,7 @@ import pytest
 from bento_rollout.store.place import Shared
 from bento_rollout.store.postgres.connection import Connection
 from bento_rollout.store.postgres.engine import Engine, engine_at
-from tests.postgres import Database, database, server, shared
-
-__all__ = ["database", "server", "shared"]
+from tests.postgres import Database
 
 
 @pytest.fixture

@@ -8,19 +8,21 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from ...errors import InvalidValue
+from ...errors import InvalidValue, StoreUnreachable
 from .connection import ADAPTERS, Connection, Raw, lock_of, row_of
 from .faults import OperationalError, as_sqlite, in_short
 
 __all__ = ["SCHEMA", "Engine", "engine_at", "require"]
+
+T = TypeVar("T")
 
 SCHEMA = 1
 """The version of the tables that this version of the library works with."""
@@ -72,6 +74,7 @@ class Engine:
         self._failed: tuple[float, str] = (-REST, "")
         self._store_id = ""
         self._numbers: dict[str, int] = {}
+        self._kept: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Engine {self.shown}>"
@@ -146,6 +149,27 @@ class Engine:
             return None
         self._numbers[name] = int(row[0])
         return self._numbers[name]
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """Return what this process keeps under a name, made when it is first asked for."""
+        return self._kept.setdefault(name, make())  # type: ignore[no-any-return]  # what `make` made
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[bool]:
+        """Hold a right that one process of all hosts has at a time; yields false when it is another one.
+
+        Raises:
+            StoreUnreachable: the database cannot be used.
+        """
+        try:
+            with self.lent() as db:
+                db.execute("BEGIN")
+                (mine,) = db.execute(
+                    "SELECT pg_try_advisory_xact_lock(?)", (lock_of(name, "turn"),)
+                ).fetchone()
+                yield bool(mine)
+        except OperationalError as error:
+            raise StoreUnreachable(f"{self.shown} cannot be used: {error}") from error
 
     def identity(self) -> str:
         """Return the id that the database's tables got when they were made.

@@ -117,7 +117,7 @@ def _step(raw: Raw, version: int) -> None:
             _run(raw, f"rollout_{number}_{file}", statements)
     raw.execute("DELETE FROM bento_rollout.tables_of_files")
     for file, statements in FILES.items():
-        for at, statement in enumerate(statements or ("SELECT 1",)):
+        for at, statement in enumerate(statements):
             raw.execute(
                 "INSERT INTO bento_rollout.tables_of_files VALUES (%s, %s, %s)", (file, at, statement)
             )
@@ -135,8 +135,12 @@ def _run(raw: Raw, schema: str, statements: tuple[str, ...]) -> None:
 
 
 def _version(raw: Raw) -> int:
-    (there,) = raw.execute("SELECT to_regclass('bento_rollout.meta') IS NOT NULL").fetchone() or (0,)
-    if not there:
+    # Not `to_regclass`: a session remembers what was not there, and waiting for a lock does not remind it.
+    there = raw.execute(
+        "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'bento_rollout' AND c.relname = 'meta'"
+    ).fetchone()
+    if there is None:
         return 0
     row = raw.execute("SELECT value FROM bento_rollout.meta WHERE key = 'schema_version'").fetchone()
     return int(row[0]) if row else 0
