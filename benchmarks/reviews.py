@@ -2,8 +2,8 @@
 
 Run ``python -m benchmarks.reviews``, or with ``--store postgresql://…`` in a database that has the tables:
 rollouts ``waiting-…`` and ``many-…`` stay there. With 100 000 open cases one person answers and takes the
-next one, 500 times; bar: 100 ms at p95 for both together. Then 20 people in four processes answer 10 000 cases, as
-fast as they can; bar: each case is answered once, none is lost, and the trail verifies.
+next one, 500 times; bar: 100 ms at p95 for both together. Then 20 people in four processes answer 10 000
+cases, as fast as they can; bar: each case is answered once, none is lost, and the trail verifies.
 """
 
 from __future__ import annotations

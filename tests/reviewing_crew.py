@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from bento_rollout.errors import Refused, StoreUnreachable
 from bento_rollout.reviewing import Given
 from bento_rollout.store.place import Place, Shared
@@ -72,6 +74,13 @@ def settle(reviews: Reviews, _: str) -> None:
     while reviews.open("read"):
         ended += reviews.settle(time.time(), settled)
     tell(str(ended))
+
+
+def address_of(place: Place, request: pytest.FixtureRequest) -> str:
+    """Return what `place_at` makes a test's place of in another process."""
+    if isinstance(place, Shared):
+        return f"{request.getfixturevalue('server').url('home')} {place.name} {place.folder}"
+    return str(place)
 
 
 def place_at(text: str) -> Place:

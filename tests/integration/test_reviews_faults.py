@@ -25,6 +25,7 @@ from bento_rollout.store.reviews_rows import Submission
 from tests.places import run
 from tests.postgres import Server
 from tests.reviewed import REVIEWER, case, made
+from tests.reviewing_crew import address_of
 
 pytestmark = pytest.mark.fault
 
@@ -44,10 +45,7 @@ def queue_of(place: Place, number: int, **fields: object) -> Reviews:
 @pytest.fixture
 def crew(place: Place, request: pytest.FixtureRequest) -> Crew:
     """Begin a process of such people; they wait until they are let loose."""
-    if isinstance(place, Shared):
-        where = f"{request.getfixturevalue('server').url('home')} {place.name} {place.folder}"
-    else:
-        where = str(place)
+    where = address_of(place, request)
     return lambda act, *names: begun(where, act, *names)
 
 
@@ -158,16 +156,19 @@ def test_processes_that_settle_at_once_end_each_case_once(place: Place, crew: Cr
 
 
 @pytest.mark.slow
-def test_sessions_that_are_ended_lose_nothing(home: Engine, server: Server, tmp_path: Path) -> None:
+def test_sessions_that_are_ended_lose_nothing(
+    home: Engine, server: Server, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """At any moment: who asks again is answered; each answer counts once, and the trail is whole."""
     place = Shared(home, "screening-ended", tmp_path)
-    reviews = queue_of(place, 80)
-    where = f"{server.url('home')} {place.name} {place.folder}"
+    reviews = queue_of(place, 40)
+    where = address_of(place, request)
     processes = [begun(where, "persist", f"p{n}-0", f"p{n}-1") for n in range(2)]
     over, ended = threading.Event(), []
 
     def end_them() -> None:
-        while not over.wait(0.02):
+        draw = random.Random(7)
+        while len(ended) < 12 and not over.wait(0.05 + 0.3 * draw.random()):
             ended.extend(server.run(_ENDED))
 
     ender = threading.Thread(target=end_them)
@@ -178,11 +179,11 @@ def test_sessions_that_are_ended_lose_nothing(home: Engine, server: Server, tmp_
         over.set()
         ender.join()
     assert len(ended) > 5
-    assert Counter(Counter(task for task, *_ in lines).values()) == {1: 80}
+    assert Counter(Counter(task for task, *_ in lines).values()) == {1: 40}
     told = {task: choice for task, _, choice in lines}
     assert {name: one.choice for name, one in reviews.decided(list(told)).items()} == told
     acts = Counter(entry.what for entry in reviews.trail.entries(limit=10_000))
-    assert (acts["submitted"], acts["answered"], acts["decided"]) == (80, 80, 80)
+    assert (acts["submitted"], acts["answered"], acts["decided"]) == (40, 40, 40)
     assert reviews.trail.verify().whole
 
 
