@@ -10,9 +10,9 @@ import pytest
 
 from bento_rollout.store.place import Place, Shared
 from bento_rollout.store.postgres.engine import Engine
-from tests.postgres import Server, database, server, shared
+from tests.postgres import Server, database, emptied, reused, server, shared
 
-__all__ = ["database", "home", "hosted", "place", "server", "shared"]
+__all__ = ["database", "emptied", "home", "hosted", "place", "reused", "server", "shared"]
 
 
 _NUMBERS = count(1)

@@ -33,7 +33,10 @@ class Batch(NamedTuple):
 def insert_rows(db: Db, rows: Sequence[Row]) -> None:
     """Write rows; in a transaction."""
     for insert, members in groupby(without_forgotten(db, rows), itemgetter(1)):
-        for query, values in insert.some([row for _, _, row in members]):
+        some = [row for _, _, row in members]
+        if insert is INSERT_SHADOW:  # what is told twice in one statement is refused
+            some = list({row[:3]: row for row in some}.values())
+        for query, values in insert.some(some):
             db.execute(query, values)
 
 

@@ -7,7 +7,15 @@ import sqlite3
 
 import psycopg
 
-__all__ = ["DataError", "DatabaseError", "IntegrityError", "OperationalError", "as_sqlite", "in_short"]
+__all__ = [
+    "DataError",
+    "DatabaseError",
+    "IntegrityError",
+    "OperationalError",
+    "ProgrammingError",
+    "as_sqlite",
+    "in_short",
+]
 
 
 class DatabaseError(sqlite3.DatabaseError):
@@ -26,14 +34,20 @@ class DataError(sqlite3.DataError):
     """A value does not fit."""
 
 
+class ProgrammingError(sqlite3.ProgrammingError):
+    """A value is of a kind that cannot be kept."""
+
+
 def as_sqlite(error: psycopg.Error) -> sqlite3.Error:
     """Return an error of psycopg as the one of sqlite3 that means the same."""
     state, text = error.sqlstate or "", in_short(error)
     kind = state[:2]
-    if kind == "23" or state == "P0001":  # what our own triggers refuse
+    if kind in ("21", "23") or state == "P0001":  # what our own triggers refuse
         return IntegrityError(text)
-    if kind == "22":
+    if kind == "22" or state == "42804":
         return DataError(text)
+    if not state and isinstance(error, (psycopg.ProgrammingError, psycopg.DataError)):
+        return ProgrammingError(text)  # a value of a kind that nobody can send
     if kind == "XX" and state != "XX000":
         return DatabaseError(text)
     return OperationalError(_told(kind, state, text))
