@@ -51,6 +51,7 @@ from bento_rollout.operations import Rollout
 from bento_rollout.router import Router
 from bento_rollout.shadow import Shadows
 from bento_rollout.spec import Shadow
+from bento_rollout.store.location import locate
 from bento_rollout.store.tallies import Tallies
 from bento_rollout.terms import Terms
 from bento_rollout.watching import Shadowed
@@ -489,7 +490,7 @@ class Turns:
     def __init__(self, folder: Path, name: str, percent: int, pending: int) -> None:
         limits = {"percent": percent, "max_pending": pending}
         spec = RolloutSpec.parse({"name": name, "shadow": {"other": limits}})
-        store, here = open_store(folder / "store.db"), Here()
+        store, here = open_store(locate(f"sqlite:///{folder / 'store.db'}")), Here()
         digests = {"champion": "a", "other": "b"}
         commit = open_state(store, name, "champion", spec, digests)
         self.router = Router(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from .errors import Conflict, NotDurable, NotFound
 from .state import Commit, RolloutState
+from .store import RolloutStore
 from .store.location import Location
-from .store.presence import Presence
-from .store.sqlite import SQLiteStore
+from .store.opened import presence_at
 from .telling import detail
 from .values import MAX_AUTHOR, MAX_REASON, check_text
 from .view import ROLLBACKS, View, gainers
@@ -81,9 +81,9 @@ class Desk:
         author: who is asking.
     """
 
-    def __init__(self, name: str, store: SQLiteStore, location: Location, author: str) -> None:
+    def __init__(self, name: str, store: RolloutStore, location: Location, author: str) -> None:
         self.name, self.store, self.location, self.author = name, store, location, author
-        self.presence = Presence(store.place(name))
+        self.presence = presence_at(store.place(name))
 
     def read(self, if_revision: int | None = None) -> Commit:
         """Return the newest commit.
@@ -106,7 +106,7 @@ class Desk:
         known = self.store.names()
         listed = ", ".join([*known[:MOST], *(["…"] if len(known) > MOST else [])])
         return (
-            f"the store {self.location.path} has no rollout {self.name!r}; it has: {listed or 'none yet'}. "
+            f"the store {self.location.words} has no rollout {self.name!r}; it has: {listed or 'none yet'}. "
             "A service's first start makes its rollout; BENTO_ROLLOUT_STORE says which store is looked at"
         )
 
@@ -259,7 +259,7 @@ class Desk:
         new = {name for name in gainers(parent.state, state) if name not in state.granted}
         crowned = {state.champion} if state.champion != parent.state.champion else set()
         numbered = state.grant(view.digests({*new, *crowned})).numbered(parent.revision + 1)
-        self.store.commit(
+        unreached = self.store.commit(
             Commit(
                 state=numbered,
                 parent=parent.revision,
@@ -270,7 +270,8 @@ class Desk:
             ),
             after=parent.revision,
         )
-        return Change(numbered, changed=True, notes=notes, detail=detail(parent.state, numbered))
+        told = detail(parent.state, numbered)
+        return Change(numbered, changed=True, notes=(*notes, *unreached), detail=told)
 
 
 def _trusted(state: RolloutState, view: View, grants: Collection[str]) -> RolloutState:

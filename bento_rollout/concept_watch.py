@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from .alarms import Alarm, Told, said_of
@@ -15,6 +14,7 @@ from .errors import InvalidValue
 from .label_evidence import Mature
 from .store.drift_rows import Level, Point, Stored
 from .store.ledger_matured import GIVEN, Matured, Watermark, matured
+from .store.place import Place
 
 __all__ = ["CONCEPT", "ConceptSettings", "ConceptWatch"]
 
@@ -102,7 +102,7 @@ class ConceptWatch:
     # -- labels ----------------------------------------------------------------------------------------
 
     def read(
-        self, place: Path, digest_of: Callable[[Mature], str], now: float, until: int | None = None
+        self, place: Place, digest_of: Callable[[Mature], str], now: float, until: int | None = None
     ) -> tuple[ConceptWatch, Matured, Taken]:
         """Return it after the next matured predictions, the page, and what became of them.
 

@@ -30,7 +30,7 @@ from .position import Paused, Position, folded, ticked
 from .rounds import Arms
 from .state import RolloutState
 from .store.evidence_log import AT_ONCE, EvidenceLog, Standing
-from .store.leadership import Leadership
+from .store.leadership import leadership_at
 from .strategy import Strategy
 from .telemetry import log
 from .view import View
@@ -86,7 +86,7 @@ class Controller:
         self._desk, self._decided = desk, decided
         self._sticky, self._sources, self._follow = sticky, sources, follow
         place = desk.store.place(desk.name)
-        self._log, self._leadership = EvidenceLog(place), Leadership(place)
+        self._log, self._leadership = EvidenceLog(place), leadership_at(place)
         self._hand: Hand | None = None
         self._arms: dict[tuple[int, int], Arms | None] = {}
         self._once = log.Once()

@@ -6,16 +6,16 @@ import random
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .answer_json import answer_json
 from .errors import StoreUnreachable
 from .outbox import Patience
-from .store.leadership import Leadership
+from .store.leadership import leadership_at
 from .store.letterbox import Letterbox
 from .store.letters import Letter
+from .store.place import Place
 from .telemetry import log
 from .webhook import Failure, Webhook, timestamp_of
 
@@ -40,7 +40,7 @@ class Courier:
     Args:
         rollout, endpoint: whose cases.
         settings: the webhook, as the spec says it.
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         prefix: where the rollout's own addresses begin, like ``/rollout/``.
         patience: how often a letter is tried, and for how long.
     """
@@ -50,7 +50,7 @@ class Courier:
         rollout: str,
         endpoint: str,
         settings: ReviewWebhook,
-        place: Path,
+        place: Place,
         *,
         prefix: str = "/rollout/",
         patience: Patience = Patience(),  # noqa: B008 - immutable
@@ -60,7 +60,7 @@ class Courier:
         self._webhook = Webhook(settings.url, secret=settings.secret, timeout=settings.timeout)
         self._console = None if settings.console is None else f"{settings.console}{prefix}console/"
         self._box = Letterbox(place)
-        self._leadership = Leadership(place, f"letters-{quote(endpoint, safe='')}.lock")
+        self._leadership = leadership_at(place, f"letters-{quote(endpoint, safe='')}.lock")
         self._lost: int | None = None
         self._once = log.Once()
         self._stop = threading.Event()

@@ -6,7 +6,6 @@ It is blind to concept drift: nothing is decided by it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from .concept_watch import CONCEPT, ConceptWatch
@@ -15,6 +14,7 @@ from .errors import InvalidValue
 from .label_evidence import Mature
 from .scoring import max_probability
 from .store.ledger_answers import Answers, newest_answers
+from .store.place import Place
 
 __all__ = ["BLIND", "EVERY", "estimated", "estimates"]
 
@@ -27,7 +27,7 @@ BLIND = "estimated, blind to concept drift: it closes no alarm and promotes noth
 _KINDS = ("zero_one", "log")
 
 
-def estimates(watch: ConceptWatch, place: Path, digest_of: Callable[[Mature], str]) -> dict[str, Any]:
+def estimates(watch: ConceptWatch, place: Place, digest_of: Callable[[Mature], str]) -> dict[str, Any]:
     """Return the estimate of each model whose losses are tested, by its test; those without one are left out.
 
     Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from .errors import RolloutError
 from .gauged import Drifted
 from .store.drift_file import DriftFile
 from .store.drift_rows import Latch
+from .store.place import Place
 
 __all__ = ["QUIET", "Latches", "Switch"]
 
@@ -39,7 +39,7 @@ class Latches:
     """What one worker knows.
 
     Args:
-        folder: where the rollout's shared files lie.
+        place: where what belongs to the rollout lies.
         rollout: its name.
         tell: takes facts; None: nobody wants them.
 
@@ -47,10 +47,10 @@ class Latches:
         switch: what calls of the endpoint that is watched read.
     """
 
-    def __init__(self, folder: Path, rollout: str, tell: Callable[[Drifted], object] | None) -> None:
+    def __init__(self, place: Place, rollout: str, tell: Callable[[Drifted], object] | None) -> None:
         self.switch = Switch()
-        self._file, self._rollout, self._tell = DriftFile(folder, patience=PATIENCE), rollout, tell
-        self._seen: tuple[int, ...] | None = None
+        self._file, self._rollout, self._tell = DriftFile(place, patience=PATIENCE), rollout, tell
+        self._seen: object | None = None
         self._latches: tuple[Latch, ...] = ()
 
     def look(self, rows: Mapping[str, Mapping[str, int]] | None = None) -> None:
@@ -59,11 +59,7 @@ class Latches:
         Args:
             rows: what the owner took since, by test and by what became of it.
         """
-        try:
-            state = self._file.path.stat()
-            seen: tuple[int, ...] | None = (state.st_ino, state.st_mtime_ns, state.st_size)
-        except OSError:
-            seen = None
+        seen = self._file.mark()
         if seen is None or seen != self._seen:
             try:
                 self._latches = () if seen is None else self._file.latches()

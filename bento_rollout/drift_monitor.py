@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .alarms import LARGE
@@ -28,8 +27,9 @@ from .schema_watch import SCHEMA, SchemaWatch
 from .state import RolloutState
 from .store.drift_file import DriftFile
 from .store.drift_rows import MOST_ALARMS, Level, Stored
-from .store.leadership import Leadership
+from .store.leadership import leadership_at
 from .store.ledger_matured import end_of
+from .store.place import Place
 from .telemetry import log
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Monitor:
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         name: str,
         wanted: Wanted,
         *,
@@ -86,7 +86,7 @@ class Monitor:
         self._place, self.name, self._wanted = place, name, wanted
         self._reference, self._digest_of = reference, digest_of
         self._state, self._acts = state, acts
-        self._file, self._leadership = DriftFile(place), Leadership(place, LOCK)
+        self._file, self._leadership = DriftFile(place), leadership_at(place, LOCK)
         self._hand: Hand | None = None
         self._taken: Taken = {}
         self._led = False

@@ -16,15 +16,15 @@ from .call_rows import columns_in
 from .drift import Reference
 from .drift_source import Source
 from .drifting import Drift
-from .errors import InvalidValue
+from .errors import InvalidValue, StoreUnreachable
 from .featuring import hour_of_week
 from .reference_file import MOST_BYTES, MOST_ROWS, fitted, load_reference, sealed_reference
-from .store.files import read_json, release, try_lock, write_json
+from .store.keepsake import DRIFT_REFERENCE, Keepsake
 from .store.ledger_file import LedgerFile
+from .store.place import Place
 
-__all__ = ["KEPT", "find_reference", "keep_reference", "kept_reference", "ledger_reference"]
+__all__ = ["find_reference", "keep_reference", "kept_reference", "ledger_reference"]
 
-KEPT = "drift-reference.json"
 """In the rollout's folder: the reference that holds instead of the spec's, or that was made of the ledger."""
 
 _VERSION = 1
@@ -32,7 +32,7 @@ _FITTED_FROM = 200_000
 """Rows of the ledger that a reference is made of: the newest ones of its time."""
 
 
-def find_reference(drift: Drift, place: Path, endpoint: str, *, now: float | None = None) -> Reference:
+def find_reference(drift: Drift, place: Place, endpoint: str, *, now: float | None = None) -> Reference:
     """Return the reference that holds: the one that this host keeps, else what the spec says.
 
     A reference of the ledger is made once, by whoever is first, and kept: all workers have the same.
@@ -60,21 +60,18 @@ def find_reference(drift: Drift, place: Path, endpoint: str, *, now: float | Non
         return sealed_reference(source, features, segments)
     if source.file is not None:
         return load_reference(Path(source.file), features, segments)
-    lock = try_lock(place / f"{KEPT}.lock")
-    if lock is None:
-        raise InvalidValue("another worker is making the reference out of the ledger")
-    try:
+    with Keepsake(place, DRIFT_REFERENCE).turn() as mine:
+        if not mine:
+            raise InvalidValue("another worker is making the reference out of the ledger")
         if (kept := kept_reference(place, source, segments)) is not None:  # somebody else was faster
             return kept
         stratify = data is not None and data.stratify_by is not None
         made = ledger_reference(place, source, endpoint, features, segments, stratify=stratify, now=now)
         keep_reference(place, source, made, segments)
         return made
-    finally:
-        release(lock)
 
 
-def keep_reference(place: Path, source: Source, reference: Reference, segments: Sequence[str] = ()) -> None:
+def keep_reference(place: Place, source: Source, reference: Reference, segments: Sequence[str] = ()) -> None:
     """Let a reference hold from now on, for all workers of the host, instead of what the spec says.
 
     It holds as long as the spec names the same source, with the same content, and the same segments.
@@ -84,21 +81,22 @@ def keep_reference(place: Path, source: Source, reference: Reference, segments: 
     """
     told = {"version": _VERSION, "of": _key_of(source, segments), "reference": reference.to_json()}
     try:
-        write_json(place / KEPT, told)
-    except OSError as error:
-        raise InvalidValue(f"{place / KEPT}: it cannot be written: {error.strerror}") from None
+        Keepsake(place, DRIFT_REFERENCE).write(told)
+    except StoreUnreachable as error:
+        raise InvalidValue(str(error)) from None
 
 
-def kept_reference(place: Path, source: Source, segments: Sequence[str] = ()) -> Reference | None:
+def kept_reference(place: Place, source: Source, segments: Sequence[str] = ()) -> Reference | None:
     """Return the reference that this host keeps for a source; None: it keeps none.
 
     Raises:
         InvalidValue: what it keeps is damaged, or of another version.
     """
-    path = place / KEPT
-    if not path.exists():
+    keepsake = Keepsake(place, DRIFT_REFERENCE)
+    path = keepsake.where
+    if keepsake.mark() is None:
         return None
-    told = read_json(path)
+    told = keepsake.read()
     remedy = "move it away, and the spec's reference holds again"
     if not isinstance(told, Mapping) or not isinstance(told.get("reference"), str):
         raise InvalidValue(f"{path}: it is damaged: {remedy}")
@@ -113,7 +111,7 @@ def kept_reference(place: Path, source: Source, segments: Sequence[str] = ()) ->
 
 
 def ledger_reference(
-    place: Path,
+    place: Place,
     source: Source,
     endpoint: str,
     features: Mapping[str, str | None] | None = None,
@@ -167,7 +165,7 @@ def ledger_reference(
     return Reference.fit({name: columns[name] for name in features}, kinds=kinds, strata=strata)
 
 
-def _kept_inputs(place: Path, endpoint: str, since: float) -> list[tuple[float, Mapping[str, Any]]]:
+def _kept_inputs(place: Place, endpoint: str, since: float) -> list[tuple[float, Mapping[str, Any]]]:
     """Return the newest inputs that the ledger kept, each with its time, newest first."""
     query = (
         "SELECT time, inputs FROM predictions WHERE endpoint = ? AND time >= ? AND inputs IS NOT NULL "

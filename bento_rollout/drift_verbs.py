@@ -12,9 +12,9 @@ from .alarms import Alarm
 from .committing import Desk
 from .drift_report import drift_report, drift_status
 from .errors import InvalidValue, NotFound
+from .store import RolloutStore
 from .store.drift_file import DriftFile
 from .store.drift_rows import Level, Stored
-from .store.sqlite import SQLiteStore
 from .values import shown
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ def fit(
     }
 
 
-def granted_at(store: SQLiteStore, rollout: str, revision: int) -> Mapping[str, str]:
+def granted_at(store: RolloutStore, rollout: str, revision: int) -> Mapping[str, str]:
     """Return which code each variant was at a revision; what is not known is left out."""
     for commit in store.history(rollout, 1, before=revision + 1):
         if commit.revision == revision:

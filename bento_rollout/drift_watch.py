@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from .sifting import Sieve, stratum_of
 from .store.drift_rows import Level, Point, Stored
 from .store.ledger_drift import Page, Watched, watched
 from .store.ledger_matured import Watermark
+from .store.place import Place
 from .values import shown
 
 __all__ = ["DATA", "DataRules", "DataWatch", "Taken"]
@@ -111,7 +111,7 @@ class DataWatch:
 
     # -- rows ------------------------------------------------------------------------------------------
 
-    def read(self, place: Path, until: int | None = None) -> tuple[DataWatch, Page, Taken]:
+    def read(self, place: Place, until: int | None = None) -> tuple[DataWatch, Page, Taken]:
         """Return it after the next page of the ledger, the page, and what became of its rows.
 
         Raises:

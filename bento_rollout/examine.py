@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from .admin.tokens import Tokens
@@ -15,7 +14,9 @@ from .store.evidence_log import EvidenceLog
 from .store.ledger import Ledger
 from .store.location import locate
 from .store.mending import diagnose, known, mend
-from .store.presence import Presence
+from .store.opened import open_at, presence_at
+from .store.place import Place
+from .store.presence import Card, Workers
 from .store.sqlite import SQLiteStore
 
 __all__ = ["examine", "repair"]
@@ -24,7 +25,7 @@ __all__ = ["examine", "repair"]
 def examine(*, store: str | None = None) -> dict[str, Any]:
     """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems."""
     location = locate(store)
-    place = SQLiteStore(location.path)
+    place = open_at(location)
     problem: str | None = None
     try:
         diagnose(place)
@@ -32,7 +33,7 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
         problem = str(error)
     return {
         "store": describe(location, problem),
-        "permissions": _permissions(place),
+        "permissions": _permissions(place) if isinstance(place, SQLiteStore) else [],
         "token": _tokens(),
         "rollouts": [
             _look(Rollout(name, place, location, "doctor"), place.place(name)) for name in known(place)
@@ -48,20 +49,23 @@ def repair(*, store: str | None = None) -> list[str]:
 
     Raises:
         StoreUnreachable: the store is locked or cannot be written, or there is nothing to make it from.
+        StoreCorrupt: a damaged database; only its backup makes it whole.
     """
     location = locate(store)
-    place = SQLiteStore(location.path)
+    place = open_at(location)
     try:
         diagnose(place)
     except StoreCorrupt:
+        if not isinstance(place, SQLiteStore):
+            raise
         done = mend(place, default_author())
     else:
         done = []
-    return done or [f"{location.path} is whole; nothing was done"]
+    return done or [f"{location.words} is whole; nothing was done"]
 
 
-def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
-    presence = Presence(place)
+def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
+    presence = presence_at(place)
     nothing: dict[str, Any] = {
         "name": rollout.name,
         "revision": None,
@@ -75,7 +79,7 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
     try:
         status = rollout.status()
     except RolloutError as error:
-        troubled = [f"worker {card.pid}: {card.trouble}" for card in presence.living() if card.trouble]
+        troubled = [f"worker {card.pid}: {card.trouble}" for card in _living(presence) if card.trouble]
         return {**nothing, "problems": [str(error), *troubled, *unread]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
     if not status["workers"]:
@@ -85,17 +89,24 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
     return {**nothing, **found, "notes": [*_new_code(status), *alarms], "problems": problems}
 
 
+def _living(presence: Workers) -> list[Card]:
+    try:
+        return presence.living()
+    except RolloutError:  # nobody can say
+        return []
+
+
 def _ledger(ledger: Ledger) -> dict[str, Any]:
     """Return where a rollout's predictions are kept, how many, and how many could not be written."""
     try:
         counts = ledger.counts()
     except RolloutError as error:
-        return {"path": str(ledger.path), "problem": str(error)}
+        return {"path": ledger.where, "problem": str(error)}
     kept = {"predictions": counts.predictions, "labels": counts.labels, "size": counts.size}
-    return {"path": str(ledger.path), **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
+    return {"path": ledger.where, **kept, "lost": counts.events.get("unwritten", 0), "problem": None}
 
 
-def _drift(place: Path) -> tuple[str | None, list[str]]:
+def _drift(place: Place) -> tuple[str | None, list[str]]:
     """Return why nothing is watched for drift though it should be, and the alarms that wait for a person."""
     file = DriftFile(place)
     try:
@@ -106,7 +117,7 @@ def _drift(place: Path) -> tuple[str | None, list[str]]:
     return (None if problem is None else f"drift: {problem}"), waiting
 
 
-def _evidence(place: Path) -> str | None:
+def _evidence(place: Place) -> str | None:
     """Return why evidence cannot be read, so that a try stands still; None: it can."""
     try:
         EvidenceLog(place).standing()

@@ -10,7 +10,7 @@ from .assignment import Table
 from .errors import RolloutError
 from .opening import save_first
 from .state import Commit
-from .store.sqlite import SQLiteStore
+from .store import RolloutStore
 from .telemetry import log
 
 __all__ = ["Feed"]
@@ -33,11 +33,11 @@ class Feed:
         trouble: what is wrong with the store, or None.
     """
 
-    def __init__(self, store: SQLiteStore, first: Commit) -> None:
+    def __init__(self, store: RolloutStore, first: Commit) -> None:
         self.name = first.state.name
         self.trouble: str | None = None
         self._store = store
-        self._quick = SQLiteStore(store.path, patience=QUICK)
+        self._quick = store.hasty(QUICK)
         self._beacon = store.beacon(self.name)
         self._lock = threading.Lock()
         self._once = log.Once()

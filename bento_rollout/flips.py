@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .records import FlipEnd, Flipped
 from .state import Commit
-from .store.ballot import Ballot, Proposal
+from .store.ballot import AnyBallot, Proposal
 
 __all__ = ["Flips"]
 
@@ -26,7 +26,7 @@ class Flips:
         tell: is given what ended; None: nobody wants to know.
     """
 
-    def __init__(self, ballot: Ballot, rollout: str) -> None:
+    def __init__(self, ballot: AnyBallot, rollout: str) -> None:
         self.tell: Callable[[Flipped], None] | None = None
         self._ballot, self._rollout = ballot, rollout
         self._open: dict[str, Proposal] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from .errors import InvalidValue, RolloutError
@@ -14,6 +13,7 @@ from .guardrails import Label, split_name
 from .judging import Judge, Judging, judging_of
 from .label_evidence import measured, sums_of
 from .store.ledger_matured import Watermark, end_of, matured
+from .store.place import Place
 from .strategy import Strategy
 from .telemetry import log
 from .view import View
@@ -37,7 +37,7 @@ class Late:
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         labels: Mapping[str, Judging],
         judges: Mapping[str, Judge],
         sticky: Collection[str],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from .automating import Automation
 from .courier import Courier
@@ -14,6 +13,7 @@ from .outbox import Patience
 from .standing import degree_of
 from .state import Commit
 from .store.letterbox import Letterbox
+from .store.place import Place
 
 __all__ = ["Mailing"]
 
@@ -24,7 +24,7 @@ class Mailing:
     Args:
         rollout: its name.
         automations: the settings, by endpoint.
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         prefix: where the rollout's own addresses begin.
         patience: how often a letter is tried.
     """
@@ -33,7 +33,7 @@ class Mailing:
         self,
         rollout: str,
         automations: Mapping[str, Automation],
-        place: Path,
+        place: Place,
         *,
         prefix: str = "/rollout/",
         patience: Patience = Patience(),  # noqa: B008 - immutable

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from .applying import check_new, ladders_of, seed
 from .errors import Conflict, InvalidSpec, RolloutError
 from .ladder import Ladder
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
-from .store.sqlite import SQLiteStore
+from .store import RolloutStore
+from .store.location import Location
+from .store.opened import open_at
 from .telemetry import log
 from .telling import degree_changes
 
@@ -24,13 +25,13 @@ PERSISTENCE = 5.0
 """Seconds in which a deployment is recorded anew whenever an operator's change came in between."""
 
 
-def open_store(path: Path) -> SQLiteStore:
+def open_store(location: Location) -> RolloutStore:
     """Return a store as a service opens it: made when it is new, and not waited for as by a person."""
-    return SQLiteStore(path, create=True, patience=PATIENCE)
+    return open_at(location, create=True, patience=PATIENCE)
 
 
 def open_state(
-    store: SQLiteStore, name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
+    store: RolloutStore, name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
 ) -> Commit:
     """Return the state to serve by: seed a rollout that the store does not know, record a deployment.
 
@@ -61,7 +62,7 @@ def first_commit(name: str, champion: str, spec: RolloutSpec, digests: Mapping[s
     return Commit(state=state, parent=0, time=time.time(), author="spec", action="seed", reason=reason)
 
 
-def save_first(store: SQLiteStore, unsaved: Commit) -> Commit:
+def save_first(store: RolloutStore, unsaved: Commit) -> Commit:
     """Seed a rollout, which was served by its spec alone, now that its store can be written.
 
     Raises:
@@ -70,7 +71,7 @@ def save_first(store: SQLiteStore, unsaved: Commit) -> Commit:
     return save(store, unsaved.model_copy(update={"state": unsaved.state.model_copy(update={"revision": 1})}))
 
 
-def save(store: SQLiteStore, commit: Commit) -> Commit:
+def save(store: RolloutStore, commit: Commit) -> Commit:
     """Commit what every worker of a start commits; return what is there, which may be another worker's."""
     try:
         store.commit(commit, after=commit.parent)
@@ -91,7 +92,7 @@ def check_champion(state: RolloutState, variants: Mapping[str, str]) -> None:
 
 
 def _deployed(
-    store: SQLiteStore, commit: Commit, digests: Mapping[str, str], ladders: Mapping[str, Ladder]
+    store: RolloutStore, commit: Commit, digests: Mapping[str, str], ladders: Mapping[str, Ladder]
 ) -> Commit:
     """Record an ordinary deployment: the champion has another digest, or the spec allows other degrees."""
     until = time.monotonic() + PERSISTENCE

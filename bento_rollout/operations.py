@@ -22,9 +22,10 @@ from .reports import describe, list_rollouts
 from .review_verbs import ReviewVerbs
 from .spec import check_name, check_variant
 from .state import RolloutState
-from .store.ballot import Ballot
+from .store import RolloutStore
+from .store.ballot import ballot_at
 from .store.location import Location, locate
-from .store.sqlite import SQLiteStore
+from .store.opened import open_at
 from .telling import taken_back
 from .trying import TryVerbs
 from .values import parse_millis
@@ -46,9 +47,9 @@ class Rollout(TryVerbs, DegreeVerbs, ReviewVerbs):
         author: who is asking.
     """
 
-    def __init__(self, name: str, store: SQLiteStore, location: Location, author: str) -> None:
+    def __init__(self, name: str, store: RolloutStore, location: Location, author: str) -> None:
         check_name(name, "rollout name")
-        super().__init__(Desk(name, store, location, author), Ballot(store.place(name)))
+        super().__init__(Desk(name, store, location, author), ballot_at(store.place(name)))
         self.author = author
 
     def acting_as(self, author: str) -> Rollout:
@@ -252,4 +253,4 @@ def open_rollout(name: str, *, author: str | None = None, store: str | None = No
         screening.rollback(reason="too many 500s")
     """
     location = locate(store)
-    return Rollout(name, SQLiteStore(location.path), location, author or default_author())
+    return Rollout(name, open_at(location), location, author or default_author())

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from .committing import Desk
 from .errors import FlipTimeout, Refused, Vetoed
 from .state import Commit, RolloutState
-from .store.ballot import Ballot, Proposal, Vote
-from .store.presence import Presence
+from .store.ballot import AnyBallot, Proposal, Vote
+from .store.presence import Workers
 from .view import View
 
 __all__ = ["acknowledged", "prepared"]
@@ -25,7 +25,7 @@ LOOK = 0.05
 @contextmanager
 def prepared(
     desk: Desk,
-    ballot: Ballot,
+    ballot: AnyBallot,
     timeout: float,
     reason: str,
     commit: Commit,
@@ -69,7 +69,7 @@ def prepared(
         )
 
 
-def acknowledged(ballot: Ballot, presence: Presence, proposal: Proposal, timeout: float) -> None:
+def acknowledged(ballot: AnyBallot, presence: Workers, proposal: Proposal, timeout: float) -> None:
     """Wait until every live worker has acknowledged; who dies meanwhile is dropped, who joins is asked too.
 
     Raises:

@@ -15,12 +15,13 @@ from .errors import NotFound, RolloutError, StoreUnreachable
 from .reports import assignments, describe, history_row, status_of, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
-from .store.ballot import Ballot
+from .store.ballot import AnyBallot
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.tallies import Tallies
 from .telling import aside
 from .tries import explained, try_status
+from .view import View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,7 @@ class Reader:
         ballot: what became of its flips.
     """
 
-    def __init__(self, desk: Desk, ballot: Ballot) -> None:
+    def __init__(self, desk: Desk, ballot: AnyBallot) -> None:
         self._desk, self._ballot = desk, ballot
         self.name = desk.name
 
@@ -76,12 +77,19 @@ class Reader:
             if copy is None:
                 raise
             problem, commit = str(error), copy
-        view, attempt = self._desk.view(commit.state), commit.state.attempt
+        view, attempt = self._around(commit.state), commit.state.attempt
         tried = None if attempt is None else self._tried(attempt, serves=bool(view.cards))
         if tried is not None and (told := aside(commit.state)):
             tried["warnings"].append(told)
         found = status_of(commit, view, describe(self._desk.location, problem), tried)
         return {**found, "drift": self._drift()}
+
+    def _around(self, state: RolloutState) -> View:
+        """Return a state with the service around it, as far as anybody can say who lives."""
+        try:
+            return self._desk.view(state)
+        except StoreUnreachable:  # a database that is away: the state is this host's last good copy
+            return View((), None, state)
 
     def _drift(self) -> dict[str, Any] | None:
         """Return which alarms of drift wait for a person; None: there are none, or nothing can be read."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .drifting import Drift
 from .errors import RolloutError
+from .store.keepsake import DRIFT_REFERENCE, Keepsake
+from .store.place import Place
 from .telemetry import log
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ReferenceHolder:
     def __init__(
         self,
         drift: Drift,
-        place: Path,
+        place: Place,
         endpoint: str,
         *,
         rollout: str = "",
@@ -58,7 +59,7 @@ class ReferenceHolder:
         self._once = log.Once()
         self._ending, self._loaded = threading.Event(), threading.Event()
         self._encoder: Encoder | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: object | None = None
         self.problem = ""
         self._thread = threading.Thread(target=self._run, name="bento-rollout-drift", daemon=True)
 
@@ -128,10 +129,6 @@ class ReferenceHolder:
         level = "warning" if warnings else "info"
         log.event("drift.reference", level, rollout=self._rollout, **facts, warnings=warnings)
 
-    def _stamped(self) -> tuple[int, int] | None:
-        """Return when the kept reference was written, and how long it is; None: there is none."""
-        try:
-            there = (self._place / "drift-reference.json").stat()
-        except OSError:
-            return None
-        return there.st_mtime_ns, there.st_size
+    def _stamped(self) -> object | None:
+        """Return what is another one when another reference is kept; None: there is none."""
+        return Keepsake(self._place, DRIFT_REFERENCE).mark()

@@ -10,7 +10,8 @@ from .assignment import Table, bucket_of, normal_key
 from .state import Commit, RolloutState, Settled
 from .store.ballot import After
 from .store.location import Location, locate
-from .store.sqlite import SQLiteStore
+from .store.opened import open_at
+from .store.presence import Card
 from .telling import Step, detail, taken_back
 from .view import View
 
@@ -56,13 +57,15 @@ def status_of(
             "action": commit.action,
             "reason": commit.reason,
         },
-        "workers": [
-            {"pid": card.pid, "worker": card.worker, "revision": card.revision, "trouble": card.trouble}
-            for card in view.cards
-        ],
+        "workers": [_worker(card) for card in view.cards],
         "differences": view.differences(),
         "store": store,
     }
+
+
+def _worker(card: Card) -> dict[str, Any]:
+    row = {"pid": card.pid, "worker": card.worker, "revision": card.revision, "trouble": card.trouble}
+    return {**row, "host": card.host} if card.host else row
 
 
 def history_row(
@@ -152,7 +155,7 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
 
 def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
     """Return name, revision and champion of every rollout: the JSON of ``list --json``."""
-    place = SQLiteStore(locate(store).path)
+    place = open_at(locate(store))
     commits = [place.read(name) for name in place.names()]
     return [
         {"name": commit.state.name, "revision": commit.revision, "champion": commit.state.champion}

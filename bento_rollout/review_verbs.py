@@ -81,15 +81,16 @@ class ReviewVerbs(Reader):
             StoreUnreachable: the ledger or the reviews cannot be used.
         """
         from .store.feedback import LOCK
-        from .store.files import locked
         from .store.reviews_asking import Asking
+        from .store.reviews_file import ReviewsFile
 
         self._desk.admit(reason)
         if self._desk.author in MACHINES:
             raise Refused(f"{self._desk.author} is no person, and only a person asks; nobody was asked")
         place = self._desk.store.place(self.name)
         self.ledger.story(prediction)  # before anything is made for what is not there
-        with locked(place / LOCK, "the telling of labels"):  # `forget` would miss what is made meanwhile
+        turn = ReviewsFile(place).turn(LOCK, "the telling of labels", wait=True)
+        with turn:  # `forget` would miss what is made meanwhile
             entry, asking = self.ledger.story(prediction).prediction, Asking(place)
             found = asking.find(entry.prediction_id, entry.endpoint)
             if found is None:
@@ -146,13 +147,10 @@ class ReviewVerbs(Reader):
             Refused: the hashes are under another secret than the one that is known here.
             StoreUnreachable: with what is left to do.
         """
-        from .store.feedback import LOCK
-        from .store.files import locked
+        from .store.feedback import hushed
 
         ledger, reviews = self.ledger, self.reviews
-        if not reviews.path.parent.exists():
-            return ledger.forget(key), 0
-        with locked(reviews.path.with_name(LOCK), "the telling of labels"):
+        with hushed(self._desk.store.place(self.name)):
             hashed, who = ledger.key_hash(key), self._desk.author
             cases = 0 if hashed is None else reviews.forget(key_hash=hashed, who=who)
             return ledger.forget(key), cases

@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from .alarms import Alarm, Told, cut, said_of
 from .errors import InvalidValue
 from .store.drift_rows import Level, Point, Stored
 from .store.ledger_drift import built
+from .store.place import Place
 
 __all__ = ["SCHEMA", "SchemaWatch"]
 
@@ -67,7 +67,7 @@ class SchemaWatch:
     key = SCHEMA
 
     @classmethod
-    def begun(cls, endpoint: str, digest: str, place: Path, *, epoch: int = 0) -> SchemaWatch:
+    def begun(cls, endpoint: str, digest: str, place: Place, *, epoch: int = 0) -> SchemaWatch:
         """Return the watch with what comes from now on.
 
         Args:
@@ -78,7 +78,7 @@ class SchemaWatch:
         """
         return cls(endpoint, digest, epoch).read(place).acknowledged()
 
-    def read(self, place: Path) -> SchemaWatch:
+    def read(self, place: Place) -> SchemaWatch:
         """Return it with what the ledger has counted by now.
 
         Raises:

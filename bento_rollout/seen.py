@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .errors import RolloutError
@@ -11,6 +10,7 @@ from .judging import UNNAMED, class_in
 from .served import Served
 from .store.evidence_log import EvidenceLog
 from .store.ledger_matured import base_rate
+from .store.place import Place
 from .strategy import Strategy
 from .view import View
 
@@ -20,7 +20,7 @@ ENOUGH = 1000
 """Calls after which a measure that was not given is none of the service."""
 
 
-def served_now(place: Path, view: View, strategy: Strategy) -> Served:
+def served_now(place: Place, view: View, strategy: Strategy) -> Served:
     """Return what is known of a service before a candidate is tried; what is not known is not checked.
 
     Args:
@@ -38,7 +38,7 @@ def served_now(place: Path, view: View, strategy: Strategy) -> Served:
     )
 
 
-def _measures(place: Path) -> frozenset[str] | None:
+def _measures(place: Place) -> frozenset[str] | None:
     """Return the numbers that the service has given, after enough calls; None: too few, or nobody tells."""
     try:
         told: Mapping[str, Any] = EvidenceLog(place).standing().told or {}
@@ -48,7 +48,7 @@ def _measures(place: Path) -> frozenset[str] | None:
     return frozenset(map(str, names)) if calls >= ENOUGH else None
 
 
-def _rate(place: Path) -> float | None:
+def _rate(place: Place) -> float | None:
     try:
         return base_rate(place, UNNAMED, class_of=class_in)
     except RolloutError:

@@ -17,9 +17,10 @@ from .flips import Flips
 from .hooks import Hook, run_hooks
 from .records import Flip
 from .state import Commit
-from .store.ballot import After, Ballot, Proposal, Vote
-from .store.presence import Card, Presence
-from .store.sqlite import SQLiteStore
+from .store import RolloutStore
+from .store.ballot import After, Proposal, Vote, ballot_at
+from .store.opened import presence_at
+from .store.presence import Card, Workers
 from .telemetry import log
 from .telemetry.spans import Running, Spans
 
@@ -50,7 +51,7 @@ class Worker:
 
     def __init__(
         self,
-        store: SQLiteStore,
+        store: RolloutStore,
         feed: Feed,
         before: Sequence[Hook],
         after: Sequence[Hook],
@@ -59,11 +60,11 @@ class Worker:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         place = store.place(feed.name)
-        self.presence = Presence(place)
+        self.presence: Workers = presence_at(place)
         self.spans: Spans | None = None
         self.each_second: Callable[[], None] | None = None
         self._store, self._feed = store, feed
-        self._ballot = Ballot(place)
+        self._ballot = ballot_at(place)
         self.flips = Flips(self._ballot, feed.name)
         self._before, self._after = before, after
         self._describe, self._lend, self._loop = describe, lend, loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 from bento_rollout.ids import uuid7
@@ -22,6 +22,7 @@ from bento_rollout.records import (
 )
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger_writer import LedgerWriter
+from bento_rollout.store.place import Place, Shared
 
 NOW = float(int(time.time()))
 
@@ -89,15 +90,20 @@ def said(of: Prediction, answer: Any = None, **changed: Any) -> Compared:
     return Compared("r", "predict", "two", "one", 3, of.prediction_id, NOW + 1, **facts)
 
 
-def written(folder: Path, *facts: Any, settings: Settings | None = None, **more: Any) -> LedgerWriter:
+def written(place: Place, *facts: Any, settings: Settings | None = None, **more: Any) -> LedgerWriter:
     """Write facts as a worker does, and end."""
-    writer = LedgerWriter(folder, settings or Settings(), **more)
+    writer = LedgerWriter(place, settings or Settings(), **more)
     for fact in facts:
         writer.offer(fact)
     assert writer.close(30)
     return writer
 
 
-def bytes_of(folder: Path) -> bytes:
-    """Return every byte of a ledger's files."""
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("ledger.db*")))
+def bytes_of(place: Place) -> bytes:
+    """Return every byte of a ledger's files, or what its tables hold as text."""
+    if not isinstance(place, Shared):
+        return b"".join(path.read_bytes() for path in sorted(place.glob("ledger.db*")))
+    tables = ("predictions", "shadows", "labels", "forgotten", "meta", "counters", "drift_schema")
+    with closing(place.connect("ledger")) as db:
+        rows = [row[0] for table in tables for row in db.execute(f"SELECT t::text FROM {table} AS t")]
+    return "\n".join(rows).encode()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from bento_rollout.degrees import Degree
 from bento_rollout.reviewing import Case, Claim, Given, Role, Selection, Shown, Suggestion
+from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Keep, Outcome, Reviews
 
 REVIEWER = frozenset({Role.REVIEWER})
@@ -57,12 +59,23 @@ def settled(one: Case) -> tuple[str, bytes]:
     return "text/plain", one.on_timeout.encode()
 
 
-class Queue:
-    """A queue on a disk, with people who go by their name."""
+def kept(place: Place) -> bytes:
+    """All that is kept of a queue: the bytes of its folder, or the values in its tables."""
+    if isinstance(place, Path):
+        return b"".join(path.read_bytes() for path in place.iterdir())
+    with closing(place.connect("reviews")) as db:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = ?"
+        tables = [row[0] for row in db.execute(query, (place.schema("reviews"),))]
+        rows = [row for table in tables for row in db.execute(f"SELECT * FROM {table}")]
+    return b"".join(it if isinstance(it, bytes) else str(it).encode() for row in rows for it in row)
 
-    def __init__(self, folder: Path) -> None:
+
+class Queue:
+    """A queue, with people who go by their name."""
+
+    def __init__(self, place: Place) -> None:
         self.clock = Clock()
-        self.place = folder / "store" / "screening"
+        self.place = place
         self.reviews = Reviews(self.place, rollout="screening", clock=self.clock)
 
     def submit(self, keep: Keep | None = None, **fields: Any) -> Case:

@@ -148,7 +148,7 @@ def _code(hook: Any) -> Any:
 def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str], file: Path | None) -> RolloutState:
     """Return the state to start from, and say in one line where it lives and whom it binds."""
     location = locate()
-    store = open_store(location.path)
+    store = open_store(location)
     state, problem = first_commit(name, next(iter(digests)), spec, digests).state, None
     try:
         store.check()
@@ -160,7 +160,8 @@ def _say_state(name: str, spec: RolloutSpec, digests: Mapping[str, str], file: P
         where = f"rollout {name!r}" if file is None else str(file)
         check_new(state if commit is None else commit.state, spec, where, new=commit is None)
     state = state if commit is None else commit.state
-    binds = "this host" if location.durable else f"nobody for long ({location.why}); changes are refused"
+    whom = "every host of this database" if location.binds == "cluster" else "this host"
+    binds = whom if location.durable else f"nobody for long ({location.why}); changes are refused"
     more = {} if problem is None else {"problem": problem}
     log.event(
         "rollout.store",

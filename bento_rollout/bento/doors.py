@@ -68,7 +68,7 @@ class Doors:
         from ..console.sessions import key_in
         from ..operations import open_rollout
         from ..store.location import locate
-        from ..store.sqlite import SQLiteStore
+        from ..store.opened import open_at
 
         name, people = self._site.name, self._people
 
@@ -83,7 +83,7 @@ class Doors:
             self._named(),
             self._prefix,
             make,
-            key=lambda: key_in(SQLiteStore(locate().path).place(name)),
+            key=lambda: key_in(open_at(locate()).place(name)),
             lease=min((one.review.lease for one in self._site.spec.automation.values()), default=LEASE),
         )
 

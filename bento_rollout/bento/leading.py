@@ -14,8 +14,8 @@ from ..errors import RolloutError
 from ..late import Late
 from ..notifier import Notifier
 from ..operations import Rollout
+from ..store import RolloutStore
 from ..store.location import locate
-from ..store.sqlite import SQLiteStore
 from ..store.told import ToldFile
 from .judges import judges_of
 
@@ -34,7 +34,7 @@ class Leading:
         loop: what async receivers of notices run on.
     """
 
-    def __init__(self, site: Site, store: SQLiteStore, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, site: Site, store: RolloutStore, loop: asyncio.AbstractEventLoop) -> None:
         self._desk = Desk(site.name, store, locate(), EVIDENCE)
         self._rollout = Rollout(site.name, store, locate(), EVIDENCE)
         place, spec = store.place(site.name), site.spec

@@ -26,13 +26,13 @@ from ..refuting import refutation
 from ..reviewing import Case, Decision, Given, Suggestion
 from ..standing import certificate_of, degree_of
 from ..state import RolloutState
+from ..store import RolloutStore
 from ..store.feedback import Feedback
 from ..store.hashing import KeyHash
 from ..store.location import locate
 from ..store.reviews import Keep, Reviews
 from ..store.reviews_hiding import Hiding
 from ..store.reviews_rows import Submission
-from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from .audits import Audit, Audits, Make
 from .farewell import at_the_end
@@ -81,7 +81,7 @@ class People:
         self,
         name: str,
         automations: Mapping[str, Automation],
-        store: SQLiteStore,
+        store: RolloutStore,
         feed: Feed,
         sink: Sink | None,
         *,
@@ -103,7 +103,7 @@ class People:
             lambda who: Rollout(name, store, locate(), who),
         )
         self._name, self._automations, self._store, self._feed = name, automations, store, feed
-        self._sink, self._beside = sink, place.parent
+        self._sink, self._beside = sink, place
         self._pool = DaemonPool(AT_ONCE, "rollout-asking")
         self._once = log.Once()
         self._hashed: KeyHash | None = None
@@ -168,7 +168,7 @@ class People:
             StoreUnreachable: it cannot be kept.
         """
         if self.unreachable:  # nobody waits for a lock that others wait for in vain; each second it is tried
-            raise StoreUnreachable(f"the reviews in {self.reviews.path} cannot be used")
+            raise StoreUnreachable(f"the reviews in {self.reviews.where} cannot be used")
         return await self.run(lambda: self.submit(make(), most, key))
 
     def submit(self, case: Case, most: int | None, key: str | None) -> str:
@@ -390,7 +390,7 @@ class People:
             return None
         if self._hashed is None:
             try:
-                self._hashed = KeyHash.beside(self._beside, create=True)
+                self._hashed = KeyHash.of_place(self._beside, create=True)
             except (RolloutError, OSError):  # the case is kept; `forget` finds it by its prediction
                 return None
         return None if self._hashed is None else self._hashed.of(key)

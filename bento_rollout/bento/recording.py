@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from ..predictions import prediction_of
 from ..records import Compared, Dropped, Flipped, Observation, Prediction, Readiness
 from ..store.hashing import KeyHash
 from ..store.ledger_writer import LedgerWriter
+from ..store.place import Place
 from ..telemetry import log
 from ..telemetry.fanout import Fanout, Subscription
 from ..telemetry.lines import LogLines
@@ -58,7 +58,7 @@ class Recording:
         reference: what inputs are compared with for drift; None: they are not watched.
     """
 
-    def __init__(self, site: Site, feed: Feed, place: Path) -> None:
+    def __init__(self, site: Site, feed: Feed, place: Place) -> None:
         self.spans: Spans | None = None
         self._lost_spans = LostSpans(site.name, lambda: [] if self.spans is None else self.spans.providers)
         self._name, self._feed, self._place = site.name, feed, place
@@ -67,7 +67,7 @@ class Recording:
         if site.sink is not None:
             kinds = (Observation, Prediction, Readiness, Compared, Dropped, Flipped, Queued, Drifted)
             subscriptions.append((kinds, site.sink.offer))
-        keyed = _keyed(place.parent, create=bool(site.spec.log.hash))
+        keyed = _keyed(place, create=bool(site.spec.log.hash))
         self._lines = LogLines(site.name, site.spec.log, keyed, hidden_ids=_hidden_ids(site))
         subscriptions.append(((Prediction, Compared, Dropped), self._lines.offer))
         self.reference = self._open_reference(site)
@@ -164,7 +164,7 @@ class Recording:
         return EvidenceWriter(
             self._place,
             f"{os.getpid()}-{secrets.token_hex(4)}",
-            salt=_salt(self._place.parent, site.name),
+            salt=_salt(self._place, site.name),
             sticky={name for name in site.methods if _routed(site, name)},
             guardrails=guardrails,
             rollout=site.name,
@@ -196,19 +196,19 @@ def strategy_of(site: Site, feed: Feed) -> Strategy | None:
     return site.spec.strategy or (None if running is None else running.strategy)
 
 
-def _keyed(store: Path, *, create: bool) -> Callable[[str], str]:
+def _keyed(store: Place, *, create: bool) -> Callable[[str], str]:
     """Return the keyed hash of a text: the ledger's, or where that cannot be used one of this process."""
     try:
-        hashed = KeyHash.beside(store, create=create)
+        hashed = KeyHash.of_place(store, create=create)
     except (RolloutError, OSError):  # the ledger says so
         hashed = None
     return (hashed or KeyHash(os.urandom(32))).of
 
 
-def _salt(store: Path, name: str) -> str:
+def _salt(store: Place, name: str) -> str:
     """Return what keys are hashed with: a secret, so that nobody who has the hashes can try keys."""
     try:
-        hashed = KeyHash.beside(store, create=True)
+        hashed = KeyHash.of_place(store, create=True)
     except (RolloutError, OSError):  # all workers must have the same
         hashed = None
     return f"{name}:{'' if hashed is None else hashed.of('evidence')}"

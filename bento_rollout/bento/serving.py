@@ -120,7 +120,7 @@ class Serving:
         Args:
             outermost: the application as the server calls it.
         """
-        site, store = self._site, open_store(locate().path)
+        site, store = self._site, open_store(locate())
         commit = open_state(store, site.name, site.champion, site.spec, self._digests)
         self._check_champion(commit.state)
         await self._start_runners(commit.state.champion)

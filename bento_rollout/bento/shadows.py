@@ -8,7 +8,6 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..calls import Sink
@@ -18,7 +17,8 @@ from ..errors import InvalidSpec
 from ..router import Router
 from ..shadow import Shadows
 from ..spec import RolloutSpec, Shadow
-from ..store.presence import Presence
+from ..store.place import Place
+from ..store.presence import Workers
 from ..store.tallies import Tallies
 from ..terms import Terms
 from .context import isolate_shadow
@@ -68,7 +68,7 @@ class BentoShadows:
         )
         self._shadows: Shadows | None = None
 
-    def begin(self, place: Path, presence: Presence) -> None:
+    def begin(self, place: Place, presence: Workers) -> None:
         """Let calls be shadowed from now on.
 
         Args:

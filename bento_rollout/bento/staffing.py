@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..calls import Call
 from ..feed import Feed
 from ..router import Router
-from ..store.sqlite import SQLiteStore
+from ..store import RolloutStore
 from .automated import Automated
 from .cases import Settings
 from .endpoints import Facade
@@ -28,7 +28,7 @@ def staffed(
     site: Site,
     facades: Mapping[str, Facade],
     router: Router,
-    stored: tuple[Feed, SQLiteStore],
+    stored: tuple[Feed, RolloutStore],
     recording: Recording,
     digests: Mapping[str, str],
     is_client_error: Callable[[BaseException], bool],

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..drift_latches import Latches
 from ..errors import InvalidValue
 from ..operations import Rollout
+from ..store import RolloutStore
 from ..store.location import locate
-from ..store.sqlite import SQLiteStore
 from ..telemetry import log
 from .endpoints import Facade
 
@@ -48,7 +48,7 @@ class WatchingDrift:
     def __init__(
         self,
         site: Site,
-        store: SQLiteStore,
+        store: RolloutStore,
         feed: Feed,
         recording: Recording,
         loop: asyncio.AbstractEventLoop,

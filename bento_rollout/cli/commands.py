@@ -12,6 +12,7 @@ from . import (
     files,
     ledgers,
     looks,
+    migrating,
     reviewing,
     shadows,
     simulating,
@@ -96,6 +97,7 @@ for _command in (
     simulating.simulate,
     artifacts.artifacts,
     looks.doctor,
+    migrating.migrate,
     looks.openapi,
 ):
     commands.add_command(_command)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from .output import EMPTY, Block, Cell, Grid, Line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..store.ledger import Counts
     from ..store.ledger_joins import Story
     from ..store.ledger_labels import Label
@@ -132,14 +130,14 @@ def _took(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
 
 
-def counts(path: Path, found: Counts) -> list[Block]:
+def counts(where: str, found: Counts) -> list[Block]:
     """Return what a ledger holds, and what was lost."""
     if found.oldest is None or found.newest is None:
         since = "nothing is kept yet"
     else:
         since = f"{found.predictions} predictions, from {_clock(found.oldest)} to {_clock(found.newest)}"
     blocks: list[Block] = [
-        Line("ledger", (Cell(str(path), "bold"), Cell(f"  {found.size / 1e6:.1f} MB"))),
+        Line("ledger", (Cell(where, "bold"), Cell(f"  {found.size / 1e6:.1f} MB"))),
         Line("kept", (Cell(since),)),
         Line("beside them", (Cell(f"{found.shadows} answers of shadows, {found.labels} labels"),)),
     ]

@@ -97,9 +97,9 @@ def status(ctx: click.Context, as_json: bool) -> int:
     found = _ledger(ctx)
     counts = found.counts()
     if as_json:
-        emit_json({"path": str(found.path), **asdict(counts)})
+        emit_json({"path": found.where, **asdict(counts)})
     else:
-        show(views.counts(found.path, counts))
+        show(views.counts(found.where, counts))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Refused
@@ -10,6 +9,7 @@ from ..errors import Refused
 if TYPE_CHECKING:
     from ..replaying import Calls
     from ..spec import RolloutSpec
+    from ..store.place import Place
 
 __all__ = ["LAST", "replayed_calls"]
 
@@ -17,7 +17,7 @@ LAST = 50_000
 """Calls that are replayed, at most."""
 
 
-def replayed_calls(spec: RolloutSpec, place: Path, champion: str) -> Calls:
+def replayed_calls(spec: RolloutSpec, place: Place, champion: str) -> Calls:
     """Return the last calls of a champion from the ledger.
 
     Labels that are judged by a function of the service are left out: it is not here.

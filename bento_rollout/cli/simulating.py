@@ -159,7 +159,7 @@ def _replayed(spec: RolloutSpec, name: str, asked: dict[str, Any]) -> tuple[dict
             raise click.UsageError(words)
     rollout = open_rollout(name)
     champion = rollout.state.champion
-    calls = replayed_calls(spec, rollout.ledger.path.parent, champion)
+    calls = replayed_calls(spec, rollout.ledger.place, champion)
     task = Replay.of(_planned_strategy(spec), calls, sticky=not asked["no_keys"])
     salts = range(asked["seed"] * _MOST_RUNS, asked["seed"] * _MOST_RUNS + _checked_runs(asked["runs"]))
     alarms = _all(one_replay, [(task, salt) for salt in salts], asked["jobs"], "replays")

@@ -110,7 +110,8 @@ def _live_lines(facts: Facts) -> Iterator[Block]:
     for index, worker in enumerate(workers):
         behind = worker["revision"] != facts["revision"]
         style = "yellow" if behind else "green"
-        cells = [Cell(f"pid {worker['pid']} "), Cell(f"at revision {worker['revision']}", style)]
+        host = f"on {worker['host']} " if worker.get("host") else ""
+        cells = [Cell(f"pid {worker['pid']} {host}"), Cell(f"at revision {worker['revision']}", style)]
         if worker.get("trouble"):
             cells.append(Cell(f"  {worker['trouble']}", "red"))
         yield Line(

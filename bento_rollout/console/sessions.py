@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import StoreUnreachable
+from ..store.place import Place, Shared, folder_of
 from ..store.secret_file import make_secret, read_secret
 from ..telemetry.log import event
 
@@ -90,18 +91,20 @@ class Sessions:
         return _text(hmac.new(self._key, f"{purpose}\n{text}".encode(), hashlib.sha256).digest())
 
 
-def key_in(folder: Path) -> bytes:
-    """Return the secret that all workers of a rollout share: a file that only its owner reads.
+def key_in(place: Place) -> bytes:
+    """Return the secret that all workers of a rollout share: a file for its owner only, or in the database.
 
     It is made if it is missing. Where it can be neither read nor made it is random: a worker then knows only
     the sessions that it opened, and the log says so (``console.key_unusable``).
     """
-    path = folder / KEY_FILE
+    path = folder_of(place) / KEY_FILE
     try:
+        if isinstance(place, Shared):
+            return place.secret("console")
         if not path.exists():
             make_secret(path)
         return read_secret(path, "sessions of the console are not shared between workers meanwhile")
-    except (OSError, StoreUnreachable) as error:
+    except (OSError, StoreUnreachable, sqlite3.Error) as error:
         event("console.key_unusable", "error", path=str(path), error=str(error))
         return secrets.token_bytes(32)
 

@@ -7,15 +7,17 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import Refused, StoreUnreachable
 from .files import is_locked, read_json, release, try_lock, write_json
 from .making import make_folder
+from .place import Place, Shared
 
-__all__ = ["After", "Ballot", "Proposal", "Vote"]
+__all__ = ["KEEP", "After", "AnyBallot", "Ballot", "Proposal", "Vote", "ballot_at", "busy"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,66 @@ class After:
 
 KEEP = 200
 """How many flips back it is known who ran their ``after_flip`` hooks."""
+
+
+class AnyBallot(Protocol):
+    """The flip in preparation of one rollout, and what follows it, as all who have to do with it see it."""
+
+    def propose(
+        self, source: str, target: str, after: int, author: str, reason: str
+    ) -> AbstractContextManager[Proposal]:
+        """Hold the right to flip and show a proposal to the workers, until the block ends.
+
+        Raises:
+            Refused: when another flip is being prepared.
+            StoreUnreachable: when nothing can be written.
+        """
+
+    def pending(self) -> Proposal | None:
+        """Return the proposal of a living proposer, or None."""
+
+    def vote(self, proposal: Proposal, vote: Vote) -> None:
+        """Say what this worker thinks of a proposal; nothing happens when the proposal is over."""
+
+    def votes(self, proposal: Proposal) -> dict[str, Vote]:
+        """Return the votes so far, by worker token."""
+
+    def claim_after(self, revision: int, token: str) -> bool:
+        """Whether this worker is the one that runs the ``after_flip`` hooks of a revision; true once only.
+
+        Raises:
+            StoreUnreachable: nothing can be written, so nobody can know who runs them.
+        """
+
+    def is_followed(self, revision: int) -> bool:
+        """Whether somebody has the ``after_flip`` hooks of a revision, or it is too long ago to know."""
+
+    def interrupted(self) -> list[int]:
+        """Return the revisions whose ``after_flip`` hooks somebody was about to run, and nobody did."""
+
+    def report_after(self, after: After) -> None:
+        """Write how the hooks of a revision are going."""
+
+    def afters(self) -> dict[int, After]:
+        """Return how the ``after_flip`` hooks went, by revision."""
+
+    def is_first(self, event: str) -> bool:
+        """Whether nobody has asked this of an event before: one worker is to count it."""
+
+
+def ballot_at(place: Place) -> AnyBallot:
+    """Return where a rollout's flips are prepared: among workers of this host, or of all that share it."""
+    if not isinstance(place, Shared):
+        return Ballot(place)
+    from .postgres.ballot import SharedBallot
+
+    return SharedBallot(place)
+
+
+def busy(other: Proposal | None) -> str:
+    """Return the words for who proposes while another flip is being prepared."""
+    what = "" if other is None else f": to {other.target!r} by {other.author}"
+    return f"another flip is being prepared{what}; wait for it, then look at `status`"
 
 
 class Ballot:
@@ -197,14 +259,9 @@ class Ballot:
         deadline = time.monotonic() + 0.25  # the one before may be about to leave
         while (fd := try_lock(self._lock)) is None:
             if time.monotonic() > deadline:
-                raise Refused(self._busy())
+                raise Refused(busy(self.pending()))
             time.sleep(0.005)
         return fd
-
-    def _busy(self) -> str:
-        other = self.pending()
-        what = "" if other is None else f": to {other.target!r} by {other.author}"
-        return f"another flip is being prepared{what}; wait for it, then look at `status`"
 
     def _votes(self, proposal_id: str) -> Path:
         if not proposal_id.isalnum():

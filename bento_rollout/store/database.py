@@ -17,6 +17,7 @@ from ..errors import InvalidValue, RolloutError, StoreCorrupt, StoreUnreachable
 from ..state import Commit, RolloutState
 from ..targets import Target
 from .making import make_empty, make_folder
+from .sql import Db
 
 __all__ = ["COLUMNS", "SCHEMA", "Database", "Row", "commit_of", "insert", "row_of", "sketch_of"]
 
@@ -187,7 +188,7 @@ class Database:
         db.execute("COMMIT")
 
 
-def insert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def insert(db: Db, rows: Iterable[Row]) -> None:
     """Append revisions."""
     db.executemany("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 

@@ -1,4 +1,4 @@
-"""`DriftFile`: what is known of drift, shared by the workers of a host: tests, alarms and their course.
+"""`DriftFile`: what is known of drift, shared by the workers of a rollout: tests, alarms and their course.
 
 One worker owns it and writes: how far it read, what came of that, and the alarms that it found, in one
 transaction. A person's verb ends an alarm and begins an epoch in one, too. Whoever writes names the version
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..alarms import Alarm
-from ..errors import NotFound, StoreCorrupt, StoreUnreachable
+from ..errors import NotFound
 from .drift_rows import (
     ALARM,
     LATCHES,
@@ -30,6 +30,7 @@ from .drift_rows import (
     put_all,
     stored_of,
 )
+from .place import Place
 from .side_file import SideFile
 from .sql import Db
 
@@ -54,10 +55,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY, test TEXT NOT NULL, kind TEXT NOT NULL, endpoint TEXT NOT NULL,
             epoch INTEGER NOT NULL, at REAL NOT NULL, row INTEGER NOT NULL, revision INTEGER NOT NULL,
             words TEXT NOT NULL, features TEXT NOT NULL, acting TEXT NOT NULL, acts TEXT NOT NULL,
-            end TEXT NOT NULL, ended_at REAL, ended_by TEXT NOT NULL, note TEXT NOT NULL
+            "end" TEXT NOT NULL, ended_at REAL, ended_by TEXT NOT NULL, note TEXT NOT NULL
         )""",
         "CREATE UNIQUE INDEX alarms_once ON alarms (test, epoch)",
-        "CREATE INDEX alarms_latched ON alarms (test) WHERE end = ''",
+        "CREATE INDEX alarms_latched ON alarms (test) WHERE \"end\" = ''",
         """CREATE TABLE timeline (
             test TEXT NOT NULL, epoch INTEGER NOT NULL, row INTEGER NOT NULL, at REAL NOT NULL,
             log_evidence REAL NOT NULL, top TEXT NOT NULL, PRIMARY KEY (test, epoch, row)
@@ -70,7 +71,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
 )
-_REMEDY = "move it away: the watch begins anew with the next rows, and predictions go on"
+_LOSS = "the watch begins anew with the next rows, and predictions go on"
 
 Revise = Callable[
     [tuple[Stored, ...], tuple[Level, ...], tuple[Alarm, ...]],
@@ -82,7 +83,7 @@ class DriftFile:
     """What is known of drift in one rollout; each operation opens the file by itself.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to keep.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to keep.
         patience: seconds to wait for another process's lock.
 
     Raises:
@@ -90,15 +91,25 @@ class DriftFile:
         StoreCorrupt: it is damaged, or another program's.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "drift.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
         self._file = SideFile(
-            self.path, "what is known of drift", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "NORMAL"
+            place,
+            "drift",
+            "what is known of drift",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="NORMAL",
         )
 
     def exists(self) -> bool:
-        """Whether anybody ever wrote."""
+        """Whether anybody may have written."""
         return self._file.exists()
+
+    def mark(self) -> object | None:
+        """Return what is another one after every change; None: nobody ever wrote. Never raises."""
+        return self._file.mark()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -132,8 +143,8 @@ class DriftFile:
             latched: only those that nobody has ended.
             limit: at most so many.
         """
-        where = "WHERE end = ''" if latched else ""
-        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY end <> '', at DESC, id LIMIT ?"  # noqa: S608 - constants
+        where = "WHERE \"end\" = ''" if latched else ""
+        query = f"SELECT {ALARM} FROM alarms {where} ORDER BY \"end\" <> '', at DESC, id LIMIT ?"  # noqa: S608 - constants
         return self._of(alarm_of, self._rows(query, limit))
 
     def timeline(self, test: str, epoch: int) -> tuple[Point, ...]:
@@ -163,7 +174,11 @@ class DriftFile:
         if self.reference(digest) == body:
             return
         with self._writing() as db:
-            db.execute("INSERT OR REPLACE INTO reference VALUES (?, ?, ?)", (digest, now, body))
+            db.execute(
+                "INSERT INTO reference (digest, at, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (digest) DO UPDATE SET at = excluded.at, body = excluded.body",
+                (digest, now, body),
+            )
 
     def note(self, name: str, value: object) -> None:
         """Keep a fact; None forgets it. One that is so already is not written."""
@@ -173,7 +188,11 @@ class DriftFile:
             if value is None:
                 db.execute("DELETE FROM facts WHERE name = ?", (name,))
             else:
-                db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+                db.execute(
+                    "INSERT INTO facts (name, value) VALUES (?, ?) "
+                    "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (name, json.dumps(value)),
+                )
 
     def save(
         self,
@@ -215,7 +234,7 @@ class DriftFile:
         with self._writing() as db:
             row = db.execute(f"SELECT {ALARM} FROM alarms WHERE id = ?", (id_,)).fetchone()  # noqa: S608
             if row is None:
-                raise NotFound(f"there is no alarm {id_} in {self.path}")
+                raise NotFound(f"there is no alarm {id_} in {self._file.where}")
             after = change(alarm_of(row))
             put_alarm(db, after)
         return after
@@ -231,7 +250,7 @@ class DriftFile:
         with self._writing() as db:
             watches = tuple(map(stored_of, db.execute(WATCHES)))
             levels = tuple(map(level_of, db.execute(LEVELS)))
-            query = f"SELECT {ALARM} FROM alarms WHERE end = '' ORDER BY at DESC, id"  # noqa: S608 - constants
+            query = f"SELECT {ALARM} FROM alarms WHERE \"end\" = '' ORDER BY at DESC, id"  # noqa: S608 - constants
             after, stands, ended = revise(watches, levels, tuple(map(alarm_of, db.execute(query))))
             put_all(db, after, stands, ended, (), why)
 
@@ -249,20 +268,7 @@ class DriftFile:
         Args:
             now: seconds since 1970.
         """
-        try:
-            if self._rows("PRAGMA quick_check(1)") in ([], [("ok",)]):
-                self.watches(), self.levels(), self.alarms()
-                return None
-        except StoreCorrupt:
-            pass
-        except StoreUnreachable:  # it may be whole
-            return None
-        aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
-        try:
-            self.path.replace(aside)
-        except OSError:
-            return None
-        return aside
+        return self._file.set_aside(now, lambda: (self.watches(), self.levels(), self.alarms()))
 
     # -- the parts -------------------------------------------------------------------------------------
 

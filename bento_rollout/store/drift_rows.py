@@ -116,18 +116,29 @@ _WATCH = "key, endpoint, version, digest, began, position, start, body, told, up
 WATCHES = f"SELECT {_WATCH} FROM watches ORDER BY key"  # noqa: S608 - constants
 _LEVEL = "test, kind, endpoint, epoch, rows, log_evidence, log_bound, told, updated"
 LEVELS = f"SELECT {_LEVEL} FROM levels ORDER BY test"  # noqa: S608 - constants
+_POINT = "test, epoch, row, at, log_evidence, top"
 LATCHES = (
-    "SELECT test, kind, endpoint, log_evidence, EXISTS (SELECT 1 FROM alarms WHERE alarms.test = levels.test "
-    "AND end = '') FROM levels ORDER BY test"
+    "SELECT test, kind, endpoint, log_evidence, CASE WHEN EXISTS (SELECT 1 FROM alarms "
+    "WHERE alarms.test = levels.test AND alarms.\"end\" = '') THEN 1 ELSE 0 END FROM levels ORDER BY test"
 )
 ALARM = (
-    "id, test, kind, endpoint, epoch, at, row, revision, words, features, acting, acts, end, ended_at, "
+    'id, test, kind, endpoint, epoch, at, row, revision, words, features, acting, acts, "end", ended_at, '
     "ended_by, note"
 )
 
 
 def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _put(table: str, columns: str, key: str) -> str:
+    """Return the statement that writes a row, over the one of its key."""
+    names = columns.split(", ")
+    keys = key.split(", ")
+    update = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+    places = ", ".join("?" * len(names))
+    put = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - constants
+    return f"{put} ON CONFLICT ({key}) DO UPDATE SET {update}"
 
 
 def stored_of(row: Sequence[Any]) -> Stored:
@@ -177,8 +188,7 @@ def _put_watch(db: Db, before: Stored, after: Stored) -> None:
         after.key, after.endpoint, after.version, after.digest, _json(after.began), _json(after.position),
         after.start, after.body, _json(after.told), after.updated,
     )  # fmt: skip
-    places = ", ".join("?" * len(values))
-    db.execute(f"INSERT OR REPLACE INTO watches ({_WATCH}) VALUES ({places})", values)  # noqa: S608 - constants
+    db.execute(_put("watches", _WATCH, "key"), values)
 
 
 def _put_level(db: Db, level: Level, why: str) -> None:
@@ -186,10 +196,12 @@ def _put_level(db: Db, level: Level, why: str) -> None:
         level.test, level.kind, level.endpoint, level.epoch, level.rows, level.log_evidence, level.log_bound,
         _json(level.told), level.updated,
     )  # fmt: skip
-    places = ", ".join("?" * len(values))
-    db.execute(f"INSERT OR REPLACE INTO levels ({_LEVEL}) VALUES ({places})", values)  # noqa: S608 - constants
+    db.execute(_put("levels", _LEVEL, "test"), values)
     began = (level.test, level.epoch, level.updated, why)
-    db.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)", began)
+    db.execute(
+        "INSERT INTO epochs (test, epoch, at, why) VALUES (?, ?, ?, ?) ON CONFLICT (test, epoch) DO NOTHING",
+        began,
+    )
 
 
 def put_alarm(db: Db, alarm: Alarm) -> None:
@@ -201,12 +213,13 @@ def put_alarm(db: Db, alarm: Alarm) -> None:
         alarm.ended_at, alarm.ended_by, alarm.note,
     )  # fmt: skip
     update = (
-        "UPDATE alarms SET features = ?, acting = ?, acts = ?, end = ?, ended_at = ?, ended_by = ?, note = ? "
-        "WHERE id = ?"
+        'UPDATE alarms SET features = ?, acting = ?, acts = ?, "end" = ?, ended_at = ?, ended_by = ?, '
+        "note = ? WHERE id = ?"
     )
     if not db.execute(update, (*values[9:], alarm.id)).rowcount:
         places = ", ".join("?" * len(values))
-        db.execute(f"INSERT OR IGNORE INTO alarms ({ALARM}) VALUES ({places})", values)  # noqa: S608 - constants
+        insert = f"INSERT INTO alarms ({ALARM}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+        db.execute(insert, values)
 
 
 def alarm_of(row: Sequence[Any]) -> Alarm:
@@ -223,7 +236,7 @@ def alarm_of(row: Sequence[Any]) -> Alarm:
 def _put_point(db: Db, point: Point) -> None:
     key, epoch = point.test, point.epoch
     values = (key, epoch, point.row, point.at, point.log_evidence, _json(dict(point.top)))
-    db.execute("INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?)", values)
+    db.execute(_put("timeline", _POINT, "test, epoch, row"), values)
     where = "FROM timeline WHERE test = ? AND epoch = ?"
     (count,) = db.execute(f"SELECT count(*) {where}", (key, epoch)).fetchone()
     if count <= MOST_POINTS:
@@ -236,5 +249,5 @@ def _put_point(db: Db, point: Point) -> None:
 def _forget_oldest(db: Db) -> None:
     (count,) = db.execute("SELECT count(*) FROM alarms").fetchone()
     if count > MOST_ALARMS:
-        oldest = "SELECT id FROM alarms WHERE end <> '' ORDER BY at LIMIT ?"
+        oldest = "SELECT id FROM alarms WHERE \"end\" <> '' ORDER BY at LIMIT ?"
         db.execute(f"DELETE FROM alarms WHERE id IN ({oldest})", (count - MOST_ALARMS,))  # noqa: S608 - constants

@@ -1,19 +1,21 @@
-"""`EvidenceLog`: evidence on its way from the workers of a host to whoever decides, and what came of it."""
+"""`EvidenceLog`: evidence on its way from a rollout's workers to whoever decides, and what came of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, InvalidValue, StoreCorrupt, StoreUnreachable
+from ..errors import Conflict, InvalidValue
 from ..evidence import Evidence
+from .place import Place
 from .side_file import SideFile
+from .spool import Batch, is_new
+from .sql import Db
 
-__all__ = ["AT_ONCE", "EvidenceLog", "Flush", "Standing"]
+__all__ = ["AT_ONCE", "EvidenceLog", "Flush", "Standing", "body_of"]
 
 APPLICATION_ID = 0x42524556  # "BREV"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -27,7 +29,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("CREATE TABLE report (one INTEGER PRIMARY KEY CHECK (one = 1), told TEXT NOT NULL)",),
 )
-_REMEDY = "move it away: a running try begins with fresh evidence, and nothing else is lost"
+_LOSS = "a running try begins with fresh evidence, and nothing else is lost"
 
 MOST_FLUSHES = 100_000
 """Flushes that wait for somebody who decides; the oldest go."""
@@ -75,14 +77,20 @@ class EvidenceLog:
     and only if nobody else did so since it read.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to add.
         patience: seconds to wait for another worker's lock.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "evidence.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
         self._file = SideFile(
-            self.path, "the evidence", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "NORMAL"
+            place,
+            "evidence",
+            "the evidence",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="NORMAL",
         )
 
     def add(self, worker: str, evidence: Evidence, now: float) -> None:
@@ -99,11 +107,26 @@ class EvidenceLog:
         """
         if not evidence:
             return
-        sums = json.dumps(evidence.to_plain(), separators=(",", ":"))
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums))
-            db.execute("DELETE FROM flushes WHERE seq <= (SELECT max(seq) FROM flushes) - ?", (MOST_FLUSHES,))
+            _append(db, worker, _json(evidence), now)
+            db.execute("COMMIT")
+
+    def deliver(self, batch: Batch) -> None:
+        """Append what a worker counted, unless it was delivered before; for a database.
+
+        Args:
+            batch: made by `body_of`.
+
+        Raises:
+            StoreUnreachable: the database cannot be written, or nobody knows whether it was.
+            StoreCorrupt: it can never be.
+        """
+        worker, now, sums = json.loads(batch.body)
+        with self._file.open(write=True) as db:
+            db.execute("BEGIN IMMEDIATE")
+            if is_new(db, batch):
+                _append(db, worker, sums, now)
             db.execute("COMMIT")
 
     def read(self, after: int) -> list[Flush]:
@@ -129,7 +152,10 @@ class EvidenceLog:
         if not self._file.exists():
             return Standing()
         with self._file.open(write=False) as db:
-            seq, told = db.execute("SELECT seq, told FROM standing").fetchone()
+            row = db.execute("SELECT seq, told FROM standing").fetchone()
+        if row is None:  # somebody has emptied the tables of a database
+            return Standing()
+        seq, told = row
         try:
             found = json.loads(told)
         except ValueError as error:
@@ -151,12 +177,16 @@ class EvidenceLog:
         told = json.dumps(standing.told or {}, allow_nan=False, separators=(",", ":"))
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            (seq,) = db.execute("SELECT seq FROM standing").fetchone()
+            (seq,) = db.execute("SELECT seq FROM standing").fetchone() or (0,)
             if seq != after:
                 raise Conflict(
                     f"somebody else has used the evidence up to {seq} (this one began after {after})", seq
                 )
-            db.execute("UPDATE standing SET seq = ?, told = ?", (standing.seq, told))
+            db.execute(
+                "INSERT INTO standing (one, seq, told) VALUES (1, ?, ?) "
+                "ON CONFLICT (one) DO UPDATE SET seq = excluded.seq, told = excluded.told",
+                (standing.seq, told),
+            )
             db.execute("DELETE FROM flushes WHERE seq <= ?", (standing.seq,))
             db.execute("COMMIT")
 
@@ -172,7 +202,11 @@ class EvidenceLog:
         """
         told = json.dumps(report, allow_nan=False, separators=(",", ":"))
         with self._file.open(write=True) as db:
-            db.execute("INSERT OR REPLACE INTO report VALUES (1, ?)", (told,))
+            db.execute(
+                "INSERT INTO report (one, told) VALUES (1, ?) "
+                "ON CONFLICT (one) DO UPDATE SET told = excluded.told",
+                (told,),
+            )
 
     def set_aside(self, now: float) -> Path | None:
         """Put a damaged file aside, so that a new one is made; return where it lies then.
@@ -182,18 +216,7 @@ class EvidenceLog:
         Args:
             now: seconds since 1970.
         """
-        try:
-            with self._file.open(write=False) as db:
-                db.execute("SELECT COUNT(*) FROM flushes").fetchone()
-            self.standing()
-        except StoreCorrupt:
-            aside = self.path.with_name(f"{self.path.name}.damaged-{int(now)}")
-            with suppress(OSError):
-                self.path.replace(aside)
-                return aside
-        except StoreUnreachable:  # it may be whole
-            pass
-        return None
+        return self._file.set_aside(now, self.standing)
 
     def report(self) -> dict[str, Any] | None:
         """Return what was told last; None: nothing yet.
@@ -211,6 +234,20 @@ class EvidenceLog:
         except ValueError as error:
             raise self._file.damaged(error) from error
         return found if isinstance(found, dict) else None
+
+
+def body_of(worker: str, evidence: Evidence, now: float) -> str:
+    """Return what a worker counted as the body of a batch."""
+    return json.dumps([worker, now, _json(evidence)])
+
+
+def _json(evidence: Evidence) -> str:
+    return json.dumps(evidence.to_plain(), separators=(",", ":"))
+
+
+def _append(db: Db, worker: str, sums: str, now: float) -> None:
+    db.execute("INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums))
+    db.execute("DELETE FROM flushes WHERE seq <= (SELECT max(seq) FROM flushes) - ?", (MOST_FLUSHES,))
 
 
 def _flush_of(seq: int, worker: str, time: float, sums: str) -> Flush:

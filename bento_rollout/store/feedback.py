@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..errors import StoreUnreachable
 from ..reviewing import Visibility
-from .files import release, try_lock
 from .ledger import Ledger
+from .place import Place
 from .reviews_file import ReviewsFile
 from .reviews_rows import value_of
 from .sql import Db, Row
 
-__all__ = ["LOCK", "SOURCE", "Feedback", "Told"]
+__all__ = ["LOCK", "SOURCE", "Feedback", "Told", "hushed"]
 
 SOURCE = "review"
 """Who says what these labels say."""
 
 LOCK = "reviews.telling.lock"
-"""The file in the folder of a rollout whose lock is held by whoever tells."""
+"""The lock that is held by whoever tells: a file in the folder of a rollout, where that has one."""
+
+_WHAT = "the telling of labels"
 
 AT_ONCE = 200
 """Decisions that are told in one transaction."""
@@ -61,7 +62,7 @@ class Feedback:
     place of the drawn one. (An audit that was on its way into the queue when the person asked is beside it.)
 
     Args:
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         names: what a label is called, by endpoint; of others ``label``.
         clock: seconds since 1970.
         patience: seconds to wait for another process's lock.
@@ -73,7 +74,7 @@ class Feedback:
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         names: Mapping[str, str] | None = None,
         *,
         clock: Callable[[], float] = time.time,
@@ -81,7 +82,6 @@ class Feedback:
     ) -> None:
         self._file = ReviewsFile(place, patience=patience)
         self._ledger = Ledger(place, patience=patience, clock=clock)
-        self._lock = place / LOCK
         self._names, self._clock = names or {}, clock
 
     def close(self) -> None:
@@ -99,16 +99,8 @@ class Feedback:
         """Tell what the ledger has not heard of, the oldest first; nothing while another process does."""
         if not self._file.exists() or not self.waiting():
             return Told()
-        try:
-            held = try_lock(self._lock)  # several who tell would only repeat each other
-        except OSError as error:
-            raise StoreUnreachable(f"{self._lock} cannot be locked: {error.strerror}") from None
-        if held is None:
-            return Told()
-        try:
-            return self._tell()
-        finally:
-            release(held)
+        with self._file.turn(LOCK, _WHAT) as mine:  # several who tell would only repeat each other
+            return self._tell() if mine else Told()
 
     def _tell(self) -> Told:
         labels, refused = 0, []
@@ -142,13 +134,28 @@ class Feedback:
 _OWED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.choice, t.decided, t.selection, t.probability,
         p.sees, p.first,
-        t.selection = 'manual' AND EXISTS (
+        CASE WHEN t.selection = 'manual' AND EXISTS (
             SELECT 1 FROM tasks other WHERE other.prediction_id = t.prediction_id
             AND other.endpoint = t.endpoint AND other.status = 'answered' AND other.selection <> 'manual'
-        ) AS beside
+        ) THEN 1 ELSE 0 END AS beside
     FROM owed o JOIN tasks t ON t.seq = o.task LEFT JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.decided <= ? ORDER BY o.task LIMIT ?
 """
+
+
+@contextmanager
+def hushed(place: Place) -> Iterator[None]:
+    """Let nobody tell the ledger of a rollout anything for a block.
+
+    Raises:
+        StoreUnreachable: somebody has told it for a long time.
+    """
+    file = ReviewsFile(place)
+    if not file.exists():  # and so nobody has anything to tell
+        yield
+        return
+    with file.turn(LOCK, _WHAT, wait=True):
+        yield
 
 
 def _waiting(db: Db) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreUnreachable
+from .place import Place, Shared
 from .secret_file import make_secret, read_secret
 
 __all__ = ["FILE", "VARIABLE", "KeyHash"]
@@ -17,6 +20,9 @@ VARIABLE = "BENTO_ROLLOUT_HASH_KEY"
 
 FILE = "hash.key"
 """The file beside the store that holds it otherwise."""
+
+_NAME = "hash_key"
+"""The secret's name in a database that many hosts share."""
 
 _BYTES = 16
 
@@ -67,9 +73,8 @@ class KeyHash:
         Raises:
             StoreUnreachable: the file cannot be read or made, is empty, or others may read it.
         """
-        environ = os.environ if environ is None else environ
-        if secret := environ.get(VARIABLE):
-            return cls(secret.encode("utf-8", "surrogateescape"))
+        if (given := cls._given(environ)) is not None:
+            return given
         path = store / FILE
         try:
             if create and not path.exists():
@@ -79,6 +84,54 @@ class KeyHash:
             return None
         except OSError as error:
             raise StoreUnreachable(f"{path} cannot be used: {error.strerror}; {_ELSE}") from None
+
+    @classmethod
+    def of_place(
+        cls, place: Place, *, create: bool = False, environ: Mapping[str, str] | None = None
+    ) -> KeyHash | None:
+        """Return the hash of the store that a rollout is in: as `beside`, or what all hosts share.
+
+        That secret is ``BENTO_ROLLOUT_HASH_KEY``, or lies in the database. Who makes it keeps a copy on this
+        host, for the time in which the database cannot be reached.
+
+        Args:
+            place: where the rollout is.
+            create: make the secret when there is none.
+            environ: instead of this process's environment.
+
+        Returns:
+            None when there is no secret, and none is to be made.
+
+        Raises:
+            StoreUnreachable: it cannot be read or made.
+        """
+        if not isinstance(place, Shared):
+            return cls.beside(place.parent, create=create, environ=environ)
+        if (given := cls._given(environ)) is not None:
+            return given
+        try:
+            if not create and not place.known():
+                return None
+            secret = place.secret(_NAME)
+        except sqlite3.Error as error:
+            if (copy := cls.beside(place.folder.parent, environ={})) is not None:
+                return copy
+            words = f"{place.words('secrets')} cannot be used: {error}; {_ELSE}"
+            raise StoreUnreachable(words) from error
+        if create:
+            _keep_copy(place.folder.parent / FILE, secret)
+        return cls(secret)
+
+    @classmethod
+    def _given(cls, environ: Mapping[str, str] | None) -> KeyHash | None:
+        secret = (os.environ if environ is None else environ).get(VARIABLE)
+        return cls(secret.encode("utf-8", "surrogateescape")) if secret else None
+
+
+def _keep_copy(path: Path, secret: bytes) -> None:
+    with suppress(OSError, StoreUnreachable):
+        if not path.exists() or read_secret(path, _ELSE) != secret:
+            make_secret(path, secret)
 
 
 _ELSE = f"without it keys have no hashes; mend it, or set {VARIABLE}"

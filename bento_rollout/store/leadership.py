@@ -1,15 +1,45 @@
-"""`Leadership`: one of the workers of a host decides for all of them, as long as it lives."""
+"""One of a rollout's workers decides for all of them, as long as it lives."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from .files import release, same_file, try_lock
 from .making import make_folder
+from .place import Place, Shared
 
-__all__ = ["Leadership"]
+__all__ = ["Leadership", "Right", "leadership_at"]
+
+
+class Right(Protocol):
+    """The right to lead a rollout; it goes with its holder."""
+
+    def hold(self) -> bool:
+        """Take it if nobody else has it; return whether it is held now.
+
+        Raises:
+            OSError, StoreUnreachable: it cannot be known.
+        """
+
+    def resign(self) -> None:
+        """Give it back."""
+
+
+def leadership_at(place: Place, name: str = "leader.lock") -> Right:
+    """Return the right to lead a rollout, on this host or on all that share its database.
+
+    Args:
+        place: the rollout.
+        name: another one is a right of its own.
+    """
+    if not isinstance(place, Shared):
+        return Leadership(place, name)
+    from .postgres.leadership import SharedLeadership
+
+    return SharedLeadership(place, name)
 
 
 class Leadership:

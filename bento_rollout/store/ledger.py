@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidValue, NotFound
 from ..keys import normal_key
 from .hashing import KeyHash
-from .ledger_file import WHOLE, LedgerFile, id_at, id_of, split_id
+from .ledger_file import LedgerFile
 from .ledger_forgetting import Forgotten, forget
-from .ledger_joins import Bound, Story, exported, stories_of
+from .ledger_ids import WHOLE, Bound, id_at, id_of, split_id
+from .ledger_joins import Story, exported, stories_of
 from .ledger_labels import MOST_IN_BATCH, Accepted, Label, Refusal, add_label, parse_label
 from .ledger_pruning import Gone, expire_marks, prune, settle, transaction, trim_orphans
 from .ledger_rows import PREDICTION, Entry, entry_of
+from .place import Place
 from .sql import Db
 
 __all__ = ["ORPHANS_KEPT", "Counts", "Forgotten", "Ledger"]
@@ -67,7 +68,7 @@ class Ledger:
     Where nothing was ever kept, everything is empty, and only labels make a file.
 
     Args:
-        folder: where the rollout's shared files lie (`SQLiteStore.place`).
+        place: where the rollout's shared files, or its tables, lie (`SQLiteStore.place`).
         patience: seconds to wait for other processes' locks.
         clock: seconds since 1970.
         environ: instead of this process's environment.
@@ -79,24 +80,29 @@ class Ledger:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         *,
         patience: float = 5.0,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._file = LedgerFile(folder, patience=patience)
+        self._file = LedgerFile(place, patience=patience)
         self._patience, self._clock, self._environ = patience, clock, environ
 
     @property
-    def path(self) -> Path:
-        """Where the file is, or would be."""
-        return self._file.path
+    def place(self) -> Place:
+        """Where the rollout's shared files, or its tables, lie."""
+        return self._file.place
+
+    @property
+    def where(self) -> str:
+        """Where the file is, or would be, or the tables are; to show."""
+        return self._file.where
 
     @property
     def rollout(self) -> str:
         """The rollout's name."""
-        return self._file.folder.name
+        return self._file.place.name
 
     # -- labels ----------------------------------------------------------------------------------------
 
@@ -253,7 +259,7 @@ class Ledger:
                 for way in ("ASC", "DESC")
             )
             events = dict(db.execute("SELECT name, number FROM counters ORDER BY name"))
-            size = self._file.size()
+            size = self._file.home.size()
             return Counts(predictions, shadows, labels, orphans, size, oldest[0], newest[0], events)
 
     # -- forgetting ------------------------------------------------------------------------------------
@@ -272,7 +278,7 @@ class Ledger:
             keep = float(told.get("keep", _KEEP)) if keep is None else keep
             max_size = int(told.get("max_size", _MAX_SIZE)) if max_size is None else max_size
             now = self._clock()
-            gone = prune(db, before=now - keep, max_size=max_size)
+            gone = prune(db, self._file.home, before=now - keep, max_size=max_size)
             expire_marks(db, now)
             return gone + settle(db, now - min(keep, ORPHANS_KEPT))
 
@@ -290,8 +296,10 @@ class Ledger:
         """Delete what belongs to a routing key, so that neither the file nor its log holds a byte of it.
 
         The file is written anew, which takes as much space again for a while, beside it and in the folder
-        that SQLite uses for temporary files (``SQLITE_TMPDIR``). What workers write later is new; what a
-        shadow says later to a prediction that is forgotten is not kept.
+        that SQLite uses for temporary files (``SQLITE_TMPDIR``). In a database the rows are deleted: their
+        bytes are overwritten after a vacuum, and the server's log and backups hold them until they expire.
+        What workers write later is new; what a shadow says later to a prediction that is forgotten is not
+        kept.
 
         Raises:
             InvalidKey: it is no key.
@@ -306,7 +314,7 @@ class Ledger:
     # -- the parts -------------------------------------------------------------------------------------
 
     def _hashed(self) -> KeyHash | None:
-        return KeyHash.beside(self._file.folder.parent, environ=self._environ)
+        return KeyHash.of_place(self._file.place, environ=self._environ)
 
     def _reading(self) -> Any:
         return self._file.reading() if self._file.exists() else _Nothing()

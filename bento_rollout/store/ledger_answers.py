@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
 from .ledger_matured import PATIENCE, newest_label, output_of, sound
+from .place import Place
 from .sql import Db, Found
 
 __all__ = ["Answers", "newest_answers"]
@@ -47,7 +48,7 @@ class Answers:
 
 
 def newest_answers(
-    place: Path, *, endpoint: str, label: str, seq: int, matures: float, patience: float = PATIENCE
+    place: Place, *, endpoint: str, label: str, seq: int, matures: float, patience: float = PATIENCE
 ) -> Answers:
     """Return the newest answers; a bounded number of them, whatever the ledger holds.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from .ledger_file import LedgerFile
 from .ledger_matured import Watermark, sound, start_of
+from .place import Place
 
 __all__ = ["AT_ONCE", "Page", "Watched", "built", "pages", "watched"]
 
@@ -61,7 +61,7 @@ class Page:
 
 
 def watched(
-    place: Path, endpoint: str, after: Watermark, *, most: int = AT_ONCE, until: int | None = None
+    place: Place, endpoint: str, after: Watermark, *, most: int = AT_ONCE, until: int | None = None
 ) -> Page:
     """Return the predictions of an endpoint that came since the last read.
 
@@ -84,7 +84,7 @@ def watched(
         return Page((), after)
     found: list[Watched] = []
     with sound(file), file.reading() as db:
-        start = start_of(db, after)
+        start = start_of(file, db, after)
         seq, newest, seen, weight = start.seq, start.newest, 0, 0
         with closing(db.execute(_NEXT, (start.seq, most))) as cursor:
             for number, request, time, key_hash, of, content in cursor:
@@ -102,7 +102,7 @@ def watched(
     return Page(tuple(found), Watermark(seq, newest), more, missing, start is not after)
 
 
-def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+def built(place: Place, digest: str) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
     """Return in how many rows what was built otherwise than a reference, and what was counted beside.
 
     Args:
@@ -130,7 +130,7 @@ def built(place: Path, digest: str) -> tuple[dict[tuple[str, str], int], dict[st
     return changes, counts
 
 
-def pages(place: Path, endpoint: str, after: Watermark, until: int | None = None) -> Iterator[Page]:
+def pages(place: Place, endpoint: str, after: Watermark, until: int | None = None) -> Iterator[Page]:
     """Yield all that came since a mark, a page at a time, up to a place.
 
     Raises:

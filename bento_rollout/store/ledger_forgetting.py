@@ -11,8 +11,11 @@ from pathlib import Path
 
 from ..errors import Refused, StoreUnreachable
 from .hashing import VARIABLE, KeyHash
-from .ledger_file import LedgerFile, split_id
-from .ledger_pruning import Gone, add_count, delete_key, size_of, transaction
+from .ledger_file import LedgerFile
+from .ledger_ids import split_id
+from .ledger_on_disk import size_of
+from .ledger_pruning import Gone, add_count, delete_key, marked, transaction
+from .place import Place
 from .sql import Db
 from .tallies import Tallies
 
@@ -38,7 +41,10 @@ class Forgotten:
 
 
 def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: float, now: float) -> Forgotten:
-    """Delete what belongs to a routing key, and write the file anew.
+    """Delete what belongs to a routing key; a file is written anew.
+
+    A database gives the bytes of deleted rows to others when it is vacuumed; its log and its backups hold
+    them until they expire.
 
     Args:
         file: the ledger, which is there.
@@ -57,20 +63,21 @@ def forget(file: LedgerFile, text: str, hashed: KeyHash | None, *, patience: flo
             return Forgotten(Gone())  # no key was ever hashed
         if hashed is None or (known and hashed.fingerprint not in known):
             raise Refused(
-                f"the keys in {file.path} are hashed under another secret: set {VARIABLE} to the one "
+                f"the keys in {file.where} are hashed under another secret: set {VARIABLE} to the one "
                 "that the service has, or run this where its hash.key lies"
             )
         key_hash = hashed.of(text)
         db.execute("PRAGMA secure_delete = ON")
-        examples = forget_examples(db, file.folder, key_hash)  # first: its predictions tell whose they are
+        examples = forget_examples(db, file.place, key_hash)  # first: its predictions tell whose they are
         gone = delete_key(db, key_hash, now)
         with transaction(db):
             add_count(db, "forgotten", gone.predictions)
-        rewrite(db, file.path, patience)
+        if file.home.path is not None:
+            rewrite(db, file.home.path, patience)
     return Forgotten(gone, examples, other_keys=bool(known - {hashed.fingerprint}))
 
 
-def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
+def forget_examples(db: Db, place: Place, key_hash: str | None = None) -> int:
     """Delete the disagreements that shadows had with predictions of a key, or with forgotten ones.
 
     Returns:
@@ -81,7 +88,7 @@ def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
     """
     if key_hash is None and db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is None:
         return 0
-    tallies = Tallies(folder)
+    tallies = Tallies(place)
     mine = [name for name in tallies.examples() if _is_forgotten(db, name, key_hash)]
     if mine:
         tallies.forget(mine)
@@ -90,12 +97,9 @@ def forget_examples(db: Db, folder: Path, key_hash: str | None = None) -> int:
 
 def _is_forgotten(db: Db, name: str, key_hash: str | None) -> bool:
     request, row = split_id(name)
-    query = (
-        "SELECT EXISTS (SELECT 1 FROM predictions WHERE id = :id AND row = :row AND key_hash = :hash) "
-        "OR EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(:id, :row))"
-    )
-    (found,) = db.execute(query, {"id": request, "row": row, "hash": key_hash}).fetchone()
-    return bool(found)
+    query = "SELECT 1 FROM predictions WHERE id = ? AND row = ? AND key_hash = ?"
+    mine = key_hash is not None and db.execute(query, (request, row, key_hash)).fetchone() is not None
+    return mine or bool(marked(db, [(request, row)]))
 
 
 def rewrite(db: Db, path: Path, patience: float) -> None:

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .ledger_file import id_of
+from .ledger_ids import id_of
 from .ledger_labels import LABEL, Label, label_of, valid_of
 from .ledger_rows import SHADOW, Entry, Verdict, entry_of, verdict_of
 from .sql import Db
 
-__all__ = ["Bound", "Story", "exported", "stories_of"]
-
-Bound = tuple[str, int]
-"""A prediction's place in the order of ids: the request's id, and the row."""
+__all__ = ["Story", "exported", "stories_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ..errors import InvalidKey, InvalidValue
 from ..keys import normal_key
 from ..reviewing import Selection
 from ..values import shown
-from .ledger_file import WHOLE, id_of, split_id
+from .ledger_ids import WHOLE, id_of, split_id
 from .ledger_json import LONGEST, check_depth, compact, read
 from .sql import Db
 
@@ -299,7 +299,10 @@ _OF_PREDICTION = (
 _OF_INFERENCE = (
     "SELECT time, value, reason FROM labels WHERE inference_id = ? AND name = ? AND source = ? ORDER BY seq"
 )
-_INSERT = f"INSERT INTO labels ({LABEL}, orphan) VALUES (NULL{', ?' * 12})"  # noqa: S608 - constants
+_INSERT = {
+    known: f"INSERT INTO labels ({LABEL.removeprefix('seq, ')}, orphan) VALUES ({'?, ' * 11}{orphan})"  # noqa: S608 - constants
+    for known, orphan in ((True, "FALSE"), (False, "TRUE"))
+}
 
 
 def add_label(db: Db, label: Label) -> bool:
@@ -329,7 +332,7 @@ def add_label(db: Db, label: Label) -> bool:
             )
         said = (label.name, label.source, label.time, label.received, value, label.reason)
         drawn = (label.selection and label.selection.value, label.probability)
-        db.execute(_INSERT, (*target, *said, *drawn, int(not known)))
+        db.execute(_INSERT[known], (*target, *said, *drawn))
     return known
 
 
@@ -370,7 +373,7 @@ def settle_orphans(db: Db, before: float, after: int, most: int) -> tuple[int | 
         return None, 0
     some = "orphan AND seq BETWEEN ? AND ?"
     db.execute(
-        f"UPDATE labels SET orphan = 0 WHERE {some} AND (EXISTS (SELECT 1 FROM predictions AS p WHERE "  # noqa: S608 - constants
+        f"UPDATE labels SET orphan = FALSE WHERE {some} AND (EXISTS (SELECT 1 FROM predictions AS p WHERE "  # noqa: S608 - constants
         "p.id = labels.id AND p.row = labels.row) OR EXISTS (SELECT 1 FROM predictions AS p WHERE "
         "p.inference_id = labels.inference_id))",
         (seqs[0], seqs[-1]),

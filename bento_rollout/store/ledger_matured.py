@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidValue, StoreCorrupt
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
 from ..reviewing import Selection
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
+from .place import Place
 from .sql import Db
 
 __all__ = [
@@ -59,7 +60,6 @@ _NEXT = (
 _LAST_BEFORE = "SELECT id FROM predictions WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _NEWER = "SELECT seq FROM predictions WHERE id > ? ORDER BY id, row LIMIT 1"
 _NEWEST = "SELECT id FROM predictions ORDER BY id DESC, row DESC LIMIT 1"
-_GIVEN = "SELECT seq FROM sqlite_sequence WHERE name = 'predictions'"
 _OUTPUT = "SELECT output FROM predictions WHERE seq = ?"
 _UNBIASED = ", ".join(f"'{one.value}'" for one in Selection if one.unbiased)
 _SAYS = f"(selection IS NULL OR selection IN ({_UNBIASED}))"
@@ -132,7 +132,7 @@ class Matured:
     replaced: bool = False
 
 
-def end_of(place: Path, *, patience: float = PATIENCE) -> Watermark:
+def end_of(place: Place, *, patience: float = PATIENCE) -> Watermark:
     """Return the mark after all that a ledger holds: a try begins there, with what is predicted from then on.
 
     Raises:
@@ -143,11 +143,11 @@ def end_of(place: Path, *, patience: float = PATIENCE) -> Watermark:
     if not file.exists():
         return Watermark()
     with file.reading() as db:
-        return _end(db)
+        return _end(file, db)
 
 
 def matured(
-    place: Path,
+    place: Place,
     *,
     label: str,
     after: Watermark,
@@ -197,7 +197,7 @@ def matured(
     if not file.exists():
         return Matured((), after)
     with sound(file), file.reading() as db:
-        start = start_of(db, after)
+        start = start_of(file, db, after)
         return _Reading(db, label, until, matures, reasons).read(
             start, max(most, 1), replaced=start is not after
         )
@@ -257,7 +257,7 @@ def sound(file: LedgerFile) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise StoreCorrupt(
-            f"the ledger {file.path} is damaged: a prediction in it cannot be ({type(error).__name__}); "
+            f"the ledger {file.where} is damaged: a prediction in it cannot be ({type(error).__name__}); "
             "move it away, and a new one begins"
         ) from error
 
@@ -283,11 +283,11 @@ def output_of(db: Db, seq: int) -> str | None:
     return None if found is None else found[0]
 
 
-def start_of(db: Db, after: Watermark) -> Watermark:
+def start_of(file: LedgerFile, db: Db, after: Watermark) -> Watermark:
     """Return where to go on: the mark itself, or its like in a file that lies there instead of the old."""
     if after.seq == 0:
         return after
-    (given,) = db.execute(_GIVEN).fetchone() or (0,)
+    given = file.home.given(db)
     before = db.execute(_LAST_BEFORE, (after.seq,)).fetchone()
     if given >= after.seq and (before is None or before[0] <= after.newest):
         return after
@@ -295,10 +295,9 @@ def start_of(db: Db, after: Watermark) -> Watermark:
     return Watermark(given if newer is None else newer[0] - 1, after.newest)
 
 
-def _end(db: Db) -> Watermark:
-    (given,) = db.execute(_GIVEN).fetchone() or (0,)
+def _end(file: LedgerFile, db: Db) -> Watermark:
     (newest,) = db.execute(_NEWEST).fetchone() or ("",)
-    return Watermark(given, newest)
+    return Watermark(file.home.given(db), newest)
 
 
 # -- how frequent a class is --------------------------------------------------------------------------------
@@ -315,7 +314,7 @@ _LABELS = (
 
 
 def base_rate(
-    place: Path,
+    place: Place,
     label: str,
     *,
     class_of: Callable[[Any], str | None] = str,

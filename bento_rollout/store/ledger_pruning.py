@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .ledger_file import id_at
+from .ledger_ids import Bound, id_at, id_of
 from .ledger_labels import MOST_ORPHANS, settle_orphans
 from .sql import Db
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from .ledger_home import Home
+
 __all__ = [
     "Gone",
     "add_count",
     "delete_key",
     "expire_marks",
+    "marked",
     "prune",
     "settle",
-    "size_of",
     "transaction",
     "trim_orphans",
 ]
@@ -73,33 +76,26 @@ def transaction(db: Db) -> Iterator[Db]:
         raise
 
 
-def size_of(db: Db) -> int:
-    """Return how many bytes of the file are in use."""
-    (pages,) = db.execute("PRAGMA page_count").fetchone()
-    (free,) = db.execute("PRAGMA freelist_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
-    return int((pages - free) * size)
-
-
-def prune(db: Db, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
+def prune(db: Db, home: Home, *, before: float, max_size: int, seconds: float = 3600.0) -> Gone:
     """Delete predictions of before a time, and the oldest of what is too much, in small steps.
 
     Args:
         db: a connection that holds no transaction.
+        home: where the ledger is.
         before: seconds since 1970.
-        max_size: bytes of the file.
+        max_size: bytes that may be in use.
         seconds: to stop after; what is left is left for another time.
     """
     gone, until = Gone(), time.monotonic() + seconds
     old = id_at(before)
     while time.monotonic() < until and (step := _delete_oldest(db, old)) != Gone():
         gone += step
-    if size_of(db) > max_size:
-        while time.monotonic() < until and size_of(db) > max_size * _SLACK:
+    if home.used(db) > max_size:
+        while time.monotonic() < until and home.used(db) > max_size * _SLACK:
             if (step := _delete_oldest(db, None)) == Gone():
                 break
             gone += step
-    while time.monotonic() < until and _give_back(db):
+    while home.path is not None and time.monotonic() < until and _give_back(db):
         pass
     return gone
 
@@ -141,15 +137,15 @@ def delete_key(db: Db, key_hash: str, now: float) -> Gone:
         key_hash: the key's.
         now: seconds since 1970.
     """
-    gone = Gone()
+    gone, since = Gone(), id_at(now - MARKED)
     wanted = "SELECT seq, id, row, inference_id FROM predictions WHERE key_hash = ? LIMIT ?"
     newest = "SELECT seq FROM predictions WHERE inference_id = ? ORDER BY id DESC, row DESC LIMIT 1"
     while rows := db.execute(wanted, (key_hash, 100 * _STEP)).fetchall():
         for start in range(0, len(rows), _STEP):
             step = rows[start : start + _STEP]
             with transaction(db):
-                at = [(request, row, now, id_at(now - MARKED)) for _, request, row, _ in step]
-                db.executemany(_MARK, at)
+                late = [(_mark_of(*at), now) for _, *at, _ in step if at[0] >= since]
+                db.executemany("INSERT INTO forgotten VALUES (?, ?) ON CONFLICT (mark) DO NOTHING", late)
                 theirs = [name for seq, *_, name in step if db.execute(newest, (name,)).fetchone() == (seq,)]
                 named = [(name,) for name in theirs]
                 labels = db.executemany("DELETE FROM labels WHERE inference_id = ?", named).rowcount
@@ -165,10 +161,22 @@ def expire_marks(db: Db, now: float) -> None:
             db.execute("DELETE FROM forgotten WHERE time < ?", (now - MARKED,))
 
 
-_MARK = (
-    "INSERT OR IGNORE INTO forgotten WITH told(id, row, time, since) AS (VALUES (?, ?, ?, ?)) "
-    "SELECT mark_of(id, row), time FROM told WHERE id >= since"
-)
+def marked(db: Db, predictions: Iterable[Bound]) -> set[Bound]:
+    """Return which of some predictions are forgotten, as far as that is still known."""
+    if db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is None:
+        return set()
+    of = {_mark_of(*one): one for one in predictions}
+    marks, found = list(of), set[Bound]()
+    for start in range(0, len(marks), _STEP):
+        some = marks[start : start + _STEP]
+        query = f"SELECT mark FROM forgotten WHERE mark IN ({', '.join('?' * len(some))})"  # noqa: S608 - places
+        found.update(of[bytes(mark)] for (mark,) in db.execute(query, some))
+    return found
+
+
+def _mark_of(request: str, row: int) -> bytes:
+    """Return what is kept of a forgotten prediction: who has its id knows that it was, and nobody else."""
+    return hashlib.sha256(id_of(request, row).encode()).digest()[:16]
 
 
 def _delete_oldest(db: Db, below: str | None) -> Gone:
@@ -224,6 +232,6 @@ def add_count(db: Db, name: str, number: int) -> None:
     """Add to a counter of the ledger; in a transaction."""
     db.execute(
         "INSERT INTO counters VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+        "ON CONFLICT (name) DO UPDATE SET number = counters.number + excluded.number",
         (name, number),
     )

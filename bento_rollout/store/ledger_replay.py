@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValue
 from ..label_evidence import judged, unit_of
 from ..records import Outcome, Reason
-from .ledger_file import LedgerFile, id_of
+from .ledger_file import LedgerFile
+from .ledger_ids import id_of
 from .ledger_json import read
 from .ledger_matured import newest_label, output_of, sound
+from .place import Place
 from .sql import Db
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Replayable:
 
 
 def replayable(
-    place: Path,
+    place: Place,
     champion: str,
     *,
     last: int = 100_000,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..records import Compared, Observation, Outcome, Plan, Prediction, Reply
 from ..rows import row_count, take
-from .ledger_file import WHOLE, id_of
+from .ledger_ids import WHOLE, id_of
 from .ledger_json import Plain, as_is, compact, json_of, kept_text, read, rows_of_text
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "INSERT_SHADOW",
     "PREDICTION",
     "SHADOW",
+    "STORED",
     "Entry",
     "Insert",
     "Keeping",
@@ -33,13 +34,16 @@ __all__ = [
 Values = tuple[object, ...]
 """A row as it is stored."""
 
-_STORED = (
+_KEPT = (
     "id", "row", "time", "key_hash", "inference_id", "endpoint", "variant", "revision", "reason", "outcome",
     "error", "seconds", "task_id", "trace_id", "span_id", "status", "media_type", "size", "runs", "inputs",
     "output",
 )  # fmt: skip
-PREDICTION = ", ".join(("seq", *_STORED))
+PREDICTION = ", ".join(("seq", *_KEPT))
 """The columns that `entry_of` reads."""
+
+STORED = (*_KEPT, "drift")
+"""The columns of a prediction as they are written."""
 
 SHADOW = (
     "id, row, variant, champion, revision, time, relation, error, seconds, champion_seconds, trace_id, "
@@ -87,26 +91,28 @@ _MOST = 256 if sqlite3.sqlite_version_info >= (3, 32) else 32
 """Rows of one statement: 32 766 values may be bound, and only 999 before SQLite 3.32."""
 
 INSERT_PREDICTION = Insert(
-    len(_STORED) + 1,
-    f"INSERT INTO predictions ({', '.join(_STORED)}, drift) VALUES",
+    len(STORED),
+    f"INSERT INTO predictions ({', '.join(STORED)}) VALUES",
     "ON CONFLICT (id, row) DO NOTHING",
 )
 INSERT_ALARM = Insert(
     7,
     "INSERT INTO drift_schema VALUES",
     "ON CONFLICT (reference, kind, feature) DO UPDATE "
-    "SET count = count + excluded.count, last = excluded.last",
+    "SET count = drift_schema.count + excluded.count, last = excluded.last",
 )
 INSERT_COUNT = Insert(
     2,
     "INSERT INTO counters VALUES",
-    "ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+    "ON CONFLICT (name) DO UPDATE SET number = counters.number + excluded.number",
 )
 INSERT_SHADOW = Insert(
     14,
-    f"INSERT OR REPLACE INTO shadows WITH told({SHADOW}) AS (VALUES",
-    ") SELECT * FROM told WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE mark = mark_of(told.id, told.row))",
+    f"INSERT INTO shadows ({SHADOW}) VALUES",
+    "ON CONFLICT (id, row, variant) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in SHADOW.split(", ")[3:]),
 )
+"""One that is told again is the newest; what is said to a forgotten prediction is left out before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RolloutError, StoreUnreachable
@@ -18,24 +13,19 @@ from ..records import Compared, Prediction
 from ..spec import Ledger as Settings
 from ..telemetry import log
 from ..telemetry.channel import Channel
-from .files import release, try_lock
 from .hashing import KeyHash
 from .ledger import ORPHANS_KEPT
+from .ledger_delivery import Delivery
 from .ledger_file import LedgerFile
 from .ledger_forgetting import forget_examples
+from .ledger_inserting import Batch, Row
 from .ledger_json import Plain, as_is
 from .ledger_pruning import add_count, expire_marks, prune, settle, transaction
-from .ledger_rows import (
-    INSERT_ALARM,
-    INSERT_COUNT,
-    INSERT_PREDICTION,
-    INSERT_SHADOW,
-    Insert,
-    Keeping,
-    Values,
-)
+from .ledger_rows import INSERT_ALARM, INSERT_COUNT, INSERT_PREDICTION, INSERT_SHADOW, Keeping
+from .ledger_spool import MOST
+from .ledger_spooling import AT_ONCE, Spooling
 from .ledger_weight import light
-from .sql import Db
+from .place import Place, Shared
 
 if TYPE_CHECKING:
     from ..excerpts import Excerpt
@@ -47,9 +37,6 @@ Fact = Prediction | Compared
 
 Watch = Callable[[Sequence["Excerpt"]], "Watched | None"]
 """Encodes the inputs of calls."""
-
-Row = tuple[int, Insert, Values]
-"""Which fact of its batch a row is of, how it is written, and what."""
 
 MOST_WAITING, HEAVIEST = 20_000, 1 << 26
 """Facts that may wait, and bytes of them."""
@@ -63,20 +50,15 @@ PATIENCE = 60.0
 PAUSE = 0.25
 """Seconds between two tries."""
 
-BUSY = 0.5
-"""Seconds that SQLite waits for another connection's lock in one try; a worker that ends waits for one."""
+BUSY, BUSY_SHARED = 0.5, 2.0
+"""Seconds that SQLite, and a database of many, wait for another connection's lock in one try; a worker that
+ends waits for one."""
 
 LATE = 2.0
 """Seconds after which it is said that a batch cannot be written, though nothing is lost yet."""
 
-AT_ONCE = 2000
-"""Rows that are written in one transaction."""
-
 TEND, TEND_ORPHANS = 5.0, 60.0
 """Seconds between two looks at what is too old or too much; and at labels without a prediction."""
-
-RESERVE = 1 << 26
-"""Bytes of the disk that are left to the store, or an eighth of it if that is less."""
 
 SLICE = 1.0
 """Seconds that one look may take."""
@@ -91,7 +73,7 @@ class LedgerWriter:
     Whatever becomes of the file costs rows, never an answer: what is lost is counted, and said once.
 
     Args:
-        folder: where the rollout's shared files lie.
+        place: where the rollout's shared files, or its tables, lie.
         settings: what is kept, and for how long.
         rollout: the rollout's name, for log lines.
         plain: an answer as what JSON can say.
@@ -103,7 +85,7 @@ class LedgerWriter:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         settings: Settings,
         *,
         rollout: str = "",
@@ -112,8 +94,9 @@ class LedgerWriter:
         environ: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        self._file = LedgerFile(folder, patience=BUSY)
-        self._settings, self._rollout, self._environ = settings, rollout or folder.name, environ
+        shared = isinstance(place, Shared)
+        self._file = LedgerFile(place, patience=BUSY_SHARED if shared else BUSY)
+        self._settings, self._rollout, self._environ = settings, rollout or place.name, environ
         self._watch = watch
         self._patience, self._ending, self._given_up = patience, threading.Event(), False
         self._channel: Channel[Fact] = Channel(
@@ -123,18 +106,23 @@ class LedgerWriter:
         self._keeping = Keeping(
             outputs=settings.outputs, inputs=settings.inputs, hashed=self._key_hash, plain=plain
         )
-        self._db: Db | None = None
-        self._inode = (0, 0)
         self._once = log.Once()
         self._unwritten = self._odd = self._noted = 0
         self._since = 0
         self._lost_at = float("-inf")
         self._tended = self._settled = time.monotonic()
+        self._spooling = self._with_spool() if shared else None
+        self._delivery = self._make() if self._spooling is None else self._spooling.direct
 
     @property
     def lost(self) -> int:
         """How many facts were not written, whatever the reason."""
         return self._channel.lost + self._unwritten + self._odd
+
+    @property
+    def spooled(self) -> int:
+        """How many facts wait on this host's disk until the database is there again."""
+        return 0 if self._spooling is None else self._spooling.waiting
 
     @property
     def waiting(self) -> int:
@@ -163,11 +151,20 @@ class LedgerWriter:
         self._given_up = True  # what is told to be lost must not be written after all
         timer.cancel()
         if done:
-            self._disconnect()  # its thread has nothing more to do
+            self._delivery.disconnect()  # its thread has nothing more to do
+        if self._spooling is not None:
+            self._spooling.close(timeout * 0.1)
         if lost := self.lost + self._channel.unfinished - self._since:
             reason = "the worker ends, and these could not be written"
             log.event("ledger.unwritten", "error", rollout=self._rollout, lost=lost, reason=reason)
         return done
+
+    def _make(self) -> Delivery:
+        return Delivery(self._file, self._told, self._lose_odd, self._was_deleted)
+
+    def _with_spool(self) -> Spooling:
+        most = min(MOST, self._settings.max_size)
+        return Spooling(self._file, self._make, self._file.folder, most, self._rollout, self._lose_odd)
 
     # -- in the channel's thread -----------------------------------------------------------------------
 
@@ -180,7 +177,7 @@ class LedgerWriter:
                     self._insert(rows)
                 break
             except Exception as error:  # noqa: BLE001 - whatever it is, what was lost is counted here
-                self._disconnect()
+                self._delivery.disconnect()
                 waited = time.monotonic() - began
                 again = type(error) is StoreUnreachable and waited <= self._patience
                 if not again or self._ending.is_set():
@@ -194,7 +191,8 @@ class LedgerWriter:
             self._lose(rows, "the worker ends")
             return
         self._note_losses()
-        if time.monotonic() - self._tended > (TEND if self._fits() else TEND / 10):
+        fits = self._file.home.fits(self._delivery.db, self._settings.max_size)
+        if time.monotonic() - self._tended > (TEND if fits else TEND / 10):
             self._tended = time.monotonic()
             with suppress(RolloutError):  # it is tried again soon; a batch that cannot be written says why
                 self._tend()
@@ -243,94 +241,41 @@ class LedgerWriter:
 
     def _insert(self, rows: list[Row]) -> None:
         """Write rows, some at a time, and take those that are written out of the list."""
-        self._leave_room()
-        db = self._connected()
+        if self._spooling is not None:
+            self._spooling.write(rows)
+            return
         while rows:
             some = rows[:AT_ONCE]
-            try:
-                with transaction(db):
-                    for insert, members in groupby(some, itemgetter(1)):
-                        for query, values in insert.some([row for _, _, row in members]):
-                            db.execute(query, values)
-            except Exception as error:
-                if _is_trouble(error):
-                    raise
-                self._insert_each(db, some)
+            self._delivery.write(some, Batch("", 0))
             del rows[: len(some)]
-
-    def _insert_each(self, db: Db, rows: Sequence[Row]) -> None:
-        """Write rows of which some cannot be written: these are lost, and no other."""
-        odd, reason = set[int](), ""
-        with transaction(db):
-            for number, insert, row in rows:
-                try:
-                    db.execute(insert.of(1), row)
-                except Exception as error:
-                    if _is_trouble(error):
-                        raise
-                    odd.add(number)
-                    reason = f"it cannot be written: {type(error).__name__}"
-        if odd:
-            self._unwritten += len(odd)
-            self._say_lost(reason)
 
     def _lose(self, rows: Sequence[Row], reason: str) -> None:
         self._unwritten += len({number for number, _, _ in rows})
         self._lost_at = time.monotonic()
         self._say_lost(reason)
 
-    def _leave_room(self) -> None:
-        """Raise when the disk is nearly full: what is left is for the store, in which a rollback must fit."""
-        try:
-            found = os.statvfs(self._file.folder)
-        except OSError:
-            return  # the folder is made with the file
-        free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-        if free < min(RESERVE, total // 8):
-            raise StoreUnreachable(
-                f"the disk of {self._file.path} is nearly full ({free} bytes free): the rest is the store's"
-            )
-
-    def _connected(self) -> Db:
-        """Return the connection to the file that lies there now; one that was replaced is left."""
-        if self._db is not None and self._file.inode() != self._inode:
-            self._disconnect()
-            self._once.say("gone", "ledger.unwritten", rollout=self._rollout, reason="the ledger was deleted")
-        if self._db is None:
-            db = self._file.connect()
-            try:
-                self._introduce(db)
-            except BaseException:
-                db.close()
-                raise
-            self._db, self._inode = db, self._file.inode()
-        return self._db
-
-    def _introduce(self, db: Db) -> None:
-        """Note what this worker keeps, and under which secret keys are hashed."""
+    def _told(self) -> Mapping[str, str]:
+        """Return what the ledger is told: what this worker keeps, and under which secret keys are hashed."""
         told = {"keep": str(self._settings.keep), "max_size": str(self._settings.max_size)}
         if self._hashed is not None:
             told[f"hash_key:{self._hashed.fingerprint}"] = self._hashed.fingerprint
-        known = dict(db.execute("SELECT key, value FROM meta"))
-        if told.items() <= known.items():
-            return
-        with transaction(db):
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", told.items())
+        return told
 
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            with suppress(sqlite3.Error):
-                self._db.close()
-        self._db = None
+    def _was_deleted(self) -> None:
+        self._once.say("gone", "ledger.unwritten", rollout=self._rollout, reason="the ledger was deleted")
+
+    def _lose_odd(self, count: int, reason: str) -> None:
+        self._unwritten += count
+        self._say_lost(reason)
 
     def _find_key(self) -> None:
         """Find or make the secret that keys are hashed under; without one they have no hashes, once said."""
         try:
-            self._hashed = KeyHash.beside(self._file.folder.parent, create=True, environ=self._environ)
+            self._hashed = KeyHash.of_place(self._file.place, create=True, environ=self._environ)
         except StoreUnreachable as error:
             self._once.say("key", "ledger.no_key_hash", "error", rollout=self._rollout, reason=str(error))
             return
-        self._disconnect()  # so that the ledger is told of it
+        self._delivery.disconnect()  # so that the ledger is told of it
 
     def _key_hash(self, key: str) -> str | None:
         return None if self._hashed is None else self._hashed.of(key)
@@ -343,7 +288,7 @@ class LedgerWriter:
         if lost > self._noted:
             self._say_lost("more came than could be written")
             self._lost_at = now
-            with suppress(RolloutError), self._file.in_words(), transaction(self._connected()) as db:
+            with suppress(RolloutError), self._file.in_words(), transaction(self._delivery.connected()) as db:
                 add_count(db, "unwritten", lost - self._noted)
                 self._noted = lost
         elif now - self._lost_at > CALM:
@@ -366,35 +311,23 @@ class LedgerWriter:
 
     # -- what is forgotten -----------------------------------------------------------------------------
 
-    def _fits(self) -> bool:
-        """Whether the file is not larger than it may be."""
-        try:
-            return self._file.path.stat().st_size <= self._settings.max_size
-        except OSError:
-            return True
-
     def _tend(self) -> None:
-        """Delete what is too old or too much; one worker of the host at a time."""
-        with self._file.in_words():
-            lock = try_lock(self._file.folder / "ledger.prune.lock")
-            if lock is None:
+        """Delete what is too old or too much; one worker at a time, of all that share the ledger."""
+        if self._spooling is not None:
+            self._spooling.look()
+            if self._spooling.waiting:
                 return
-            try:
-                db, now = self._connected(), time.time()
-                before = now - self._settings.keep
-                prune(db, before=before, max_size=self._settings.max_size, seconds=SLICE)
+        file = self._file
+        with file.in_words():
+            db, now = self._delivery.connected(), time.time()
+            with file.home.alone(db) as mine:
+                if not mine:
+                    return
+                before, most = now - self._settings.keep, self._settings.max_size
+                prune(db, file.home, before=before, max_size=most, seconds=SLICE)
                 if time.monotonic() - self._settled > TEND_ORPHANS:
                     self._settled = time.monotonic()
                     settle(db, max(before, now - ORPHANS_KEPT))
                     expire_marks(db, now)
-                    forget_examples(db, self._file.folder)  # of shadows that answered later
-            finally:
-                release(lock)
-
-
-def _is_trouble(error: Exception) -> bool:
-    """Whether an error is about the file, and not about one row that is odd."""
-    return isinstance(error, (sqlite3.OperationalError, OSError)) or type(error) in _OF_THE_FILE
-
-
-_OF_THE_FILE = (sqlite3.DatabaseError, sqlite3.InternalError)
+                    file.home.tidy(db, now)
+                    forget_examples(db, file.place)  # of shadows that answered later

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..degrees import Degree
 from . import letters
 from .letters import Letter
+from .place import Place
 from .reviews_file import ReviewsFile
 
 __all__ = ["Letterbox"]
@@ -19,7 +19,7 @@ class Letterbox:
     """Holds what webhooks are still to be told of cases, until it was told or given up.
 
     Args:
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         clock: seconds since 1970.
 
     Raises:
@@ -28,7 +28,7 @@ class Letterbox:
         StoreCorrupt: it is damaged.
     """
 
-    def __init__(self, place: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.time) -> None:
         self._file, self._clock = ReviewsFile(place), clock
 
     def listen(self, endpoints: Collection[str]) -> None:

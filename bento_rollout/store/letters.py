@@ -89,7 +89,8 @@ def listen(db: Db, endpoints: Collection[str]) -> None:
     for endpoint in listening(db) - set(endpoints):
         db.execute("DELETE FROM letters WHERE endpoint = ?", (endpoint,))
         db.execute("DELETE FROM told WHERE endpoint = ?", (endpoint,))
-    db.executemany("INSERT OR IGNORE INTO told (endpoint) VALUES (?)", [(name,) for name in endpoints])
+    query = "INSERT INTO told (endpoint) VALUES (?) ON CONFLICT (endpoint) DO NOTHING"
+    db.executemany(query, [(name,) for name in endpoints])
 
 
 def put(
@@ -206,10 +207,9 @@ def numbers(db: Db, endpoint: str | None) -> tuple[int, int]:
         db: where they are.
         endpoint: of which endpoint; None: of all.
     """
-    query = (
-        "SELECT coalesce(sum(waiting), 0), coalesce(sum(lost), 0) FROM told WHERE ?1 IS NULL OR endpoint = ?1"
-    )
-    waiting, lost = db.execute(query, (endpoint,)).fetchone()
+    query = "SELECT coalesce(sum(waiting), 0), coalesce(sum(lost), 0) FROM told"
+    of = ("", ()) if endpoint is None else (" WHERE endpoint = ?", (endpoint,))
+    waiting, lost = db.execute(query + of[0], of[1]).fetchone()
     return int(waiting), int(lost)
 
 
@@ -232,9 +232,7 @@ def _open(task: Row) -> dict[str, Any]:
     that the model was unsure of. What a person wrote who asked by hand is for reviewers alone.
     """
     asked = json.loads(task["asked"])
-    shown = (
-        asked["visibility"] == Visibility.SHOWN and not asked["blind"] and not Degree(task["degree"]).blind
-    )
+    shown = task["visibility"] == Visibility.SHOWN and not asked["blind"] and not Degree(task["degree"]).blind
     why = [_BY_HAND] if task["selection"] == Selection.MANUAL else asked["why"]
     return {
         **_known(task),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidValue
@@ -13,6 +13,7 @@ from ..errors import InvalidValue
 __all__ = ["Location", "locate"]
 
 _SCHEME = "sqlite:///"
+_SHARED = ("postgresql://", "postgres://")
 _DIES_WITH_CONTAINER = frozenset({"overlay", "tmpfs", "aufs", "ramfs"})
 
 
@@ -21,9 +22,12 @@ class Location:
     """Where a store lies.
 
     Attributes:
-        path: the SQLite file.
+        path: the SQLite file; of a database the folder that this host keeps copies in.
         durable: whether what is written there outlives this container and binds every replica.
         why: when it is not durable, the reason.
+        kind, binds: ``sqlite`` binds the ``host``, ``postgresql`` the ``cluster``.
+        database: the URL of a database, which may hold a password; None: it is an SQLite file.
+        shown: that URL without what is secret in it.
     """
 
     path: Path
@@ -31,23 +35,33 @@ class Location:
     why: str = ""
     kind: str = "sqlite"
     binds: str = "host"
+    database: str | None = field(default=None, repr=False)
+    shown: str = ""
 
     def __str__(self) -> str:
-        return f"sqlite:///{self.path}"
+        return self.shown or f"sqlite:///{self.path}"
+
+    @property
+    def words(self) -> str:
+        """Where it lies, for messages."""
+        return self.shown or str(self.path)
 
 
 def locate(url: str | None = None, environ: Mapping[str, str] | None = None) -> Location:
     """Return where the store lies: what ``url``, else ``BENTO_ROLLOUT_STORE`` says, else ``$BENTOML_HOME``.
 
     Args:
-        url: ``sqlite:///PATH``; a path after three slashes is relative to the working directory.
+        url: ``sqlite:///PATH``, where a path after three slashes is relative to the working directory, or
+            ``postgresql://…``.
         environ: instead of this process's environment.
 
     Raises:
-        InvalidValue: for a URL of another kind.
+        InvalidValue: for a URL of another kind, or one that cannot be read.
     """
     environ = os.environ if environ is None else environ
     text = url or environ.get("BENTO_ROLLOUT_STORE") or ""
+    if text.startswith(_SHARED):
+        return _database(text, environ)
     path = _parsed(text) if text else _home(environ) / "rollouts.db"
     if environ.get("BENTO_ROLLOUT_SINGLE_REPLICA") == "1":
         return Location(path, durable=True)
@@ -56,17 +70,29 @@ def locate(url: str | None = None, environ: Mapping[str, str] | None = None) -> 
 
 
 def _parsed(text: str) -> Path:
-    if text.startswith(("postgresql://", "postgres://")):
-        raise InvalidValue(
-            "BENTO_ROLLOUT_STORE names PostgreSQL, which this version cannot use yet: use sqlite:///PATH"
-        )
     path = text.removeprefix(_SCHEME)
     if path in (text, "", ":memory:") or "\0" in path:
         shown = f"{text.partition(':')[0]}://…" if "@" in text else repr(text)  # not a password
         raise InvalidValue(
-            f"BENTO_ROLLOUT_STORE is {shown}: write sqlite:///PATH (four slashes begin an absolute path)"
+            f"BENTO_ROLLOUT_STORE is {shown}: write sqlite:///PATH (four slashes begin an absolute path) "
+            "or postgresql://USER@HOST/DATABASE"
         )
     return _absolute(path)
+
+
+def _database(url: str, environ: Mapping[str, str]) -> Location:
+    try:
+        from .postgres.engine import engine_at
+    except ImportError as error:
+        raise InvalidValue(
+            f"BENTO_ROLLOUT_STORE names PostgreSQL, and psycopg cannot be loaded ({error}): run "
+            "pip install 'bento-rollout[postgres]'"
+        ) from None
+    engine = engine_at(url)
+    folder = _home(environ) / f"rollouts.pg-{engine.digest}.d"
+    return Location(
+        folder, durable=True, kind="postgresql", binds="cluster", database=url, shown=engine.shown
+    )
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -33,7 +33,7 @@ class MemoryStore:
         """Return the newest commit of a rollout, or None when the store does not know it."""
         return next(iter(self.history(name, 1)), None)
 
-    def commit(self, commit: Commit, *, after: int) -> None:
+    def commit(self, commit: Commit, *, after: int) -> Sequence[str]:
         """Append a commit if ``after`` is the current revision.
 
         Raises:
@@ -47,6 +47,7 @@ class MemoryStore:
             if (current := len(commits)) != after:
                 raise Conflict(f"{name!r} is at revision {current}, not {after}", current)
             self._commits[name] = [*commits, commit]  # a reader keeps the list that it has
+        return ()
 
     def history(self, name: str, limit: int | None = None, *, before: int | None = None) -> Sequence[Commit]:
         """Return the commits of a rollout, newest first; ``before``: only those of lower revisions."""

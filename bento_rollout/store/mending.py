@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ..errors import InvalidValue, RolloutError, StoreCorrupt
 from ..spec import check_name
 from ..state import Commit
+from . import RolloutStore
 from .beacon import Turn, Witness
 from .database import COLUMNS, Database, commit_of, row_of
 from .making import take_after
@@ -48,21 +49,26 @@ class Rest:
         )
 
 
-def known(store: SQLiteStore) -> list[str]:
+def known(store: RolloutStore) -> list[str]:
     """Return the rollouts that a store has, and those whose files or workers are beside it, sorted."""
-    found: set[str] = set()
-    with suppress(OSError):  # nothing may lie there, or this user may not look
-        for folder in store.folder.iterdir():
-            with suppress(InvalidValue):
-                left = any((folder / name).exists() for name in ("state.json", "counter"))
-                if left or Presence(folder).living():
-                    found.add(check_name(folder.name, "rollout name"))
+    found = _beside(store.folder) if isinstance(store, SQLiteStore) else set()
     with suppress(RolloutError):
         found.update(store.names())
     return sorted(found)
 
 
-def diagnose(store: SQLiteStore) -> None:
+def _beside(folder: Path) -> set[str]:
+    found: set[str] = set()
+    with suppress(OSError):  # nothing may lie there, or this user may not look
+        for place in folder.iterdir():
+            with suppress(InvalidValue):
+                left = any((place / name).exists() for name in ("state.json", "counter"))
+                if left or Presence(place).living():
+                    found.add(check_name(place.name, "rollout name"))
+    return found
+
+
+def diagnose(store: RolloutStore) -> None:
     """Read everything in a store.
 
     Raises:

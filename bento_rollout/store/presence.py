@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .files import is_locked, read_json, release, same_file, try_lock, write_json
 from .making import make_folder
 
-__all__ = ["Card", "Presence", "VariantCard"]
+__all__ = ["Card", "Presence", "VariantCard", "Workers"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Card:
         before_flip, after_flip: how many hooks it has.
         spec: the state fields that its spec asks for, as in the spec's file, and its strategy as plain data.
         trouble: what is wrong with its store, or None.
+        host: the host that it runs on, where many share a store.
     """
 
     token: str
@@ -57,6 +58,7 @@ class Card:
     after_flip: int = 0
     spec: Mapping[str, Any] = field(default_factory=dict)
     trouble: str | None = None
+    host: str = ""
 
     @classmethod
     def load(cls, data: Any) -> Card | None:
@@ -66,6 +68,52 @@ class Card:
             return cls(**{**data, "variants": variants})
         except (TypeError, KeyError, AttributeError):
             return None
+
+
+class Workers(Protocol):
+    """The workers of one rollout, as one of them, or an operator, sees them."""
+
+    @property
+    def token(self) -> str:
+        """Names this worker among all that ever lived."""
+
+    def join(self) -> None:
+        """Be seen as alive from now on.
+
+        Raises:
+            OSError: nobody can be told.
+        """
+
+    def stay(self) -> bool:
+        """Make sure that others see this worker; true when its card was lost: write it anew.
+
+        Raises:
+            OSError: nobody can be told.
+        """
+
+    def write(self, card: Card) -> None:
+        """Replace what this worker says of itself; the last one stays as the service's description.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+
+    def leave(self) -> None:
+        """Be seen no longer."""
+
+    def living(self) -> list[Card]:
+        """Return the cards of the workers that are alive now.
+
+        Raises:
+            StoreUnreachable: nobody can say.
+        """
+
+    def last(self) -> Card | None:
+        """Return the newest card that any worker wrote, alive or not: what the service is like.
+
+        Raises:
+            StoreUnreachable: nobody can say.
+        """
 
 
 class Presence:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 from ..errors import InvalidValue, QueueFull
 from ..reviewing import Case, Claim, Decision, Given, Role, Shown, Suggestion
@@ -14,6 +13,7 @@ from . import reviews_claiming as claiming
 from . import reviews_settling as settling
 from . import reviews_submitting as submitting
 from . import trail as chain
+from .place import Place
 from .reviews_claiming import Hand
 from .reviews_file import ReviewsFile
 from .reviews_reader import ReviewsReader
@@ -32,10 +32,10 @@ class Reviews(ReviewsReader):
     answers one twice. Every act stands in the trail, written in the transaction of the act.
 
     Args:
-        place: the folder of the rollout's shared files (`SQLiteStore.place`); the first case makes the file.
+        place: of the rollout (`store.place`); in a folder the first case makes the file.
         rollout: the rollout's name.
         clock: seconds since 1970.
-        seal: seals and opens inputs; None: the key beside the store, made when the first one is sealed.
+        seal: seals and opens inputs; None: the store's key, made when the first one is sealed.
         patience: seconds to wait for another process's lock.
 
     Raises:
@@ -45,7 +45,7 @@ class Reviews(ReviewsReader):
 
     def __init__(
         self,
-        place: Path,
+        place: Place,
         *,
         rollout: str,
         clock: Callable[[], float] = time.time,
@@ -53,7 +53,7 @@ class Reviews(ReviewsReader):
         patience: float = 5.0,
     ) -> None:
         super().__init__(ReviewsFile(place, patience=patience), clock)
-        self._seals = Seals(place.parent, seal)
+        self._seals = Seals(place, seal)
         self.rollout = rollout
 
     def note(self, who: str, what: str, /, **facts: object) -> None:

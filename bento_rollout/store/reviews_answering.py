@@ -93,8 +93,8 @@ def keep_answer(
             (choice, comment, now, turn, now + undo, seconds, *made, *here),
         )
         db.execute(
-            "UPDATE tasks SET pending = min(coalesce(pending, ?), ?) WHERE seq = ?",
-            (now + undo, now + undo, task["seq"]),
+            "UPDATE tasks SET pending = ? WHERE seq = ? AND (pending IS NULL OR pending > ?)",
+            (now + undo, task["seq"], now + undo),
         )
         trail.append(db, now, hand.reviewer, "revised" if revised else "answered", hand.task)
         if undo <= 0:

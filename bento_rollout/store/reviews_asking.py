@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..reviewing import Status
 from . import trail
+from .place import Place
 from .reviews_file import ReviewsFile
 from .reviews_rows import Submission
 from .reviews_submitting import insert
@@ -39,7 +39,7 @@ class Asking:
     """Asks people about predictions that were answered before, in a person's name.
 
     Args:
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         clock: seconds since 1970.
 
     Raises:
@@ -47,8 +47,8 @@ class Asking:
         StoreCorrupt: it is damaged.
     """
 
-    def __init__(self, place: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._file, self._clock, self._seals = ReviewsFile(place), clock, Seals(place.parent)
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.time) -> None:
+        self._file, self._clock, self._seals = ReviewsFile(place), clock, Seals(place)
 
     def find(self, prediction_id: str, endpoint: str) -> There | None:
         """Return the case that people have of a prediction, or had and answered; None: there is none."""

@@ -23,7 +23,7 @@ ALL = ""
 _JUDGED = """
     SELECT t.seq, t.prediction_id, t.endpoint, t.selection, t.probability, t.decided,
         s.output, s.score, s.digest, s.choice AS said, s.at, p.choice, p.first, p.sees,
-        json_extract(t.asked, '$.segment') AS segment
+        t.segment
     FROM tasks t JOIN suggestions s ON s.task = t.seq JOIN parts p ON p.task = t.seq AND p.reviewer = t.part
     WHERE t.status = 'answered' AND """
 
@@ -138,4 +138,8 @@ def _judged(row: Row) -> Judged:
 
 def _save(db: Db, endpoint: str, digest: str, label: str, test: AuditTest) -> None:
     stored = json.dumps(test.to_dict(), separators=(",", ":"))
-    db.execute("INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?)", (endpoint, digest, label, stored))
+    db.execute(
+        "INSERT INTO tests VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (endpoint, digest, label) DO UPDATE SET test = excluded.test",
+        (endpoint, digest, label, stored),
+    )

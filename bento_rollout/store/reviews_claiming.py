@@ -87,9 +87,11 @@ def take(
     token = secrets.token_urlsafe(24)
     over = "task = ? AND state = 'held' AND adjudicates = ? AND NOT (until > ? AND leased <= ?)"
     where = (seq, up, now, now + JUMP)
-    for lapsed in db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall():  # noqa: S608 - a constant
-        trail.append(db, now, lapsed["reviewer"], "lapsed", task["id"])
-    db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
+    lapsed = db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall()  # noqa: S608 - a constant
+    for one in lapsed:
+        trail.append(db, now, one["reviewer"], "lapsed", task["id"])
+    if lapsed:
+        db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
     db.execute("DELETE FROM parts WHERE task = ? AND reviewer = ?", (seq, reviewer))
     db.execute(
         "INSERT INTO parts (task, reviewer, adjudicates, state, token, claimed, leased, until, lease, sees) "
@@ -154,9 +156,10 @@ def escalate(db: Db, hand: Hand, reason: str, now: float) -> None:
     """
     task = _put_down(db, hand, "escalated", _checked_reason(reason), now)
     is_first = db.execute(
-        "UPDATE tasks SET stage = 'adjudicate', escalated = 1, priority = max(priority, ?) "
+        "UPDATE tasks SET stage = 'adjudicate', escalated = 1, "
+        "priority = CASE WHEN priority < ? THEN ? ELSE priority END "
         "WHERE seq = ? AND status = 'open' AND escalated = 0",
-        (_URGENT, task["seq"]),
+        (_URGENT, _URGENT, task["seq"]),
     ).rowcount
     if is_first:
         letters.put(db, "case.escalated", task["endpoint"], task["seq"], now, {"cause": "handed_up"})

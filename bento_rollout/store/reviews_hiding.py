@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from .place import Place
 from .reviews_file import ReviewsFile
 
 __all__ = ["Hiding"]
@@ -18,17 +18,15 @@ _SHOWING = """
         SELECT seq FROM tasks WHERE endpoint = :endpoint AND stage IS NOT NULL
         UNION SELECT task FROM parts WHERE state = 'held'
         UNION SELECT task FROM parts WHERE state = 'revealed'
-    ) AND (json_extract(asked, '$.visibility') <> 'hidden' OR json_extract(asked, '$.on_timeout') = 'model')
+    ) AND (visibility <> 'hidden' OR on_timeout = 'model')
 """
 """Found by the indexes of what is open: queues remember far more cases than wait in them."""
 
 _ANY = f"SELECT 1 FROM tasks WHERE {_SHOWING} LIMIT 1"  # noqa: S608 - constants
 _TASKS = f"""
     UPDATE tasks SET
-        settle = CASE json_extract(asked, '$.on_timeout') WHEN 'model' THEN NULL ELSE settle END,
-        asked = json_set(asked, '$.visibility', 'hidden', '$.on_timeout',
-            CASE json_extract(asked, '$.on_timeout') WHEN 'model' THEN 'wait'
-            ELSE json_extract(asked, '$.on_timeout') END)
+        settle = CASE on_timeout WHEN 'model' THEN NULL ELSE settle END, visibility = 'hidden',
+        on_timeout = CASE on_timeout WHEN 'model' THEN 'wait' ELSE on_timeout END
     WHERE {_SHOWING}
 """  # noqa: S608 - constants
 _HELD = """
@@ -44,7 +42,7 @@ class Hiding:
     when time is up: audits may just have refuted it, or another model may be champion.
 
     Args:
-        place: the folder of the rollout's shared files.
+        place: of the rollout (`store.place`).
         clock: seconds that never go back.
 
     Raises:
@@ -52,7 +50,7 @@ class Hiding:
         StoreCorrupt: `look`: it is damaged.
     """
 
-    def __init__(self, place: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file, self._clock = ReviewsFile(place), clock
         self._until: dict[str, float] = {}
 

@@ -41,8 +41,13 @@ class ReviewsReader:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or would be."""
+        """Where the file is, or would be if it were one of this host."""
         return self._file.path
+
+    @property
+    def where(self) -> str:
+        """What the queue is called in messages."""
+        return self._file.where
 
     @property
     def trail(self) -> chain.Trail:

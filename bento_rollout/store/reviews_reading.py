@@ -20,7 +20,7 @@ __all__ = ["listed", "queued", "ratings", "stats"]
 
 def listed(db: Db, endpoint: str | None, status: Status | None, limit: int, now: float) -> tuple[Listed, ...]:
     """Return cases: open ones in the order of their turn, else the newest first."""
-    where, given = ["1"], []
+    where, given = ["1 = 1"], []
     if endpoint is not None:
         where.append("endpoint = ?")
         given.append(endpoint)
@@ -41,7 +41,7 @@ def queued(db: Db, endpoint: str) -> tuple[int, int, int, int]:
 
 def stats(db: Db, endpoint: str | None, now: float) -> Stats:
     """Return how the queue does, of one endpoint or of all."""
-    of, given = ("1", ()) if endpoint is None else ("t.endpoint = ?", (endpoint,))
+    of, given = ("1 = 1", ()) if endpoint is None else ("t.endpoint = ?", (endpoint,))
     ended = dict(
         db.execute(
             f"SELECT t.status, count(*) FROM tasks t WHERE {of} AND t.decided IS NOT NULL GROUP BY 1",  # noqa: S608
@@ -49,9 +49,10 @@ def stats(db: Db, endpoint: str | None, now: float) -> Stats:
         ).fetchall()
     )
     number, waiting, up, overdue = db.execute(
-        f"""SELECT count(*), coalesce(sum(NOT EXISTS (
+        f"""SELECT count(*), coalesce(sum(CASE WHEN EXISTS (
                 SELECT 1 FROM parts p WHERE p.task = t.seq AND p.state IN ('held', 'revealed') AND p.until > ?
-            )), 0), coalesce(sum(t.stage = 'adjudicate'), 0), coalesce(sum(t.due <= ?), 0)
+            ) THEN 0 ELSE 1 END), 0), coalesce(sum(CASE t.stage WHEN 'adjudicate' THEN 1 ELSE 0 END), 0),
+            coalesce(sum(CASE WHEN t.due <= ? THEN 1 ELSE 0 END), 0)
         FROM tasks t WHERE {of} AND t.stage IS NOT NULL""",  # noqa: S608 - constants
         (now, now, *given),
     ).fetchone()

@@ -276,15 +276,15 @@ def case_of(db: Db, row: Row, seal: Callable[[], Seal] | None) -> Case:
             why=tuple(asked["why"]),
             held=bool(row["held"]),
             suggestion=suggestion_of(db, row["seq"]),
-            visibility=Visibility(asked["visibility"]),
+            visibility=Visibility(row["visibility"]),
             blind=asked["blind"],
             reviewers=row["reviewers"],
             adjudicate=bool(row["adjudicate"]),
             priority=row["priority"],
             due=None if row["due"] == WHENEVER else row["due"],
-            on_timeout=asked["on_timeout"],
+            on_timeout=row["on_timeout"],
             default=asked["default"],
-            segment=asked.get("segment"),
+            segment=row["segment"],
             secret=row["secret"],
         )
     except (KeyError, TypeError, ValueError) as error:

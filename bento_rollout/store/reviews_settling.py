@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
 from ..reviewing import Case, Status
 from . import trail
-from .ledger_forgetting import rewrite
 from .reviews_answering import close, resolve
 from .reviews_claiming import JUMP
 from .reviews_file import ReviewsFile
@@ -66,7 +63,7 @@ def expire(file: ReviewsFile, now: float) -> int:
         db.execute("DELETE FROM decisions WHERE until <= ?", (now,))
         for row in db.execute(_OLD_TASKS + " LIMIT ?", (now, AT_ONCE)).fetchall():
             _delete(db, row["seq"])
-    _checkpoint(file)
+    file.tidy()
     return ended
 
 
@@ -100,8 +97,7 @@ def forget(
             _delete(db, seq)
             trail.append(db, now, who, "forgotten", task["id"])
     if found:
-        with file.alone() as db:
-            rewrite(db, file.path, file.patience)
+        file.rewrite()
     return len(found)
 
 
@@ -194,10 +190,3 @@ def _delete(db: Db, task: int) -> None:
     for table in ("inputs", "suggestions", "parts", "decisions"):
         db.execute(f"DELETE FROM {table} WHERE task = ?", (task,))  # noqa: S608 - constants
     db.execute("DELETE FROM tasks WHERE seq = ?", (task,))
-
-
-def _checkpoint(file: ReviewsFile) -> None:
-    """Give space back and empty the log, as far as nobody reads: what was deleted is in it."""
-    with suppress(sqlite3.Error), file.alone() as db:
-        db.execute("PRAGMA incremental_vacuum(2000)").fetchall()
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -31,7 +31,8 @@ AUTOMATION = "automation"
 
 _COLUMNS = (
     "id, prediction_id, endpoint, revision, degree, selection, probability, held, asked, reviewers, "
-    "adjudicate, priority, created, due, stage, status, settle, secret, key_hash, decisions_for, labels_until"
+    "adjudicate, priority, created, due, stage, status, settle, secret, key_hash, decisions_for, "
+    "labels_until, visibility, on_timeout, segment"
 )
 
 
@@ -61,10 +62,10 @@ def insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Sea
         int(case.degree),
         case.selection.value,
         case.probability,
-        case.held,
+        int(case.held),
         _asked(case),
         case.reviewers,
-        case.adjudicate,
+        int(case.adjudicate),
         case.priority,
         case.created,
         WHENEVER if case.due is None else case.due,
@@ -75,6 +76,9 @@ def insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Sea
         key_hash,
         keep.decisions,
         case.created + max(keep.labels, keep.inputs, keep.decisions),
+        case.visibility.value,
+        case.on_timeout,
+        case.segment,
     )
     marks = ", ".join("?" * len(row))
     db.execute(f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks})", row)  # noqa: S608 - constants
@@ -118,7 +122,11 @@ def _content(case: str, shown: Shown, seal: Callable[[], Seal] | None) -> bytes:
 
 
 def _keep_input(db: Db, task: int, until: float, content: bytes, *, sealed: bool) -> None:
-    db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", (task, until, sealed, content))
+    db.execute(
+        "INSERT INTO inputs VALUES (?, ?, ?, ?) ON CONFLICT (task) DO UPDATE SET "
+        "until = excluded.until, sealed = excluded.sealed, content = excluded.content",
+        (task, until, int(sealed), content),
+    )
 
 
 def keep_suggestion(
@@ -215,7 +223,8 @@ def _insert_suggestion(db: Db, task: int, said: Suggestion) -> bool:
         output = None  # its choice and its score are what counts
     score = None if said.score is None or math.isnan(said.score) else float(said.score)
     row = (task, output, said.choice, score, said.variant, said.digest, said.at)
-    return bool(db.execute("INSERT OR IGNORE INTO suggestions VALUES (?, ?, ?, ?, ?, ?, ?)", row).rowcount)
+    query = "INSERT INTO suggestions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task) DO NOTHING"
+    return bool(db.execute(query, row).rowcount)
 
 
 def _asked(case: Case) -> str:
@@ -223,11 +232,8 @@ def _asked(case: Case) -> str:
         "choices": list(case.choices),
         "schema": None if case.schema is None else dict(case.schema),
         "why": list(case.why),
-        "visibility": case.visibility.value,
         "blind": case.blind,
-        "on_timeout": case.on_timeout,
         "default": case.default,
-        **({} if case.segment is None else {"segment": case.segment}),
     }
     try:
         return json_of(told)

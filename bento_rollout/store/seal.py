@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import StoreCorrupt, StoreUnreachable
+from .place import Place, Shared, folder_of
 from .secret_file import make_secret, read_secret
 
 if TYPE_CHECKING:
@@ -116,13 +118,15 @@ class Seal:
 class Seals:
     """Finds the seal of a store when it is needed.
 
+    The key of a store in a database is in that database, unless the environment names a file.
+
     Args:
-        store: the folder beside the store.
+        place: of a rollout in the store.
         known: the seal, if it is known.
     """
 
-    def __init__(self, store: Path, known: Seal | None = None) -> None:
-        self._store, self._known = store, known
+    def __init__(self, place: Place, known: Seal | None = None) -> None:
+        self._place, self._known = place, known
 
     def making(self) -> Seal:
         """Return the seal; its key is made when there is none.
@@ -131,7 +135,7 @@ class Seals:
             StoreUnreachable: as `Seal.beside`.
         """
         if self._known is None:
-            self._known = Seal.beside(self._store, create=True)
+            self._known = self._found(create=True)
         return self.there()
 
     def there(self) -> Seal:
@@ -141,8 +145,17 @@ class Seals:
             StoreUnreachable: there is no key, or as `Seal.beside`.
         """
         if self._known is None:
-            self._known = Seal.beside(self._store)
+            self._known = self._found(create=False)
         if self._known is None:
-            path = os.environ.get(VARIABLE) or self._store / FILE
+            path = os.environ.get(VARIABLE) or folder_of(self._place).parent / FILE
             raise StoreUnreachable(f"there is no key at {path}: restore it; {_ELSE}")
         return self._known
+
+    def _found(self, *, create: bool) -> Seal | None:
+        if not isinstance(self._place, Shared) or os.environ.get(VARIABLE):
+            return Seal.beside(folder_of(self._place).parent, create=create)
+        try:
+            return Seal(self._place.secret("reviews"), f"the one in {self._place.engine.shown}")
+        except sqlite3.Error as error:
+            shown = self._place.engine.shown
+            raise StoreUnreachable(f"the key in {shown} cannot be read: {error}; {_ELSE}") from error

@@ -16,8 +16,12 @@ __all__ = ["make_secret", "read_secret"]
 _MOST = 4096
 
 
-def make_secret(path: Path) -> None:
+def make_secret(path: Path, secret: bytes | None = None) -> None:
     """Make a file of 32 random bytes in hex, whole, or leave the one that somebody else has just made.
+
+    Args:
+        path: the file.
+        secret: instead of random bytes; it takes the place of what is there.
 
     Raises:
         OSError: it cannot be made.
@@ -26,9 +30,12 @@ def make_secret(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with open(open_or_make(draft, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.write((secret or secrets.token_hex(32).encode()) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        if secret is not None:
+            draft.replace(path)
+            return
         with suppress(FileExistsError):
             os.link(draft, path)
     finally:

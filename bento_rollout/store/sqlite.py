@@ -37,6 +37,10 @@ class SQLiteStore:
         self._database = Database(self.path, self.folder, create=create, patience=patience)
         self._beacons: dict[str, Beacon] = {}
 
+    def hasty(self, patience: float) -> SQLiteStore:
+        """Return the same store for those who cannot wait long for a lock; it makes no file."""
+        return SQLiteStore(self.path, patience=patience)
+
     def place(self, name: str) -> Path:
         """Return the folder that a rollout's shared files lie in."""
         return self.folder / check_name(name, "rollout name")
@@ -82,7 +86,7 @@ class SQLiteStore:
         with self._database.open() as db:
             return [sketch_of(row) for row in _rows(db, name, limit, before, actions)]
 
-    def commit(self, commit: Commit, *, after: int) -> None:
+    def commit(self, commit: Commit, *, after: int) -> Sequence[str]:
         """Append a commit if ``after`` is the current revision, and tell every worker of this host.
 
         Raises:
@@ -96,6 +100,7 @@ class SQLiteStore:
             signalled = turn.publish(commit, identity)
         if not signalled and after:
             time.sleep(BLIND)  # by then every worker has looked by itself: what is acknowledged holds
+        return ()
 
     def token(self, name: str) -> bytes:
         """Return the counter of a rollout."""

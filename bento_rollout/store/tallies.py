@@ -1,17 +1,22 @@
-"""What shadow calls came to in all workers of a host: sums in an SQLite file beside the store."""
+"""What shadow calls came to in all workers of a rollout: sums beside the store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
-from pathlib import Path
 
 from ..eras import Era, Series
+from ..errors import RolloutError, StoreUnreachable
 from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
+from .outbox import Outbox
+from .place import Place, Shared
 from .side_file import SideFile
+from .spool import Batch, is_new
 from .sql import Db
+from .tally_form import body_of, counts_of
 
 __all__ = ["APPLICATION_ID", "Counted", "Tallies"]
 
@@ -38,6 +43,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             running INTEGER NOT NULL, stuck INTEGER NOT NULL, PRIMARY KEY (token, candidate)
         )""",
     ),
+    (
+        "ALTER TABLE examples RENAME TO examples_before",
+        """CREATE TABLE examples (
+            id INTEGER PRIMARY KEY, series INTEGER NOT NULL, magnitude REAL NOT NULL, time REAL NOT NULL,
+            prediction_id TEXT NOT NULL, differences TEXT NOT NULL
+        )""",
+        """INSERT INTO examples (series, magnitude, time, prediction_id, differences)
+        SELECT series, magnitude, time, prediction_id, differences FROM examples_before""",
+        "DROP TABLE examples_before",
+        "CREATE INDEX examples_of ON examples (series, magnitude, time)",
+    ),
 )
 SCHEMA = len(_MIGRATIONS)
 
@@ -45,7 +61,16 @@ MOST_SERIES = 5000
 """Series that are kept; the ones that were counted longest ago go."""
 
 _KEY = "champion, champion_digest, candidate, candidate_digest, settings, revision, endpoint"
-_REMEDY = "move it away: the numbers begin anew, and nothing else is lost"
+_EXAMPLES = (
+    "SELECT series, magnitude, time, prediction_id, differences FROM examples "
+    "ORDER BY magnitude DESC, time DESC, id"
+)
+_PUT_LOAD = (
+    "INSERT INTO loads (token, candidate, pid, pending, running, stuck) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (token, candidate) DO UPDATE SET pid = excluded.pid, pending = excluded.pending, "
+    "running = excluded.running, stuck = excluded.stuck"
+)
+_LOSS = "the numbers begin anew, and nothing else is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,38 +96,76 @@ class Tallies:
     A connection lives for one operation. The file is not the store: whatever becomes of it costs numbers.
 
     Args:
-        folder: where the rollout's shared files lie; the file is made when somebody has something to add.
+        place: where what belongs to the rollout lies; the file is made when somebody has something to add.
         patience: seconds to wait for another worker's lock.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 2.0) -> None:
-        self.path = folder / "shadows.db"
+    def __init__(self, place: Place, *, patience: float = 2.0) -> None:
+        self._outbox = (
+            Outbox(place.folder, "shadows", "what shadow calls came to", self._deliver)
+            if isinstance(place, Shared)
+            else None
+        )
         self._file = SideFile(
-            self.path, "the numbers of shadow calls", APPLICATION_ID, _MIGRATIONS, _REMEDY, patience, "OFF"
-        )  # a power cut may cost numbers, and they are only numbers
+            place,
+            "shadows",
+            "the numbers of shadow calls",
+            APPLICATION_ID,
+            _MIGRATIONS,
+            _LOSS,
+            patience=patience,
+            synchronous="OFF",  # a power cut may cost numbers, and they are only numbers
+        )
 
-    def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether numbers wait on this host, or may wait: add something, though it be nothing."""
+        return self._outbox is not None and self._outbox.waits
+
+    def add(self, token: str, pid: int, sums: Sums, now: float, last: bool = False) -> str | None:
         """Add what a worker counted, whole or not at all.
+
+        Numbers wait in a file of this host while a database cannot be reached. Disagreements do not: they are
+        examples, and whoever forgets a person would have to find them on each host.
 
         Args:
             token: names the worker among all that ever lived.
             pid: its process.
             sums: what it counted.
             now: seconds since 1970.
+            last: the worker ends, and has no time to offer it again.
+
+        Returns:
+            Why the numbers wait on this host; None: they do not.
 
         Raises:
             StoreUnreachable: the file cannot be written.
             StoreCorrupt: it is damaged.
         """
+        if self._outbox is None:
+            with self._file.open(write=True) as db:
+                db.execute("BEGIN IMMEDIATE")
+                _add(db, sums.counts, now)
+                _show(db, token, pid, sums, now)
+                db.execute("COMMIT")
+            return None
+        if sums.counts:
+            waits = self._outbox.send(body_of(sums.counts, now), 0, last=last)
+        elif (waits := self._outbox.look()) is not None and sums.loads:
+            raise StoreUnreachable(waits)
+        if waits is None and (sums.examples or sums.loads):
+            with suppress(RolloutError), self._file.open(write=True) as db:
+                db.execute("BEGIN IMMEDIATE")
+                _show(db, token, pid, sums, now)
+                db.execute("COMMIT")
+        return waits
+
+    def _deliver(self, batch: Batch) -> None:
+        counts, now = counts_of(batch.body)
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            for series, things in sums.counts.items():
-                number = _number_of(db, series, now)
-                _add_things(db, number, things)
-                _add_examples(db, number, sums.examples.get(series, ()))
-            for candidate, load in sums.loads.items():
-                row = (token, candidate, pid, *load)
-                db.execute("INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", row)
+            if is_new(db, batch):
+                _add(db, counts, now)
             db.execute("COMMIT")
 
     def leave(self, token: str) -> None:
@@ -117,7 +180,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return Counted()
         with self._file.open(write=False) as db:
             db.execute("BEGIN")  # all of it at one moment
@@ -133,7 +196,7 @@ class Tallies:
             StoreUnreachable: the file cannot be read.
             StoreCorrupt: it is damaged.
         """
-        if not self.path.exists():
+        if not self._file.exists():
             return []
         with self._file.open(write=False) as db:
             return [name for (name,) in db.execute("SELECT DISTINCT prediction_id FROM examples")]
@@ -153,6 +216,20 @@ class Tallies:
             db.execute("VACUUM")
 
 
+def _add(db: Db, counts: Mapping[Series, Things], now: float) -> None:
+    """Add numbers, in a transaction."""
+    for series, things in counts.items():
+        _add_things(db, _number_of(db, series, now), things)
+
+
+def _show(db: Db, token: str, pid: int, sums: Sums, now: float) -> None:
+    """Keep the most telling disagreements, and what the worker does now, in a transaction."""
+    for series, examples in sums.examples.items():
+        _add_examples(db, _number_of(db, series, now), examples)
+    for candidate, load in sums.loads.items():
+        db.execute(_PUT_LOAD, (token, candidate, pid, *load))
+
+
 def _all_of(db: Db) -> Counted:
     found, numbers = Counted(), dict[int, Series]()
     for number, updated, *key in db.execute(f"SELECT id, updated, {_KEY} FROM series"):  # noqa: S608 - constants
@@ -161,9 +238,9 @@ def _all_of(db: Db) -> Counted:
         found.counts[series] = {}
     for number, kind, name, count in db.execute("SELECT series, kind, name, number FROM counts"):
         found.counts[numbers[number]].setdefault(Kind(kind), {})[name] = count
-    for number, *example in db.execute("SELECT * FROM examples ORDER BY magnitude DESC, time DESC"):
+    for number, *example in db.execute(_EXAMPLES):
         found.examples.setdefault(numbers[number], []).append(_example_of(*example))
-    for token, candidate, _, *load in db.execute("SELECT * FROM loads"):
+    for token, candidate, *load in db.execute("SELECT token, candidate, pending, running, stuck FROM loads"):
         found.loads[token, candidate] = Load(*load)
     return found
 
@@ -196,15 +273,17 @@ def _add_things(db: Db, number: int, things: Things) -> None:
     for kind, name in db.execute("SELECT kind, name FROM counts WHERE series = ?", (number,)):
         known.setdefault(Kind(kind), set()).add(name)
     add = (
-        "INSERT INTO counts VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (series, kind, name) DO UPDATE SET number = number + excluded.number"
+        "INSERT INTO counts (series, kind, name, number) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (series, kind, name) DO UPDATE SET number = counts.number + excluded.number"
     )
+    rows: list[tuple[int, str, str, int]] = []
     for thing, names in things.items():
         there = known.setdefault(thing, set())
         for name, count in names.items():
             bounded = thing.bounded(name, there)
             there.add(bounded)
-            db.execute(add, (number, thing.value, bounded, count))
+            rows.append((number, thing.value, bounded, count))
+    db.executemany(add, rows)
 
 
 def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Example]) -> None:
@@ -214,9 +293,12 @@ def _add_examples(db: Db, number: int, examples: tuple[Example, ...] | list[Exam
     ]
     if not rows:
         return
-    db.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", rows)
+    db.executemany(
+        "INSERT INTO examples (series, magnitude, time, prediction_id, differences) VALUES (?, ?, ?, ?, ?)",
+        rows,
+    )
     db.execute(
-        "DELETE FROM examples WHERE series = ? AND rowid NOT IN (SELECT rowid FROM examples WHERE series = ? "
+        "DELETE FROM examples WHERE series = ? AND id NOT IN (SELECT id FROM examples WHERE series = ? "
         "ORDER BY magnitude DESC, time DESC LIMIT ?)",
         (number, number, EXAMPLES),
     )

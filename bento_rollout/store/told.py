@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import RolloutError
 from .files import read_json, write_json
 from .making import make_folder
+from .place import Place, Shared, folder_of
 
 __all__ = ["Told", "ToldFile"]
 
@@ -36,13 +40,13 @@ class ToldFile:
     of it once more, under the same ids.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._path = place / "told.json"
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def read(self) -> Told:
         """Return what was kept; nothing when there is none, or none that can be read."""
         try:
-            data: Any = read_json(self._path)
+            data: Any = _read(self._place) if isinstance(self._place, Shared) else read_json(self._path)
             receivers = {str(name): int(revision) for name, revision in data["receivers"].items()}
             return Told(int(data["revision"]), float(data["time"]), receivers)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
@@ -51,6 +55,32 @@ class ToldFile:
     def write(self, told: Told) -> None:
         """Keep it, as far as that is possible."""
         data = {"revision": told.revision, "time": told.time, "receivers": dict(told.receivers)}
-        with suppress(OSError):
-            make_folder(self._path.parent)
-            write_json(self._path, data)
+        if isinstance(self._place, Shared):
+            with suppress(RolloutError, sqlite3.Error):
+                _write(self._place, data)
+        else:
+            with suppress(OSError):
+                make_folder(self._path.parent)
+                write_json(self._path, data)
+
+    @property
+    def _path(self) -> Path:
+        return folder_of(self._place) / "told.json"
+
+
+def _read(place: Shared) -> dict[str, Any] | None:
+    try:
+        with closing(place.connect("reviews", make=False)) as db:
+            row = db.execute("SELECT revision, time, receivers FROM noticed WHERE one = 1").fetchone()
+    except (RolloutError, sqlite3.Error):
+        return None
+    return None if row is None else {**dict(row), "receivers": json.loads(row["receivers"])}
+
+
+def _write(place: Shared, data: Mapping[str, Any]) -> None:
+    with closing(place.connect("reviews")) as db:
+        db.execute(
+            "INSERT INTO noticed VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET "
+            "revision = excluded.revision, time = excluded.time, receivers = excluded.receivers",
+            (data["revision"], data["time"], json.dumps(data["receivers"])),
+        )

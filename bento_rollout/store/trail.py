@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ START = bytes(32)
 """What the first entry is chained to."""
 
 _AT_ONCE = 1000
+_PAGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Trail:
             return Verified(0, head.hex())
         with self._file.reading() as db:
             (count,) = db.execute("SELECT count(*) FROM trail").fetchone()
-            for row in db.execute("SELECT * FROM trail ORDER BY seq"):
+            for row in _all(db):
                 seq += 1
                 expected = hashed(
                     head, row["seq"], row["at"], row["who"], row["what"], row["task"], row["facts"]
@@ -95,8 +96,8 @@ class Trail:
                 if row["seq"] != seq or row["hash"] != expected:
                     return Verified(count, head.hex(), seq)
                 head = expected
-            last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'trail'").fetchone()
-        if last is not None and last["seq"] != seq:  # the end was cut off
+            (last,) = db.execute("SELECT max(seq) FROM trail_given").fetchone()
+        if (last or 0) != seq:  # the end was cut off
             return Verified(count, head.hex(), seq + 1)
         return Verified(count, head.hex())
 
@@ -142,6 +143,12 @@ class Trail:
         return Entry(row["seq"], row["at"], row["who"], row["what"], row["task"], facts, row["hash"].hex())
 
 
+_LAST = """
+    SELECT (SELECT max(seq) FROM trail_given) AS given, (SELECT max(seq) FROM trail) AS seq,
+        (SELECT hash FROM trail ORDER BY seq DESC LIMIT 1) AS hash
+"""
+
+
 def append(db: Db, at: float, who: str, what: str, task: str = "", /, **facts: object) -> None:
     """Add an entry within the transaction of the act.
 
@@ -149,14 +156,22 @@ def append(db: Db, at: float, who: str, what: str, task: str = "", /, **facts: o
         db: in a transaction that writes.
         at, who, what, task, facts: as in `Entry`.
     """
-    last = db.execute("SELECT seq, hash FROM trail ORDER BY seq DESC LIMIT 1").fetchone()
-    seq, head = (0, START) if last is None else (last["seq"], last["hash"])
+    last = db.execute(_LAST).fetchone()
+    head = START if last["hash"] is None else last["hash"]
     # Numbers go on after those that were ever given: an end that was cut off stays a gap.
-    given = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'trail'").fetchone()
-    seq = max(seq, 0 if given is None else given["seq"]) + 1
-    told, at = _canonical(facts), float(at)
+    seq = max(last["seq"] or 0, last["given"] or 0) + 1
+    told, at, who = _canonical(facts), float(at), who.replace("\0", "\ufffd")  # which is no text everywhere
     row = (seq, at, who, what, task, told, hashed(head, seq, at, who, what, task, told))
     db.execute("INSERT INTO trail (seq, at, who, what, task, facts, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _all(db: Db) -> Iterator[Row]:
+    """Yield all entries in their order; however many they are, a few are in memory."""
+    rows, last = db.execute("SELECT * FROM trail ORDER BY seq LIMIT ?", (_PAGE,)).fetchall(), 0
+    while rows:
+        yield from rows
+        last = rows[-1]["seq"]
+        rows = db.execute("SELECT * FROM trail WHERE seq > ? ORDER BY seq LIMIT ?", (last, _PAGE)).fetchall()
 
 
 def hashed(head: bytes, seq: int, at: float, who: str, what: str, task: str, facts: str) -> bytes:

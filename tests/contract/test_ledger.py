@@ -79,7 +79,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def ledger() -> Ledger:
     """The ledger of the service."""
-    return Ledger(open_store(locate().path).place("kept"))
+    return Ledger(open_store(locate()).place("kept"))
 
 
 def story(name: str, *, shadows: int = 0) -> Story:

@@ -11,16 +11,21 @@ from bento_rollout.errors import Conflict, InvalidValue
 from bento_rollout.state import Commit
 from bento_rollout.store import Store
 from bento_rollout.store.memory import MemoryStore
+from bento_rollout.store.postgres.engine import engine_at
+from bento_rollout.store.postgres.store import PostgresStore
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.states import NAME, finish, following, grow, seed, started
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
     if request.param == "memory":
         return MemoryStore()
-    return SQLiteStore(tmp_path / "rollouts.db", create=True)
+    if request.param == "sqlite":
+        return SQLiteStore(tmp_path / "rollouts.db", create=True)
+    database = request.getfixturevalue("database")
+    return PostgresStore(engine_at(database.url), tmp_path / "copies")
 
 
 def test_unknown_rollout(store: Store) -> None:

@@ -18,7 +18,7 @@ from bento_rollout.errors import StoreCorrupt, StoreUnreachable
 from bento_rollout.ids import uuid7
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger import Counts, Ledger
-from bento_rollout.store.ledger_file import SCHEMA
+from bento_rollout.store.ledger_on_disk import SCHEMA
 from bento_rollout.store.ledger_writer import LedgerWriter
 from tests.ledgers import prediction, reply_of, written
 from tests.states import fill, finish, mounted, started, wait_until

@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from bento_rollout.histogram import bin_of
 from bento_rollout.operations import Rollout
 from bento_rollout.store.evidence_log import EvidenceLog, Standing
 from bento_rollout.store.location import locate
-from bento_rollout.store.presence import Presence
+from bento_rollout.store.presence import Workers
 from bento_rollout.store.sqlite import SQLiteStore
 from bento_rollout.telemetry import log
 
@@ -66,7 +67,7 @@ class Crew:
     def __init__(
         self,
         store: SQLiteStore,
-        host: Presence,
+        host: Workers,
         *,
         sticky: bool = False,
         sources: Sources | None = None,
@@ -82,6 +83,11 @@ class Crew:
         self.fate = ""
         self.between: Callable[[], object] | None = None
         self.sent = [0, 0, 0, 0]
+
+    @property
+    def evidence(self) -> Path:
+        """The file that the evidence is in."""
+        return self.store.place("screening") / "evidence.db"
 
     def worker(self) -> Controller:
         """One more worker, which leads if nobody does."""
@@ -181,7 +187,7 @@ class Crew:
 
     def write(self, statement: str, *values: object) -> None:
         """Change the file of evidence behind everybody's back."""
-        with closing(sqlite3.connect(self.log.path)) as db, db:
+        with closing(sqlite3.connect(self.evidence)) as db, db:
             db.execute(statement, values)
 
 

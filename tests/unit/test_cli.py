@@ -29,7 +29,7 @@ def test_every_verb_of_the_contract_is_there_and_explains_itself(say: Say) -> No
     """Each verb has a help page that says more than its usage."""
     verbs = "list status weight shadow flip start abort retry promote rollback undo target retire pause"
     more = "resume automation audit drift reviews shadow-report ledger label history explain assign apply "
-    more += "validate simulate artifacts doctor openapi"
+    more += "validate simulate artifacts doctor migrate openapi"
     assert list(commands.commands) == [*verbs.split(), *more.split()]
     for name in commands.commands:
         groups = {

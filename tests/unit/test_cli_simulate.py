@@ -160,7 +160,7 @@ def test_a_champion_is_replayed_against_itself(
         prediction(f"u{rng.integers(300)}", at=NOW - 600 + number / 10, plans=plans) for number in range(2500)
     ]
     runs = [call._replace(runs=(call.runs[0]._replace(variant=champion),)) for call in calls]
-    written(screening.ledger.path.parent, *runs)
+    written(screening.ledger.place, *runs)
     code, out, _ = say("simulate", file, "--aa", "screening", "--runs", "5", "--json")
     assert code == 0
     facts: dict[str, Any] = json.loads(out)

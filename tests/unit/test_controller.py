@@ -380,7 +380,7 @@ def test_evidence_that_is_locked_for_a_while(begun: Begun) -> None:
     worker._log = EvidenceLog(crew.store.place("screening"), patience=0.01)
     crew.second(worker)
     crew.flush()
-    with closing(sqlite3.connect(crew.log.path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(crew.evidence, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreUnreachable, match=r"the evidence in .* cannot be used: database is locked"):
             worker.look(crew.now)
@@ -411,12 +411,12 @@ def test_a_file_that_cannot_be_used(begun: Begun, spoil: Callable[[Path], None],
     worker = crew.worker()
     crew.until(lambda: crew.decisions == ["advance"], worker)
     before = crew.person.state
-    spoil(crew.log.path)
+    spoil(crew.evidence)
     with pytest.raises(StoreCorrupt, match=rf"evidence\.db {told}.*move it away"):
         worker.look(crew.now + 1)
     assert crew.person.state == before
-    assert not crew.log.path.exists()
-    assert len(list(crew.log.path.parent.glob("evidence.db.damaged-*"))) == 1
+    assert not crew.evidence.exists()
+    assert len(list(crew.evidence.parent.glob("evidence.db.damaged-*"))) == 1
     crew.until(lambda: crew.stage == "done", worker)
     assert crew.decisions == FINE
 
@@ -427,7 +427,7 @@ def test_a_file_that_is_moved_away_while_one_leads(begun: Begun) -> None:
     worker = crew.worker()
     crew.until(lambda: crew.decisions == ["advance"], worker)
     crew.second(worker)
-    crew.log.path.unlink()
+    crew.evidence.unlink()
     failed = 0
     for _ in range(6):
         try:
@@ -471,7 +471,7 @@ def test_sums_that_cannot_be(
 
 
 def _rows(crew: Crew, query: str) -> list[Any]:
-    with closing(sqlite3.connect(crew.log.path)) as db:
+    with closing(sqlite3.connect(crew.evidence)) as db:
         return db.execute(query).fetchall()
 
 

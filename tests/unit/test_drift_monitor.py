@@ -340,14 +340,14 @@ def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> No
     write(host.place, draw(50, 2), host.of)
     host.settle(worker)
     worker.resign()
-    content = bytearray(host.file.path.read_bytes())
+    content = bytearray(host.drift.read_bytes())
     content[100:9000] = b"\xff" * 8900
-    host.file.path.write_bytes(content)
+    host.drift.write_bytes(content)
     with pytest.raises(StoreCorrupt):
         worker.look(host.now)
     host.settle(worker)
     assert host.file.levels()[0].rows == 0
-    assert list(host.place.glob("drift.db.damaged-*"))
+    assert list(host.drift.parent.glob("drift.db.damaged-*"))
 
 
 def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
@@ -355,8 +355,8 @@ def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:
     worker = host.worker()
     worker.look(host.now)
     write(host.place, draw(50, 1), host.of)
-    object.__setattr__(worker._file._file, "patience", 0.05)
-    db = sqlite3.connect(host.file.path, isolation_level=None)
+    worker._file = DriftFile(host.place, patience=0.05)
+    db = sqlite3.connect(host.drift, isolation_level=None)
     db.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreUnreachable, match="locked"):
         worker.look(host.now)

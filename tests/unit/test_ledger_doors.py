@@ -298,7 +298,7 @@ def test_the_size_has_the_log_in_it(screening: Rollout, kept: list[str]) -> None
     """What was written last is in the log."""
     assert kept
     ledger = screening.ledger
-    least = ledger.path.stat().st_size
+    least = Path(ledger.where).stat().st_size
     with ledger._file.writing():
         screening.label(*({"inference_id": f"x-{n}", "label": "y" * 5000} for n in range(50)))
         assert ledger.counts().size >= least + 50 * 5000
@@ -307,7 +307,7 @@ def test_the_size_has_the_log_in_it(screening: Rollout, kept: list[str]) -> None
 def test_doctor_tells_of_the_ledger(say: Say, kept: list[str], screening: Rollout) -> None:
     """Where it is, how much it holds; one that cannot be read is a problem."""
     assert kept
-    path = screening.ledger.path
+    path = Path(screening.ledger.where)
     facts = json.loads(say("doctor", "--json")[1])["rollouts"][0]["ledger"]
     assert (
         facts.items()

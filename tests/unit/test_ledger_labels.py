@@ -18,18 +18,19 @@ from bento_rollout.store import ledger_pruning
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
 from bento_rollout.store.ledger_labels import Label, add_label, parse_label, settle_orphans, valid_of
+from bento_rollout.store.place import Place, folder_of
 from tests.ledgers import NOW, by_rows, new_id, prediction, written
 
 ID = "01a21a27-dec2-7359-8d76-819fe1acbac2"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
+def folder(tmp_path: Path) -> Path:
+    """The folder of a rollout: what is about files."""
     return tmp_path / "store.d" / "r"
 
 
-def ledger(place: Path, now: float = NOW) -> Ledger:
+def ledger(place: Place, now: float = NOW) -> Ledger:
     """Open the ledger at a time."""
     return Ledger(place, clock=lambda: now)
 
@@ -178,7 +179,7 @@ def test_whatever_the_order(items: list[tuple[int, str]], position: int, by_infe
         assert ledger(place).counts().orphans == 0
 
 
-def test_a_label_that_is_told_again_changes_nothing(place: Path) -> None:
+def test_a_label_that_is_told_again_changes_nothing(place: Place) -> None:
     """One that says what is valid already; one that was corrected meanwhile is news."""
     written(place, prediction(prediction_id=ID))
     for now, value in enumerate(["x", "x", "y", "x", "x"]):
@@ -189,7 +190,7 @@ def test_a_label_that_is_told_again_changes_nothing(place: Path) -> None:
     assert ledger(place).story(ID).labels[-1].reason == "checked"
 
 
-def test_names_and_sources_stand_beside_each_other(place: Path) -> None:
+def test_names_and_sources_stand_beside_each_other(place: Place) -> None:
     """Each name has its newest, whoever says so; each source its own valid one."""
     written(place, prediction(prediction_id=ID))
     items = [label(1, source="a"), label(2, source="b", time=NOW - 5), label("big", name="size")]
@@ -202,7 +203,7 @@ def test_names_and_sources_stand_beside_each_other(place: Path) -> None:
 # -- batches ------------------------------------------------------------------------------------------------
 
 
-def test_the_good_of_a_batch_are_kept(place: Path) -> None:
+def test_the_good_of_a_batch_are_kept(place: Place) -> None:
     """Each that is wrong is named by its place; nothing earlier is lost."""
     written(place, prediction(prediction_id=ID))
     ledger(place).label([label("before", name="earlier")])
@@ -214,16 +215,16 @@ def test_the_good_of_a_batch_are_kept(place: Path) -> None:
     assert len(ledger(place).story(ID).labels) == 1198
 
 
-def test_a_batch_without_a_good_one_makes_no_file(place: Path) -> None:
+def test_a_batch_without_a_good_one_makes_no_file(place: Place) -> None:
     """Nothing is kept, and nothing is made."""
     assert len(ledger(place).label([1, 2]).refused) == 2
     assert ledger(place).label([]).accepted == 0
-    assert not place.exists()
+    assert not folder_of(place).exists()
     with pytest.raises(InvalidValue, match="100001 labels are too many"):
         ledger(place).label([0] * 100_001)
 
 
-def test_labels_of_rows(place: Path) -> None:
+def test_labels_of_rows(place: Place) -> None:
     """A label names a row where there are rows, and none where there are none."""
     fact = by_rows()
     written(place, fact, prediction(prediction_id=ID))
@@ -240,7 +241,7 @@ def test_labels_of_rows(place: Path) -> None:
 # -- by the caller's own id ---------------------------------------------------------------------------------
 
 
-def test_the_newest_prediction_of_an_inference_id_has_its_labels(place: Path) -> None:
+def test_the_newest_prediction_of_an_inference_id_has_its_labels(place: Place) -> None:
     """However often the caller asked again; the others are named."""
     first, second = prediction(inference_id="tx", at=NOW), prediction(inference_id="tx", at=NOW + 1)
     written(place, first)
@@ -256,7 +257,7 @@ def test_the_newest_prediction_of_an_inference_id_has_its_labels(place: Path) ->
 # -- orphans ------------------------------------------------------------------------------------------------
 
 
-def test_orphans_expire(place: Path) -> None:
+def test_orphans_expire(place: Place) -> None:
     """Those that found nobody; those that did not stay."""
     fact = prediction()
     ledger(place).label([label(), label(prediction_id=fact.prediction_id), label(inference_id="never")])
@@ -268,7 +269,7 @@ def test_orphans_expire(place: Path) -> None:
     assert (counts.labels, counts.orphans, counts.events) == (1, 0, {"orphans_expired": 2})
 
 
-def test_orphans_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphans_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many the oldest go, and are counted."""
     monkeypatch.setattr(ledger_pruning, "MOST_ORPHANS", 10)
     monkeypatch.setattr(ledger_pruning, "COUNTED", 5)
@@ -277,7 +278,7 @@ def test_orphans_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (counts.labels, counts.orphans, counts.events) == (10, 10, {"orphans_expired": 15})
 
 
-def test_a_label_costs_the_same_however_many_wait(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_costs_the_same_however_many_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that wait are looked at once for many labels, and then only as many as are too many."""
     monkeypatch.setattr(ledger_pruning, "MOST_ORPHANS", 50)
     monkeypatch.setattr(ledger_pruning, "COUNTED", 20)
@@ -300,11 +301,11 @@ def test_a_label_costs_the_same_however_many_wait(place: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("where", ["inference_id", "prediction_id"])
-def test_a_label_is_compared_with_those_of_its_source_alone(place: Path, where: str) -> None:
+def test_a_label_is_compared_with_those_of_its_source_alone(folder: Path, where: str) -> None:
     """However many sources tell of one prediction."""
     target = {where: ID}
-    ledger(place).label([label(number, source=f"s{number}", **target) for number in range(50)])
-    with LedgerFile(place).writing() as db:
+    ledger(folder).label([label(number, source=f"s{number}", **target) for number in range(50)])
+    with LedgerFile(folder).writing() as db:
         queries: list[str] = []
         cast(sqlite3.Connection, db).set_trace_callback(queries.append)
         add_label(db, parse_label(label(source="s7", **target), NOW))
@@ -318,7 +319,7 @@ def test_a_label_is_compared_with_those_of_its_source_alone(place: Path, where: 
 # -- a file that cannot be used -----------------------------------------------------------------------------
 
 
-def test_labels_are_never_changed(place: Path) -> None:
+def test_labels_are_never_changed(place: Place) -> None:
     """Not even by somebody who opens the file."""
     ledger(place).label([label()])
     with (
@@ -328,7 +329,7 @@ def test_labels_are_never_changed(place: Path) -> None:
         db.execute("UPDATE labels SET value = '2'")
 
 
-def test_a_locked_file_says_so(place: Path) -> None:
+def test_a_locked_file_says_so(place: Place) -> None:
     """Whoever holds it too long is waited for, and nothing is kept."""
     ledger(place).label([label()])
     with Ledger(place)._file.writing() as db:

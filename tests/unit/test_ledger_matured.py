@@ -19,6 +19,7 @@ from bento_rollout.store import ledger_matured
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
 from bento_rollout.store.ledger_matured import AHEAD, GIVEN, Matured, Watermark, base_rate, end_of, matured
+from bento_rollout.store.place import Place, folder_of
 from tests.ledgers import NOW, by_rows, new_id, prediction, reply_of, written
 
 DAY = 86400.0
@@ -26,8 +27,8 @@ START = Watermark()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
+def folder(tmp_path: Path) -> Path:
+    """The folder of a rollout: what is about files."""
     return tmp_path / "store.d" / "r"
 
 
@@ -36,12 +37,12 @@ def drawn(age: float, key: str | None = "u1", reason: Reason = Reason.SPLIT, **m
     return prediction(key, at=NOW - age, plans=(Plan("one", 3, reason),), **more)
 
 
-def told(place: Path, *labels: dict[str, Any], age: float = 0.0) -> None:
+def told(place: Place, *labels: dict[str, Any], age: float = 0.0) -> None:
     """Tell labels, so many seconds ago."""
     assert not Ledger(place, clock=lambda: NOW - age).label(labels).refused
 
 
-def found(place: Path, after: Watermark = START, *, until: float = NOW, **more: Any) -> Matured:
+def found(place: Place, after: Watermark = START, *, until: float = NOW, **more: Any) -> Matured:
     """Read what has matured at the age of a day."""
     return matured(place, **{"label": "label", "after": after, "until": until, "matures": DAY, **more})
 
@@ -54,7 +55,7 @@ def ids(read: Matured) -> list[str]:
 # -- what counts --------------------------------------------------------------------------------------------
 
 
-def test_labelled_or_not(place: Path) -> None:
+def test_labelled_or_not(place: Place) -> None:
     """Each mature prediction counts, with its newest label and its answer; a young one waits."""
     old, silent, young = drawn(DAY + 9), drawn(DAY + 5, None, Reason.NO_KEY), drawn(DAY - 5)
     written(place, old, silent, young)
@@ -71,7 +72,7 @@ def test_labelled_or_not(place: Path) -> None:
     assert ids(found(place, read.after, until=NOW + 5)) == [young.prediction_id]
 
 
-def test_only_labels_of_that_name(place: Path) -> None:
+def test_only_labels_of_that_name(place: Place) -> None:
     """Others are somebody else's."""
     fact = drawn(DAY)
     written(place, fact)
@@ -81,7 +82,7 @@ def test_only_labels_of_that_name(place: Path) -> None:
 
 
 @pytest.mark.parametrize("selection", Selection)
-def test_only_labels_that_were_not_selected_by_the_model(place: Path, selection: Selection) -> None:
+def test_only_labels_that_were_not_selected_by_the_model(place: Place, selection: Selection) -> None:
     """Those of audits, and of all, count; of cases that were hard, drifting or picked they say nothing."""
     fact = drawn(DAY)
     written(place, fact)
@@ -93,7 +94,7 @@ def test_only_labels_that_were_not_selected_by_the_model(place: Path, selection:
     assert [row.label for row in found(place).rows] == [expected], "the newest of those that count"
 
 
-def test_a_base_rate_leaves_hard_cases_out(place: Path) -> None:
+def test_a_base_rate_leaves_hard_cases_out(place: Place) -> None:
     """Cases that people were asked about because the model was unsure have other classes than the rest."""
     plain = [{"inference_id": f"p{n}", "label": "good" if n % 10 else "bad"} for n in range(100)]
     hard = [{"inference_id": f"h{n}", "label": "bad", "selection": "unsure"} for n in range(100)]
@@ -101,7 +102,7 @@ def test_a_base_rate_leaves_hard_cases_out(place: Path) -> None:
     assert base_rate(place, "label") == pytest.approx(0.1)
 
 
-def test_a_late_read_finds_the_same(place: Path) -> None:
+def test_a_late_read_finds_the_same(place: Place) -> None:
     """A label that was told after its prediction had matured does not count, however late the read is."""
     fact = drawn(3 * DAY)
     written(place, fact)
@@ -112,7 +113,7 @@ def test_a_late_read_finds_the_same(place: Path) -> None:
     assert [row.label for row in found(place, matures=3 * DAY).rows] == ["late"]
 
 
-def test_by_inference_id(place: Path) -> None:
+def test_by_inference_id(place: Place) -> None:
     """Such a label is the newest prediction's of those that were made until the older one had matured."""
     first, again = (
         drawn(2 * DAY, None, inference_ids=("tx-1",)),
@@ -126,7 +127,7 @@ def test_by_inference_id(place: Path) -> None:
     assert [row.label for row in found(place).rows] == [None, 1, 2]
 
 
-def test_apart(place: Path) -> None:
+def test_apart(place: Place) -> None:
     """What somebody chose, what a stand-in answered, and what was not answered is no evidence."""
     failed = drawn(DAY, outcome=Outcome.ERROR)
     gone = drawn(DAY, outcome=Outcome.DISCONNECTED)
@@ -140,7 +141,7 @@ def test_apart(place: Path) -> None:
     assert Reason.DEFAULT.value not in alone.apart
 
 
-def test_rows(place: Path) -> None:
+def test_rows(place: Place) -> None:
     """Each row is a prediction; one that the champion answered for the candidate is none of it."""
     fact = by_rows()
     written(place, fact)
@@ -157,7 +158,7 @@ def test_rows(place: Path) -> None:
     assert read.apart == {"fallback": 1}
 
 
-def test_units(place: Path) -> None:
+def test_units(place: Place) -> None:
     """The key; else the caller's own id; else the prediction. A key that has no hash is no unit."""
     facts = [drawn(DAY, "u1"), drawn(DAY, "u1"), drawn(DAY, "u2")]
     facts += [drawn(DAY, None, Reason.NO_KEY, inference_ids=(name,)) for name in ("t", "t", None)]
@@ -172,7 +173,7 @@ def test_units(place: Path) -> None:
 # -- each once ----------------------------------------------------------------------------------------------
 
 
-def test_what_arrives_late_counts_once(place: Path) -> None:
+def test_what_arrives_late_counts_once(place: Place) -> None:
     """A call that began long ago, and is written after its neighbours were read, is found, and only once."""
     written(place, drawn(DAY + 50), drawn(DAY + 40))
     first = found(place)
@@ -183,7 +184,7 @@ def test_what_arrives_late_counts_once(place: Path) -> None:
     assert found(place, second.after).rows == ()
 
 
-def test_each_once_however_it_is_read(place: Path) -> None:
+def test_each_once_however_it_is_read(place: Place) -> None:
     """Whatever the order of times, the ends of reads, and what is written between them."""
     chance, after, seen, facts = random.Random(7), START, list[str](), list[Prediction]()
     for step in range(6):
@@ -198,7 +199,7 @@ def test_each_once_however_it_is_read(place: Path) -> None:
     assert sorted(seen) == sorted(fact.prediction_id for fact in facts)
 
 
-def test_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read ends after so many rows, or so much of answers, and says that there may be more."""
     facts = [drawn(DAY + 9, reply=reply_of(b'"' + b"x" * 100 + b'"')) for _ in range(9)]
     written(place, *facts)
@@ -215,7 +216,7 @@ def test_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- clocks -------------------------------------------------------------------------------------------------
 
 
-def test_a_clock_that_was_ahead(place: Path) -> None:
+def test_a_clock_that_was_ahead(place: Place) -> None:
     """Far ahead, what it stamped never counts, and holds nothing up; a little ahead, it is waited for."""
     far, fine, near = drawn(-1e6), drawn(DAY + 5), drawn(-AHEAD + 1)
     behind = drawn(DAY + 4)
@@ -227,7 +228,7 @@ def test_a_clock_that_was_ahead(place: Path) -> None:
     assert not later.replaced
 
 
-def test_a_clock_that_goes_back(place: Path) -> None:
+def test_a_clock_that_goes_back(place: Place) -> None:
     """Nothing counts again."""
     written(place, drawn(DAY + 5))
     read = found(place)
@@ -238,15 +239,15 @@ def test_a_clock_that_goes_back(place: Path) -> None:
 # -- what happens to the file -------------------------------------------------------------------------------
 
 
-def test_nothing_was_ever_kept(place: Path) -> None:
+def test_nothing_was_ever_kept(place: Place) -> None:
     """Nothing is found, the mark stays, and looking makes no file."""
     mark = Watermark(7, "0190")
     assert found(place, mark) == Matured((), mark)
     assert (end_of(place), base_rate(place, "label")) == (Watermark(), None)
-    assert not place.exists()
+    assert not folder_of(place).exists()
 
 
-def test_a_try_begins_at_the_end(place: Path) -> None:
+def test_a_try_begins_at_the_end(place: Place) -> None:
     """What was predicted before is none of it."""
     written(place, drawn(DAY + 9), drawn(5))
     mark = end_of(place)
@@ -255,65 +256,65 @@ def test_a_try_begins_at_the_end(place: Path) -> None:
     assert ids(found(place, mark, until=NOW + DAY)) == [new.prediction_id]
 
 
-def test_a_locked_ledger(place: Path) -> None:
+def test_a_locked_ledger(folder: Path) -> None:
     """That is said, and the same mark finds the same later."""
     fact = drawn(DAY)
-    written(place, fact)
-    db = sqlite3.connect(place / "ledger.db", isolation_level=None)
+    written(folder, fact)
+    db = sqlite3.connect(folder / "ledger.db", isolation_level=None)
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("BEGIN EXCLUSIVE")
     db.execute("DELETE FROM forgotten")
     try:
         with pytest.raises(StoreUnreachable, match="locked"):
-            found(place, patience=0.01)
+            found(folder, patience=0.01)
     finally:
         db.execute("ROLLBACK")
         db.close()
-    assert ids(found(place)) == [fact.prediction_id]
+    assert ids(found(folder)) == [fact.prediction_id]
 
 
 @pytest.mark.parametrize("cut", [100, 5000, 20_000])
-def test_a_damaged_ledger(place: Path, cut: int) -> None:
+def test_a_damaged_ledger(folder: Path, cut: int) -> None:
     """That is one of our errors, wherever the file is cut."""
     facts = [drawn(DAY) for _ in range(300)]
-    written(place, *facts)
-    told(place, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts))
-    path = place / "ledger.db"
+    written(folder, *facts)
+    told(folder, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts))
+    path = folder / "ledger.db"
     os.truncate(path, cut)
-    for log in place.glob("ledger.db-*"):
+    for log in folder.glob("ledger.db-*"):
         log.unlink()
     with pytest.raises((StoreCorrupt, StoreUnreachable)):
-        found(place)
+        found(folder)
     with pytest.raises((StoreCorrupt, StoreUnreachable)):
-        base_rate(place, "label")
+        base_rate(folder, "label")
 
 
-def test_overwritten_values(place: Path) -> None:
+def test_overwritten_values(folder: Path) -> None:
     """A label or an answer that is no JSON costs its own number only."""
     facts = [drawn(DAY) for _ in range(2)]
-    written(place, *facts)
-    told(place, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts), age=1)
-    with sqlite3.connect(place / "ledger.db") as db:
+    written(folder, *facts)
+    told(folder, *({"prediction_id": fact.prediction_id, "label": 1} for fact in facts), age=1)
+    with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("UPDATE predictions SET output = '{' WHERE seq = 1")
         db.execute("DROP TRIGGER labels_stay")
         db.execute("UPDATE labels SET value = 'nonsense' WHERE seq = 2")
-    assert [(row.labelled, row.label, row.output) for row in found(place).rows] == [
+    assert [(row.labelled, row.label, row.output) for row in found(folder).rows] == [
         (True, 1, None),
         (True, None, {"score": 0.5}),
     ]
 
 
 @pytest.mark.parametrize("column", ["time", "id", "revision"])
-def test_a_value_that_cannot_be(place: Path, column: str) -> None:
+def test_a_value_that_cannot_be(folder: Path, column: str) -> None:
     """That is one of our errors, and not Python's."""
-    written(place, drawn(DAY))
-    with sqlite3.connect(place / "ledger.db") as db:
+    written(folder, drawn(DAY))
+    with sqlite3.connect(folder / "ledger.db") as db:
         db.execute(f"UPDATE predictions SET {column} = x'ff'")
     with pytest.raises(StoreCorrupt, match="a prediction in it cannot be"):
-        found(place)
+        found(folder)
 
 
-def test_pruned_before_it_matured(place: Path) -> None:
+def test_pruned_before_it_matured(place: Place) -> None:
     """How many went before anybody looked is told."""
     written(place, drawn(DAY + 90))
     read = found(place)
@@ -325,7 +326,7 @@ def test_pruned_before_it_matured(place: Path) -> None:
     assert found(place).missing == 0, "nobody was asked to look at what went before the first read"
 
 
-def test_all_is_pruned(place: Path) -> None:
+def test_all_is_pruned(place: Place) -> None:
     """A mark stays good, though nothing before it is left."""
     written(place, drawn(DAY + 90), drawn(DAY + 80))
     read = found(place)
@@ -338,51 +339,51 @@ def test_all_is_pruned(place: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3, 8])
-def test_a_new_file(place: Path, number: int) -> None:
+def test_a_new_file(folder: Path, number: int) -> None:
     """Where the ledger was moved away, all that is in the new one counts, be it shorter or longer."""
-    written(place, *(drawn(DAY + 90) for _ in range(3)))
-    read = found(place)
-    (place / "ledger.db").rename(place / "moved.db")
+    written(folder, *(drawn(DAY + 90) for _ in range(3)))
+    read = found(folder)
+    (folder / "ledger.db").rename(folder / "moved.db")
     facts = [drawn(DAY + 9) for _ in range(number)]
-    written(place, *facts)
-    anew = found(place, read.after)
+    written(folder, *facts)
+    anew = found(folder, read.after)
     assert (ids(anew), anew.replaced) == ([fact.prediction_id for fact in facts], True)
-    assert not found(place, anew.after).replaced
+    assert not found(folder, anew.after).replaced
 
 
-def test_an_older_copy(place: Path) -> None:
+def test_an_older_copy(folder: Path) -> None:
     """Where a backup was put back, nothing counts again."""
-    written(place, drawn(DAY + 90), drawn(DAY + 80))
-    backup = (place / "ledger.db").read_bytes()
-    written(place, *(drawn(DAY + 70) for _ in range(5)))
-    read = found(place)
-    for path in place.glob("ledger.db*"):
+    written(folder, drawn(DAY + 90), drawn(DAY + 80))
+    backup = (folder / "ledger.db").read_bytes()
+    written(folder, *(drawn(DAY + 70) for _ in range(5)))
+    read = found(folder)
+    for path in folder.glob("ledger.db*"):
         path.unlink()
-    (place / "ledger.db").write_bytes(backup)
-    again = found(place, read.after)
+    (folder / "ledger.db").write_bytes(backup)
+    again = found(folder, read.after)
     assert (again.rows, again.replaced) == ((), True)
     new = drawn(DAY + 1)
-    written(place, new)
-    assert ids(found(place, again.after)) == [new.prediction_id]
+    written(folder, new)
+    assert ids(found(folder, again.after)) == [new.prediction_id]
 
 
-def test_a_ledger_of_a_newer_version(place: Path) -> None:
+def test_a_ledger_of_a_newer_version(folder: Path) -> None:
     """That is said, with what to do."""
-    written(place, drawn(DAY))
-    with sqlite3.connect(place / "ledger.db") as db:
+    written(folder, drawn(DAY))
+    with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreUnreachable, match="schema 99"):
-        found(place)
+        found(folder)
 
 
 # -- cost ---------------------------------------------------------------------------------------------------
 
 
-def test_every_query_uses_an_index(place: Path) -> None:
+def test_every_query_uses_an_index(folder: Path) -> None:
     """None of them reads a table from its beginning to its end."""
-    written(place, drawn(DAY, inference_ids=("t",)))
+    written(folder, drawn(DAY, inference_ids=("t",)))
     plans: list[str] = []
-    with LedgerFile(place).reading() as db:
+    with LedgerFile(folder).reading() as db:
         for name in (
             "_NEXT",
             "_LAST_BEFORE",
@@ -404,11 +405,11 @@ def test_every_query_uses_an_index(place: Path) -> None:
     ], plans
 
 
-def test_a_read_without_news_looks_at_one_row(place: Path) -> None:
+def test_a_read_without_news_looks_at_one_row(folder: Path) -> None:
     """However many are too young."""
-    written(place, *(drawn(5) for _ in range(500)))
+    written(folder, *(drawn(5) for _ in range(500)))
     steps = [0]
-    with LedgerFile(place).reading() as db:
+    with LedgerFile(folder).reading() as db:
         cast(sqlite3.Connection, db).set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 10)
         read = ledger_matured._Reading(db, "label", NOW, DAY, GIVEN).read(START, 2000, replaced=False)
     assert (read.rows, read.after) == ((), START)
@@ -431,7 +432,7 @@ def test_what_is_no_mark(wrong: object) -> None:
 # -- base rates ---------------------------------------------------------------------------------------------
 
 
-def test_base_rate(place: Path) -> None:
+def test_base_rate(place: Place) -> None:
     """Which part is positive: what was named, or all but the most frequent class; from 100 labels on."""
     facts = [drawn(DAY) for _ in range(200)]
     written(place, *facts)
@@ -452,7 +453,7 @@ def test_base_rate(place: Path) -> None:
     )
 
 
-def test_orphans_have_classes_too(place: Path) -> None:
+def test_orphans_have_classes_too(place: Place) -> None:
     """What is true of a prediction that is not known yet says how frequent a class is."""
     told(place, *({"inference_id": new_id(), "label": at % 4 == 0} for at in range(100)))
     assert base_rate(place, "label") == pytest.approx(0.25)

@@ -16,14 +16,15 @@ from bento_rollout.records import Outcome, Plan, Prediction, Reason
 from bento_rollout.store import ledger_replay
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_replay import MOST, replayable
+from bento_rollout.store.place import Place, folder_of
 from tests.ledgers import NOW, by_rows, prediction, written
 
 DAY = 86400.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
+def folder(tmp_path: Path) -> Path:
+    """The folder of a rollout: what is about files."""
     return tmp_path / "store.d" / "r"
 
 
@@ -39,7 +40,7 @@ def wrong(label: Any, output: Any) -> float:
     return abs(float(label) - float(output["score"]))
 
 
-def test_in_the_order_of_time(place: Path) -> None:
+def test_in_the_order_of_time(place: Place) -> None:
     """All that a replay needs, oldest first, whatever came in which order; nobody may write to it."""
     written(
         place,
@@ -70,7 +71,7 @@ def test_in_the_order_of_time(place: Path) -> None:
         found.times[0] = 0.0
 
 
-def test_only_its_own_calls(place: Path) -> None:
+def test_only_its_own_calls(place: Place) -> None:
     """What somebody chose, what it answered for another, and what another answered is left out."""
     reasons = (Reason.PINNED, Reason.TARGETED, Reason.FALLBACK, Reason.UNAVAILABLE)
     own = call(0)
@@ -79,7 +80,7 @@ def test_only_its_own_calls(place: Path) -> None:
     assert len(replayable(place, "three")) == 0
 
 
-def test_endpoints(place: Path) -> None:
+def test_endpoints(place: Place) -> None:
     """They are counted in the order of the alphabet."""
     names = ("score", "explain", "score")
     written(place, *(call(at)._replace(endpoint=name) for at, name in enumerate(names)))
@@ -87,14 +88,14 @@ def test_endpoints(place: Path) -> None:
     assert (found.endpoints, found.endpoint.tolist()) == (("explain", "score"), [1, 0, 1])
 
 
-def test_each_row_is_a_call(place: Path) -> None:
+def test_each_row_is_a_call(place: Place) -> None:
     """The one that the champion answered for another variant is none."""
     written(place, by_rows())
     assert len(replayable(place, "one")) == 2
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
-def test_the_last_ones(place: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_the_last_ones(place: Place, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """However the file is read, those that arrived last are there, each once."""
     monkeypatch.setattr(ledger_replay, "_CHUNK", chunk)
     written(place, *(call(at, variant="one" if at % 3 else "two") for at in range(30)))
@@ -104,7 +105,7 @@ def test_the_last_ones(place: Path, monkeypatch: pytest.MonkeyPatch, chunk: int)
     assert replayable(place, "one", last=20).times.tolist() == times
 
 
-def test_how_bad_answers_were(place: Path) -> None:
+def test_how_bad_answers_were(place: Place) -> None:
     """By their labels, as far as these came in time; a failed call has no answer."""
     facts = [call(-2 * DAY + at, outcome=Outcome.ERROR if at == 3 else Outcome.OK) for at in range(5)]
     written(place, *facts)
@@ -123,21 +124,21 @@ def test_how_bad_answers_were(place: Path) -> None:
     assert [None if math.isnan(one) else one for one in whole] == [0.25, None, 0.25, None, None]
 
 
-def test_nothing_to_replay(place: Path) -> None:
+def test_nothing_to_replay(place: Place) -> None:
     """Where nothing was kept there are no calls, and no file is made."""
     empty = replayable(place, "one")
     assert (len(empty), empty.endpoints, empty.endpoint.tolist()) == (0, (), [])
-    assert not place.exists()
+    assert not folder_of(place).exists()
 
 
 @pytest.mark.parametrize("last", [0, -1, MOST + 1])
-def test_too_many_or_too_few(place: Path, last: int) -> None:
+def test_too_many_or_too_few(place: Place, last: int) -> None:
     """That is refused, with what can be had."""
     with pytest.raises(InvalidValue, match=f"last is {last}: 1 to 1000000"):
         replayable(place, "one", last=last)
 
 
-def test_a_name_without_a_function(place: Path) -> None:
+def test_a_name_without_a_function(place: Place) -> None:
     """Both are needed."""
     with pytest.raises(InvalidValue, match="both"):
         replayable(place, "one", label="score")
@@ -145,19 +146,19 @@ def test_a_name_without_a_function(place: Path) -> None:
         replayable(place, "one", bad_of=wrong)
 
 
-def test_a_damaged_ledger(place: Path) -> None:
+def test_a_damaged_ledger(folder: Path) -> None:
     """That is said in our words."""
-    written(place, call(0))
-    with sqlite3.connect(place / "ledger.db") as db:
+    written(folder, call(0))
+    with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("PRAGMA application_id = 7")
     with pytest.raises(StoreCorrupt, match="is not a ledger"):
-        replayable(place, "one")
+        replayable(folder, "one")
 
 
-def test_a_value_that_cannot_be(place: Path) -> None:
+def test_a_value_that_cannot_be(folder: Path) -> None:
     """It is one of our errors, and not numpy's."""
-    written(place, call(0))
-    with sqlite3.connect(place / "ledger.db") as db:
+    written(folder, call(0))
+    with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("UPDATE predictions SET seconds = 'soon'")
     with pytest.raises(StoreCorrupt, match="a prediction in it cannot be"):
-        replayable(place, "one")
+        replayable(folder, "one")

@@ -16,6 +16,7 @@ from bento_rollout.store.hashing import FILE
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.ledger_file import LedgerFile
 from bento_rollout.store.ledger_writer import LedgerWriter
+from bento_rollout.store.place import Place, Shared
 from bento_rollout.telemetry import log
 from tests.ledgers import NOW, by_rows, prediction, reply_of, said, written
 from tests.states import wait_until
@@ -24,8 +25,8 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """The folder of a rollout."""
+def folder(tmp_path: Path) -> Path:
+    """The folder of a rollout: what is about files."""
     return tmp_path / "store.d" / "r"
 
 
@@ -36,7 +37,7 @@ def events(capfd: Capture) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"].startswith("ledger.")]
 
 
-def test_many_at_once_from_many_threads(place: Path, capfd: Capture) -> None:
+def test_many_at_once_from_many_threads(place: Place, capfd: Capture) -> None:
     """All that is offered is written, and nothing is said."""
     writer = LedgerWriter(place, Settings())
 
@@ -54,7 +55,7 @@ def test_many_at_once_from_many_threads(place: Path, capfd: Capture) -> None:
     assert (writer.close(30), writer.lost, events(capfd)) == (True, 0, [])
 
 
-def test_several_workers_at_once(place: Path) -> None:
+def test_several_workers_at_once(place: Place) -> None:
     """Each with its own connection; nothing is lost."""
     writers = [LedgerWriter(place, Settings()) for _ in range(3)]
     for number in range(1500):
@@ -63,7 +64,7 @@ def test_several_workers_at_once(place: Path) -> None:
     assert Ledger(place).counts().predictions == 1500
 
 
-def test_what_finds_no_room_is_counted(place: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_finds_no_room_is_counted(place: Place, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """By number and by weight; said once, and written into the file."""
     monkeypatch.setattr(ledger_writer, "MOST_WAITING", 10)
     monkeypatch.setattr(ledger_writer, "CALM", 0.0)
@@ -84,7 +85,7 @@ def test_what_finds_no_room_is_counted(place: Path, capfd: Capture, monkeypatch:
     assert writer.close(30)
 
 
-def test_what_is_heavy_waits_less(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_heavy_waits_less(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies that wait are bounded in bytes."""
     monkeypatch.setattr(ledger_writer, "HEAVIEST", 100_000)
     body = reply_of(b'"' + b"x" * 40_000 + b'"')
@@ -93,38 +94,40 @@ def test_what_is_heavy_waits_less(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Ledger(place).counts().predictions == 10 - writer.lost
 
 
-def test_a_lock_that_ends_costs_nothing(place: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_ends_costs_nothing(
+    folder: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was taken meanwhile is written when it is over; both are said once."""
     monkeypatch.setattr(ledger_writer, "BUSY", 0.01)
     monkeypatch.setattr(ledger_writer, "PAUSE", 0.01)
     monkeypatch.setattr(ledger_writer, "LATE", 0.0)
-    written(place, prediction())
-    writer = LedgerWriter(place, Settings(), patience=60)
+    written(folder, prediction())
+    writer = LedgerWriter(folder, Settings(), patience=60)
     said_so: list[dict[str, Any]] = []
 
     def heard() -> bool:
         said_so.extend(events(capfd))
         return bool(said_so)
 
-    with LedgerFile(place).writing() as db:
+    with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")
         writer.offer(prediction())
         wait_until(heard)
         writer.offer(prediction())
     assert writer.close(30)
-    assert Ledger(place).counts().predictions == 3
+    assert Ledger(folder).counts().predictions == 3
     said_so += events(capfd)
     assert [line["event"] for line in said_so] == ["ledger.unwritten", "ledger.written"]
     assert "another process holds it" in said_so[0]["reason"]
     assert (said_so[1]["lost"], writer.lost) == (0, 0)
 
 
-def test_a_worker_that_ends_does_not_wait_for_a_lock(place: Path, capfd: Capture) -> None:
+def test_a_worker_that_ends_does_not_wait_for_a_lock(folder: Path, capfd: Capture) -> None:
     """What could not be written in time is counted and said."""
-    written(place, prediction())
-    with LedgerFile(place).writing() as db:
+    written(folder, prediction())
+    with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")
-        writer = LedgerWriter(place, Settings())
+        writer = LedgerWriter(folder, Settings())
         for _ in range(5):
             writer.offer(prediction())
         writer.close(0.2)
@@ -132,15 +135,15 @@ def test_a_worker_that_ends_does_not_wait_for_a_lock(place: Path, capfd: Capture
 
 
 def test_a_loss_after_the_first_word_is_said(
-    place: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+    folder: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That it takes long is said while nothing is lost; what is lost then is said, too, and all of it."""
     monkeypatch.setattr(ledger_writer, "BUSY", 0.01)
     monkeypatch.setattr(ledger_writer, "PAUSE", 0.01)
     monkeypatch.setattr(ledger_writer, "LATE", 0.0)
-    written(place, prediction())
-    writer = LedgerWriter(place, Settings(), patience=0.2)
-    with LedgerFile(place).writing() as db:
+    written(folder, prediction())
+    writer = LedgerWriter(folder, Settings(), patience=0.2)
+    with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")
         for _ in range(7):
             writer.offer(prediction())
@@ -149,27 +152,27 @@ def test_a_loss_after_the_first_word_is_said(
     assert (writer.close(30), writer.lost) == (True, 7)
 
 
-def test_what_waits_behind_a_lock_at_the_end_is_counted(place: Path, capfd: Capture) -> None:
+def test_what_waits_behind_a_lock_at_the_end_is_counted(folder: Path, capfd: Capture) -> None:
     """However many batches: one try is enough, and the number is true."""
-    written(place, prediction())
-    with LedgerFile(place).writing() as db:
+    written(folder, prediction())
+    with LedgerFile(folder).writing() as db:
         db.execute("BEGIN IMMEDIATE")
-        writer = LedgerWriter(place, Settings())
+        writer = LedgerWriter(folder, Settings())
         for _ in range(5000):
             writer.offer(prediction())
         assert writer.close(3) or writer.flush(30)  # on a busy machine it may end before its thread does
     assert writer.lost == 5000
     assert [line["lost"] for line in events(capfd) if "worker ends" in line["reason"]] == [5000]
-    assert Ledger(place).counts().predictions == 1
+    assert Ledger(folder).counts().predictions == 1
 
 
-def test_without_a_secret_there_are_no_hashes(place: Path, capfd: Capture) -> None:
+def test_without_a_secret_there_are_no_hashes(folder: Path, capfd: Capture) -> None:
     """It is said once, and with the next one that is right hashes are there again."""
-    secret = place.parent / FILE
-    place.mkdir(parents=True)
+    secret = folder.parent / FILE
+    folder.mkdir(parents=True)
     secret.write_text("secret", encoding="ascii")
     secret.chmod(0o644)
-    writer = LedgerWriter(place, Settings())
+    writer = LedgerWriter(folder, Settings())
     for number in range(3):
         writer.offer(prediction(f"u{number}"))
         assert writer.flush(30)
@@ -179,12 +182,12 @@ def test_without_a_secret_there_are_no_hashes(place: Path, capfd: Capture) -> No
     secret.chmod(0o600)
     writer.offer(prediction("u9"))
     assert writer.close(30)
-    hashes = [entry.key_hash for entry in Ledger(place).tail()]
-    assert hashes == [None, None, None, Ledger(place).key_hash("u9")]
-    assert Ledger(place).forget("u9").gone.predictions == 1
+    hashes = [entry.key_hash for entry in Ledger(folder).tail()]
+    assert hashes == [None, None, None, Ledger(folder).key_hash("u9")]
+    assert Ledger(folder).forget("u9").gone.predictions == 1
 
 
-def test_a_ledger_tends_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_tends_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too old goes while predictions come."""
     monkeypatch.setattr(ledger_writer, "TEND", 0.0)
     monkeypatch.setattr(ledger_writer, "TEND_ORPHANS", 0.0)
@@ -198,7 +201,7 @@ def test_a_ledger_tends_itself(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert counts.events == {"pruned": 250, "orphans_expired": 1}
 
 
-def test_a_ledger_stays_small(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_stays_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much comes: the oldest go, and the file shrinks."""
     monkeypatch.setattr(ledger_writer, "TEND", 0.0)
     body = reply_of(b'"' + b"x" * 5000 + b'"')
@@ -209,19 +212,19 @@ def test_a_ledger_stays_small(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert writer.flush(30)
     assert writer.close(30)
     counts = Ledger(place).counts()
-    assert counts.size <= 1_000_000
+    assert counts.size <= 1_000_000 or isinstance(place, Shared)
     assert counts.newest == NOW + 4
     assert writer.lost == 0
 
 
-def test_many_rows_are_written_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_written_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that others get in between."""
     monkeypatch.setattr(ledger_writer, "AT_ONCE", 4)
     written(place, *(by_rows() for _ in range(5)))
     assert Ledger(place).counts().predictions == 15
 
 
-def test_one_odd_fact_costs_no_other(place: Path, capfd: Capture) -> None:
+def test_one_odd_fact_costs_no_other(place: Place, capfd: Capture) -> None:
     """It is counted."""
     writer = written(place, prediction(), prediction(plans=()), prediction())
     assert (Ledger(place).counts().predictions, writer.lost) == (2, 1)
@@ -239,9 +242,11 @@ ODD = [
 
 @pytest.mark.parametrize(("field", "value", "problem"), ODD)
 def test_one_odd_row_costs_no_other(
-    place: Path, capfd: Capture, field: str, value: Any, problem: str
+    place: Place, capfd: Capture, field: str, value: Any, problem: str
 ) -> None:
     """What SQLite does not take is counted and said, and what came with it is written."""
+    if problem == "OverflowError" and isinstance(place, Shared):
+        value, problem = float("nan"), "IntegrityError"  # a number of that size is one like others
     facts = [prediction() for _ in range(3)]
     writer = written(place, facts[0], facts[1]._replace(**{field: value}), facts[2], said(facts[0]))
     counts = Ledger(place).counts()
@@ -250,18 +255,18 @@ def test_one_odd_row_costs_no_other(
     assert counts.events == {"unwritten": 1}
 
 
-def test_what_nobody_foresaw_costs_one_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_costs_one_batch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is counted, and the next one is written."""
     writer = LedgerWriter(place, Settings())
-    connected = writer._connected
+    connected = writer._delivery.connected
 
     def broken() -> None:
         raise LookupError
 
-    monkeypatch.setattr(writer, "_connected", broken)
+    monkeypatch.setattr(writer._delivery, "connected", broken)
     writer.offer(prediction())
     assert writer.flush(30)
-    monkeypatch.setattr(writer, "_connected", connected)
+    monkeypatch.setattr(writer._delivery, "connected", connected)
     writer.offer(prediction())
     assert writer.close(30)
     assert (Ledger(place).counts().predictions, writer.lost) == (1, 1)

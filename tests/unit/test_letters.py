@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,16 @@ from bento_rollout.errors import QueueFull
 from bento_rollout.outbox import Patience
 from bento_rollout.review_settings import ReviewWebhook
 from bento_rollout.reviewing import Claim, Selection, Shown, Status, Visibility
-from bento_rollout.store import letters, reviews_file
+from bento_rollout.store import letters
 from bento_rollout.store.letterbox import Letterbox
 from bento_rollout.store.letters import task_name
+from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.reviews_hiding import Hiding
 from bento_rollout.store.reviews_rows import Keep, Submission
 from bento_rollout.telemetry import log
 from bento_rollout.webhook import signatures
+from tests.places import behind
 from tests.reviewed import START, Clock, Queue, case, said
 
 from .notices import KEY, Listener, listening, resetting, saying, silent
@@ -53,9 +55,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
+def queue(place: Place) -> Queue:
     """A queue of whose endpoint `read` a webhook is told."""
-    made = Queue(tmp_path)
+    made = Queue(place)
     Letterbox(made.place).listen(["read"])
     return made
 
@@ -179,7 +181,6 @@ def test_answers_that_differ_are_told(queue: Queue, box: Letterbox) -> None:
 
 def test_what_waits_is_counted(queue: Queue) -> None:
     """Cases, those of them that an adjudicator must decide, and letters; in the stats, too."""
-    assert Queue(queue.place.parent / "other").reviews.queued("read") == (0, 0, 0, 0)
     queue.submit()
     queue.submit(reviewers=2, adjudicate=True, due=START)
     queue.answer(queue.take("ann"), "yes")
@@ -246,7 +247,7 @@ def test_no_letter_holds_payload(queue: Queue, box: Letterbox) -> None:
         secret=canary, visibility=Visibility.SHOWN, on_timeout="default", default=canary,
     )  # fmt: skip
     queue.answer(queue.take("ann"), canary)
-    with sqlite3.connect(queue.reviews.path) as db:
+    with closing(behind(queue.place, "reviews")) as db:
         rows = str(db.execute("SELECT * FROM letters").fetchall())
     for text in (rows, str(drained(box))):
         assert canary not in text
@@ -291,26 +292,8 @@ def test_without_any_webhook_no_file_is_made(tmp_path: Path) -> None:
     box.listen([])
     assert box.next("read") is None
     assert box.numbers("read") == (0, 0)
+    assert Reviews(tmp_path / "store" / "screening", rollout="screening").queued("read") == (0, 0, 0, 0)
     assert not (tmp_path / "store").exists()
-
-
-def test_a_file_of_the_schema_before_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cases are there, and what becomes of them is told from then on."""
-    with monkeypatch.context() as before:
-        before.setattr(reviews_file, "_MIGRATIONS", reviews_file._MIGRATIONS[:2])
-        before.setattr(reviews_file, "SCHEMA", 2)
-        before.setattr(letters, "put", lambda *_: None)
-        queue = Queue(tmp_path)
-        one = queue.submit()
-        queue.reviews.close()
-        with sqlite3.connect(queue.reviews.path) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (2,)
-            assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'letters'").fetchall()
-    box = Letterbox(queue.place, clock=queue.clock)
-    box.listen(["read"])
-    queue.answer(queue.take("ann"), "yes")
-    assert [(kind, data["task"]) for kind, data in drained(box)] == [("case.decided", task_name(one.id))]
-    assert queue.reviews.trail.verify().whole
 
 
 @given(st.lists(st.sampled_from(["submit", "answer", "told", "give_up", "again", "forget", "withdraw"])))
@@ -318,7 +301,7 @@ def test_a_file_of_the_schema_before_goes_on(tmp_path: Path, monkeypatch: pytest
 def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
     """What waits is what is there; nothing is counted as lost that was told, or forgotten."""
     with tempfile.TemporaryDirectory() as folder:
-        queue = Queue(Path(folder))
+        queue = Queue(Path(folder) / "store" / "screening")
         box, cases, given_up = Letterbox(queue.place, clock=queue.clock), [], 0
         box.listen(["read"])
         for act in ["submit", *acts]:
@@ -338,7 +321,7 @@ def test_whatever_happens_the_letters_are_counted(acts: list[str]) -> None:
                         box.again(letter, 5.0)
                     else:
                         (box.give_up if act == "give_up" else box.told)(letter)
-            with sqlite3.connect(queue.reviews.path) as db:
+            with closing(behind(queue.place, "reviews")) as db:
                 (there,) = db.execute("SELECT count(*) FROM letters").fetchone()
             assert box.numbers("read") == (there, given_up)
         box.close()

@@ -77,7 +77,7 @@ class Reviewers(Door):
 @pytest.fixture
 def queue(tmp_path: Path) -> Queue:
     """A queue on a disk."""
-    return Queue(tmp_path)
+    return Queue(tmp_path / "store" / "screening")
 
 
 @pytest.fixture

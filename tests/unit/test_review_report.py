@@ -159,7 +159,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 @pytest.fixture
 def queue(tmp_path: Path) -> Queue:
     """A queue with one decision."""
-    made = Queue(tmp_path)
+    made = Queue(tmp_path / "store" / "screening")
     made.submit(visibility=Visibility.HIDDEN)
     made.answer(made.take("ann"), "yes")
     return made
@@ -177,7 +177,7 @@ def test_a_ledger_that_cannot_be_used_is_tried_again(
     """It is said once, tried less and less often, and said when it is over; nothing is lost."""
     now = [0.0]
     teller = labelling(queue, lambda: now[0])
-    path = Ledger(queue.place).path
+    path = Path(Ledger(queue.place).where)
     path.write_bytes(b"damaged " * 1000)
     for pause in (0.0, FIRST, 2 * FIRST, LONGEST, LONGEST):
         now[0] += pause
@@ -206,7 +206,7 @@ def test_without_a_ledger_decisions_wait_for_one(
         now[0] += 100
     ((name, facts),) = events
     assert (name, facts["waiting"]) == ("reviews.labels_wait", 1)
-    assert not Ledger(queue.place).path.exists()
+    assert not Path(Ledger(queue.place).where).exists()
     labelling(queue, lambda: 0.0).look()
     assert Ledger(queue.place).counts().labels == 1
 

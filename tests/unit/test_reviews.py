@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +11,17 @@ import pytest
 from bento_rollout.degrees import Degree
 from bento_rollout.errors import InvalidValue, NotFound, QueueFull, Refused
 from bento_rollout.reviewing import Case, Claim, Decision, Given, Role, Selection, Shown, Status, Visibility
+from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Reviews, Stats
 from bento_rollout.store.reviews_rows import Submission
-from tests.reviewed import ADJUDICATOR, REVIEWER, START, Queue, case, made, said
+from tests.places import run
+from tests.reviewed import ADJUDICATOR, REVIEWER, START, Queue, case, kept, made, said
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
+def queue(place: Place) -> Queue:
     """A queue in which nobody was asked yet."""
-    return Queue(tmp_path)
+    return Queue(place)
 
 
 def test_where_nobody_was_asked_everything_is_empty(queue: Queue) -> None:
@@ -185,7 +186,7 @@ def test_no_token_is_in_the_file(queue: Queue) -> None:
     queue.submit()
     token = queue.take("ann").token
     queue.reviews.close()
-    assert not any(token.encode() in path.read_bytes() for path in queue.place.iterdir())
+    assert token.encode() not in kept(queue.place)
 
 
 def test_an_answer_told_twice_is_kept_once(queue: Queue) -> None:
@@ -602,8 +603,8 @@ def test_a_case_ends_once(queue: Queue) -> None:
     """The file itself refuses another end."""
     queue.submit()
     queue.answer(queue.take("ann"), "yes")
-    with sqlite3.connect(queue.reviews.path) as db, pytest.raises(sqlite3.IntegrityError, match="ends once"):
-        db.execute("UPDATE tasks SET status = 'defaulted'")
+    with pytest.raises(sqlite3.IntegrityError, match="ends once"):
+        run(queue.place, "reviews", "UPDATE tasks SET status = 'defaulted'")
 
 
 def test_a_second_queue_sees_the_same(queue: Queue) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from bento_rollout.errors import StoreUnreachable
 from bento_rollout.reviewing import Given, Status, Visibility
+from bento_rollout.store.place import Place
 from bento_rollout.store.reviews_hiding import AGAIN, Hiding
 from tests.reviewed import REVIEWER, START, Clock, Queue, case, made, said, settled
 
@@ -21,9 +20,9 @@ def hiding(queue: Queue) -> Hiding:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
+def queue(place: Place) -> Queue:
     """A queue."""
-    return Queue(tmp_path)
+    return Queue(place)
 
 
 def test_a_waiting_case_hides_what_the_model_says(queue: Queue, hiding: Hiding) -> None:
@@ -84,10 +83,10 @@ def test_it_looks_again_for_a_while_and_after_each_fall(queue: Queue) -> None:
     hiding.close()
 
 
-def test_a_queue_that_cannot_be_used_is_tried_again(tmp_path: Path) -> None:
+def test_a_queue_that_cannot_be_used_is_tried_again(place: Place) -> None:
     """Without a queue nothing is hidden; one that is locked is told, and done at the next look."""
-    assert Hiding(tmp_path / "none").look("read", blind=True) == 0
-    queue = Queue(tmp_path)
+    assert Hiding(place).look("read", blind=True) == 0
+    queue = Queue(place)
     queue.reviews.submit(case(**SEEN))
     hiding = Hiding(queue.place, clock=Clock())
     with pytest.MonkeyPatch.context() as patch:

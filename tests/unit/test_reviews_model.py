@@ -55,7 +55,7 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Begin with an empty queue."""
         self.folder = Path(tempfile.mkdtemp())
-        self.queue = Queue(self.folder)
+        self.queue = Queue(self.folder / "store" / "screening")
         self.tasks: dict[str, Task] = {}
 
     def teardown(self) -> None:

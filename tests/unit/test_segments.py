@@ -343,7 +343,7 @@ def test_each_segment_is_watched_by_itself() -> None:
 
 def test_the_store_keeps_a_cases_segment_and_feeds_its_test(tmp_path: Any) -> None:
     """Whether the test began before the answers, or after them; old cases have none."""
-    queue = Queue(tmp_path)
+    queue = Queue(tmp_path / "store" / "screening")
     targets = {ICU: 0.02, ER: 0.02}
 
     def audit(segment: str | None, choice: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bento_rollout.store.place import Place
+from tests.places import behind
 from tests.reviewed import Queue
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Queue:
+def queue(place: Place) -> Queue:
     """A queue with five acts in its trail."""
-    queue = Queue(tmp_path)
+    queue = Queue(place)
     queue.submit()
     queue.answer(queue.take("ann"), "yes")
     queue.reviews.note("dee", "degree", endpoint="read", degree="partial", reason="it was certified")
@@ -36,7 +39,7 @@ def test_every_act_stands_in_the_trail(queue: Queue) -> None:
 
 def test_the_trail_is_append_only(queue: Queue) -> None:
     """The file itself says so."""
-    with sqlite3.connect(queue.reviews.path) as db:
+    with closing(behind(queue.place, "reviews")) as db:
         for statement in ("UPDATE trail SET who = 'eve'", "DELETE FROM trail"):
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 db.execute(statement)
@@ -51,18 +54,19 @@ TAMPERED = {
     "DELETE FROM trail WHERE seq = 3": 3,
     "DELETE FROM trail WHERE seq = 5": 5,
     "DELETE FROM trail": 1,
-    "UPDATE trail SET hash = zeroblob(32) WHERE seq = 4": 4,
-    "INSERT INTO trail VALUES (6, 0, 'eve', 'claimed', '', '{}', zeroblob(32))": 6,
+    "UPDATE trail SET hash = ZEROS WHERE seq = 4": 4,
+    "INSERT INTO trail VALUES (6, 0, 'eve', 'claimed', '', '{}', ZEROS)": 6,
 }
 
 
 @pytest.mark.parametrize("statement", TAMPERED)
 def test_what_was_tampered_with_is_found(queue: Queue, statement: str) -> None:
     """At the first entry that is not as it was written; what comes after it does not hide it."""
-    with sqlite3.connect(queue.reviews.path) as db:
-        db.execute("DROP TRIGGER trail_stays")
-        db.execute("DROP TRIGGER trail_remains")
-        db.execute(statement)
+    with closing(behind(queue.place, "reviews")) as db:
+        of = "" if isinstance(queue.place, Path) else " ON trail"
+        db.execute(f"DROP TRIGGER trail_stays{of}")
+        db.execute(f"DROP TRIGGER trail_remains{of}")
+        db.execute(statement.replace("ZEROS", "zeroblob(32)" if not of else f"'{chr(92)}x{'00' * 32}'"))
     assert queue.reviews.trail.verify().broken_at == TAMPERED[statement]
     queue.reviews.note("dee", "degree")
     assert queue.reviews.trail.verify().broken_at == TAMPERED[statement]

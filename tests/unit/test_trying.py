@@ -588,7 +588,7 @@ def test_a_report_of_an_older_file(tmp_path: Path) -> None:
     """A file of the first schema gets its report when somebody opens it."""
     log = EvidenceLog(tmp_path)
     log.tell({})
-    with sqlite3.connect(log.path) as db:
+    with sqlite3.connect(tmp_path / "evidence.db") as db:
         db.execute("DROP TABLE report")
         db.execute("PRAGMA user_version = 1")
     assert log.report() is None
@@ -600,7 +600,7 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
     """What is no JSON is told as damage, with what to do."""
     log = EvidenceLog(tmp_path)
     log.tell({})
-    with sqlite3.connect(log.path) as db:
+    with sqlite3.connect(tmp_path / "evidence.db") as db:
         db.execute("UPDATE report SET told = '{'")
     with pytest.raises(StoreUnreachable, match="is damaged"):
         log.report()

@@ -1,0 +1,117 @@
+"""`Session`: a connection of its own whose locks live exactly as long as whoever holds it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from contextlib import suppress
+
+import psycopg
+
+from ...errors import RolloutError, StoreUnreachable
+from .connection import Connection, Raw, lock_of
+from .engine import HOME, Engine
+
+__all__ = ["Session", "is_free", "tend", "unusable", "watch_forks"]
+
+_WATCHED: weakref.WeakSet[Raw] = weakref.WeakSet()
+
+_KEEPALIVES = (
+    "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2; "
+    "SET tcp_user_timeout = 3000"
+)
+"""Lets the server notice within seconds that a host is gone which could not say so."""
+
+
+class Session:
+    """Holds advisory locks; they go with its process, with its connection, and when it is closed.
+
+    Args:
+        engine: the database.
+
+    Raises:
+        OperationalError: it cannot be reached.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._raw = engine.alone()
+        watch_forks(self._raw)
+        self.db = _alone(self._raw)
+        self.db.execute(f"SET search_path = {HOME}; SET lock_timeout = 5000; {_KEEPALIVES}")
+
+    def take(self, lock: int) -> bool:
+        """Take a lock unless somebody else has it; return whether it is held now.
+
+        Raises:
+            OperationalError: the connection is lost.
+        """
+        (taken,) = self.db.execute("SELECT pg_try_advisory_lock(?)", (lock,)).fetchone()
+        return bool(taken)
+
+    def lives(self) -> bool:
+        """Whether the connection is there, and so are its locks."""
+        try:
+            self._raw.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of everything."""
+        _WATCHED.discard(self._raw)
+        with suppress(psycopg.Error, sqlite3.Error):
+            self._raw.close()
+
+
+def is_free(db: Connection, lock: int) -> bool:
+    """Whether nobody holds a lock; asking takes it from nobody.
+
+    Raises:
+        OperationalError: the database cannot be asked.
+    """
+    (free,) = db.execute("SELECT pg_try_advisory_xact_lock_shared(?)", (lock,)).fetchone()
+    return bool(free)
+
+
+def tend(raw: Raw) -> None:
+    """Let the server notice soon when this host is gone.
+
+    Raises:
+        OperationalError: the connection is lost.
+    """
+    _alone(raw).execute(_KEEPALIVES)
+
+
+def watch_forks(raw: Raw) -> None:
+    """Close a connection in every forked child: its copy would keep it open when its parent has died."""
+    _WATCHED.add(raw)
+
+
+def unusable(engine: Engine, error: Exception, left: str) -> RolloutError:
+    """Return what is raised when the database cannot be used: as it is, or in words.
+
+    Args:
+        engine: the database.
+        error: what went wrong.
+        left: what became of what was asked for.
+    """
+    if isinstance(error, RolloutError):
+        return error
+    return StoreUnreachable(f"{engine.shown} cannot be used: {error}; {left}")
+
+
+def _alone(raw: Raw) -> Connection:
+    """Return a connection whose writes wait for nobody: the locks that it holds guard them."""
+    return Connection(raw, lock_of("session", str(raw.info.backend_pid)))
+
+
+def _forget() -> None:
+    """Close the descriptors in a forked child; the server hears nothing, and its sessions go on."""
+    for raw in list(_WATCHED):
+        with suppress(psycopg.Error, OSError):
+            os.close(raw.fileno())
+    _WATCHED.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
