@@ -164,7 +164,8 @@ def test_sessions_that_are_ended_lose_nothing(
     reviews = queue_of(place, 40)
     where = address_of(place, request)
     processes = [begun(where, "persist", f"p{n}-0", f"p{n}-1") for n in range(2)]
-    over, ended = threading.Event(), []
+    over = threading.Event()
+    ended: list[object] = []
 
     def end_them() -> None:
         draw = random.Random(7)
