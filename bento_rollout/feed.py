@@ -65,6 +65,12 @@ class Feed:
             self._refresh()
         return self._table
 
+    def start(self) -> None:
+        """Begin to look by itself; a store is looked at by who follows it."""
+
+    def stop(self) -> None:
+        """End what `start` began."""
+
     def check(self) -> None:
         """Look at the database: heal a counter that was lost, notice a store that was. Not for requests."""
         try:

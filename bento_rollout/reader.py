@@ -18,6 +18,7 @@ from .state import Commit, RolloutState
 from .store.ballot import Ballot
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
+from .store.governed import GovernedStore
 from .store.tallies import Tallies
 from .telling import aside
 from .tries import explained, try_status
@@ -81,7 +82,14 @@ class Reader:
         if tried is not None and (told := aside(commit.state)):
             tried["warnings"].append(told)
         found = status_of(commit, view, describe(self._desk.location, problem), tried)
-        return {**found, "drift": self._drift()}
+        return {**found, "drift": self._drift(), **self._governed()}
+
+    def _governed(self) -> dict[str, Any]:
+        """Return which file governs, what this host holds against it, and what waits; empty: a store does."""
+        if not isinstance(store := self._desk.store, GovernedStore):
+            return {}
+        told_store, waits = store.described(self.name), list(store.note(self.name).waits)
+        return {"store": told_store, "override": store.told_override(self.name), "waits_for_restart": waits}
 
     def _drift(self) -> dict[str, Any] | None:
         """Return which alarms of drift wait for a person; None: there are none, or nothing can be read."""

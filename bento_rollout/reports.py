@@ -7,8 +7,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
+from .errors import StoreCorrupt, StoreUnreachable
+from .revisions import shown_revision
 from .state import Commit, RolloutState, Settled
 from .store.ballot import After
+from .store.governed import governed_names, opened
 from .store.location import Location, locate
 from .store.sqlite import SQLiteStore
 from .telling import Step, detail, taken_back
@@ -34,7 +37,7 @@ def status_of(
     candidates = [name for name in variants if name != state.champion]
     return {
         "name": state.name,
-        "revision": state.revision,
+        "revision": shown_revision(state.revision),
         "champion": state.champion,
         "variants": variants,
         "weights": {**dict.fromkeys(candidates, 0.0), **state.percents},
@@ -57,7 +60,12 @@ def status_of(
             "reason": commit.reason,
         },
         "workers": [
-            {"pid": card.pid, "worker": card.worker, "revision": card.revision, "trouble": card.trouble}
+            {
+                "pid": card.pid,
+                "worker": card.worker,
+                "revision": shown_revision(card.revision),
+                "trouble": card.trouble,
+            }
             for card in view.cards
         ],
         "differences": view.differences(),
@@ -78,8 +86,8 @@ def history_row(
         step: looks up a revision, to say what an undo took back.
     """
     row: dict[str, Any] = {
-        "revision": commit.revision,
-        "parent": commit.parent,
+        "revision": shown_revision(commit.revision),
+        "parent": shown_revision(commit.parent),
         "time": utc(commit.time),
         "author": commit.author,
         "reason": commit.reason,
@@ -119,7 +127,7 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
                 "key": text,
                 "bucket": bucket_of(table.salt, text),
                 "variant": plan.variant,
-                "revision": plan.revision,
+                "revision": shown_revision(plan.revision),
                 "reason": plan.reason.value,
             }
         )
@@ -135,7 +143,7 @@ def _told(commit: Commit, before: RolloutState, step: Step) -> list[str]:
 
 
 def _point(point: Settled | None) -> dict[str, Any] | None:
-    return None if point is None else {"revision": point.revision, "champion": point.champion}
+    return None if point is None else {"revision": shown_revision(point.revision), "champion": point.champion}
 
 
 def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
@@ -153,9 +161,21 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
 def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
     """Return name, revision and champion of every rollout: the JSON of ``list --json``."""
     place = SQLiteStore(locate(store).path)
-    commits = [place.read(name) for name in place.names()]
+    governed = governed_names(place.folder)
+    try:
+        names = place.names()
+    except StoreUnreachable as error:
+        if not governed or isinstance(error, StoreCorrupt):
+            raise
+        names = ()  # where files govern there may be no database
+    opens = {name: opened(place.path, name) for name in sorted({*names, *governed})}
+    commits = [one.read(name) for name, one in opens.items()]
     return [
-        {"name": commit.state.name, "revision": commit.revision, "champion": commit.state.champion}
+        {
+            "name": commit.state.name,
+            "revision": shown_revision(commit.revision),
+            "champion": commit.state.champion,
+        }
         for commit in commits
         if commit
     ]

@@ -137,7 +137,10 @@ def _when(time: object) -> Html:
 
 
 def _header(report: Mapping[str, Any]) -> Html:
-    since, now = amount(report["since_revision"]), amount(report["revision"])
+    since, now = (
+        amount(one) if isinstance(one, int) else str(one)
+        for one in (report["since_revision"], report["revision"])
+    )
     told = [
         element("span", "Champion ", element("strong", report["champion"])),
         element("span", f"counted since revision {since}, now at {now}"),

@@ -96,7 +96,8 @@ def _chart(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[s
         if any(values):
             color = names.index(name) % COLORS if name in names else COLORS - 1
             series.append({"label": name, "values": values, "color": color})
-    x = [row["revision"] for row in rows]
+    counted = all(isinstance(row["revision"], int) for row in rows)
+    x = [row["revision"] if counted else at for at, row in enumerate(rows)]
     return {"x": x, "series": series, "y": [0, 100], "unit": "%", "stepped": True, "whole": True}
 
 
