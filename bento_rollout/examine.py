@@ -12,6 +12,7 @@ from .operations import Rollout, default_author
 from .reports import describe
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
+from .store.governed import governed_names, opened
 from .store.ledger import Ledger
 from .store.location import locate
 from .store.mending import diagnose, known, mend
@@ -26,16 +27,19 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
     location = locate(store)
     place = SQLiteStore(location.path)
     problem: str | None = None
+    governed = governed_names(place.folder)
     try:
         diagnose(place)
     except RolloutError as error:
-        problem = str(error)
+        alone = set(known(place)) <= set(governed) and not place.path.exists()
+        problem = None if alone and governed else str(error)  # files govern: nobody makes a database
     return {
         "store": describe(location, problem),
         "permissions": _permissions(place),
         "token": _tokens(),
         "rollouts": [
-            _look(Rollout(name, place, location, "doctor"), place.place(name)) for name in known(place)
+            _look(Rollout(name, opened(place.path, name), location, "doctor"), place.place(name))
+            for name in sorted({*known(place), *governed})
         ],
     }
 
@@ -78,11 +82,36 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in presence.living() if card.trouble]
         return {**nothing, "problems": [str(error), *troubled, *unread]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
+    alarms = [*alarms, *_against_the_file(status)]
+    unread += _refused(status)
     if not status["workers"]:
         notes = ["no worker is live: only the store was checked"]
         return {**nothing, **found, "notes": [*notes, *alarms], "problems": unread}
     problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *unread]
     return {**nothing, **found, "notes": [*_new_code(status), *alarms], "problems": problems}
+
+
+def _refused(status: dict[str, Any]) -> list[str]:
+    """Return why the file that governs is not followed; empty: it is, or none governs."""
+    refused = status["store"].get("refused")
+    return (
+        [] if refused is None else [f"the file that governs is refused, the earlier content holds: {refused}"]
+    )
+
+
+def _against_the_file(status: dict[str, Any]) -> list[str]:
+    """Return what this host holds against the file that governs, and what of it waits for a restart."""
+    file, override = status["store"].get("path"), status.get("override") or {}
+    held = [
+        f"{verb} by {mark['author']} holds against {file} on this host, until it changes or `resume`"
+        for verb in ("rollback", "pause")
+        if (mark := override.get(verb)) is not None
+    ]
+    waits = [
+        f"{name} of {file} is code, and waits for the next start"
+        for name in status.get("waits_for_restart", ())
+    ]
+    return held + waits
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:

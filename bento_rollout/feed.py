@@ -55,6 +55,11 @@ class Feed:
         return self._commit
 
     @property
+    def refused(self) -> bool:
+        """Whether what is newest cannot be served by; a store refuses that when it is to be committed."""
+        return False
+
+    @property
     def age(self) -> float:
         """Seconds since the store was last looked at with success; it is looked at each second."""
         return time.monotonic() - self._read_at

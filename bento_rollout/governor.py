@@ -74,7 +74,8 @@ class Governor:
         self._left: Note | None = None
         self.spec = running
         self.note = self._noted(running, text)
-        if not self.look() and (left := Note.read(place)) is not None and left.file == str(file):
+        left = Note.read(place)
+        if not self.look() and left is not None and left.file == str(file):
             self._go_on(left)
 
     def look(self) -> bool:

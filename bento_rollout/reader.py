@@ -12,7 +12,7 @@ from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
 from .errors import NotFound, RolloutError, StoreUnreachable
-from .reports import assignments, describe, history_row, status_of, utc
+from .reports import assignments, describe, history_row, status_of, told_override, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.ballot import Ballot
@@ -88,8 +88,9 @@ class Reader:
         """Return which file governs, what this host holds against it, and what waits; empty: a store does."""
         if not isinstance(store := self._desk.store, GovernedStore):
             return {}
-        told_store, waits = store.described(self.name), list(store.note(self.name).waits)
-        return {"store": told_store, "override": store.told_override(self.name), "waits_for_restart": waits}
+        told_store, held = store.described(self.name), store.override(self.name)
+        waits = list(store.note(self.name).waits)
+        return {"store": told_store, "override": told_override(held), "waits_for_restart": waits}
 
     def _drift(self) -> dict[str, Any] | None:
         """Return which alarms of drift wait for a person; None: there are none, or nothing can be read."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
 from .errors import StoreCorrupt, StoreUnreachable
+from .governing import Override
 from .revisions import shown_revision
 from .state import Commit, RolloutState, Settled
 from .store.ballot import After
@@ -17,7 +18,7 @@ from .store.sqlite import SQLiteStore
 from .telling import Step, detail, taken_back
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "utc"]
+__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "told_override", "utc"]
 
 
 def status_of(
@@ -156,6 +157,19 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
         "why": location.why,
         "problem": problem,
     }
+
+
+def told_override(held: Override | None) -> dict[str, Any] | None:
+    """Return what a host holds against its file, as ``status --json`` shows it."""
+    if held is None:
+        return None
+    marks = {"pause": held.pause, "rollback": held.rollback}
+    told = {
+        verb: {**mark.model_dump(), "time": utc(mark.time)}
+        for verb, mark in marks.items()
+        if mark is not None
+    }
+    return {"digest": held.digest, **told}
 
 
 def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:

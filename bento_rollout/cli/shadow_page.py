@@ -137,10 +137,7 @@ def _when(time: object) -> Html:
 
 
 def _header(report: Mapping[str, Any]) -> Html:
-    since, now = (
-        amount(one) if isinstance(one, int) else str(one)
-        for one in (report["since_revision"], report["revision"])
-    )
+    since, now = amount(report["since_revision"]), amount(report["revision"])
     told = [
         element("span", "Champion ", element("strong", report["champion"])),
         element("span", f"counted since revision {since}, now at {now}"),

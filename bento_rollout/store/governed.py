@@ -229,11 +229,6 @@ class GovernedStore(SQLiteStore):
             "refused": note.refused,
         }
 
-    def told_override(self, name: str) -> dict[str, Any] | None:
-        """Return what this host holds against the file, as ``status --json`` shows it."""
-        held = self.override(name)
-        return None if held is None else held.model_dump(mode="json", exclude_none=True)
-
 
 def opened(path: Path, name: str) -> SQLiteStore:
     """Return the store of one rollout: its file's, where a service left word that one governs it."""
