@@ -89,8 +89,8 @@ def governed_state(
 def placed(weights: Mapping[str, int], order: Sequence[str]) -> tuple[Range, ...]:
     """Return the ranges of candidates whose places depend on nothing that was before.
 
-    The first in order grows from the bottom and the second from the top, so that of two candidates no key
-    ever moves from one to the other, and none moves that need not; further ones follow the first.
+    The first in order grows from the bottom and the second from the top: of two candidates who grows keeps
+    all its keys, and who stays keeps exactly its own. Further ones follow the first.
 
     >>> placed({"b": 5000, "c": 2000}, ["a", "b", "c"])
     ((0, 5000, 'b'), (98000, 100000, 'c'))
