@@ -52,11 +52,13 @@ class Override(Strict):
         digest: the content's; against another content nothing of this holds.
         pause: who paused, if anybody did.
         rollback: who took all weights away, if anybody did.
+        superseded: whether somebody here has gone on to another content since: then it ends with this one.
     """
 
     digest: str
     pause: Mark | None = None
     rollback: Mark | None = None
+    superseded: bool = False
 
     @property
     def newest(self) -> tuple[str, Mark]:

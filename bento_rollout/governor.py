@@ -211,14 +211,12 @@ class GovernedFeed(Feed):
     def follow(self) -> None:
         """Look at the file, and serve by it."""
         with self._following:
-            before = self._governor.note.commit.revision
             self._governor.look()
             refused = self._governor.note.refused
             self.trouble = (
                 None if refused is None else f"refused, so the earlier content is served: {refused}"
             )
-            if self._governor.note.commit.revision != before:
-                self.store.forget_others(self.name)
+            self.store.supersede(self.name)
             self._read_at = time.monotonic()
             with self._lock:
                 self._seek(None)

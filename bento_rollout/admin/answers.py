@@ -193,7 +193,7 @@ class Degrees(_Answer):
     segments: list[str] = Field(
         default_factory=list, description="Parts of the traffic that get a threshold each."
     )
-    since: int | None = Field(None, description="The revision from which on it holds.")
+    since: Revision | None = Field(None, description="The revision from which on it holds.")
     author: str | None = None
     reason: str | None = None
     demoted: str | None = Field(None, description="What audits showed when they lowered it last.")

@@ -78,6 +78,10 @@ def _concerns(status: Mapping[str, Any]) -> list[str]:
     behind = [worker for worker in status["workers"] if worker["revision"] != status["revision"]]
     if behind:
         found.append(f"{len(behind)} of {len(status['workers'])} workers serve an older revision.")
+    for verb in ("rollback", "pause"):
+        if mark := (status.get("override") or {}).get(verb):
+            file = status["store"]["path"]
+            found.append(f"{verb} by {mark['author']} holds against {file} on this host, until it changes.")
     if status["paused"]:
         found.append("The rollout is paused.")
     if not status["store"]["durable"]:

@@ -98,6 +98,7 @@ class GovernedStore(SQLiteStore):
         self, path: str | Path, noted: Callable[[str], Note | None] | None = None, *, patience: float = 5.0
     ) -> None:
         super().__init__(path, patience=patience)
+        self._held_all_along: str | None = None
         self._noted = noted or (lambda name: Note.read(self.place(name)))
 
     def note(self, name: str) -> Note:
@@ -166,13 +167,22 @@ class GovernedStore(SQLiteStore):
     # -- what this host holds against the file --------------------------------------------------------------
 
     def override(self, name: str) -> Override | None:
-        """Return what this host holds against the file's present content; None: nothing."""
-        data = read_json(self.place(name) / OVERRIDE)
-        if data is None:
+        """Return what this host holds against the file's present content; None: nothing.
+
+        What was superseded holds on where this process has held it all along: others are ahead of it, and
+        it would give back meanwhile what was taken away. Who comes to that content anew goes by the content.
+        """
+        held, digest = self._written(name), digest_in(self.note(name).commit.revision)
+        if held is None or held.digest != digest or (held.superseded and self._held_all_along != digest):
+            self._held_all_along = None
             return None
+        self._held_all_along = digest
+        return held
+
+    def _written(self, name: str) -> Override | None:
+        data = read_json(self.place(name) / OVERRIDE)
         with suppress(ValidationError):
-            held = Override.model_validate(data)
-            return held if held.digest == digest_in(self.note(name).commit.revision) else None
+            return None if data is None else Override.model_validate(data)
         return None
 
     def set_against(self, name: str, action: str, author: str, reason: str) -> bool:
@@ -188,6 +198,7 @@ class GovernedStore(SQLiteStore):
             after = overriding(before, self.note(name).commit, action, mark)
             if after == before:
                 return False
+            after = after and after.model_copy(update={"superseded": False})
             try:
                 if after is None:
                     file.unlink(missing_ok=True)
@@ -201,14 +212,15 @@ class GovernedStore(SQLiteStore):
             time.sleep(BLIND)  # by then every worker has looked by itself: what is acknowledged holds
         return True
 
-    def forget_others(self, name: str) -> None:
-        """Remove what was held against an earlier content: a file that comes back is a new decision."""
-        file, beacon = self.place(name) / OVERRIDE, self.beacon(name)
-        if not file.exists():
+    def supersede(self, name: str) -> None:
+        """Let what is held against another content end with it: one that comes back is a new decision."""
+        held = self._written(name)
+        if held is None or held.superseded or held.digest == digest_in(self.note(name).commit.revision):
             return
-        with suppress(StoreUnreachable, OSError), beacon.writing(self._patience):
-            if self.override(name) is None:
-                file.unlink(missing_ok=True)
+        with suppress(StoreUnreachable, OSError), self.beacon(name).writing(self._patience):
+            if self._written(name) == held:
+                over = held.model_copy(update={"superseded": True})
+                write_json(self.place(name) / OVERRIDE, over.model_dump(mode="json"))
 
     def announce(self, name: str) -> None:
         """Have a counter, so that a worker which looks at it is told at once; nothing where it cannot be."""

@@ -225,11 +225,7 @@ STORE_AGE = Measure(
     "livemax",
 )
 SPEC_REFUSED = Measure(
-    "bento_rollout_spec_refused",
-    "gauge",
-    "1 while the file that governs holds a content that cannot be served by, in any living worker",
-    ("rollout",),
-    "livemax",
+    "bento_rollout_spec_refused", "gauge", "1 while the file that governs is refused", ("rollout",), "livemax"
 )
 
 MEASURES = (
