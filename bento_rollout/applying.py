@@ -30,7 +30,9 @@ __all__ = [
 ]
 
 
-def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]) -> RolloutState:
+def seed(
+    name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str], revision: int = 1
+) -> RolloutState:
     """Return the first state of a rollout that no store knows, as its spec asks for.
 
     Args:
@@ -38,14 +40,16 @@ def seed(name: str, champion: str, spec: RolloutSpec, digests: Mapping[str, str]
         champion: the decorated service's own variant.
         spec: what it asks for.
         digests: what each variant is; the state is granted to them.
+        revision: the one that it will be.
     """
     empty = RolloutState(
         name=name,
+        revision=revision - 1,
         champion=champion,
         salt=spec.routing.salt or name,
         granted=dict(digests),
-        settled=(Settled(revision=1, champion=champion),),
-        moved=1,
+        settled=(Settled(revision=revision, champion=champion),),
+        moved=revision,
     )
     return apply_spec(empty, spec, tuple(digests)).taken_up(ladders_of(spec))
 

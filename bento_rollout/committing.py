@@ -11,8 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from .errors import Conflict, NotDurable, NotFound
+from .governing import OVERRIDES
+from .revisions import shown_revision
 from .state import Commit, RolloutState
 from .store import RolloutStore
+from .store.governed import GovernedStore
 from .store.location import Location
 from .store.opened import presence_at
 from .telling import detail
@@ -97,7 +100,8 @@ class Desk:
             raise NotFound(self._absent())
         if if_revision is not None and commit.revision != if_revision:
             raise Conflict(
-                f"{self.name!r} is at revision {commit.revision}, not {if_revision}; nothing changed",
+                f"{self.name!r} is at revision {shown_revision(commit.revision)}, "
+                f"not {shown_revision(if_revision)}; nothing changed",
                 commit.revision,
             )
         return commit
@@ -177,15 +181,24 @@ class Desk:
         """Return a state with the service around it, as it is now."""
         return View(tuple(self.presence.living()), self.presence.last(), state)
 
-    def admit(self, reason: str) -> None:
+    def admit(self, reason: str, action: str | None = None) -> None:
         """Raise unless a change may be made here, with this reason, for this author.
+
+        Args:
+            reason: the author's.
+            action: the verb that changes the state; None: it is not the state that is changed.
 
         Raises:
             InvalidValue: the reason or the author cannot be kept as they are.
+            Governed: the state is a file's, and this verb does not work against one.
             NotDurable: it would not bind everybody whom it must.
         """
         check_text(reason, "reason", MAX_REASON)
         check_text(self.author, "author", MAX_AUTHOR)
+        if action is not None and isinstance(self.store, GovernedStore):
+            if action not in OVERRIDES:
+                raise self.store.refusal(self.name)
+            return
         if not self.location.durable:
             raise NotDurable(
                 f"changes are refused: {self.location.why} (this would bind one pod of unknown many); "
@@ -220,7 +233,9 @@ class Desk:
             NotReady: a variant that would get traffic is not ready in every live worker.
             Conflict: somebody else committed, ``attempts`` times or against ``if_revision``.
         """
-        self.admit(reason)
+        self.admit(reason, action)
+        if isinstance(self.store, GovernedStore):
+            return self._override(self.store, action, reason, if_revision)
         while True:
             attempts -= 1
             commit = self.read(if_revision)
@@ -240,6 +255,25 @@ class Desk:
             except Conflict:
                 if crowns or if_revision is not None or attempts <= 0:
                     raise
+
+    def _override(self, store: GovernedStore, action: str, reason: str, if_revision: int | None) -> Change:
+        """Set something against the file on this host, or end that."""
+        before = self.read(if_revision).state
+        changed = store.set_against(self.name, action, self.author, reason)
+        state, file = self.read().state, store.note(self.name).file
+        if changed and action == "resume":
+            return Change(state, changed=True, notes=(f"{file} holds again",), detail=detail(before, state))
+        if changed:
+            note = f"on this host only, until {file} changes: `bento-rollout resume {self.name}` ends it"
+            return Change(state, changed=True, notes=(note,), detail=detail(before, state))
+        idle = {
+            "rollback": f"nothing to roll back: {state.champion} has all traffic, as {file} says"
+            if not store.note(self.name).commit.state.weights
+            else "nothing to roll back: it is rolled back already",
+            "resume": f"nothing holds against {file} here",
+        }
+        told_idle = (idle[action],) if action in idle else ()
+        return Change(state, changed=False, notes=told_idle)
 
     def commit(
         self,

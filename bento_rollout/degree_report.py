@@ -8,6 +8,7 @@ from typing import Any
 from .degrees import Degree
 from .errors import Refused
 from .ladder import Certificate, Ladder
+from .revisions import shown_revision
 from .standing import Standing
 from .state import RolloutState
 
@@ -48,7 +49,7 @@ def _row(state: RolloutState, now: Standing | None, ladder: Ladder | None) -> di
         "number": int(now.degree),
         "champion": state.champion,
         "digest": state.champions_digest or None,
-        "since": now.since,
+        "since": shown_revision(now.since),
         "author": now.author,
         "reason": now.reason,
         "demoted": now.demoted or None,
@@ -97,4 +98,5 @@ def _step(endpoint: str, now: Standing, ladder: Ladder, degree: Degree) -> dict[
 
 
 def _who(now: Standing) -> str:
-    return f"since revision {now.since}, by {now.author}{f': {now.reason}' if now.reason else ''}"
+    since, why = shown_revision(now.since), f": {now.reason}" if now.reason else ""
+    return f"since revision {since}, by {now.author}{why}"

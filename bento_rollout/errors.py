@@ -16,6 +16,7 @@
     │   ├── FlipTimeout              a live worker did not answer in time
     │   ├── NotReady                 the variant cannot answer in every live worker
     │   ├── NotDurable               the store binds one pod of unknown many
+    │   ├── Governed                 a file is the whole state: whoever wants to change it changes the file
     │   └── QueueFull                as many cases wait for people as may
     ├── StoreUnreachable             exit 4   HTTP 503   the store cannot be read or written
     │   └── StoreCorrupt             it can be read, and it is not ours or is damaged
@@ -38,6 +39,7 @@ __all__ = [
     "ArtifactNotFound",
     "Conflict",
     "FlipTimeout",
+    "Governed",
     "Incompatible",
     "InvalidKey",
     "InvalidSpec",
@@ -147,6 +149,10 @@ class NotReady(Refused):
 
 class NotDurable(Refused):
     """The store would bind one pod of unknown many; changes are refused."""
+
+
+class Governed(Refused):
+    """The rollout's spec says ``authority: spec``: its file is the state, and no verb changes that."""
 
 
 class QueueFull(Refused):

@@ -11,6 +11,7 @@ from .operations import Rollout, default_author
 from .reports import describe
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
+from .store.governed import governed_at, opened
 from .store.ledger import Ledger
 from .store.location import locate
 from .store.mending import diagnose, known, mend
@@ -27,16 +28,21 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
     location = locate(store)
     place = open_at(location)
     problem: str | None = None
+    governed = governed_at(location)
     try:
         diagnose(place)
     except RolloutError as error:
-        problem = str(error)
+        alone = location.database is None and not location.path.exists()
+        alone = alone and set(known(place)) <= set(governed)
+        problem = None if alone and governed else str(error)  # files govern: nobody makes a database
     return {
         "store": describe(location, problem),
         "permissions": _permissions(place) if isinstance(place, SQLiteStore) else [],
         "token": _tokens(),
         "rollouts": [
-            _look(Rollout(name, place, location, "doctor"), place.place(name)) for name in known(place)
+            _look(Rollout(name, one, location, "doctor"), one.place(name))
+            for name in sorted({*known(place), *governed})
+            for one in [opened(location, name)]
         ],
     }
 
@@ -82,6 +88,8 @@ def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in _living(presence) if card.trouble]
         return {**nothing, "problems": [str(error), *troubled, *unread]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
+    alarms = [*alarms, *_against_the_file(status)]
+    unread += _refused(status)
     if not status["workers"]:
         notes = ["no worker is live: only the store was checked"]
         return {**nothing, **found, "notes": [*notes, *alarms], "problems": unread}
@@ -94,6 +102,29 @@ def _living(presence: Workers) -> list[Card]:
         return presence.living()
     except RolloutError:  # nobody can say
         return []
+
+
+def _refused(status: dict[str, Any]) -> list[str]:
+    """Return why the file that governs is not followed; empty: it is, or none governs."""
+    refused = status["store"].get("refused")
+    return (
+        [] if refused is None else [f"the file that governs is refused, the earlier content holds: {refused}"]
+    )
+
+
+def _against_the_file(status: dict[str, Any]) -> list[str]:
+    """Return what this host holds against the file that governs, and what of it waits for a restart."""
+    file, override = status["store"].get("path"), status.get("override") or {}
+    held = [
+        f"{verb} by {mark['author']} holds against {file} on this host, until it changes or `resume`"
+        for verb in ("rollback", "pause")
+        if (mark := override.get(verb)) is not None
+    ]
+    waits = [
+        f"{name} of {file} is code, and waits for the next start"
+        for name in status.get("waits_for_restart", ())
+    ]
+    return held + waits
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:

@@ -55,6 +55,11 @@ class Feed:
         return self._commit
 
     @property
+    def refused(self) -> bool:
+        """Whether what is newest cannot be served by; a store refuses that when it is to be committed."""
+        return False
+
+    @property
     def age(self) -> float:
         """Seconds since the store was last looked at with success; it is looked at each second."""
         return time.monotonic() - self._read_at
@@ -64,6 +69,12 @@ class Feed:
         if self._beacon.token() != self._token:
             self._refresh()
         return self._table
+
+    def start(self) -> None:
+        """Begin to look by itself; a store is looked at by who follows it."""
+
+    def stop(self) -> None:
+        """End what `start` began."""
 
     def check(self) -> None:
         """Look at the database: heal a counter that was lost, notice a store that was. Not for requests."""

@@ -24,8 +24,8 @@ from .spec import check_name, check_variant
 from .state import RolloutState
 from .store import RolloutStore
 from .store.ballot import ballot_at
+from .store.governed import GovernedStore, opened
 from .store.location import Location, locate
-from .store.opened import open_at
 from .telling import taken_back
 from .trying import TryVerbs
 from .values import parse_millis
@@ -141,6 +141,8 @@ class Rollout(TryVerbs, DegreeVerbs, ReviewVerbs):
         Raises:
             NotReady: the variant that would become champion is not ready; the only refusal.
         """
+        if isinstance(self._desk.store, GovernedStore) and (again or to_revision is not None):
+            raise self._desk.store.refusal(self.name)
         if again and to_revision is not None:
             raise InvalidValue("say --again or --to-revision, not both")
 
@@ -253,4 +255,6 @@ def open_rollout(name: str, *, author: str | None = None, store: str | None = No
         screening.rollback(reason="too many 500s")
     """
     location = locate(store)
-    return Rollout(name, open_at(location), location, author or default_author())
+    return Rollout(
+        name, opened(location, check_name(name, "rollout name")), location, author or default_author()
+    )

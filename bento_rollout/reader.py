@@ -12,12 +12,13 @@ from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
 from .errors import NotFound, RolloutError, StoreUnreachable
-from .reports import assignments, describe, history_row, status_of, utc
+from .reports import assignments, describe, history_row, status_of, told_override, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.ballot import AnyBallot
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
+from .store.governed import GovernedStore
 from .store.tallies import Tallies
 from .telling import aside
 from .tries import explained, try_status
@@ -82,7 +83,15 @@ class Reader:
         if tried is not None and (told := aside(commit.state)):
             tried["warnings"].append(told)
         found = status_of(commit, view, describe(self._desk.location, problem), tried)
-        return {**found, "drift": self._drift()}
+        return {**found, "drift": self._drift(), **self._governed()}
+
+    def _governed(self) -> dict[str, Any]:
+        """Return which file governs, what this host holds against it, and what waits; empty: a store does."""
+        if not isinstance(store := self._desk.store, GovernedStore):
+            return {}
+        told_store, held = store.described(self.name), store.override(self.name)
+        waits = list(store.note(self.name).waits)
+        return {"store": told_store, "override": told_override(held), "waits_for_restart": waits}
 
     def _around(self, state: RolloutState) -> View:
         """Return a state with the service around it, as far as anybody can say who lives."""

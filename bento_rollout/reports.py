@@ -7,15 +7,19 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .assignment import Table, bucket_of, normal_key
+from .errors import StoreCorrupt, StoreUnreachable
+from .governing import Override
+from .revisions import shown_revision
 from .state import Commit, RolloutState, Settled
 from .store.ballot import After
+from .store.governed import governed_at, opened
 from .store.location import Location, locate
 from .store.opened import open_at
 from .store.presence import Card
 from .telling import Step, detail, taken_back
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "utc"]
+__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "told_override", "utc"]
 
 
 def status_of(
@@ -35,7 +39,7 @@ def status_of(
     candidates = [name for name in variants if name != state.champion]
     return {
         "name": state.name,
-        "revision": state.revision,
+        "revision": shown_revision(state.revision),
         "champion": state.champion,
         "variants": variants,
         "weights": {**dict.fromkeys(candidates, 0.0), **state.percents},
@@ -64,7 +68,12 @@ def status_of(
 
 
 def _worker(card: Card) -> dict[str, Any]:
-    row = {"pid": card.pid, "worker": card.worker, "revision": card.revision, "trouble": card.trouble}
+    row = {
+        "pid": card.pid,
+        "worker": card.worker,
+        "revision": shown_revision(card.revision),
+        "trouble": card.trouble,
+    }
     return {**row, "host": card.host} if card.host else row
 
 
@@ -81,8 +90,8 @@ def history_row(
         step: looks up a revision, to say what an undo took back.
     """
     row: dict[str, Any] = {
-        "revision": commit.revision,
-        "parent": commit.parent,
+        "revision": shown_revision(commit.revision),
+        "parent": shown_revision(commit.parent),
         "time": utc(commit.time),
         "author": commit.author,
         "reason": commit.reason,
@@ -122,7 +131,7 @@ def assignments(table: Table, keys: Sequence[Any], ready: Collection[str]) -> li
                 "key": text,
                 "bucket": bucket_of(table.salt, text),
                 "variant": plan.variant,
-                "revision": plan.revision,
+                "revision": shown_revision(plan.revision),
                 "reason": plan.reason.value,
             }
         )
@@ -138,7 +147,7 @@ def _told(commit: Commit, before: RolloutState, step: Step) -> list[str]:
 
 
 def _point(point: Settled | None) -> dict[str, Any] | None:
-    return None if point is None else {"revision": point.revision, "champion": point.champion}
+    return None if point is None else {"revision": shown_revision(point.revision), "champion": point.champion}
 
 
 def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
@@ -153,12 +162,37 @@ def describe(location: Location, problem: str | None = None) -> dict[str, Any]:
     }
 
 
+def told_override(held: Override | None) -> dict[str, Any] | None:
+    """Return what a host holds against its file, as ``status --json`` shows it."""
+    if held is None:
+        return None
+    marks = {"pause": held.pause, "rollback": held.rollback}
+    told = {
+        verb: {**mark.model_dump(), "time": utc(mark.time)}
+        for verb, mark in marks.items()
+        if mark is not None
+    }
+    return {"digest": held.digest, **told}
+
+
 def list_rollouts(*, store: str | None = None) -> list[dict[str, Any]]:
     """Return name, revision and champion of every rollout: the JSON of ``list --json``."""
-    place = open_at(locate(store))
-    commits = [place.read(name) for name in place.names()]
+    location = locate(store)
+    place, governed = open_at(location), governed_at(location)
+    try:
+        names = place.names()
+    except StoreUnreachable as error:
+        if not governed or isinstance(error, StoreCorrupt):
+            raise
+        names = ()  # where files govern there may be no database
+    opens = {name: opened(location, name) for name in sorted({*names, *governed})}
+    commits = [one.read(name) for name, one in opens.items()]
     return [
-        {"name": commit.state.name, "revision": commit.revision, "champion": commit.state.champion}
+        {
+            "name": commit.state.name,
+            "revision": shown_revision(commit.revision),
+            "champion": commit.state.champion,
+        }
         for commit in commits
         if commit
     ]

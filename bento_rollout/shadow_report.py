@@ -12,6 +12,7 @@ from .agreement import CONFIDENCE, Share, beyond, is_beyond_noise, mixed, share_
 from .eras import Era, Series
 from .histogram import edges_of, quantile
 from .reports import utc
+from .revisions import is_of_file, shown_revision
 from .state import RolloutState
 from .store.tallies import Counted
 from .tally import EXAMPLES, OTHER, Example, Kind, Load, Things
@@ -95,17 +96,24 @@ def shadow_report(
         name: _section(name, state, counted, chosen.get(name, ()), noise, living)
         for name in dict.fromkeys(names)
     }
-    revisions = [series.revision for found in chosen.values() for series in found]
+    first = _first(state, [series for found in chosen.values() for series in found], since_revision)
     return {
         "rollout": state.name,
-        "revision": state.revision,
+        "revision": shown_revision(state.revision),
         "champion": state.champion,
-        "since_revision": min(revisions, default=max(since_revision, state.revision)),
+        "since_revision": shown_revision(first),
         "time": utc(now),
         "confidence": CONFIDENCE,
         "noise": sections.pop(state.champion, None),
         "candidates": sections,
     }
+
+
+def _first(state: RolloutState, counted: Sequence[Series], since: int) -> int:
+    """Return the earliest revision that was counted; where a file governs, the present one."""
+    if is_of_file(state.revision):
+        return state.revision
+    return min((series.revision for series in counted), default=max(since, state.revision))
 
 
 def _chosen(state: RolloutState, counted: Counted, since: int) -> dict[str, list[Series]]:

@@ -18,6 +18,7 @@ from pydantic import (
 from .automating import Automation
 from .automating import model_at as in_automation
 from .comparing import Comparing, parse_compare
+from .degrees import Degree
 from .drifting import Drift
 from .drifting import model_at as in_drift
 from .drifting import problems_in as with_drift
@@ -238,6 +239,8 @@ class RolloutSpec(Strict):
     """
 
     name: Annotated[str, BeforeValidator(check_name)] | None = None
+    authority: Literal["store", "spec"] = "store"
+    champion: VariantName | None = None
     routing: Routing = Field(default_factory=Routing)
     expose_headers: Annotated[bool | tuple[str, ...], PlainValidator(_parse_exposed)] = True
     targets: Annotated[dict[VariantName, Target], AfterValidator(check_apart)] = Field(default_factory=dict)
@@ -293,9 +296,37 @@ class RolloutSpec(Strict):
         if self.drift is not None:
             automated = tuple(self.automation)
             wrong += with_drift(self.drift, ledger=self.ledger, endpoints=self.endpoints, automated=automated)
+        wrong += self._governed() if self.authority == "spec" else self._stored()
         if wrong:
             raise Problems(wrong)
         return self
+
+    def _stored(self) -> Iterator[Problem]:
+        if self.champion is not None:
+            words = (
+                "the champion is state, and a store has the state: name it in the code (champion=), and make "
+                "another one champion with `flip`; or write authority: spec"
+            )
+            yield Problem(("champion",), words)
+
+    def _governed(self) -> Iterator[Problem]:
+        """Yield what a file cannot say that is the whole state: nothing else is kept anywhere."""
+        if self.strategy is not None:
+            words = (
+                "a strategy moves traffic by itself, and with authority: spec only the file moves it: "
+                "write one of authority: spec and strategy, not both"
+            )
+            yield Problem(("strategy",), words)
+        for endpoint, one in self.automation.items():
+            if one.degree >= Degree.PARTIAL:
+                words = (
+                    f"{one.degree.word} needs a threshold that was certified, which is kept in a store, and "
+                    "with authority: spec there is none: write human, shadow or assist"
+                )
+                yield Problem(("automation", endpoint, "degree"), words)
+        if self.drift is not None and self.drift.on_alarm.automation is not None:
+            words = "it would lower a degree, and with authority: spec only the file sets one: leave it out"
+            yield Problem(("drift", "on_alarm", "automation"), words)
 
     def _tried(self, strategy: Strategy) -> Iterator[Problem]:
         if "weights" in self.model_fields_set:

@@ -18,7 +18,16 @@ from .errors import InvalidSpec
 from .spec import RolloutSpec
 from .values import shown
 
-__all__ = ["MAX_BYTES", "content_digest", "load_spec", "load_with_digest", "parse_spec"]
+__all__ = [
+    "MAX_BYTES",
+    "content_digest",
+    "digest_of",
+    "load_spec",
+    "load_with_digest",
+    "parse_spec",
+    "read_spec",
+    "spec_in",
+]
 
 MAX_BYTES = 1 << 20
 """A larger file is no spec."""
@@ -66,7 +75,25 @@ def load_spec(path: str | Path) -> RolloutSpec:
 
     A reference's file (``drift.reference.file``) that is relative lies beside the spec's.
     """
-    return _beside(parse_spec(_read(Path(path)), str(path)), str(path))
+    return spec_in(read_spec(path), path)
+
+
+def read_spec(path: str | Path) -> bytes:
+    """Return the content of a spec's file.
+
+    Raises:
+        InvalidSpec: when it is missing, unreadable, no regular file, or over 1 MiB.
+    """
+    return _read(Path(path))
+
+
+def spec_in(text: bytes, path: str | Path) -> RolloutSpec:
+    """Return the spec that a file's content describes, as `load_spec` does.
+
+    Raises:
+        InvalidSpec: when it is not YAML, or not a valid spec.
+    """
+    return _beside(parse_spec(text, str(path)), str(path))
 
 
 def parse_spec(text: bytes, where: str) -> RolloutSpec:
@@ -92,7 +119,7 @@ def parse_spec(text: bytes, where: str) -> RolloutSpec:
 
 def content_digest(path: str | Path) -> str:
     """Return 12 hex digits of a file's SHA-256."""
-    return _digest(_read(Path(path)))
+    return digest_of(read_spec(path))
 
 
 def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
@@ -103,7 +130,7 @@ def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
     """
     text, where = (_standard_input(), "<stdin>") if str(path) == "-" else (_read(Path(path)), str(path))
     spec = parse_spec(text, where)
-    return spec if where == "<stdin>" else _beside(spec, where), _digest(text)
+    return spec if where == "<stdin>" else _beside(spec, where), digest_of(text)
 
 
 def _beside(spec: RolloutSpec, path: str) -> RolloutSpec:
@@ -116,7 +143,8 @@ def _beside(spec: RolloutSpec, path: str) -> RolloutSpec:
     return spec.model_copy(update={"drift": drift.model_copy(update={"reference": reference})})
 
 
-def _digest(text: bytes) -> str:
+def digest_of(text: bytes) -> str:
+    """Return 12 hex digits of the SHA-256 of a file's content."""
     return hashlib.sha256(text).hexdigest()[:12]
 
 

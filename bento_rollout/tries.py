@@ -18,6 +18,7 @@ from .attempt import Try
 from .deciding import EVIDENCE
 from .errors import StoreCorrupt
 from .position import Position, Stage
+from .revisions import shown_revision
 from .standing import AUTOMATION
 from .state import Commit, RolloutState
 from .steps import Step
@@ -110,7 +111,7 @@ def explained(commit: Commit, before: RolloutState | None, time: str) -> dict[st
     decision = state.attempt.decision if state.attempt else None
     told = decision if decision and decision.get("revision") == commit.revision else None
     row: dict[str, Any] = {
-        "revision": commit.revision,
+        "revision": shown_revision(commit.revision),
         "time": time,
         "author": commit.author,
         "action": commit.action,

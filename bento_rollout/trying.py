@@ -175,7 +175,7 @@ class TryVerbs(Reader):
             Refused: no try runs; without one `flip` is the verb.
             Vetoed, FlipTimeout, NotReady: as for `flip`; nothing changed.
         """
-        self._desk.admit(reason)
+        self._desk.admit(reason, "promote")
 
         def crown(state: RolloutState, view: View) -> RolloutState:
             running = running_try(state, _instead(state))
@@ -242,6 +242,12 @@ class TryVerbs(Reader):
                 than its strategy differs; when a degree would go up without what that takes (`set_degree`).
             InvalidValue: the strategy tries another candidate than the running try, or lacks its step.
         """
+        self._desk.admit(reason, "apply")
+        if spec.authority == "spec":
+            raise Refused(
+                f"the spec says authority: spec, and {self.name!r} has its state in a store: a service that "
+                "is started with that file is governed by it; nothing changed"
+            )
         content = digest or hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
 
         def set_fields(state: RolloutState, view: View) -> RolloutState:

@@ -16,6 +16,7 @@ from .feed import Feed
 from .flips import Flips
 from .hooks import Hook, run_hooks
 from .records import Flip
+from .revisions import is_of_file
 from .state import Commit
 from .store import RolloutStore
 from .store.ballot import After, Proposal, Vote, ballot_at
@@ -84,7 +85,14 @@ class Worker:
         waits for the hooks, so that whether the flip counts this worker or not, it serves as prepared as all
         the others. It never raises: whatever is wrong here, the service starts, and answers.
         """
-        for step in (self._write_card, self._join, self._take_part, self._catch_up, self._thread.start):
+        for step in (
+            self._write_card,
+            self._join,
+            self._take_part,
+            self._catch_up,
+            self._feed.start,
+            self._thread.start,
+        ):
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - a worker that cannot start would be respawned for ever
@@ -116,6 +124,7 @@ class Worker:
     def stop(self) -> None:
         """Leave; the thread ends by itself."""
         self._stop.set()
+        self._feed.stop()
         if self._thread.is_alive():
             self._thread.join(2.0)
         self.presence.leave()
@@ -294,14 +303,14 @@ class Worker:
     def _flips(self, before: Commit, now: Commit) -> list[tuple[Commit, str]]:
         """Return the commits since ``before`` that made another champion, each with whom it replaced."""
         commits = [now]
-        if now.revision != before.revision + 1:
+        if now.revision != before.revision + 1 and not is_of_file(now.revision):
             try:
                 since = self._store.history(now.state.name, now.revision - before.revision)
                 commits = [c for c in since if c.revision > before.revision]
             except RolloutError:  # the newest is at hand; those between are lost to the hooks only
                 commits = [now]
         flips, champion = [], before.state.champion
-        for commit in sorted(commits, key=lambda c: c.revision):
+        for commit in sorted(commits, key=lambda c: c.revision):  # of a file's there is one
             if commit.state.champion != champion:
                 flips.append((commit, champion))
             champion = commit.state.champion

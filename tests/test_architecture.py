@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "bento_rollout"
 LAYERS: dict[str, float] = {
     # L0, words
     "errors": 0.0,
+    "revisions": 0.0,
     "eras": 0.0,
     "gauged": 0.0,
     "records": 0.1,
@@ -116,6 +117,7 @@ LAYERS: dict[str, float] = {
     "notice": 2.2,
     "telling": 2.2,
     "applying": 2.3,
+    "governing": 2.35,
     # L3, files and locks and logs, and the verbs over them
     "telemetry": 3.01,
     "specfile": 3.0,
@@ -144,6 +146,7 @@ LAYERS: dict[str, float] = {
     "committing": 3.3,
     "preparation": 3.35,
     "feed": 3.3,
+    "governor": 3.35,
     "flips": 3.3,
     "reports": 3.3,
     "shadow_report": 3.35,

@@ -310,7 +310,12 @@ def test_every_verb_is_explained() -> None:
 def test_every_environment_variable_is_explained() -> None:
     """Each variable that users may set stands in docs/operations.md, and no page names another."""
     code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "bento_rollout").rglob("*.py"))
-    internal = {"BENTO_ROLLOUT_BESIDE", "BENTO_ROLLOUT_PINS", "BENTO_ROLLOUT_BROKEN"}
+    internal = {
+        "BENTO_ROLLOUT_BESIDE",
+        "BENTO_ROLLOUT_PINS",
+        "BENTO_ROLLOUT_BROKEN",
+        "BENTO_ROLLOUT_CONTENTS",
+    }
     known = set(re.findall(r"\bBENTO_ROLLOUT(?:_[A-Z]+)*\b", code)) - internal
     told = set(re.findall(r"^\| `(BENTO_ROLLOUT\w*)` \|", text_of("operations.md"), re.MULTILINE))
     assert told == known

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RolloutError
 from ..operations import Change, Rollout
+from ..revisions import shown_revision
 
 __all__ = [
     "ANSWERS",
@@ -22,6 +23,10 @@ __all__ = [
     "State",
     "answer_to",
 ]
+
+
+Revision = int | str
+"""The number that a store counted, or ``file:`` and 12 hex digits where a file governs."""
 
 
 class _Answer(BaseModel):
@@ -89,7 +94,7 @@ class Tried(_Answer):
 class Explanation(_Answer):
     """Why a revision was made."""
 
-    revision: int
+    revision: Revision
     time: str
     author: str
     action: str
@@ -188,7 +193,7 @@ class Degrees(_Answer):
     segments: list[str] = Field(
         default_factory=list, description="Parts of the traffic that get a threshold each."
     )
-    since: int | None = Field(None, description="The revision from which on it holds.")
+    since: Revision | None = Field(None, description="The revision from which on it holds.")
     author: str | None = None
     reason: str | None = None
     demoted: str | None = Field(None, description="What audits showed when they lowered it last.")
@@ -200,7 +205,7 @@ class State(_Answer):
     """A rollout: its state, its live workers and its store."""
 
     name: str
-    revision: int
+    revision: Revision
     champion: str
     variants: dict[str, VariantState]
     weights: dict[str, float] = Field(description="Percent by candidate; the champion gets the rest.")
@@ -218,6 +223,9 @@ class State(_Answer):
     )
     automation: dict[str, Degrees] = Field(default_factory=dict, description="Who decides, by endpoint.")
     store: StoreState
+    override: dict[str, Any] | None = Field(
+        None, description="What this host holds against the file that governs: pause, rollback, or both."
+    )
 
 
 class Changed(State):
@@ -231,8 +239,8 @@ class Changed(State):
 class HistoryRow(_Answer):
     """One committed revision."""
 
-    revision: int
-    parent: int
+    revision: Revision
+    parent: Revision
     time: str = Field(description="In ISO 8601, in UTC, like 2026-01-31T12:00:00.000Z.")
     author: str
     reason: str
@@ -249,7 +257,7 @@ class Assignment(_Answer):
     key: str
     bucket: int = Field(ge=0, lt=100_000)
     variant: str
-    revision: int
+    revision: Revision
     reason: str
 
 
@@ -280,7 +288,7 @@ class ShadowReport(_Answer):
     """What shadow calls showed since the present code of champion and candidates serves."""
 
     rollout: str
-    since_revision: int
+    since_revision: Revision
     candidates: dict[str, Shadowed]
     noise: Shadowed | None = Field(description="The champion beside itself.")
 
@@ -292,7 +300,9 @@ class Problem(_Answer):
     title: str
     status: int
     detail: str
-    current_revision: int | None = Field(None, description="On a conflict: the revision that is current now.")
+    current_revision: Revision | None = Field(
+        None, description="On a conflict: the revision that is current now."
+    )
 
 
 ANSWERS: tuple[type[BaseModel], ...] = (
@@ -323,14 +333,14 @@ def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
         notes.append(f"the status cannot be read now: {error}")
         status = {
             "name": state.name,
-            "revision": state.revision,
+            "revision": shown_revision(state.revision),
             "champion": state.champion,
             "weights": state.percents,
             "shadow": state.shadow_percents,
             "paused": state.paused,
         }
-    if status["revision"] > state.revision:
-        notes.append(
-            f"this is about revision {state.revision}; revision {status['revision']} has followed it"
-        )
+    ours, now = shown_revision(state.revision), status["revision"]
+    followed = now > ours if isinstance(now, int) and isinstance(ours, int) else now != ours
+    if followed:
+        notes.append(f"this is about revision {ours}; revision {now} has followed it")
     return {**status, "changed": change.changed, "notes": notes, "detail": list(change.detail)}

@@ -237,7 +237,7 @@ def _history(rollout: Rollout, query: bytes) -> Response:
     limit = _number("limit", values["limit"], MOST_ROWS) or ROWS
     rows = rollout.history_rows(limit, before=_number("before", values["before"]))
     headers = dict(NO_STORE)
-    if len(rows) == limit and rows[-1]["parent"]:
+    if len(rows) == limit and isinstance(rows[-1]["parent"], int) and rows[-1]["parent"]:
         headers["Link"] = f'<?limit={limit}&before={rows[-1]["revision"]}>; rel="next"'
     return JSONResponse(rows, headers=headers)
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..errors import Conflict, RolloutError
+from ..revisions import shown_revision
 
 __all__ = ["kind_of", "problem", "problem_of"]
 
@@ -32,5 +33,5 @@ def problem(status: int, detail: str, kind: str | None = None, **members: Any) -
 
 def problem_of(error: RolloutError) -> dict[str, Any]:
     """Return the problem document of an error of the library."""
-    members = {"current_revision": error.current} if isinstance(error, Conflict) else {}
+    members = {"current_revision": shown_revision(error.current)} if isinstance(error, Conflict) else {}
     return problem(error.http_status, str(error), kind_of(error), **members)

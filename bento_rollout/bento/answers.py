@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from ..calls import Call
 from ..records import Plan, Reply
+from ..revisions import shown_revision
 from ..spec import RESPONSE_HEADERS
 from ..telemetry.spans import annotate
 from .middleware import Message, Send
@@ -202,7 +203,7 @@ def headers_of(
 def _told(
     variant: str, revision: int, reason: str, names: frozenset[bytes], decided_by: str | None
 ) -> tuple[Pair, ...]:
-    pairs = (VARIANT, variant), (REVISION, str(revision)), (REASON, reason)
+    pairs = (VARIANT, variant), (REVISION, str(shown_revision(revision))), (REASON, reason)
     may = names if decided_by in (None, "model") else names - {VARIANT, REASON}
     told = ((name, value.encode()) for name, value in pairs if name in may)
     return (*_decided(decided_by, names), *told)

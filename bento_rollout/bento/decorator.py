@@ -18,7 +18,6 @@ from ..hooks import Hook, as_hooks
 from ..notifier import Notify, as_receivers
 from ..records import Flip
 from ..spec import RolloutSpec, check_variant
-from ..specfile import load_spec
 from ..telemetry import log
 from ..values import shown
 from .compat import check_candidate, difference
@@ -30,6 +29,7 @@ from .method import Method, RoutedMethod
 from .middleware import RolloutMiddleware
 from .service_dependency import depend
 from .site import Site
+from .spec_file import find
 from .unlogged import keep_ids_out
 from .variants import Definition, define
 
@@ -62,6 +62,7 @@ def rollout(
         champion: the name of the decorated service as a variant; required with candidates.
         candidates: ``@bentoml.service`` classes or `Variant`, by name.
         spec: a path relative to the file that decorates, a `RolloutSpec`, or nothing (all to the champion).
+            ``BENTO_ROLLOUT_SPEC`` in the environment names a file to go by instead.
         before_flip: called in every worker before a flip; may veto by raising.
         after_flip: called once, in one worker, after a flip.
         is_error: says of what a variant raised (a client's 4xx included, which is nobody's error by default)
@@ -102,16 +103,19 @@ def rollout(
             raise Incompatible(
                 f"service {service.name!r} has a @rollout already; candidates go into one decorator"
             )
-        path = None if spec is None or isinstance(spec, RolloutSpec) else base / spec
-        loaded = spec if isinstance(spec, RolloutSpec) else RolloutSpec() if path is None else load_spec(path)
+        found = find(spec, base)
+        loaded, path = found.spec, found.path
         hooks = as_hooks(before_flip), as_hooks(after_flip)
         _check_is_error(is_error)
         receivers = as_receivers(notify)
-        site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
+        try:
+            site = _install(service, champion, dict(candidates or {}), loaded, hooks, path)
+        except InvalidSpec as error:
+            raise found.blame(error) from error
         site.is_error, site.notify = is_error, receivers
         if path is not None:
-            site.file = path
-            check_included(path)
+            site.file, site.text = path, found.text
+            check_included(path, anywhere=found.by_environment or loaded.authority == "spec")
         check_reference(loaded.drift)
         return service
 

@@ -37,11 +37,16 @@ Definitions = Mapping[str, Definition]
 
 
 def deploy(
-    service: Service[Any], name: str, spec: RolloutSpec, definitions: Definitions, file: Path | None = None
+    service: Service[Any],
+    name: str,
+    spec: RolloutSpec,
+    definitions: Definitions,
+    file: Path | None = None,
+    text: bytes = b"",
 ) -> None:
     """Check what must stop the start, resolve tags for all workers, and say where the state lives.
 
-    ``file`` is where the spec was read from, for whoever is to apply it.
+    ``file`` is where the spec was read from, for whoever is to apply it, and ``text`` what was in it.
 
     Raises:
         Incompatible: for two variants that are the same.
@@ -55,6 +60,11 @@ def deploy(
     check_twins(definitions, resolve)
     _run_candidates_hooks(definitions)
     digests = {variant: definition.digest(resolve) for variant, definition in definitions.items()}
+    if spec.authority == "spec" and file is not None:
+        from .followed import begin_governed  # most services have a store
+
+        begin_governed(name, spec, digests, file, text)
+        return
     state = _say_state(name, spec, digests, file)
     check_champion(state, digests)
     _say_differences(state, spec, digests, file)

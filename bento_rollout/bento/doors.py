@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValue
 from ..feed import Feed
+from ..governor import GovernedFeed
 from ..reviewing import Case, Given
 from ..telemetry import log
 from .middleware import App
 
 if TYPE_CHECKING:
     from ..admin.people import People as Named
+    from ..operations import Rollout
     from .people import People
     from .site import Site
 
@@ -50,11 +52,10 @@ class Doors:
 
     def _made_admin(self) -> App:
         from ..admin import admin_app
-        from ..operations import open_rollout
 
-        name, people = self._site.name, self._people
+        people = self._people
         return admin_app(
-            lambda: open_rollout(name),
+            self._opened,
             prefix=self._prefix,
             refuse=self._feed.refuse,
             deciding=None if people is None else people.deciding,
@@ -66,7 +67,6 @@ class Doors:
         from ..console import console_app
         from ..console.review import LEASE
         from ..console.sessions import key_in
-        from ..operations import open_rollout
         from ..store.location import locate
         from ..store.opened import open_at
 
@@ -78,7 +78,7 @@ class Doors:
             return people.makers[case.endpoint].make(case, given)
 
         return console_app(
-            lambda: open_rollout(name),
+            self._opened,
             lambda: None if people is None else people.reviews,
             self._named(),
             self._prefix,
@@ -86,6 +86,15 @@ class Doors:
             key=lambda: key_in(open_at(locate()).place(name)),
             lease=min((one.review.lease for one in self._site.spec.automation.values()), default=LEASE),
         )
+
+    def _opened(self) -> Rollout:
+        """Open the rollout; one that a file governs by what this worker serves, written down or not."""
+        from ..operations import Rollout, default_author, open_rollout
+        from ..store.location import locate
+
+        if isinstance(self._feed, GovernedFeed):
+            return Rollout(self._site.name, self._feed.store, locate(), default_author())
+        return open_rollout(self._site.name)
 
     def _named(self) -> Named:
         """Return who may come in; proxies that are written wrongly are not believed, and the log says so."""

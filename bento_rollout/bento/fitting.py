@@ -31,7 +31,8 @@ def check_spec(spec: RolloutSpec, methods: Mapping[str, Method], variants: Seque
             limit, or a strategy, an automation or a watch for drift that does not fit the service.
     """
     _check_names(spec, variants)
-    champion, *candidates = variants
+    champion = spec.champion or variants[0]
+    candidates = [name for name in variants if name != champion]
     if champion in spec.weights:
         raise InvalidSpec(
             f"weights: {champion!r} is the champion and has no weight: it gets what the candidates leave"
@@ -84,6 +85,7 @@ def _check_names(spec: RolloutSpec, variants: Sequence[str]) -> None:
         "variants": spec.variants,
         "shadow": spec.shadow,
         "targets": spec.targets,
+        "champion": () if spec.champion is None else (spec.champion,),
         "blue_green.standby": () if standby is None else (standby,),
     }
     for field, named in fields.items():

@@ -25,11 +25,15 @@ _NEVER_PACKED = {".git", ".venv", "venv", "__pycache__"}
 _IDENTITY = re.compile(rb"^AGE-SECRET-KEY-1[0-9A-Z]{58}\s*$", re.MULTILINE)
 
 
-def check_included(spec: Path) -> None:
+def check_included(spec: Path, *, anywhere: bool = False) -> None:
     """Raise `InvalidSpec` when a build is going on whose files leave the spec out; outside builds do nothing.
 
     BentoML has no hook at build time, so the build that is importing us is looked up on the stack, and only
     read.
+
+    Args:
+        spec: the file.
+        anywhere: whether it may lie outside what is built: it is the host's to have, as a ConfigMap is.
     """
     build = _running_build()
     if build is None:
@@ -37,6 +41,8 @@ def check_included(spec: Path) -> None:
     config, context = build
     place = os.path.relpath(spec.resolve(), Path(context).resolve())
     if place.startswith(os.pardir):
+        if anywhere:
+            return
         raise InvalidSpec(
             f"{spec} lies outside the build context {context}, so the bento would lack it: "
             "move it beside the service"

@@ -19,6 +19,7 @@ from ..telemetry.channel import Channel
 from ..telemetry.measures import (
     BUCKETS,
     LOST,
+    SPEC_REFUSED,
     STORE_AGE,
     WAITING,
     WORKERS,
@@ -116,6 +117,7 @@ class Metrics:
         feed.table()  # fresh, for the price of a look at the counter
         now.take(state_samples(feed.commit.state, self._variants))
         now.take([(Series(WORKERS, (name,)), 1), (Series(STORE_AGE, (name,)), feed.age)])
+        now.take([(Series(SPEC_REFUSED, (name,)), float(feed.refused))])
         for channel, one in list(self._channels.items()):
             now.take([(Series(WAITING, (name, channel)), one.waiting)])
         now.take(self._newly_lost())

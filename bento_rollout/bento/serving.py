@@ -18,12 +18,11 @@ from pydantic import ValidationError
 from ..calls import Call
 from ..errors import InvalidSpec
 from ..feed import Feed
-from ..opening import check_champion, open_state, open_store
+from ..opening import check_champion
 from ..records import Flipped, Plan, Readiness
 from ..router import Router
 from ..spec import KeySource
 from ..state import RolloutState
-from ..store.location import locate
 from ..store.presence import Card, VariantCard
 from ..telemetry import log
 from ..telemetry.spans import Spans
@@ -36,6 +35,7 @@ from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
 from .endpoints import Facade, Noting
+from .followed import followed, newest_spec
 from .method import RUNTIME
 from .quieting import quieten
 from .recording import FAREWELL, Recording, strategy_of
@@ -120,11 +120,11 @@ class Serving:
         Args:
             outermost: the application as the server calls it.
         """
-        site, store = self._site, open_store(locate())
-        commit = open_state(store, site.name, site.champion, site.spec, self._digests)
-        self._check_champion(commit.state)
-        await self._start_runners(commit.state.champion)
-        feed = self._feed = Feed(store, commit)
+        site = self._site
+        store, feed = followed(site, self._digests, lambda name: not self._told or self._runners[name].ready)
+        self._check_champion(feed.commit.state)
+        await self._start_runners(feed.commit.state.champion)
+        self._feed = feed
         recording = self._recording = Recording(site, feed, store.place(site.name))
         self.spans = spans_of(site.name)
         quieten(outermost, self.spans.is_own, self.spans.is_taken)
@@ -349,7 +349,7 @@ class Serving:
         }
         site, index = self._site, server_context.worker_index or 0
         hooks = len(site.before), len(site.after)
-        told = state_fields(site.spec, site.methods)
+        told = state_fields(newest_spec(site, self._feed), site.methods)
         return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told)
 
     @contextlib.contextmanager

@@ -42,6 +42,7 @@ class Site:
         sink: takes an observation for each run of a variant, and what variants become; set it before the
             service starts.
         file: where the spec was read from; None: it is not from a file.
+        text: what was in that file.
         is_error: the user's own word on what counts as a variant's error; None: its outcome tells.
         notify: who is told what becomes of a try.
         instance: the service's instance in this worker.
@@ -65,6 +66,7 @@ class Site:
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
         self.file: Path | None = None
+        self.text = b""
         self.notify: tuple[Hook | Webhook, ...] = ()
         self.sink: Sink | None = None
         self.instance: Any = None
@@ -112,7 +114,7 @@ class Site:
 
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
-        deploy(self.service, self.name, self.spec, self.definitions, self.file)
+        deploy(self.service, self.name, self.spec, self.definitions, self.file, self.text)
         keep_up(self.service, list(self.definitions.values())[1:])
 
     async def start(self, app: App, outermost: Any = None) -> App:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from ..errors import Conflict, RolloutError
+from ..revisions import shown_revision
 from .output import OutputLost, emit_json, tolerate_any_text, visible
 
 __all__ = ["main"]
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RolloutError as error:
         from ..admin.problems import kind_of
 
-        more = {"current_revision": error.current} if isinstance(error, Conflict) else {}
+        more = {"current_revision": shown_revision(error.current)} if isinstance(error, Conflict) else {}
         return _fail(str(error), error.exit_code, kind_of(error), as_json, **more)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)

@@ -84,13 +84,13 @@ def slug(name: str) -> str:
 # -- numbers -------------------------------------------------------------------------------------------
 
 
-def amount(number: int) -> str:
-    """Return a count in groups of three digits.
+def amount(number: int | str) -> str:
+    """Return a count in groups of three digits; what is no count, as it is.
 
     >>> amount(1234567).replace(THIN, " ")
     '1 234 567'
     """
-    return f"{number:,}".replace(",", THIN)
+    return f"{number:,}".replace(",", THIN) if isinstance(number, int) else number
 
 
 def calls(number: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from ..revisions import shown_revision
 from .output import EMPTY, Block, Cell, Grid, Line
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def line(entry: Entry) -> str:
 def story(told: Story) -> list[Block]:
     """Return one screen about one prediction: who, why, when, what, the shadows, the truth."""
     one = told.prediction
+    revision = shown_revision(one.revision)
     blocks: list[Block] = [
         Line("prediction", (Cell(one.prediction_id, "bold cyan"), Cell(f"  {_clock(one.time)}"))),
         Line("asked", (Cell(one.endpoint), *_known("of inference id", one.inference_id))),
@@ -61,7 +63,7 @@ def story(told: Story) -> list[Block]:
             "answered",
             (
                 Cell(f"by {one.variant}", "bold"),
-                Cell(f"  because {one.reason}, revision {one.revision}, in {_took(one.seconds)}  "),
+                Cell(f"  because {one.reason}, revision {revision}, in {_took(one.seconds)}  "),
                 Cell(one.outcome, _STYLES.get(one.outcome, "red")),
                 *_known("", one.error),
             ),

@@ -78,6 +78,7 @@ def _state_lines(facts: Facts) -> Iterator[Block]:
         yield Line(
             "changed", (Cell(text), *([Cell(f": {last['reason']}", "italic")] if last["reason"] else []))
         )
+    yield from _held_against(facts)
     yield Line("traffic", traffic(facts))
     yield Line("shadow", _percents(facts["shadow"]))
     if facts.get("standby"):
@@ -93,6 +94,19 @@ def _state_lines(facts: Facts) -> Iterator[Block]:
     )
     if facts.get("drift"):
         yield _drift(facts)
+
+
+def _held_against(facts: Facts) -> Iterator[Line]:
+    """Yield what this host holds against the file that governs, and what of that file waits."""
+    override = facts.get("override") or {}
+    for verb in ("rollback", "pause"):
+        if (mark := override.get(verb)) is not None:
+            why = f": {mark['reason']}" if mark["reason"] else ""
+            told = f"{verb} by {mark['author']}, {_when(mark['time'])}{why}"
+            ends = f"  holds on this host until the file changes, or bento-rollout resume {facts['name']}"
+            yield Line("override", (Cell(told, "bold red"), Cell(ends)))
+    if waits := facts.get("waits_for_restart"):
+        yield Line("waits", (Cell(f"{', '.join(waits)}: code, which waits for the next start", "yellow"),))
 
 
 def _drift(facts: Facts) -> Line:

@@ -78,6 +78,10 @@ def _concerns(status: Mapping[str, Any]) -> list[str]:
     behind = [worker for worker in status["workers"] if worker["revision"] != status["revision"]]
     if behind:
         found.append(f"{len(behind)} of {len(status['workers'])} workers serve an older revision.")
+    for verb in ("rollback", "pause"):
+        if mark := (status.get("override") or {}).get(verb):
+            file = status["store"]["path"]
+            found.append(f"{verb} by {mark['author']} holds against {file} on this host, until it changes.")
     if status["paused"]:
         found.append("The rollout is paused.")
     if not status["store"]["durable"]:
@@ -96,7 +100,8 @@ def _chart(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[s
         if any(values):
             color = names.index(name) % COLORS if name in names else COLORS - 1
             series.append({"label": name, "values": values, "color": color})
-    x = [row["revision"] for row in rows]
+    counted = all(isinstance(row["revision"], int) for row in rows)
+    x = [row["revision"] if counted else at for at, row in enumerate(rows)]
     return {"x": x, "series": series, "y": [0, 100], "unit": "%", "stepped": True, "whole": True}
 
 

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..records import Compared, Dropped, Observation, Outcome, Prediction
+from ..revisions import shown_revision
 from ..spec import Logging
 from .log import WRITER
 from .rendering import Line, as_text, stamp_of
@@ -150,7 +151,7 @@ class LogLines:
             "variant": fact.variant,
             "champion": fact.champion,
             "endpoint": fact.endpoint,
-            "revision": fact.revision,
+            "revision": shown_revision(fact.revision),
             "prediction_id": fact.prediction_id,
             "trace_id": fact.trace_id,
             "span_id": fact.span_id,
@@ -171,6 +172,7 @@ class LogLines:
             return None
         self._credit -= 1.0
         fields = {name: getattr(fact, name) for name in Dropped.__slots__}
+        fields["revision"] = shown_revision(fact.revision)
         return Line(DROPPED, "info", fields, time.time())
 
     def _with_inputs(self, line: Line, fact: Prediction) -> Line:
@@ -268,7 +270,7 @@ def _story_of(fact: Prediction) -> Fields:
         "rollout": fact.rollout,
         "variant": variant,
         "endpoint": fact.endpoint,
-        "revision": revision,
+        "revision": shown_revision(revision),
         "reason": reason,
         "prediction_id": fact.prediction_id,
         "trace_id": fact.trace_id,

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Any
 
+from ..revisions import shown_revision
 from .rendering import Line
 from .writer import Writer
 
@@ -35,6 +36,8 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
         fields: what else is known; anything that JSON cannot hold is written as text.
     """
     with contextlib.suppress(Exception):  # a log sink must not change anybody's answer
+        if type(revision := fields.get("revision")) is int:
+            fields["revision"] = shown_revision(revision)
         context = contextvars.copy_context() if "structlog" in sys.modules else None
         WRITER.take(_as_it_is, Line(name, level, fields, time.time(), context))
 

@@ -26,6 +26,7 @@ __all__ = [
     "FACTS",
     "LOST",
     "MEASURES",
+    "SPEC_REFUSED",
     "STORE_AGE",
     "WAITING",
     "WORKERS",
@@ -223,6 +224,9 @@ STORE_AGE = Measure(
     ("rollout",),
     "livemax",
 )
+SPEC_REFUSED = Measure(
+    "bento_rollout_spec_refused", "gauge", "1 while the file that governs is refused", ("rollout",), "livemax"
+)
 
 MEASURES = (
     PREDICTIONS,
@@ -248,6 +252,7 @@ MEASURES = (
     RESTARTS,
     WORKERS,
     STORE_AGE,
+    SPEC_REFUSED,
     LOST,
     WAITING,
 )

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from ..records import Plan
+from ..revisions import shown_revision
 from ..threads import side_by_side
 from .lost_spans import Watch
 
@@ -50,7 +51,7 @@ def attributes_of(rollout: str, endpoint: str, prediction_id: str, plans: tuple[
         variants, reasons = {plan.variant for plan in plans}, {plan.reason.value for plan in plans}
         found["feature_flag.result.variant"] = ",".join(sorted(variants))
         found["feature_flag.result.reason"] = ",".join(sorted(reasons))
-        found["feature_flag.version"] = str(max(plan.revision for plan in plans))
+        found["feature_flag.version"] = str(shown_revision(max(plan.revision for plan in plans)))
     if len(plans) > 1:
         found["bento_rollout.rows"] = len(plans)
     return found

@@ -42,6 +42,11 @@ class Answer:
         return self.ended - self.began
 
 
+def number_of(revision: str) -> int:
+    """Return a revision as a number; a file's by its digits."""
+    return int(revision) if revision.isdecimal() else int(revision.removeprefix("file:"), 16)
+
+
 class Line:
     """One keep-alive connection, and so one worker."""
 
@@ -70,7 +75,7 @@ class Line:
             answer.status,
             answer.getheader("x-rollout-variant", ""),
             answer.getheader("x-rollout-reason", ""),
-            int(answer.getheader("x-rollout-revision", "0")),
+            number_of(answer.getheader("x-rollout-revision", "0")),
             json.loads(text),
         )
 
@@ -120,7 +125,7 @@ async def ask(
         int(head[0].split()[1]),
         headers.get("x-rollout-variant", ""),
         headers.get("x-rollout-reason", ""),
-        int(headers.get("x-rollout-revision", "0")),
+        number_of(headers.get("x-rollout-revision", "0")),
         json.loads(body),
         headers.get("x-rollout-prediction-id", ""),
     )

@@ -97,7 +97,7 @@ def test_a_spec_in_python() -> None:
     ("text", "told"),
     [
         # unknown fields, at each level, with those that are known
-        ("wieghts: {b: 5}", "unknown field 'wieghts'; known here: automation, blue_green, drift, "),
+        ("wieghts: {b: 5}", "unknown field 'wieghts'; known here: authority, automation, blue_green, "),
         ("routing: {kee: x}", "unknown field 'routing.kee'; known here: inference_id, key, "),
         ("variants: {b: {timeot: 1}}", "unknown field 'variants.b.timeot'; known here: fallback, "),
         ("shadow: {b: {pct: 1}}", "unknown field 'shadow.b.pct'; known here: compare, "),
