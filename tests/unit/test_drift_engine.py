@@ -67,6 +67,7 @@ def test_twelve_bets_on_data_and_fourteen_on_losses() -> None:
     assert (LOSS_BETS.of(np.array([[0.99]])) < 1.0).all()
 
 
+@pytest.mark.simulation
 def test_quiet_losses_keep_the_promise() -> None:
     """With the bets on losses, too: at most 1 of 20 lanes ever reaches 20, and 1 in 100 reaches 100."""
     wealth = Wealth.start(2000, LOSS_BETS).advance(drawn(800, 2000, seed=6))
@@ -182,6 +183,7 @@ def test_directions_and_starts(change: object, direction: str) -> None:
     assert np.median(abs(wealth.since - 600)) <= 15
 
 
+@pytest.mark.simulation
 def test_quiet_lanes_keep_the_promise() -> None:
     """Of 4000 lanes with uniform p-values, at most 1 in 20 ever reaches 20, and 1 in 100 reaches 100."""
     few = Wealth.start(4000).advance(drawn(8, 4000, seed=3))

@@ -79,6 +79,7 @@ def test_a_fall_is_no_alarm(make: Any) -> None:
     assert test.log_evidence < 1
 
 
+@pytest.mark.simulation
 def test_quiet_streams_are_quiet() -> None:
     """Of 100 streams of 5 000 labels at 5 %, with only 100 losses to compare with, few alarm."""
     alarms = sum(
