@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .reviews_file import ReviewsFile
 
-__all__ = ["START", "Entry", "Trail", "Verified", "append", "hashed"]
+__all__ = ["START", "Entry", "Trail", "Verified", "append", "append_each", "hashed"]
 
 START = bytes(32)
 """What the first entry is chained to."""
@@ -151,14 +151,25 @@ def append(
         db: in a transaction that writes.
         at, who, what, task, facts: as in `Entry`.
     """
+    append_each(db, at, who, what, [(task, facts)])
+
+
+def append_each(
+    db: sqlite3.Connection, at: float, who: str, what: str, acts: Iterable[tuple[str, Mapping[str, object]]]
+) -> None:
+    """Add the same act of several cases, with the facts of each, as `append` does."""
     last = db.execute("SELECT seq, hash FROM trail ORDER BY seq DESC LIMIT 1").fetchone()
     seq, head = (0, START) if last is None else (last["seq"], last["hash"])
     # Numbers go on after those that were ever given: an end that was cut off stays a gap.
     given = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'trail'").fetchone()
-    seq = max(seq, 0 if given is None else given["seq"]) + 1
-    told, at = _canonical(facts), float(at)
-    row = (seq, at, who, what, task, told, hashed(head, seq, at, who, what, task, told))
-    db.execute("INSERT INTO trail (seq, at, who, what, task, facts, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    seq, at = max(seq, 0 if given is None else given["seq"]), float(at)
+    rows = []
+    for task, facts in acts:
+        seq, told = seq + 1, _canonical(facts)
+        head = hashed(head, seq, at, who, what, task, told)
+        rows.append((seq, at, who, what, task, told, head))
+    query = "INSERT INTO trail (seq, at, who, what, task, facts, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    db.executemany(query, rows)
 
 
 def hashed(head: bytes, seq: int, at: float, who: str, what: str, task: str, facts: str) -> bytes:

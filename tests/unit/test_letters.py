@@ -299,7 +299,7 @@ def test_a_file_of_the_schema_before_goes_on(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as before:
         before.setattr(reviews_file, "_MIGRATIONS", reviews_file._MIGRATIONS[:2])
         before.setattr(reviews_file, "SCHEMA", 2)
-        before.setattr(letters, "put", lambda *_: None)
+        before.setattr(letters, "listening", lambda _: set[str]())
         queue = Queue(tmp_path)
         one = queue.submit()
         queue.reviews.close()
