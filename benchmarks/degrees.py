@@ -6,10 +6,12 @@ it at degree full, 2 % of the decisions audited, and with it at degree full, eac
 app's objects lie in memory costs microseconds by itself, so that is done in many processes, each of which
 begins the apps in an order of its own, and what is told is the mean of the processes, with its 95 % interval.
 
-What is counted is CPU time, of the kernel as well, and all that a request causes in whatever thread:
+What is counted is CPU time, of the kernel as well, of all threads that a request gives work to, but for the
+log's, which the apps share (a line tells the degree, and who decided):
 
 - *each request*: on the thread that serves, of requests that are not audited. The apps take turns of a few
   requests, in an order that is drawn anew for each round: what else the machine does meets all of them.
+- *each request, recording*: of the threads that write the ledger and the metrics, by their own clocks.
 - *each audit, on the path*: what an audited request costs the thread that serves beyond others.
 - *each audit, disturbing*: by how much the requests that are served while audits are written get dearer for
   the thread that serves. The two threads share the interpreter; that is measured with requests of the app
@@ -18,7 +20,8 @@ What is counted is CPU time, of the kernel as well, and all that a request cause
   core that only serves makes in the time for which they wait.
 
 An audit's costs count by the rate of audits. It fails when the sum is more than 10 microseconds a request,
-and says that the machine is too noisy when the interval of A/A is wider than that.
+and when the interval of A/A is wider than that: the machine is too noisy then, and
+``benchmarks.degrees_instructions`` tells what can be told on it.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ RATE = 0.02
 TOGETHER = 9
 """Audits that are written together: of 450 requests, which is what a core serves in a quarter of a second."""
 
+SETTLED = 0.5
+"""Seconds after which all that was told of requests is written."""
+
 TURN = 4
 """Requests that an app answers before it is the next one's turn."""
 
@@ -56,6 +62,9 @@ BESIDE = 100
 KINDS = ("plain", "again", "full", "every")
 RATES = {"full": RATE, "every": 1.0}
 """Of the audits; the others are not automated."""
+
+RECORDING = {"bento-rollout-ledger", "rollout-metrics"}
+"""The threads that write what is told of a request."""
 
 BODY = json.dumps({"radius": 14.1}).encode()
 
@@ -115,8 +124,10 @@ def promote(name: str) -> None:
 async def measured(rounds: int, batches: int) -> Found:
     """Return what a request and an audit cost in this process, whose apps begin in an order of its own."""
     apps: dict[str, Driven] = {}
+    clocks: dict[str, list[int]] = {}
     async with AsyncExitStack() as stack:
         for kind in random.sample(KINDS, len(KINDS)):
+            before = threading.enumerate()
             forget_metrics()
             driven = apps[kind] = Driven(service(kind, RATES.get(kind)).to_asgi())
             await driven.start(stack)
@@ -124,9 +135,26 @@ async def measured(rounds: int, batches: int) -> Found:
                 await asyncio.to_thread(promote, kind)
             for _ in range(300):
                 await call(driven)
+            began = [thread for thread in threading.enumerate() if thread not in before]
+            clocks[kind] = [clock_of(thread) for thread in began if thread.name in RECORDING]
         gc.collect()
         gc.disable()
-        return await on_the_path(apps, rounds) | await beside(apps, batches)
+        began_at = {kind: seconds_of(clocks[kind]) for kind in KINDS}
+        found = await on_the_path(apps, rounds)
+        await asyncio.sleep(SETTLED)
+        spent = {kind: (seconds_of(clocks[kind]) - began_at[kind]) / rounds / TURN * 1e6 for kind in KINDS}
+        found["recording"] = spent["full"] - (spent["plain"] + spent["again"]) / 2
+        return found | await beside(apps, batches)
+
+
+def clock_of(thread: threading.Thread) -> int:
+    """Return the clock that tells the CPU time of a thread."""
+    return time.pthread_getcpuclockid(thread.ident or 0)
+
+
+def seconds_of(clocks: Sequence[int]) -> float:
+    """Return the CPU time of threads."""
+    return sum(map(time.clock_gettime, clocks))
 
 
 async def on_the_path(apps: dict[str, Driven], rounds: int) -> Found:
@@ -137,7 +165,8 @@ async def on_the_path(apps: dict[str, Driven], rounds: int) -> Found:
     audits: list[float] = []
     for number in range(rounds):
         for kind in random.sample(list(turns), len(turns)):
-            others, drawn = [], []
+            others: list[float] = []
+            drawn: list[float] = []
             for _ in range(TURN):
                 cost = await call(apps[kind])
                 told = dict(apps[kind].headers)[b"x-rollout-prediction-id"].decode()
@@ -161,11 +190,7 @@ async def beside(apps: dict[str, Driven], batches: int) -> Found:
     from bento_rollout.bento.audits import Audits
 
     channels = [one.channel for one in gc.get_objects() if type(one) is Audits]
-    clocks = [
-        time.pthread_getcpuclockid(thread.ident or 0)
-        for thread in threading.enumerate()
-        if thread.name == channels[0].name
-    ]
+    clocks = [clock_of(thread) for thread in threading.enumerate() if thread.name == channels[0].name]
     written = [0.0, 0.0]
     disturbed: list[float] = []
     await asyncio.to_thread(flush, channels)
@@ -176,12 +201,12 @@ async def beside(apps: dict[str, Driven], batches: int) -> Found:
                 await call(apps["every"])
             if not writes:  # and they are written before; so the slices differ in nothing else
                 await asyncio.to_thread(flush, channels)
-            began = sum(map(time.clock_gettime, clocks))
+            began = seconds_of(clocks)
             for channel in channels:
                 channel.flush(0)
             slices[writes] = sum([await call(apps["plain"]) for _ in range(BESIDE)])
             await asyncio.to_thread(flush, channels)
-            written[writes] += sum(map(time.clock_gettime, clocks)) - began
+            written[writes] += seconds_of(clocks) - began
         disturbed.append((slices[True] - slices[False]) / TOGETHER)
     return {
         "disturbing": middle(disturbed),
@@ -259,10 +284,12 @@ def told(found: Sequence[Found]) -> int:
     print(f"without automation: {without:.0f} us of CPU a request; {len(found)} processes")
     _, low, high = line("A/A without it, again", [one["again"] for one in found])
     line("each request", [one["request"] for one in found])
+    line("each request, recording", [one["recording"] for one in found])
     for name, words in (("path", "on the path"), ("disturbing", "disturbing"), ("writing", "writing")):
         line(f"each audit, {words}", [one[name] for one in found], "us an audit")
     on_path = [one["request"] + RATE * (one["path"] + one["disturbing"]) for one in found]
-    whole = [there + RATE * one["writing"] for there, one in zip(on_path, found, strict=True)]
+    apart = [one["recording"] + RATE * one["writing"] for one in found]
+    whole = [there + beside for there, beside in zip(on_path, apart, strict=True)]
     line(f"A/B the serving thread, {RATE:.0%} audits", on_path)
     value, *_ = line(f"A/B in all, {RATE:.0%} audits", whole)
     ratios = [1 + cost / one["without"] for cost, one in zip(whole, found, strict=True)]
