@@ -31,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack, contextmanager, redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,14 @@ def twin(make: Callable[[str], Any]) -> Any:
 
 @dataclass
 class Driven:
-    """An app that is started and takes requests without sockets."""
+    """An app that is started and takes requests without sockets.
+
+    Attributes:
+        headers: those of its last answer.
+    """
 
     app: App
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Run the app's lifespan until the stack ends."""
@@ -154,7 +159,7 @@ class Driven:
         async def send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, self.headers = message["status"], message["headers"]
 
         await self.app(scope, receive, send)
         return status

@@ -46,6 +46,7 @@ class Router:
         digests: what each variant is, here.
 
     Attributes:
+        feed: the newest state.
         runs: runs one variant at a time.
         shadows: who watches calls; None: nobody can.
         been_ready: the variants that were ready in this worker at some time.
@@ -64,7 +65,7 @@ class Router:
         self.spec = spec
         self.shadows: Shadows | None = None
         self.is_client_error = is_client_error
-        self._feed = feed
+        self.feed = feed
         self._runners = runners
         self.runs = Runs(runners, spec, sink, is_client_error, isolate, lambda: self.champion, feed.name)
         self._routed = None if spec.endpoints is None else frozenset(spec.endpoints)
@@ -80,23 +81,18 @@ class Router:
     @property
     def champion(self) -> str:
         """Who answers by default, in the state that this worker serves by."""
-        return self._feed.commit.state.champion
-
-    @property
-    def commit(self) -> Commit:
-        """The commit that this worker serves by."""
-        return self._feed.commit
+        return self.feed.commit.state.champion
 
     def ready(self) -> Collection[str]:
         """Return the variants that may answer here and now: their runner is ready, their digest trusted."""
-        commit = self._feed.commit
+        commit = self.feed.commit
         if commit is not self._seen:
             self._look(commit)
         return self._ready
 
     def plan(self, call: Call, key: object = None) -> Plan:
         """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random."""
-        table = self._feed.table()
+        table = self.feed.table()
         if self._routed is not None and call.endpoint not in self._routed:
             return self._unrouted(call.endpoint, table)
         ready, text = self.ready(), quiet_key(key)
@@ -108,7 +104,7 @@ class Router:
 
     def plan_rows(self, call: Call, keys: Sequence[object]) -> list[Plan]:
         """Return who serves each row, all at one revision."""
-        table, ready = self._feed.table(), self.ready()
+        table, ready = self.feed.table(), self.ready()
         texts = [quiet_key(key) for key in keys]
         call.keys = tuple(texts)
         if table.shadows:
@@ -130,7 +126,7 @@ class Router:
 
     def stand_in(self, reason: Reason) -> Plan:
         """Return the plan that the champion answers, or who stands in for it when it cannot."""
-        table = self._feed.table()
+        table = self.feed.table()
         plan = table.plan(None, draw=_draw, ready=self.ready(), pinned=table.champion)
         return Plan(plan.variant, table.revision, reason)
 
@@ -205,7 +201,7 @@ class Router:
             f"{plan.revision} {plan.variant} {call.endpoint} {kind}",
             "call.fallback",
             "error",
-            rollout=self._feed.name,
+            rollout=self.feed.name,
             variant=plan.variant,
             endpoint=call.endpoint,
             revision=plan.revision,

@@ -100,7 +100,7 @@ class Automated:
         tell: Callable[[Call], None],
         record: Callable[[Call], Awaitable[None]],
     ) -> None:
-        self._settings, self._people, self._router = settings, people, router
+        self._settings, self._people, self._router, self._feed = settings, people, router, router.feed
         self._is_client_error, self._set_status = is_client_error, set_status
         self._record = record
         self._automation = settings.automation
@@ -127,7 +127,7 @@ class Automated:
         self, call: Call, plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any], finish: Finish | None
     ) -> Coroutine[Any, Any, Any]:
         """Answer a call as the router does, or let a person answer it."""
-        known = self._known.get(plan.variant) if self._router.commit is self._seen else None
+        known = self._known.get(plan.variant) if self._feed.commit is self._seen else None
         degree, _ = known or self._stands(plan.variant)
         if degree is _FULL:
             call.deciding = self._alone
@@ -143,7 +143,7 @@ class Automated:
 
     def _stands(self, variant: str) -> tuple[Degree, Certificate | None]:
         """Return the degree at which a variant answers now, and what was certified for it."""
-        commit = self._router.commit
+        commit = self._feed.commit
         if commit is not self._seen:
             self._seen, self._known = commit, {}
         found = self._known.get(variant)
@@ -178,7 +178,8 @@ class Automated:
         self, call: Call, degree: Degree, arguments: Mapping[str, Any], outputs: Sequence[Any]
     ) -> None:
         make = self._cases.case(call, self._audits[degree], arguments, outputs)
-        most, weight = self._automation.review.overflow.max_open, weight_of([arguments, outputs])
+        weight = sum(map(weight_of, arguments.values())) + sum(map(weight_of, outputs))
+        most = self._automation.review.overflow.max_open
         self._people.audit(make, most, _key_of(call), weight)
 
     # -- degrees assist and partial --------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ..calls import Call, Late
 from ..degrees import Degree
 from ..disposing import hides, overlaps
 from ..limited import limited
-from ..proof import proof_of, shown_by
+from ..proof import proof_of
 from ..reviewing import Case, Selection, Shown, Suggestion, Visibility
 from ..scoring import score_of
 from ..showing import link_or_text, named, show
@@ -114,7 +114,7 @@ class Cases:
         settings, automation, now = self._settings, self._settings.automation, time.time()
         review, audit = automation.review, asked.selection is Selection.AUDIT
         same = automation.decisions.require == "same"
-        shown = shown_by(call.scope.get("headers", ()), settings.proofs) if same else ()
+        headers = call.scope.get("headers", ()) if same else ()
         plan, said = call.plans[-1], tuple(outputs)
 
         def make() -> Case:
@@ -142,7 +142,7 @@ class Cases:
                 on_timeout=_on_timeout(review.on_timeout, asked),
                 default=review.default,
                 segment=automation.segment_of(arguments),
-                secret=proof_of(shown, settings.proofs),
+                secret=proof_of(headers, settings.proofs),
             )
 
         return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InvalidValue, QueueFull
@@ -29,6 +29,9 @@ __all__ = [
 AUTOMATION = "automation"
 """Who acts in the trail where no person does."""
 
+_AT_ONCE = 500
+"""Cases that one statement asks about."""
+
 _COLUMNS = (
     "id, prediction_id, endpoint, revision, degree, selection, probability, held, asked, reviewers, "
     "adjudicate, priority, created, due, stage, status, settle, secret, key_hash, decisions_for, "
@@ -45,11 +48,15 @@ def insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Sea
         QueueFull: ``most`` are open.
         InvalidValue: it is none that can be kept.
     """
-    case, most, keep, key_hash = submission.case, submission.most, submission.keep, submission.key_hash
-    if (known := task_of(db, case.id)) is not None:
-        return decision_of(db, known)
-    if most is not None and (number := opened(db, case.endpoint)) >= most:
-        raise QueueFull(case.endpoint, number, most)
+    (found,) = insert_each(db, [submission], now, seal=seal)
+    if isinstance(found, Decision):
+        return found
+    raise found
+
+
+def _insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Seal], told: bool) -> Decision:
+    """Keep a case that is not there, and leave word of it if its endpoint's webhook is told."""
+    case, keep, key_hash = submission.case, submission.keep, submission.key_hash
     _check(case)
     content = _content(case.id, case.input, seal if keep.sealed else None)
     settle = case.due if case.held and case.on_timeout != "wait" else None
@@ -86,24 +93,52 @@ def insert(db: Db, submission: Submission, now: float, *, seal: Callable[[], Sea
     _keep_input(db, task, inputs_until, content, sealed=keep.sealed)
     if case.suggestion is not None:
         _insert_suggestion(db, task, case.suggestion)
-    facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
-    trail.append(db, now, AUTOMATION, "submitted", case.id, **facts)
-    letters.put(db, "case.opened", case.endpoint, task, now)
+    if told:
+        letters.put(db, "case.opened", case.endpoint, task, now)
     return Decision(case.id, case.prediction_id, case.endpoint, Status.OPEN, secret=case.secret)
 
 
 def insert_each(
-    db: Db, submissions: Iterable[Submission], now: float, *, seal: Callable[[], Seal]
+    db: Db, submissions: Sequence[Submission], now: float, *, seal: Callable[[], Seal]
 ) -> list[Decision | QueueFull | InvalidValue]:
-    """Keep cases, each as `insert` does; one that cannot be kept leaves the others as they are."""
+    """Keep cases, each as `insert` does; one that cannot be kept leaves the others as they are.
+
+    What is the same for all of them is read once, and their acts are written together: each statement lets
+    go of the interpreter, for which the thread that serves waits then.
+    """
+    known, told = _known(db, [submission.case.id for submission in submissions]), letters.listening(db)
+    number = {name: opened(db, name) for name in {submission.case.endpoint for submission in submissions}}
     found: list[Decision | QueueFull | InvalidValue] = []
+    acts: list[tuple[str, Mapping[str, object]]] = []
     for submission in submissions:
+        case, most = submission.case, submission.most
+        if case.id in known and (task := task_of(db, case.id)) is not None:
+            found.append(decision_of(db, task))
+            continue
+        if most is not None and number[case.endpoint] >= most:
+            full = QueueFull(case.endpoint, number[case.endpoint], most)
+            letters.overflowed(db, full, now)
+            found.append(full)
+            continue
         try:
-            found.append(insert(db, submission, now, seal=seal))
-        except (QueueFull, InvalidValue) as error:
-            if isinstance(error, QueueFull):
-                letters.overflowed(db, error, now)
+            found.append(_insert(db, submission, now, seal=seal, told=case.endpoint in told))
+        except InvalidValue as error:
             found.append(error)
+            continue
+        known.add(case.id)
+        number[case.endpoint] += 1
+        facts = {"endpoint": case.endpoint, "degree": case.degree.word, "selection": case.selection.value}
+        acts.append((case.id, facts))
+    trail.append_each(db, now, AUTOMATION, "submitted", acts)
+    return found
+
+
+def _known(db: Db, names: Sequence[str]) -> set[str]:
+    """Return which of these cases are there."""
+    found: set[str] = set()
+    for some in (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE)):
+        marks = ", ".join("?" * len(some))
+        found |= {row["id"] for row in db.execute(f"SELECT id FROM tasks WHERE id IN ({marks})", some)}  # noqa: S608 - marks
     return found
 
 

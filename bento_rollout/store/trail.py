@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .reviews_file import ReviewsFile
 from .sql import Db, Row
 
-__all__ = ["START", "Entry", "Trail", "Verified", "append", "hashed"]
+__all__ = ["START", "Entry", "Trail", "Verified", "append", "append_each", "hashed"]
 
 START = bytes(32)
 """What the first entry is chained to."""
@@ -156,13 +156,25 @@ def append(db: Db, at: float, who: str, what: str, task: str = "", /, **facts: o
         db: in a transaction that writes.
         at, who, what, task, facts: as in `Entry`.
     """
+    append_each(db, at, who, what, [(task, facts)])
+
+
+def append_each(
+    db: Db, at: float, who: str, what: str, acts: Iterable[tuple[str, Mapping[str, object]]]
+) -> None:
+    """Add the same act of several cases, with the facts of each, as `append` does."""
     last = db.execute(_LAST).fetchone()
     head = START if last["hash"] is None else last["hash"]
     # Numbers go on after those that were ever given: an end that was cut off stays a gap.
-    seq = max(last["seq"] or 0, last["given"] or 0) + 1
-    told, at, who = _canonical(facts), float(at), who.replace("\0", "\ufffd")  # which is no text everywhere
-    row = (seq, at, who, what, task, told, hashed(head, seq, at, who, what, task, told))
-    db.execute("INSERT INTO trail (seq, at, who, what, task, facts, hash) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    seq = max(last["seq"] or 0, last["given"] or 0)
+    at, who = float(at), who.replace("\0", "\ufffd")  # which is no text everywhere
+    rows = []
+    for task, facts in acts:
+        seq, told = seq + 1, _canonical(facts)
+        head = hashed(head, seq, at, who, what, task, told)
+        rows.append((seq, at, who, what, task, told, head))
+    query = "INSERT INTO trail (seq, at, who, what, task, facts, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    db.executemany(query, rows)
 
 
 def _all(db: Db) -> Iterator[Row]:

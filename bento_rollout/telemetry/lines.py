@@ -211,6 +211,8 @@ def is_sampled(prediction_id: str, fraction: float) -> bool:
 
 def weight_of(value: Any) -> int:
     """Return about how many bytes a value holds: of many parts the first ones tell of the others."""
+    if type(value) in _LEAVES:
+        return sys.getsizeof(value)
     size = looked_at = more = 0
     parts = [value]
     try:
