@@ -18,7 +18,15 @@ from .errors import InvalidSpec
 from .spec import RolloutSpec
 from .values import shown
 
-__all__ = ["MAX_BYTES", "content_digest", "load_spec", "load_with_digest", "parse_spec"]
+__all__ = [
+    "MAX_BYTES",
+    "content_digest",
+    "load_spec",
+    "load_whole",
+    "load_with_digest",
+    "parse_spec",
+    "parse_whole",
+]
 
 MAX_BYTES = 1 << 20
 """A larger file is no spec."""
@@ -101,9 +109,28 @@ def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
     Raises:
         InvalidSpec: as `load_spec`.
     """
+    spec, digest, _ = load_whole(path)
+    return spec, digest
+
+
+def load_whole(path: str | Path) -> tuple[RolloutSpec, str, bytes]:
+    """Return what `load_with_digest` does, and the content itself.
+
+    Raises:
+        InvalidSpec: as `load_spec`.
+    """
     text, where = (_standard_input(), "<stdin>") if str(path) == "-" else (_read(Path(path)), str(path))
     spec = parse_spec(text, where)
-    return spec if where == "<stdin>" else _beside(spec, where), _digest(text)
+    return spec if where == "<stdin>" else _beside(spec, where), _digest(text), text
+
+
+def parse_whole(text: bytes, where: str) -> tuple[RolloutSpec, str]:
+    """Return the spec that YAML text describes, and the digest that a file of this content has.
+
+    Raises:
+        InvalidSpec: as `parse_spec`.
+    """
+    return parse_spec(text, where), _digest(text)
 
 
 def _beside(spec: RolloutSpec, path: str) -> RolloutSpec:
