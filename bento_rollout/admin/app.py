@@ -70,7 +70,7 @@ class Operators:
 
     Attributes:
         refuse: is told in words, in a worker thread, of each change that the store did not take.
-        examined: returns what ``doctor`` finds; None: there is no such route.
+        examined: returns what ``doctor`` finds; None: nobody looks.
     """
 
     refuse: Callable[[str], None] | None = None
@@ -170,9 +170,7 @@ class _Operators:
     def routes(self) -> list[BaseRoute]:
         """Return every route."""
         base = f"{self._prefix}/admin"
-        reads = dict(READS)
-        if (examined := self._examined) is not None:
-            reads["doctor"] = lambda _, query: parse_query(query, ()) or examined()
+        reads = {**READS, "doctor": self._doctor}
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
@@ -184,6 +182,12 @@ class _Operators:
         labels = labels_endpoint(self._gate, self._asked, _Lane(), _guarded)
         found.append(Route(f"{base}/labels", labels, methods=["POST"]))
         return found
+
+    def _doctor(self, _: Rollout, query: bytes) -> Any:
+        parse_query(query, ())
+        if self._examined is None:
+            raise NotFound("nobody examines here: this app is not served by a service of the rollout")
+        return self._examined()
 
     def _asked(self, author: str, request: Request) -> Rollout:
         """Return the rollout for an author.

@@ -14,7 +14,20 @@ from .bodies import Body
 from .reads import in_pieces
 from .review_bodies import AskedByHand
 
-__all__ = ["MORE_ANSWERS", "MORE_VERBS", "Applied", "Apply", "AskReview", "Differences", "Find", "Found"]
+__all__ = [
+    "MORE_ANSWERS",
+    "MORE_VERBS",
+    "Applied",
+    "Apply",
+    "AskReview",
+    "Differences",
+    "Find",
+    "Found",
+    "Kept",
+    "Prediction",
+    "Story",
+    "Verified",
+]
 
 
 class _Answer(BaseModel):

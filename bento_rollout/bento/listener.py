@@ -94,6 +94,7 @@ class Listener:
 
         config = uvicorn.Config(
             self._app,
+            interface="asgi3",
             loop="asyncio",
             lifespan="off",
             log_config=None,

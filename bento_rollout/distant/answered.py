@@ -12,7 +12,7 @@ from ..admin.problems import kind_of
 from ..errors import Conflict, InvalidValue, NotFound, Refused, RolloutError, StoreUnreachable
 from ..posting import Reply
 
-__all__ = ["document_of", "raise_for"]
+__all__ = ["WAY_IN", "document_of", "raise_for"]
 
 URN = "urn:bento-rollout:problem:"
 

@@ -14,7 +14,7 @@ from ..errors import InvalidValue, Refused, StoreUnreachable
 from ..posting import ConnectError, Reply, exchange
 from .answered import WAY_IN, document_of, raise_for
 
-__all__ = ["Service", "token_from"]
+__all__ = ["SECONDS", "Service", "token_from"]
 
 CONNECT = 5.0
 """Seconds until a connection must stand."""
