@@ -10,9 +10,9 @@ from urllib.parse import quote_plus
 
 from ..errors import StoreUnreachable
 from ..reviewing import Status
-from ..spec import parse_duration
 from ..store.ledger_labels import Accepted, Refusal
 from ..store.trail import Verified
+from ..values import MAX_REASON, check_text, parse_duration, parse_millis
 from .drift import DistantDrift
 from .ledger import DistantLedger
 from .service import SECONDS, Service
@@ -139,10 +139,12 @@ class Distant:
 
     def set_weights(self, weights: Mapping[str, float], **common: Any) -> Done:
         """Set the weights of the candidates named."""
+        parse_millis(weights, "name at least one candidate and its weight, like boosted=5")
         return self._do("weights", weights=dict(weights), **common)
 
     def set_shadow(self, shadow: Mapping[str, float], **common: Any) -> Done:
         """Set the percent of keys that the variants named watch."""
+        parse_millis(shadow, "name at least one variant and its percent, like boosted=100")
         return self._do("shadow", shadow=dict(shadow), **common)
 
     def flip(
@@ -258,6 +260,9 @@ class Distant:
         return Done(answer["changed"], answer)
 
     def _post(self, verb: str, seconds: float = SECONDS, /, **fields: Any) -> Any:
+        check_text(
+            fields.get("reason", ""), "reason", MAX_REASON
+        )  # in the words of the verb beside the store
         body = {name: value for name, value in fields.items() if value is not None}
         if self._for is not None:
             body["on_behalf_of"] = self._for

@@ -1,8 +1,10 @@
-"""A service with something to say to every verb that looks: a candidate, a shadow, people, drift, a ledger."""
+"""A service with something to say to every verb that looks: candidate, shadow, people, drift, ledger."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import bentoml
 
@@ -46,7 +48,28 @@ SPEC = RolloutSpec.parse(
 )
 
 
+class Mounted:
+    """Mounts what is within below the path that a request names, as an app around the service would."""
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        root = dict(scope.get("headers", ())).get(b"x-mounted", b"").decode()
+        if root:
+            scope = {**scope, "root_path": root, "path": f"{root}{scope['path']}"}
+        await self._app(scope, receive, send)
+
+
+def mountable(service: Any) -> Any:
+    """Let requests mount a service."""
+    service.add_asgi_middleware(Mounted)
+    return service
+
+
 @rollout(champion="first", candidates={"second": Variant(attributes={"greeting": "two"})}, spec=SPEC)
+@mountable
 @bentoml.service(name="afar", workers=2, threads=4)
 class Afar:
     """Greets, and reads findings."""
