@@ -15,12 +15,9 @@ from ..store.trail import Verified
 from ..values import MAX_REASON, check_text, parse_duration, parse_millis
 from .drift import DistantDrift
 from .ledger import DistantLedger
-from .service import SECONDS, Service
+from .service import LONG, Service
 
 __all__ = ["Calibrated", "Distant", "Done"]
-
-LONG = 600.0
-"""Seconds that an answer may take for which the service reads much."""
 
 PAGE = 1000
 """Revisions that one request brings."""
@@ -249,17 +246,17 @@ class Distant:
         self,
         path: str,
         query: Sequence[tuple[str, str]] | Mapping[str, object] = (),
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> Any:
         return self._service.get(path, query, rollout=self.name, seconds=seconds)
 
     def _do(self, verb: str, timeout: float | str = 0.0, /, **fields: Any) -> Done:
         waits = parse_duration(timeout) if timeout else 0.0
         body = {"timeout": waits, **fields} if timeout else fields
-        answer = self._post(verb, SECONDS + waits, **body)
+        answer = self._post(verb, self._service.seconds + waits, **body)
         return Done(answer["changed"], answer)
 
-    def _post(self, verb: str, seconds: float = SECONDS, /, **fields: Any) -> Any:
+    def _post(self, verb: str, seconds: float | None = None, /, **fields: Any) -> Any:
         check_text(
             fields.get("reason", ""), "reason", MAX_REASON
         )  # in the words of the verb beside the store

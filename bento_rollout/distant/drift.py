@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import Refused
-from .service import SECONDS, Service
+from .service import LONG, Service
 
 __all__ = ["DistantDrift"]
-
-LONG = 600.0
-"""Seconds that an answer may take for which the service reads much."""
 
 
 class DistantDrift:
@@ -53,7 +50,7 @@ class DistantDrift:
             raise Refused("--file works where the store is, and --url asks a service elsewhere: say --rows")
         return self._post("drift/rebase", rows=rows, test=test, **common)
 
-    def _get(self, path: str, seconds: float = SECONDS) -> dict[str, Any]:
+    def _get(self, path: str, seconds: float | None = None) -> dict[str, Any]:
         return dict(self._service.get(path, rollout=self._name, seconds=seconds))
 
     def _post(self, path: str, **fields: Any) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from ..errors import InvalidValue, Refused, StoreUnreachable
 from ..posting import ConnectError, Reply, exchange
 from .answered import WAY_IN, document_of, raise_for
 
-__all__ = ["SECONDS", "Service", "token_from"]
+__all__ = ["LONG", "Service", "token_from"]
 
 CONNECT = 5.0
 """Seconds until a connection must stand."""
 
 SECONDS = 30.0
-"""Seconds that an answer may take, beside what the service itself waits for."""
+"""Seconds that an answer may take."""
+
+LONG = 600.0
+"""Seconds that an answer may take for which the service reads much."""
 
 MOST = 1 << 26
 """Bytes of an answer."""
@@ -45,12 +48,16 @@ class Service:
         url: the service's address, with the path that a proxy takes away, if there is one.
         token: of an operator.
 
+    Attributes:
+        seconds: how long an answer may take, beside what the service itself waits for.
+
     Raises:
         InvalidValue: it is no such address.
     """
 
     def __init__(self, url: str, token: str) -> None:
         self.url, self._token = _checked(url), token
+        self.seconds = SECONDS
 
     def __repr__(self) -> str:
         return f"Service({self.url!r})"
@@ -61,7 +68,7 @@ class Service:
         query: Sequence[tuple[str, str]] | Mapping[str, object] = (),
         *,
         rollout: str = "",
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> Any:
         """Return what a route has.
 
@@ -69,7 +76,7 @@ class Service:
             path: below ``/rollout/admin``.
             query: fields; of a mapping those that are None are left out.
             rollout: which one is meant; the service refuses another. Empty: whichever it has.
-            seconds: how long the answer may take.
+            seconds: how long the answer may take; None: as of any.
 
         Raises:
             RolloutError: as the same verb beside the store; `StoreUnreachable` where no answer of it came.
@@ -81,7 +88,13 @@ class Service:
         return self._said(reply, (200,))
 
     def post(
-        self, path: str, body: object, *, rollout: str, seconds: float = SECONDS, taken: Collection[int] = ()
+        self,
+        path: str,
+        body: object,
+        *,
+        rollout: str,
+        seconds: float | None = None,
+        taken: Collection[int] = (),
     ) -> Any:
         """Send a verb, and return what it is answered with.
 
@@ -89,7 +102,7 @@ class Service:
             path: below ``/rollout/admin``.
             body: plain data.
             rollout: which one is meant.
-            seconds: how long the answer may take.
+            seconds: how long the answer may take; None: as of any.
             taken: statuses beside 200 whose documents say something, too.
 
         Raises:
@@ -104,7 +117,7 @@ class Service:
             raise_for(reply, self.url)
         return document
 
-    def _sent(self, method: str, path: str, body: bytes | None, rollout: str, seconds: float) -> Reply:
+    def _sent(self, method: str, path: str, body: bytes | None, rollout: str, seconds: float | None) -> Reply:
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Accept": "application/json",
@@ -112,9 +125,9 @@ class Service:
             **({"X-Rollout-Name": quote(rollout)} if rollout else {}),
             **({} if body is None else {"Content-Type": "application/json"}),
         }
-        url = f"{self.url}/rollout/admin/{path}"
+        url, limit = f"{self.url}/rollout/admin/{path}", self.seconds if seconds is None else seconds
         try:
-            return exchange(method, url, headers, body, connect=CONNECT, seconds=seconds, most=MOST)
+            return exchange(method, url, headers, body, connect=CONNECT, seconds=limit, most=MOST)
         except ConnectError as error:
             raise StoreUnreachable(f"{self.url} cannot be reached: {error}"[:MOST_SAID]) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -172,7 +185,7 @@ def _checked(url: str) -> str:
         raise InvalidValue(f"--url {text[:200]!r} is no address: {form}")
     if parts.query or parts.fragment:
         raise InvalidValue(
-            f"--url {text.partition('?')[0][:200]!r} has more than an address and a path: {form}"
+            f"--url {re.split('[?#]', text)[0][:200]!r} has more than an address and a path: {form}"
         )
     return text.rstrip("/").removesuffix("/admin").removesuffix("/rollout").rstrip("/")
 

@@ -337,8 +337,8 @@ def test_operators_are_nowhere_else(server: Apart) -> None:
 @contextmanager
 def stripping(port: int, prefix: str) -> Iterator[str]:
     """Serve what a port serves below a path, as a reverse proxy that takes it away and says so."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    found: list[int] = []
+    ready = threading.Event()
+    found: list[Any] = []
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -363,20 +363,18 @@ def stripping(port: int, prefix: str) -> Iterator[str]:
         await both
 
     async def main() -> None:
-        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-        found.append(listening.sockets[0].getsockname()[1])
+        listening, ended = await asyncio.start_server(serve, "127.0.0.1", 0), asyncio.Event()
+        found[:] = listening.sockets[0].getsockname()[1], asyncio.get_running_loop(), ended
         ready.set()
+        await ended.wait()
+        listening.close()
 
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(main())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
     assert ready.wait(10)
-    yield f"http://127.0.0.1:{found[0]}"
-    loop.call_soon_threadsafe(loop.stop)
+    port_here, loop, ended = found
+    yield f"http://127.0.0.1:{port_here}"
+    loop.call_soon_threadsafe(ended.set)
     thread.join(10)
 
 
