@@ -20,6 +20,7 @@ from bento_rollout.admin.problems import kind_of, problem_of
 from bento_rollout.distant import Distant, Service
 from bento_rollout.distant import service as talking
 from bento_rollout.errors import Conflict, InvalidValue, RolloutError, StoreUnreachable, UnknownVariant
+from tests.unit.certified import made_certificate, tls
 from tests.unit.door import Say
 
 TOKEN = "a-token-that-nobody-may-see-271828"
@@ -30,8 +31,9 @@ Answer = Callable[[socket.socket], None]
 class Liar:
     """A server that answers each connection as it is told, and remembers what it was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: Callable[[socket.socket], socket.socket] = lambda sock: sock) -> None:
         self.answer: Answer = lambda _: None
+        self._around = around
         self.asked: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -44,9 +46,9 @@ class Liar:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(OSError):
-                self.asked.append(_request(connection))
-                self.answer(connection)
+            with connection, contextlib.suppress(OSError), self._around(connection) as inner:
+                self.asked.append(_request(inner))
+                self.answer(inner)
 
     def close(self) -> None:
         """End."""
@@ -339,3 +341,22 @@ def test_bad_values_stay_here(liar: Liar) -> None:
     with pytest.raises(InvalidValue, match="reason"):
         rollout.pause(reason="a\nb")
     assert liar.asked == []
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of this host, with its key, that nobody else has signed."""
+    return made_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def test_tls_is_verified(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that no authority signed is refused before the token is sent; one that is trusted is not."""
+    liar = Liar(around=tls(certificate))
+    liar.answer = http("200 OK", JSON, b'{"name": "screening"}')
+    service = Service(liar.url.replace("http://127.0.0.1", "https://localhost"), TOKEN)
+    with pytest.raises(StoreUnreachable, match=r"cannot be reached: .*certificate verify failed"):
+        service.get("state")
+    assert liar.asked == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert service.get("state") == {"name": "screening"}
+    liar.close()
