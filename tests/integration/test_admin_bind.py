@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from bento_rollout.examine import examine
 from tests.integration.running import serving, until
 
 pytestmark = pytest.mark.server
@@ -18,7 +17,6 @@ TARGET = "tests.integration.apps.pair:Pair"
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """The service serves all the same, the log says so once, and `doctor` says so until it is over."""
-    script = str(Path(sys.executable).with_name("bento-rollout"))
     with socket.create_server(("127.0.0.1", 0)) as other:
         bind = f"127.0.0.1:{other.getsockname()[1]}"
         environment = {"PAIR_WORKERS": "1", "BENTO_ROLLOUT_ADMIN_BIND": bind}
@@ -28,16 +26,14 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             assert (line["address"], line["problem"]) == (bind, "Address already in use")
             assert server.asks("GET", "/rollout/admin/state") == 404
 
-            def doctor() -> subprocess.CompletedProcess[str]:
-                return subprocess.run(
-                    [script, "doctor"], env=server.environment(), capture_output=True, text=True, check=False
-                )
+            def problems() -> list[str]:
+                return list(examine(store=server.url)["rollouts"][0]["problems"])
 
-            until(lambda: doctor().returncode == 1, "doctor finds it", 20)
-            assert f"operators are not served at {bind}" in " ".join(doctor().stdout.split())
+            (found,) = until(problems, "doctor finds it", 20)
+            assert f"operators are not served at {bind}" in found
             other.close()
             until(lambda: server.events("admin.bound"), "operators are served")
-            until(lambda: doctor().returncode == 0, "all is well", 20)
+            until(lambda: not problems(), "all is well", 20)
 
 
 def test_a_value_that_is_none_stops_the_start(tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tls_is_verified(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that no authority signed is refused before the token is sent; one that is trusted is not."""
+    """A certificate that no authority signed is refused before the token is sent; a trusted one is not."""
     liar = Liar(around=tls(certificate))
     liar.answer = http("200 OK", JSON, b'{"name": "screening"}')
     service = Service(liar.url.replace("http://127.0.0.1", "https://localhost"), TOKEN)

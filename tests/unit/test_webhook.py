@@ -17,6 +17,7 @@ import pytest
 from bento_rollout import Webhook
 from bento_rollout.errors import InvalidValue
 from bento_rollout.webhook import message_id, signatures
+from tests.unit.certified import made_certificate, tls
 
 from .notices import (
     BEGUN,
