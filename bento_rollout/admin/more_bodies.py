@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
 
 from ..errors import InvalidSpec, InvalidValue, NotFound
 from ..operations import Rollout
-from ..specfile import MAX_BYTES, parse_whole
+from ..specfile import parse_whole
 from .answers import Changed, answer_to
 from .bodies import Body
-from .reads import in_pieces
+from .reads import MOST_PREDICTIONS, in_pieces
 from .review_bodies import AskedByHand
 
 __all__ = [
@@ -28,6 +28,10 @@ __all__ = [
     "Story",
     "Verified",
 ]
+
+
+MOST_SPEC = 1 << 18
+"""Characters of a file that is applied over HTTP: a worker that serves callers reads it."""
 
 
 class _Answer(BaseModel):
@@ -112,7 +116,7 @@ class Apply(Body):
     verb = "apply"
     summary = "Apply a spec file"
     answers = Applied
-    spec: StrictStr = Field(max_length=MAX_BYTES, description="The file's content: YAML.")
+    spec: StrictStr = Field(max_length=MOST_SPEC, description="The file's content: YAML.")
     dry_run: Annotated[bool, Field(strict=True)] = Field(
         False, description="Only say what differs, and change nothing."
     )
@@ -162,7 +166,7 @@ class Find(Body):
     answers = Found
     key: StrictStr | None = Field(None, description="The routing key.")
     inference_id: StrictStr | None = Field(None, description="The caller's own id.")
-    limit: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
+    limit: Annotated[int, Field(strict=True, ge=1, le=MOST_PREDICTIONS)] = 100
 
     def answer(self, rollout: Rollout) -> Any:
         """Look."""

@@ -21,6 +21,7 @@ from .bodies import VERBS, Body
 from .drift import DRIFT_ANSWERS, DRIFT_VERBS, Drift, DriftReplay, DriftReport
 from .labels import LabelBody, Taken
 from .more_bodies import MORE_ANSWERS, MORE_VERBS, Kept, Prediction, Story, Verified
+from .reads import MOST_PREDICTIONS
 from .review_bodies import (
     REVIEW_ANSWERS,
     REVIEW_BODIES,
@@ -167,7 +168,7 @@ def _reads() -> dict[str, Any]:
         "/admin/ledger/tail": _get(
             "The newest predictions",
             _array(Prediction),
-            _LIMIT,
+            _FEW,
             _parameter(
                 "after",
                 {"type": "integer", "minimum": 0},
@@ -314,6 +315,12 @@ _STATUS = _parameter(
 _LIMIT = _parameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    required=False,
+    text="At most so many.",
+)
+_FEW = _parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MOST_PREDICTIONS, "default": 100},
     required=False,
     text="At most so many.",
 )

@@ -18,14 +18,17 @@ from ..values import shown
 from .gate import NO_STORE
 from .reading import parse_query
 
-__all__ = ["READS", "Read", "in_pieces"]
+__all__ = ["MOST_PREDICTIONS", "READS", "Read", "in_pieces"]
 
 Read = Callable[[Rollout, bytes], Any]
 
 ROWS, MOST_ROWS = 100, 1000
-"""How many revisions, cases or predictions one answer has, when nothing is said and at most."""
+"""How many revisions or cases one answer has, when nothing is said and at most."""
 
-MOST_TEXT = 1 << 25
+MOST_PREDICTIONS = 250
+"""How many predictions one answer has at most: each may hold 128 KiB, and the worker serves callers, too."""
+
+MOST_TEXT = 1 << 24
 """Characters of predictions that one answer holds."""
 
 _WHOLE = re.compile(r"[1-9][0-9]{0,8}")
@@ -125,7 +128,7 @@ def _ledger(rollout: Rollout, query: bytes) -> Any:
 
 def _ledger_tail(rollout: Rollout, query: bytes) -> Any:
     values = parse_query(query, ("limit", "after"))
-    limit = _number("limit", values["limit"], MOST_ROWS) or ROWS
+    limit = _number("limit", values["limit"], MOST_PREDICTIONS) or ROWS
     after = _one("after", values["after"])
     if after is not None and not _SEQ.fullmatch(after):
         raise InvalidValue(f"after must be the seq of a prediction (got {shown(after)})")

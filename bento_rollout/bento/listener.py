@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +103,18 @@ class Listener:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=int(FAREWELL),
+            callback_notify=self._stay,
+            timeout_notify=1,
         )
         server = self._server = uvicorn.Server(config)
         if not self._stop.is_set():
             asyncio.run(server.serve([listening]))
+
+    async def _stay(self) -> None:
+        """Make sure that the right is this worker's still: somebody may have removed its file."""
+        with suppress(OSError):
+            if not self._right.hold() and self._server is not None:
+                self._server.should_exit = True
 
     def _say(self, why: str) -> None:
         self.problem = f"operators are not served at {self._binding} ({ADMIN_BIND}): {why}"

@@ -14,6 +14,9 @@ from .service import Service
 
 __all__ = ["DistantLedger"]
 
+MOST = 250
+"""Predictions that one answer brings."""
+
 T = TypeVar("T")
 
 
@@ -37,7 +40,8 @@ class DistantLedger:
 
     def tail(self, limit: int = 20, *, after: int | None = None) -> list[Entry]:
         """Return the predictions that arrived last."""
-        query = {"limit": limit, "after": after}
+        most = limit if after is None else min(limit, MOST)  # whoever follows asks again
+        query = {"limit": most, "after": after}
         return [_entry(row) for row in self._service.get("ledger/tail", query, rollout=self.rollout)]
 
     def find(

@@ -114,3 +114,18 @@ def test_an_address_of_another_machine(tmp_path: Path) -> None:
     until(lambda: worker.problem, "it is noticed")
     assert "192.0.2.1:3999" in str(worker.problem)
     worker.stop()
+
+
+def test_a_right_that_was_removed(tmp_path: Path) -> None:
+    """Whoever removes the file of the right costs nobody the operators' address."""
+    binding = Binding("127.0.0.1", free_port())
+    workers = [Listener(binding, tmp_path, hello, "screening") for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    until(lambda: ask(binding.host, binding.port), "somebody listens")
+    (tmp_path / "admin.lock").unlink()
+    until((tmp_path / "admin.lock").exists, "the right is held anew")
+    until(lambda: [worker.problem for worker in workers] == [None, None], "nobody complains", 20)
+    until(lambda: ask(binding.host, binding.port), "somebody listens")
+    for worker in workers:
+        worker.stop()
