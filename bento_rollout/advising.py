@@ -1,4 +1,4 @@
-"""What an operator should know beside what a verb changed: the notes of rollback, undo and retire.
+"""What an operator should know beside what a verb changed: the notes of rollback, undo, retire and apply.
 
 Each takes the service around the state before the verb, and the state after it: the same object when the verb
 found nothing to do.
@@ -6,11 +6,21 @@ found nothing to do.
 
 from __future__ import annotations
 
+from .position import Stage
+from .spec import RolloutSpec
 from .state import RolloutState
 from .telling import Step
+from .values import in_percent
 from .view import View
 
-__all__ = ["after_flip", "after_retirement", "after_rollback", "after_undo", "still_targeted"]
+__all__ = [
+    "after_applying",
+    "after_flip",
+    "after_retirement",
+    "after_rollback",
+    "after_undo",
+    "still_targeted",
+]
 
 
 def after_flip(view: View, after: RolloutState) -> tuple[str, ...]:
@@ -106,3 +116,19 @@ def _way_back(view: View, after: RolloutState, variant: str) -> tuple[str, ...]:
         return (f"nothing leads back to {variant!r}: the service does not have it",)
     way = f"bento-rollout undo {after.name}"
     return (f"a rollback does not lead back to {variant!r}; to take this back: {way}",)
+
+
+def after_applying(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
+    """Return what a person should know of the strategy in a file that was applied."""
+    if spec.strategy is None:
+        return ()
+    if (running := after.running) is not None:
+        position, name = running.position, running.candidate
+        if position.stage is not Stage.STEPS:
+            return ()
+        asked, has = running.strategy.weight_at(position.step), after.weights.get(name, 0)
+        if asked == has:
+            return ()
+        return (f"{name} stays at {in_percent(has)}: weights of the present step hold from the next one on",)
+    way = f"bento-rollout start {after.name}"
+    return (f"the strategy is not set: no try runs, and `{way}` takes that of the running service's spec",)

@@ -1,4 +1,4 @@
-"""One HTTP POST with a limit on all of its time; of the answer only the status is of interest."""
+"""One HTTP request with a limit on all of its time; no redirect is followed, and answers are bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from email.message import Message
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Answer", "post"]
+__all__ = ["Answer", "ConnectError", "Reply", "TooMuch", "exchange", "post"]
 
 LONGEST = 86_400.0
 """Seconds that a request may take at most, whatever is asked for: a clock of the system has an end."""
@@ -32,6 +33,93 @@ class Answer(NamedTuple):
 
     status: int
     retry_after: str | None
+
+
+class Reply(NamedTuple):
+    """What a server answered, with its body.
+
+    Attributes:
+        status: the HTTP status.
+        headers: as they were sent.
+        body: all of it.
+    """
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+class TooMuch(http.client.HTTPException):
+    """The answer has more bytes than are read."""
+
+
+def exchange(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    connect: float,
+    seconds: float,
+    most: int,
+) -> Reply:
+    """Send a request and return its answer; proxies, certificates and redirects as for `post`.
+
+    Args:
+        method: of HTTP.
+        url: where to; ``http`` or ``https``.
+        headers: what is sent beside the length.
+        body: what is sent; None: nothing.
+        connect: how long it may take until the connection stands, TLS included.
+        seconds: how long all that follows may take, at most a day.
+        most: bytes of the answer that are read.
+
+    Raises:
+        TooMuch: it has more.
+        OSError, http.client.HTTPException: there is no answer (`TimeoutError`: not in time). What raises a
+            `ConnectError` was not sent.
+    """
+    parts, seconds = urlsplit(url), min(seconds, LONGEST)
+    connection, path, more = _connection(parts, connect)
+    connected = False
+    try:
+        with _Limit(connect) as limit:
+            _connect(connection, parts, limit)
+            connected = True
+            connection.sock.settimeout(seconds)
+            limit.renew(seconds)
+            everything = {"Host": parts.netloc, **headers, **more, "Connection": "close"}
+            connection.request(method, path, body, everything)
+            with connection.getresponse() as answer:
+                return Reply(answer.status, answer.headers, _bounded(answer, most))
+    except (OSError, http.client.HTTPException) as error:
+        if connected:
+            raise
+        raise ConnectError(str(error)) from error
+    finally:
+        connection.close()
+
+
+class ConnectError(OSError):
+    """No connection came about, so nothing was sent."""
+
+
+def _bounded(answer: http.client.HTTPResponse, most: int) -> bytes:
+    found = answer.read(most + 1)
+    if len(found) > most:
+        raise TooMuch(f"the answer has over {most} bytes")
+    if answer.length:  # a body that ends early seems to be whole where an amount was asked for
+        raise http.client.IncompleteRead(found, answer.length)
+    return found
+
+
+def _connect(connection: http.client.HTTPConnection, parts: SplitResult, limit: _Limit) -> None:
+    """Connect, and put TLS on top where it is asked for: within the same limit."""
+    connection.connect()
+    limit.watch(connection.sock)
+    if parts.scheme == "https":
+        tls = ssl.create_default_context()
+        connection.sock = tls.wrap_socket(connection.sock, server_hostname=parts.hostname)
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Answer:
@@ -54,11 +142,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> A
     connection, path, more = _connection(parts, seconds)
     with _Limit(seconds) as limit:
         try:
-            connection.connect()
-            limit.watch(connection.sock)
-            if parts.scheme == "https":
-                tls = ssl.create_default_context()
-                connection.sock = tls.wrap_socket(connection.sock, server_hostname=parts.hostname)
+            _connect(connection, parts, limit)
             everything = {"Host": parts.netloc, **headers, **more, "Connection": "close"}
             connection.request("POST", path, body, everything)
             with connection.getresponse() as answer:
@@ -111,17 +195,26 @@ class _Limit:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
         self._late = threading.Event()
         self._handle: socket.socket | None = None
-        self._clock = threading.Timer(seconds, self._end)
-        self._clock.daemon = True
+        self._set(seconds)
 
     def watch(self, sock: socket.socket) -> None:
         """Take a handle of a connection of its own: TLS takes the one that we were given."""
         self._handle = sock.dup()
         if self._late.is_set():
             raise TimeoutError
+
+    def renew(self, seconds: float) -> None:
+        """Begin anew, with so much time."""
+        self._clock.cancel()
+        self._set(seconds)
+        self._clock.start()
+
+    def _set(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._clock = threading.Timer(seconds, self._end)
+        self._clock.daemon = True
 
     def __enter__(self) -> Self:
         self._clock.start()

@@ -23,8 +23,10 @@ __all__ = [
     "content_digest",
     "digest_of",
     "load_spec",
+    "load_whole",
     "load_with_digest",
     "parse_spec",
+    "parse_whole",
     "read_spec",
     "spec_in",
 ]
@@ -128,9 +130,28 @@ def load_with_digest(path: str | Path) -> tuple[RolloutSpec, str]:
     Raises:
         InvalidSpec: as `load_spec`.
     """
+    spec, digest, _ = load_whole(path)
+    return spec, digest
+
+
+def load_whole(path: str | Path) -> tuple[RolloutSpec, str, bytes]:
+    """Return what `load_with_digest` does, and the content itself.
+
+    Raises:
+        InvalidSpec: as `load_spec`.
+    """
     text, where = (_standard_input(), "<stdin>") if str(path) == "-" else (_read(Path(path)), str(path))
     spec = parse_spec(text, where)
-    return spec if where == "<stdin>" else _beside(spec, where), digest_of(text)
+    return spec if where == "<stdin>" else _beside(spec, where), digest_of(text), text
+
+
+def parse_whole(text: bytes, where: str) -> tuple[RolloutSpec, str]:
+    """Return the spec that YAML text describes, and the digest that a file of this content has.
+
+    Raises:
+        InvalidSpec: as `parse_spec`.
+    """
+    return parse_spec(text, where), digest_of(text)
 
 
 def _beside(spec: RolloutSpec, path: str) -> RolloutSpec:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .advising import after_applying
 from .applying import apply_degrees, apply_spec, weighted
 from .committing import PERSISTENT, Change, Desk, Make, Prepare
 from .deciding import (
@@ -34,13 +35,21 @@ from .state import RolloutState
 from .strategy import Strategy
 from .telling import aside, phrases
 from .tries import known_of, live_position
-from .values import MAX_REASON, in_percent, is_plain
+from .values import MAX_REASON, is_plain
 from .view import View, undone_rollback
 
 if TYPE_CHECKING:
     from .attempt import Try
 
 __all__ = ["TryVerbs"]
+
+
+class _Stands(Exception):
+    """A rollback stands: the state, and what is said."""
+
+    def __init__(self, state: RolloutState, words: str) -> None:
+        self.state, self.words = state, words
+        super().__init__(words)
 
 
 class TryVerbs(Reader):
@@ -224,6 +233,7 @@ class TryVerbs(Reader):
         *,
         digest: str = "",
         abort: bool = False,
+        keep_rollback: bool = False,
         reason: str = "",
         if_revision: int | None = None,
     ) -> Change:
@@ -235,6 +245,8 @@ class TryVerbs(Reader):
             spec: what to set.
             digest: of the file's content, by which it is known again; default: of the spec.
             abort: end a running try first.
+            keep_rollback: where it would undo a rollback that is newer than this content: change nothing, and
+                say so, instead of refusing.
             reason, if_revision: as for every verb.
 
         Raises:
@@ -260,16 +272,21 @@ class TryVerbs(Reader):
             if after is state:
                 return state
             if (rolled := undone_rollback(self._desk.moves(), base, after, spec, content)) is not None:
-                raise Refused(
-                    f"{rolled.author} rolled back (revision {rolled.revision}) what this content sets, and "
-                    "applying it again would undo that; change the file, or set the weights by hand"
-                )
+                words = f"{rolled.author} rolled back (revision {rolled.revision}) what this content sets"
+                if keep_rollback:  # out of the change: not even new code may be granted
+                    raise _Stands(state, f"{words}: that stands, and nothing of it was applied")
+                advice = "change the file, or set the weights by hand"
+                raise Refused(f"{words}, and applying it again would undo that; {advice}")
             return after.model_copy(update={"applied": (content, state.revision + 1)})
 
         def told(_: View, after: RolloutState) -> tuple[str, ...]:
-            return _of_strategy(after, spec)
+            return after_applying(after, spec)
 
-        return self._desk.change("apply", set_fields, reason, if_revision, grants=weighted(spec), advise=told)
+        granted = weighted(spec)
+        try:
+            return self._desk.change("apply", set_fields, reason, if_revision, grants=granted, advise=told)
+        except _Stands as error:
+            return Change(error.state, changed=False, notes=(error.words,))
 
     def _reapplied(self, state: RolloutState, after: RolloutState, spec: RolloutSpec) -> RolloutState:
         """Return the state after a file was applied to a running try."""
@@ -374,22 +391,6 @@ def _after_begin(view: View, after: RolloutState) -> tuple[str, ...]:
     if attempt.strategy.dry_run:
         found.append("dry_run: it tells what it would do, and moves no traffic")
     return tuple(found)
-
-
-def _of_strategy(after: RolloutState, spec: RolloutSpec) -> tuple[str, ...]:
-    """Return what a person should know of the strategy in a file that was applied."""
-    if spec.strategy is None:
-        return ()
-    if (running := after.running) is not None:
-        position, name = running.position, running.candidate
-        if position.stage is not Stage.STEPS:
-            return ()
-        asked, has = running.strategy.weight_at(position.step), after.weights.get(name, 0)
-        if asked == has:
-            return ()
-        return (f"{name} stays at {in_percent(has)}: weights of the present step hold from the next one on",)
-    way = f"bento-rollout start {after.name}"
-    return (f"the strategy is not set: no try runs, and `{way}` takes that of the running service's spec",)
 
 
 def _plain(words: str) -> str:

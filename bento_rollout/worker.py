@@ -215,12 +215,13 @@ class Worker:
 
     def _write_card(self) -> None:
         with self._writing:
+            own = self._describe()
             card = replace(
-                self._describe(),
+                own,
                 token=self.presence.token,
                 pid=os.getpid(),
                 revision=self._feed.commit.revision,
-                trouble=self._feed.trouble,
+                trouble=self._feed.trouble or own.trouble,
             )
             if card == self._written or self._stop.is_set():
                 return

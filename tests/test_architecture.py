@@ -201,6 +201,7 @@ LAYERS: dict[str, float] = {
     "row_calls": 4.1,
     # L5, the operators' door, which is mounted in the service; then the only folder that knows BentoML
     "admin": 5.0,
+    "distant": 5.01,
     "console": 5.02,
     "examine": 5.05,
     "bento": 5.1,

@@ -342,6 +342,7 @@ EVENT = re.compile(
     r"|variant|worker)\.[a-z_]+"
 )
 NO_EVENTS = {
+    "admin.lock",
     *("console.css", "console.js", "console.key"),
     *("drift.db", "drift.json", "drift.lock"),
     *("flip.instance", "flip.json", "flip.lock"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..errors import InvalidValue, RolloutError, StoreUnreachable
+from ..errors import NotFound, RolloutError, StoreUnreachable
 from ..operations import Rollout
 from ..telemetry.log import event
 from ..values import shown
@@ -25,16 +26,22 @@ from .decisions import Deciding, decisions_endpoint
 from .drift import DRIFT_VERBS
 from .gate import NO_STORE, Gate, respond, said
 from .labels import labels_endpoint
+from .more_bodies import MORE_VERBS
 from .openapi import openapi
 from .people import People
 from .problems import problem, problem_of
 from .reading import MAX_BODY, BodyTooLarge, parse_query, read_body
+from .reads import READS, Read
+from .rooted import root_of
 from .tokens import Tokens
 
 if TYPE_CHECKING:
     from .reviews import Reviewing
 
-__all__ = ["admin_app"]
+__all__ = ["ASKED", "Operators", "admin_app", "operators_app"]
+
+ASKED = "x-rollout-name"
+"""The request header in which an operator may say which rollout is meant; another one is answered 404."""
 
 LABELS = "BENTO_ROLLOUT_LABEL_TOKEN"
 
@@ -47,9 +54,6 @@ UNLABELLED = (
     "BENTO_ROLLOUT_LABEL_TOKEN_FILE, or an operator's)"
 )
 
-ROWS, MOST_ROWS = 100, 1000
-"""How many revisions one answer has, when nothing is said and at most."""
-
 AT_ONCE = 2
 """Calls of one route that run at the same time; each route counts its own: no verb waits for another."""
 
@@ -59,10 +63,18 @@ REVIEWERS_AT_ONCE = 8
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
-_WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 
-_BREATH = 0.05
-"""Seconds between two pages that are computed again, so that whoever serves has the processor in between."""
+@dataclass(frozen=True)
+class Operators:
+    """What the operators' routes need beside the rollout.
+
+    Attributes:
+        refuse: is told in words, in a worker thread, of each change that the store did not take.
+        examined: returns what ``doctor`` finds; None: nobody looks.
+    """
+
+    refuse: Callable[[str], None] | None = None
+    examined: Callable[[], dict[str, Any]] | None = None
 
 
 def admin_app(
@@ -71,7 +83,7 @@ def admin_app(
     tokens: Tokens | None = None,
     labellers: Tokens | None = None,
     prefix: str = "/rollout",
-    refuse: Callable[[str], None] | None = None,
+    operators: Operators | None = Operators(),
     deciding: Deciding | None = None,
     reviewing: Reviewing | None = None,
     people: People | None = None,
@@ -84,7 +96,7 @@ def admin_app(
         labellers: who may tell labels, and nothing else; None: those of the environment
             (``BENTO_ROLLOUT_LABEL_TOKEN``, ``…_FILE``). Operators may, too.
         prefix: what the paths begin with; an empty text when the app is mounted there.
-        refuse: is told in words, in a worker thread, of each change that the store did not take.
+        operators: what their routes need; None: they are served elsewhere.
         deciding: where callers find what people decided; None: people decide nothing.
         reviewing: what people review with; None: there is nothing to review.
         people: who may review; None: those whom the environment names (``BENTO_ROLLOUT_REVIEW_TOKEN``,
@@ -94,14 +106,12 @@ def admin_app(
         tokens = Tokens.from_environment(os.environ)
     if labellers is None:
         labellers = Tokens.from_environment(os.environ, LABELS, name="labels")
-    operators = _Operators(
-        _Opened(opened),
-        Gate(tokens, closed=CLOSED),
-        Gate(tokens, labellers, closed=UNLABELLED),
-        prefix,
-        refuse,
-    )
-    routes = operators.routes()
+    rollout, routes = _Opened(opened), list[BaseRoute]()
+    if operators is not None:
+        routes += _Operators(rollout, tokens, prefix, operators).routes()
+    gate = Gate(tokens, labellers, closed=UNLABELLED)
+    labels = labels_endpoint(gate, lambda author, _: rollout.acting_as(author), _Lane(), _guarded)
+    routes.append(Route(f"{prefix}/labels", labels, methods=["POST"]))
     if deciding is not None:
         endpoint = decisions_endpoint(deciding, _Lane(), _guarded)
         routes.append(Route(f"{prefix}/decisions/{{task}}", endpoint))
@@ -110,6 +120,18 @@ def admin_app(
 
         known = people or People.from_environment(os.environ, reviewing.roles)
         routes += review_routes(reviewing, known, prefix, lambda: _Lane(REVIEWERS_AT_ONCE), _guarded)
+    return _app(routes)
+
+
+def operators_app(
+    opened: Callable[[], Rollout], *, tokens: Tokens | None = None, prefix: str, operators: Operators
+) -> Starlette:
+    """Return the ASGI app that serves operators, and nobody else; the arguments are those of `admin_app`."""
+    known = Tokens.from_environment(os.environ) if tokens is None else tokens
+    return _app(_Operators(_Opened(opened), known, prefix, operators).routes())
+
+
+def _app(routes: list[BaseRoute]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_problem})
     app.router.redirect_slashes = False
     return app
@@ -137,43 +159,61 @@ class _Operators:
     def __init__(
         self,
         opened: _Opened,
-        gate: Gate,
-        label_gate: Gate,
+        tokens: Tokens,
         prefix: str,
-        refuse: Callable[[str], None] | None,
+        operators: Operators,
     ) -> None:
-        self._opened = opened
-        self._gate, self._label_gate = gate, label_gate
+        self._opened, self._gate = opened, Gate(tokens, closed=CLOSED)
         self._prefix = prefix
-        self._refuse = refuse
+        self._refuse, self._examined = operators.refuse, operators.examined
 
     def routes(self) -> list[BaseRoute]:
         """Return every route."""
         base = f"{self._prefix}/admin"
-        reads: dict[str, Callable[[Rollout, bytes], Any]] = {
-            "state": _state,
-            "history": _history,
-            "assign": _assign,
-            "explain": _explain,
-            "automation": _automation,
-            "shadow-report": _shadow_report,
-            "drift": _drift,
-            "drift/report": _drift_report,
-            "drift/replay": _drift_replay,
-        }
+        reads = {**READS, "doctor": self._doctor}
         found: list[BaseRoute] = [
             Route(f"{base}/{name}", self._reading(read)) for name, read in reads.items()
         ]
-        found.append(Route(f"{base}/openapi.json", self._reading(lambda _, __: openapi(self._prefix))))
+        found.append(Route(f"{base}/openapi.json", self._describing()))
         found += [
             Route(f"{base}/{model.verb}", self._changing(model), methods=["POST"])
-            for model in (*VERBS, *DRIFT_VERBS)
+            for model in (*VERBS, *DRIFT_VERBS, *MORE_VERBS)
         ]
-        labels = labels_endpoint(self._label_gate, self._opened.acting_as, _Lane(), _guarded)
-        found.append(Route(f"{self._prefix}/labels", labels, methods=["POST"]))
+        labels = labels_endpoint(self._gate, self._asked, _Lane(), _guarded)
+        found.append(Route(f"{base}/labels", labels, methods=["POST"]))
         return found
 
-    def _reading(self, read: Callable[[Rollout, bytes], Any]) -> Endpoint:
+    def _doctor(self, _: Rollout, query: bytes) -> Any:
+        parse_query(query, ())
+        if self._examined is None:
+            raise NotFound("nobody examines here: this app is not served by a service of the rollout")
+        return self._examined()
+
+    def _asked(self, author: str, request: Request) -> Rollout:
+        """Return the rollout for an author.
+
+        Raises:
+            NotFound: the request is meant for another one.
+        """
+        rollout = self._opened.acting_as(author)
+        asked = unquote(request.headers.get(ASKED, ""))
+        if asked and asked != rollout.name:
+            raise NotFound(f"this service has the rollout {rollout.name!r}, and none called {shown(asked)}")
+        return rollout
+
+    def _describing(self) -> Endpoint:
+        """Return what serves the OpenAPI document, with the address that a caller sees it under."""
+
+        async def endpoint(request: Request) -> Response:
+            admitted = self._gate.admit(request)
+            if isinstance(admitted, Response):
+                return admitted
+            document = openapi(self._prefix, root=root_of(request.scope))
+            return JSONResponse(document, headers=NO_STORE)
+
+        return endpoint
+
+    def _reading(self, read: Read) -> Endpoint:
         run = _Lane()
 
         async def endpoint(request: Request) -> Response:
@@ -181,17 +221,17 @@ class _Operators:
             if isinstance(admitted, Response):
                 return admitted
             query = request.scope.get("query_string", b"")
-            return await _guarded(run(lambda: read(self._opened.acting_as(admitted), query)))
+            return await _guarded(run(lambda: _answer(read(self._asked(admitted, request), query))))
 
         return endpoint
 
     def _changing(self, model: type[Body]) -> Endpoint:
         run = _Lane()
 
-        def change(name: str, raw: bytes) -> dict[str, Any]:
+        def change(name: str, raw: bytes, request: Request) -> Response:
             body = parse_body(model, raw)
             try:
-                return body.answer(self._opened.acting_as(body.author(name)))
+                return _answer(body.answer(self._asked(body.author(name), request)))
             except StoreUnreachable as error:
                 if self._refuse is not None:
                     self._refuse(str(error))
@@ -207,7 +247,7 @@ class _Operators:
                 return said(413, f"the body has over {MAX_BODY} bytes", headers={"Connection": "close"})
             except ClientDisconnect:
                 return said(400, "the body ended early")
-            return await _guarded(run(lambda: change(admitted, raw)))
+            return await _guarded(run(lambda: change(admitted, raw, request)))
 
         return endpoint
 
@@ -226,72 +266,15 @@ class _Lane:
         return await to_thread.run_sync(call, limiter=self._limiter)
 
 
-def _state(rollout: Rollout, query: bytes) -> Any:
-    parse_query(query, ())
-    return rollout.status()
-
-
-def _history(rollout: Rollout, query: bytes) -> Response:
-    """Answer one page; a link leads to the next, older one."""
-    values = parse_query(query, ("limit", "before"))
-    limit = _number("limit", values["limit"], MOST_ROWS) or ROWS
-    rows = rollout.history_rows(limit, before=_number("before", values["before"]))
-    headers = dict(NO_STORE)
-    if len(rows) == limit and isinstance(rows[-1]["parent"], int) and rows[-1]["parent"]:
-        headers["Link"] = f'<?limit={limit}&before={rows[-1]["revision"]}>; rel="next"'
-    return JSONResponse(rows, headers=headers)
-
-
-def _number(name: str, values: list[str], most: int | None = None) -> int | None:
-    if not values:
-        return None
-    if len(values) > 1 or not _WHOLE.fullmatch(values[0]) or (most and int(values[0]) > most):
-        bounds = f"from 1 to {most}; `before` leads to older ones" if most else "at least 1"
-        got = ", ".join(shown(value) for value in values[:2])
-        raise InvalidValue(f"{name} must be one whole number, {bounds} (got {got})")
-    return int(values[0])
-
-
-def _assign(rollout: Rollout, query: bytes) -> Any:
-    keys = parse_query(query, ("key",))["key"]
-    if not keys:
-        raise InvalidValue("name at least one key: ?key=K")
-    return rollout.assignments(keys)
-
-
-def _explain(rollout: Rollout, query: bytes) -> Any:
-    return rollout.explain(_number("revision", parse_query(query, ("revision",))["revision"]))
-
-
-def _automation(rollout: Rollout, query: bytes) -> Any:
-    parse_query(query, ())
-    return rollout.automation()
-
-
-def _drift(rollout: Rollout, query: bytes) -> Any:
-    parse_query(query, ())
-    return rollout.drift.status()
-
-
-def _drift_report(rollout: Rollout, query: bytes) -> Any:
-    parse_query(query, ())
-    return rollout.drift.report()
-
-
-def _drift_replay(rollout: Rollout, query: bytes) -> Any:
-    parse_query(query, ())
-    return rollout.drift.replay(breath=_BREATH)
-
-
-def _shadow_report(rollout: Rollout, query: bytes) -> Any:
-    since = _number("since_revision", parse_query(query, ("since_revision",))["since_revision"])
-    return rollout.shadow_report(since_revision=since or 0)
+def _answer(found: Any) -> Response:
+    """Return plain data as an answer; a thread makes its text, not the loop that serves callers."""
+    return found if isinstance(found, Response) else JSONResponse(found, headers=NO_STORE)
 
 
 async def _guarded(work: Awaitable[Any]) -> Response:
     try:
         found = await work
-        return found if isinstance(found, Response) else JSONResponse(found, headers=NO_STORE)
+        return _answer(found)
     except RolloutError as error:
         document = problem_of(error)
     except Exception as error:  # noqa: BLE001 - an operator's mistake or ours must not end the worker

@@ -31,7 +31,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 MAX_TIMEOUT = 3600.0
 MAX_SHOWN = 5
 
-SECRET = ("keys", "header", "token", "choice", "comment")
+SECRET = ("key", "keys", "header", "token", "choice", "comment")
 """Fields that hold whom routing knows, or what a reviewer says: their values stand in no message."""
 
 MOST_LETTERS = 80
@@ -121,7 +121,7 @@ class Body(BaseModel):
         """Do what the body asks for."""
         raise NotImplementedError
 
-    def answer(self, rollout: Rollout) -> dict[str, Any]:
+    def answer(self, rollout: Rollout) -> Any:
         """Do what the body asks for, and return what it is answered with."""
         return answer_to(rollout, self.act(rollout))
 

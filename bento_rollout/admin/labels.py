@@ -80,7 +80,7 @@ def _parsed(raw: bytes) -> Any:
 
 def labels_endpoint(
     gate: Gate,
-    opened: Callable[[str], Rollout],
+    opened: Callable[[str, Request], Rollout],
     run: Run,
     guarded: Callable[[Awaitable[Any]], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -88,15 +88,15 @@ def labels_endpoint(
 
     Args:
         gate: who may tell labels.
-        opened: returns the rollout for an author.
+        opened: returns the rollout for an author, as a request means it.
         run: runs blocking work.
         guarded: turns what work returns or raises into an answer.
     """
 
-    def keep(author: str, raw: bytes) -> Response:
+    def keep(author: str, raw: bytes, request: Request) -> Response:
         document = _parsed(raw)
         items = document if isinstance(document, list) else [document]
-        found = opened(author).label(*items)
+        found = opened(author, request).label(*items)
         facts = {
             "accepted": found.accepted,
             "orphaned": found.orphaned,
@@ -118,6 +118,6 @@ def labels_endpoint(
             return said(413, detail, {"Connection": "close"})
         except ClientDisconnect:
             return said(400, "the body ended early")
-        return await guarded(run(lambda: keep(admitted, raw)))
+        return await guarded(run(lambda: keep(admitted, raw, request)))
 
     return endpoint

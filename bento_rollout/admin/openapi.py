@@ -20,6 +20,8 @@ from .answers import (
 from .bodies import VERBS, Body
 from .drift import DRIFT_ANSWERS, DRIFT_VERBS, Drift, DriftReplay, DriftReport
 from .labels import LabelBody, Taken
+from .more_bodies import MORE_ANSWERS, MORE_VERBS, Kept, Prediction, Story, Verified
+from .reads import MOST_PREDICTIONS
 from .review_bodies import (
     REVIEW_ANSWERS,
     REVIEW_BODIES,
@@ -53,15 +55,22 @@ _REFUSALS = {
 }
 
 
-def openapi(prefix: str = "/rollout") -> dict[str, Any]:
-    """Return the document; ``prefix`` is what the paths begin with."""
+def openapi(prefix: str = "/rollout", *, root: str = "") -> dict[str, Any]:
+    """Return the document.
+
+    Args:
+        prefix: what the paths begin with.
+        root: what a proxy took away before that; empty: nothing.
+    """
     models = [
         (model, "validation")
         for model in (
             *VERBS,
             *DRIFT_VERBS,
+            *MORE_VERBS,
             *ANSWERS,
             *DRIFT_ANSWERS,
+            *MORE_ANSWERS,
             LabelBody,
             Taken,
             *REVIEW_BODIES,
@@ -69,7 +78,31 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
         )
     ]
     _, schemas = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]  # a list is invariant
-    paths: dict[str, Any] = {
+    paths = _reads()
+    paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in (*VERBS, *DRIFT_VERBS, *MORE_VERBS)}
+    paths["/admin/labels"] = {"post": _labels("operators-labels")}
+    paths["/labels"] = {"post": _labels("labels")}
+    paths |= _reviews()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "bento-rollout: operators",
+            "version": "1",
+            "description": "The same verbs and errors as the command line `bento-rollout`.",
+        },
+        **({"servers": [{"url": root}]} if root else {}),
+        "paths": {f"{prefix}{path}": item for path, item in paths.items()},
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _reads() -> dict[str, Any]:
+    """Return the routes of operators that only look."""
+    return {
         "/admin/state": _get("The state, the live workers and the store", _json(State)),
         "/admin/history": _get(
             "The revisions, newest first",
@@ -124,24 +157,37 @@ def openapi(prefix: str = "/rollout") -> dict[str, Any]:
         "/admin/drift": _get("How the watch for drift stands", _json(Drift)),
         "/admin/drift/report": _get("What has drifted: each test's course and features", _json(DriftReport)),
         "/admin/drift/replay": _get("Whether the ledger gives the same evidence again", _json(DriftReplay)),
+        "/admin/automation/explain": _get(
+            "Why an endpoint has its degree, and what each other one takes", {"type": "object"}, _ENDPOINT_ONE
+        ),
+        "/admin/audit/verify": _get("Whether the trail of people's work is whole", _json(Verified)),
+        "/admin/reviews": _get("The cases, for operators", _array(ListedCase), _ENDPOINT, _STATUS, _LIMIT),
+        "/admin/reviews/stats": _get("How the queue does", _json(ReviewStats), _ENDPOINT),
+        "/admin/reviews/agreement": _get("Whether people agree, by endpoint", {"type": "object"}, _ENDPOINT),
+        "/admin/ledger": _get("How much the ledger keeps", _json(Kept)),
+        "/admin/ledger/tail": _get(
+            "The newest predictions",
+            _array(Prediction),
+            _FEW,
+            _parameter(
+                "after",
+                {"type": "integer", "minimum": 0},
+                required=False,
+                text="Only those that arrived after the one with this seq, the first of them first.",
+            ),
+        ),
+        "/admin/ledger/show": _get(
+            "The whole story of a prediction",
+            _json(Story),
+            _parameter(
+                "prediction",
+                {"type": "string"},
+                required=True,
+                text="Its id, ID.i of row i, or the caller's own id.",
+            ),
+        ),
+        "/admin/doctor": _get("What is wrong", {"type": "object"}),
         "/admin/openapi.json": _get("This document", {"type": "object"}),
-    }
-    paths |= {f"/admin/{model.verb}": {"post": _post(model)} for model in (*VERBS, *DRIFT_VERBS)}
-    paths["/labels"] = {"post": _labels()}
-    paths |= _reviews()
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "bento-rollout: operators",
-            "version": "1",
-            "description": "The same verbs and errors as the command line `bento-rollout`.",
-        },
-        "paths": {f"{prefix}{path}": item for path, item in paths.items()},
-        "components": {
-            "schemas": schemas["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{"token": []}],
     }
 
 
@@ -161,7 +207,7 @@ def _post(model: type[Body]) -> dict[str, Any]:
     }
 
 
-def _labels() -> dict[str, Any]:
+def _labels(name: str) -> dict[str, Any]:
     one = _json(LabelBody)
     body = {"oneOf": [one, {"type": "array", "items": one, "maxItems": 100_000}]}
     refusals = {
@@ -169,7 +215,7 @@ def _labels() -> dict[str, Any]:
         "413": "The body has over 16 MiB.",
     }
     return {
-        "operationId": "labels",
+        "operationId": name,
         "summary": "Tell what the truth of predictions turned out to be",
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": _responses(_json(Taken), {**_PROBLEMS, **refusals}),
@@ -187,7 +233,6 @@ _OVER = {
 
 def _reviews() -> dict[str, Any]:
     """Return the reviewers' routes."""
-    endpoint = _parameter("endpoint", {"type": "string"}, required=False, text="Only of this one.")
     acts: dict[str, tuple[str, type[BaseModel], type[BaseModel]]] = {
         "answer": ("Answer a case in hand", AnswerBody, Answered),
         "skip": ("Leave a case to others", ReasonBody, Put),
@@ -205,24 +250,14 @@ def _reviews() -> dict[str, Any]:
         "/reviews": _get(
             "The cases, without payload",
             _array(ListedCase),
-            endpoint,
-            _parameter(
-                "status",
-                {"enum": ["open", "answered", "defaulted", "rejected", "withdrawn"]},
-                required=False,
-                text="Only those that stand so.",
-            ),
-            _parameter(
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-                required=False,
-                text="At most so many.",
-            ),
+            _ENDPOINT,
+            _STATUS,
+            _LIMIT,
         ),
         "/reviews/stats": _get(
             "How the queue does, by endpoint",
             {"type": "object", "additionalProperties": _json(ReviewStats)},
-            endpoint,
+            _ENDPOINT,
         ),
         "/reviews/claim": {"post": claim},
         "/reviews/ask": {"post": ask},
@@ -265,3 +300,27 @@ def _json(model: type[Any]) -> dict[str, Any]:
 
 def _array(model: type[Any]) -> dict[str, Any]:
     return {"type": "array", "items": _json(model)}
+
+
+_ENDPOINT = _parameter("endpoint", {"type": "string"}, required=False, text="Only of this one.")
+_ENDPOINT_ONE = _parameter(
+    "endpoint", {"type": "string"}, required=False, text="May be left out where only one is automated."
+)
+_STATUS = _parameter(
+    "status",
+    {"enum": ["open", "answered", "defaulted", "rejected", "withdrawn"]},
+    required=False,
+    text="Only those that stand so.",
+)
+_LIMIT = _parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    required=False,
+    text="At most so many.",
+)
+_FEW = _parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": MOST_PREDICTIONS, "default": 100},
+    required=False,
+    text="At most so many.",
+)

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ..admin.rooted import root_of
 from ..asking import Facts, When, asked_by
 from ..automation import audits_with
 from ..calls import Call, Deciding, Finish, within
@@ -294,7 +295,7 @@ class Automated:
 
     async def _held(self, call: Call, task: str, seconds: float) -> Response:
         """Wait for a decision as long as the caller does, and return it, or its place."""
-        place = f"{self._settings.prefix}decisions/{task}"
+        place = f"{root_of(call.scope)}{self._settings.prefix}decisions/{task}"
         if call.task_id is not None:
             call.decision = task
             await self._record(call)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..admin.binding import Binding
+from ..admin.rooted import inner_path
 from ..errors import InvalidValue
 from ..feed import Feed
 from ..governor import GovernedFeed
@@ -13,6 +15,7 @@ from ..telemetry import log
 from .middleware import App
 
 if TYPE_CHECKING:
+    from ..admin.app import Operators
     from ..admin.people import People as Named
     from ..operations import Rollout
     from .people import People
@@ -35,12 +38,13 @@ class Doors:
         self._prefix = site.prefix.rstrip("/")
         self._console = f"{self._prefix}/console"
         self._admin_app: App | None = None
+        self._operators_app: App | None = None
         self._who: Named | None = None
         self._console_app: App | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
-        path = scope["path"]
+        path = inner_path(scope)
         if path == self._console or path.startswith(f"{self._console}/"):
             if self._console_app is None:
                 self._console_app = self._made_console()
@@ -50,6 +54,30 @@ class Doors:
             self._admin_app = self._made_admin()
         await self._admin_app(scope, receive, send)
 
+    async def operators(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request of an operator who has an address of their own to come to."""
+        if self._operators_app is None:
+            from ..admin.app import operators_app
+            from ..operations import open_rollout
+
+            name, needs = self._site.name, self._needs()
+            self._operators_app = operators_app(
+                lambda: open_rollout(name), prefix=self._prefix, operators=needs
+            )
+        await self._operators_app(scope, receive, send)
+
+    def _needs(self) -> Operators:
+        from ..admin.app import Operators
+
+        def examined() -> dict[str, Any]:
+            from ..examine import examine
+
+            found = examine()
+            mine = [row for row in found["rollouts"] if row["name"] == self._site.name]
+            return {**found, "rollouts": mine}
+
+        return Operators(self._feed.refuse, examined)
+
     def _made_admin(self) -> App:
         from ..admin import admin_app
 
@@ -57,7 +85,7 @@ class Doors:
         return admin_app(
             self._opened,
             prefix=self._prefix,
-            refuse=self._feed.refuse,
+            operators=self._needs() if Binding.from_environment(os.environ) is None else None,
             deciding=None if people is None else people.deciding,
             reviewing=None if people is None else people.reviewing,
             people=None if people is None else self._named(),

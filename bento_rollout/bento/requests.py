@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import compile_path
 
+from ..admin.rooted import inner_path
 from ..calls import Call, Deciding
 from ..degrees import Degree
 from ..ids import uuid7
@@ -71,14 +72,14 @@ class Requests:
         """Serve one request."""
         if ACTIVE.get() is not None:
             ACTIVE.set(None)  # a connection may carry the context in which its reading was resumed
-        path = scope["path"]
+        path = inner_path(scope) if scope.get("root_path") else scope["path"]
         route = self._routes.get(path) or self._templated(path)
         if route is not None:
             endpoint, verb, way = route
             if scope["method"] == verb:
                 return way(endpoint, scope, receive, send)
         elif path.startswith(self._prefix):
-            return self._serving.admin(scope, receive, send)
+            return self._serving.doors(scope, receive, send)
         return self._other(scope, receive, send)
 
     def _templated(self, path: str) -> tuple[str, str, Way] | None:
@@ -88,7 +89,7 @@ class Requests:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is none of our routes; a middleware within may still lead it to an endpoint."""
-        if scope["path"] == self._metrics:
+        if inner_path(scope) == self._metrics:
             await self._serving.scraped()
         call = _begun("", scope, receive)
         if self._pins and (pin := _pin_of(call)) in self._site.pinnable():

@@ -103,14 +103,15 @@ class Serving:
         facade = self._facades.get(call.endpoint)
         return (None, None) if facade is None else facade.plan_from_head(call, scope)
 
-    async def admin(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve what lies under ``/rollout``."""
+    @property
+    def doors(self) -> Doors:
+        """What serves all that lies under ``/rollout``."""
         if self._doors is None:
             from .doors import Doors  # most workers are never asked
 
             assert self._feed is not None  # requests come after the start
             self._doors = Doors(self._site, self._feed, self._people)
-        await self._doors(scope, receive, send)
+        return self._doors
 
     # -- its life --------------------------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ class Serving:
         site, index = self._site, server_context.worker_index or 0
         hooks = len(site.before), len(site.after)
         told = state_fields(newest_spec(site, self._feed), site.methods)
-        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told)
+        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told, site.unwell)
 
     @contextlib.contextmanager
     def _lend(self, variant: str) -> Iterator[Any]:

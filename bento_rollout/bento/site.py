@@ -5,6 +5,8 @@ The process that starts the workers imports this and nothing of what serves: it 
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 from _bentoml_sdk.service import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 
+from ..admin.binding import Binding
 from ..hooks import Hook
 from ..spec import RolloutSpec
+from ..store.location import locate
+from ..store.sqlite import SQLiteStore
 from .deploying import deploy, resolver
 from .method import Method
 from .service_dependency import keep_up
@@ -22,6 +27,7 @@ from .variants import Definition
 if TYPE_CHECKING:
     from ..calls import Sink
     from ..webhook import Webhook
+    from .listener import Listener
     from .middleware import App
     from .serving import Serving
 
@@ -71,6 +77,12 @@ class Site:
         self.sink: Sink | None = None
         self.instance: Any = None
         self.serving: Serving | None = None
+        self._listener: Listener | None = None
+
+    @property
+    def unwell(self) -> str | None:
+        """What is wrong in this worker beside its store; None: nothing."""
+        return None if self._listener is None else self._listener.problem
 
     def routes(self) -> dict[str, tuple[str, str]]:
         """Return which paths lead to which endpoint, and as what: call, submit, retry, get or status."""
@@ -114,6 +126,7 @@ class Site:
 
     def deploy(self) -> None:
         """Do what is done once for all workers, in the process that starts them."""
+        Binding.from_environment(os.environ)  # one that cannot be stops the start
         deploy(self.service, self.name, self.spec, self.definitions, self.file, self.text)
         keep_up(self.service, list(self.definitions.values())[1:])
 
@@ -128,10 +141,19 @@ class Site:
         from .serving import Serving
 
         self.serving = Serving(self)
+        binding = Binding.from_environment(os.environ)
         await self.serving.start(outermost)
+        if binding is not None:
+            from .listener import Listener  # most services serve operators with everybody else
+
+            place = SQLiteStore(locate().path).place(self.name)
+            self._listener = Listener(binding, place, self.serving.doors.operators, self.name)
+            self._listener.start()
         return Requests(app, self, self.serving)
 
     async def stop(self) -> None:
         """End this worker's part; called before the service's own shutdown hooks."""
+        if self._listener is not None:
+            await asyncio.to_thread(self._listener.stop)
         if self.serving is not None:
             await self.serving.stop()

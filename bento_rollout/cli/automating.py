@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..errors import InvalidValue
 from .options import Asked, changing, printing, rollout_name
 from .output import emit_json, show
-
-if TYPE_CHECKING:
-    from ..calibrating import Calibration
+from .reaching import elsewhere, reached
 
 __all__ = ["audit", "automation"]
 
@@ -34,13 +32,13 @@ def automation(ctx: click.Context, name: str) -> None:
 
 @automation.command("status")
 @printing
+@elsewhere
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> int:
     """Show the degree of each automated endpoint, what is certified, and who waits for a second person."""
-    from ..operations import open_rollout
     from .degree_views import standings
 
-    rows = open_rollout(ctx.obj).automation()
+    rows = reached(ctx.obj).automation()
     if as_json:
         emit_json(rows)
     else:
@@ -80,24 +78,23 @@ def calibrate(ctx: click.Context, asked: Asked, endpoint: str | None, picture: P
     The answers of people are its labels. Where they are too few it says how many are missing, and keeps
     nothing.
     """
-    from ..operations import open_rollout
     from .degree_views import calibration
 
-    found = open_rollout(ctx.obj, author=asked.author).calibrate(endpoint, **asked.common)
+    found = reached(ctx.obj, asked.author).calibrate(endpoint, **asked.common)
     if asked.as_json:
         emit_json(found.plain)
     else:
         show(calibration(found.plain))
     if picture is not None:
-        _draw(picture, found)
+        _draw(picture, found.plain)
     return 0 if found.certificate is not None else REFUSED
 
 
-def _draw(picture: Path, found: Calibration) -> None:
+def _draw(picture: Path, plain: dict[str, Any]) -> None:
     from .risk_picture import risk_picture
 
     try:
-        picture.write_text(risk_picture(found.plain) + "\n", encoding="utf-8")
+        picture.write_text(risk_picture(plain) + "\n", encoding="utf-8")
     except OSError as error:
         raise InvalidValue(f"--picture {picture}: {error.strerror}") from None
     click.echo(f"{picture} is written", err=True)
@@ -106,13 +103,13 @@ def _draw(picture: Path, found: Calibration) -> None:
 @automation.command("explain")
 @_endpoint
 @printing
+@elsewhere
 @click.pass_context
 def explain(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
     """Say why an endpoint has its degree, and what each other one takes."""
-    from ..operations import open_rollout
     from .degree_views import explained
 
-    facts: dict[str, Any] = open_rollout(ctx.obj).explain_automation(endpoint)
+    facts: dict[str, Any] = reached(ctx.obj).explain_automation(endpoint)
     if as_json:
         emit_json(facts)
     else:
@@ -130,16 +127,16 @@ def audit(ctx: click.Context, name: str) -> None:
 
 @audit.command("verify")
 @printing
+@elsewhere
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> int:
     """Read the whole trail, and compute each of its hashes anew.
 
     A trail that was cut at its end is whole in itself: compare the head with one that was noted elsewhere.
     """
-    from ..operations import open_rollout
     from .degree_views import verified
 
-    found = open_rollout(ctx.obj).verify_trail()
+    found = reached(ctx.obj).verify_trail()
     facts = {"entries": found.entries, "head": found.head, "broken_at": found.broken_at}
     if as_json:
         emit_json({"whole": found.broken_at is None, **facts})

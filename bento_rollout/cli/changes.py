@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
@@ -19,23 +18,19 @@ from .options import (
     waiting,
 )
 from .output import OutputLost, emit_json, show
-
-if TYPE_CHECKING:
-    from ..operations import Change, Rollout
+from .reaching import AnyDone, AnyRollout, answer_of, reached
 
 __all__ = ["change"]
 
 
-def change(name: str, asked: Asked, act: Callable[[Rollout], Change]) -> int:
+def change(name: str, asked: Asked, act: Callable[[AnyRollout], AnyDone]) -> int:
     """Open the rollout, do what was asked for, and say what came of it."""
-    from ..admin.answers import answer_to
-    from ..operations import open_rollout
     from .views import changed
 
-    rollout = open_rollout(name, author=asked.author)
+    rollout = reached(name, asked.author)
     done = act(rollout)
     try:
-        answer = answer_to(rollout, done)
+        answer = answer_of(rollout, done)
         if asked.as_json:
             emit_json(answer)
         else:

@@ -18,6 +18,7 @@ from . import (
     simulating,
     trying,
 )
+from .reaching import elsewhere
 
 __all__ = ["commands"]
 
@@ -41,7 +42,7 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     cls=_InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 refused, 2 wrong value, 3 not found, 4 store unreachable,"
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong value, 3 not found, 4 store (or service) unreachable,"
     " 7 an alarm is latched, 8 differs,"
     " 10 signature, 11 key, 12 damage, 13 trust policy.",
 )
@@ -53,11 +54,13 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     callback=_version,
     help="Show the version and exit.",
 )
+@elsewhere
 @click.pass_context
 def commands(ctx: click.Context) -> int:
     """Roll models out: move traffic between a champion and its candidates, and back.
 
-    The store is named by BENTO_ROLLOUT_STORE (default: rollouts.db in BENTOML_HOME). In trouble:
+    The store is named by BENTO_ROLLOUT_STORE (default: rollouts.db in BENTOML_HOME); --url asks a running
+    service instead, with the token in BENTO_ROLLOUT_ADMIN_TOKEN. In trouble:
     `bento-rollout rollback NAME` gives all traffic to the last settled champion, at once.
     """
     if ctx.invoked_subcommand is None:

@@ -10,6 +10,7 @@ import click
 from ..errors import InvalidValue
 from .options import Asked, Whole, changing, printing, rollout_name
 from .output import OutputLost, emit, emit_json, show
+from .reaching import elsewhere, reached
 
 __all__ = ["drift"]
 
@@ -34,6 +35,7 @@ def drift(ctx: click.Context, name: str) -> None:
 
 @drift.command("status")
 @printing
+@elsewhere
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> int:
     """Show how the tests stand, and which alarms wait for a person.
@@ -43,10 +45,9 @@ def status(ctx: click.Context, as_json: bool) -> int:
     \b
     bento-rollout drift screening status --json
     """  # noqa: D301 - click reads it
-    from ..operations import open_rollout
     from .drift_views import status as blocks
 
-    facts = open_rollout(ctx.obj).drift.status()
+    facts = reached(ctx.obj).drift.status()
     if as_json:
         emit_json(facts)
     else:
@@ -62,6 +63,7 @@ def status(ctx: click.Context, as_json: bool) -> int:
     help="Write one page with plots; - prints it.",
 )
 @printing
+@elsewhere
 @click.pass_context
 def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
     """Show what moved: the course of the evidence, and each feature beside its reference.
@@ -70,11 +72,9 @@ def report(ctx: click.Context, html: Path | None, as_json: bool) -> int:
     bento-rollout drift screening report
     bento-rollout drift screening report --html drift.html
     """  # noqa: D301 - click reads it
-    from ..operations import open_rollout
-
     if html is not None and as_json:
         raise click.UsageError("say --json or --html, not both")
-    facts = open_rollout(ctx.obj).drift.report()
+    facts = reached(ctx.obj).drift.report()
     if html is not None:
         _write(html, facts)
     elif as_json:
@@ -98,9 +98,7 @@ def ack(ctx: click.Context, asked: Asked, alarm: str | None) -> int:
     \b
     bento-rollout drift screening ack --reason "flu season, expected"
     """  # noqa: D301 - click reads it
-    from ..operations import open_rollout
-
-    watch = open_rollout(ctx.obj, author=asked.author).drift
+    watch = reached(ctx.obj, asked.author).drift
     return _ended(watch.ack(alarm, **asked.common), asked.as_json)
 
 
@@ -124,14 +122,13 @@ def rebase(ctx: click.Context, asked: Asked, rows: int | None, file: str | None,
     bento-rollout drift screening rebase --file june.parquet
     bento-rollout drift screening rebase --test concept/boosted
     """  # noqa: D301 - click reads it
-    from ..operations import open_rollout
-
-    watch = open_rollout(ctx.obj, author=asked.author).drift
+    watch = reached(ctx.obj, asked.author).drift
     return _ended(watch.rebase(rows=rows, file=file, test=test, **asked.common), asked.as_json)
 
 
 @drift.command("replay")
 @printing
+@elsewhere
 @click.pass_context
 def replay(ctx: click.Context, as_json: bool) -> int:
     """Compute the evidence again from the ledger, and compare it with what was kept.
@@ -141,10 +138,9 @@ def replay(ctx: click.Context, as_json: bool) -> int:
     \b
     bento-rollout drift screening replay
     """  # noqa: D301 - click reads it
-    from ..operations import open_rollout
     from .drift_views import replayed
 
-    facts = open_rollout(ctx.obj).drift.replay()
+    facts = reached(ctx.obj).drift.replay()
     if as_json:
         emit_json(facts)
     else:

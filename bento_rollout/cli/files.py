@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
-from ..errors import InvalidSpec
+from ..errors import InvalidSpec, NotFound, NotReady, StoreUnreachable
 from .changes import change
-from .options import Asked, changing, printing
+from .options import Asked, changing, parse_time, printing
 from .output import Cell, Line, emit_json, show, visible
+from .reaching import AnyDone, AnyRollout, reached
 
 if TYPE_CHECKING:
     from ..spec import RolloutSpec
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["apply", "validate"]
 
 DIFFERS = 8
+AGAIN = 1.0
+"""Seconds between two tries of what is waited for."""
 
 
 @click.command()
@@ -29,32 +34,68 @@ DIFFERS = 8
     is_flag=True,
     help="End a running try first; without it a file may change only the strategy of one.",
 )
+@click.option(
+    "--keep-rollback",
+    "keep",
+    is_flag=True,
+    help="Where a person rolled back what FILE sets: change nothing and say so, with exit code 0, not 1.",
+)
+@click.option(
+    "--wait",
+    metavar="TIME",
+    help="Try again for so long, like 60s, while store, service or rollout is not there, or not ready.",
+)
 @changing
-def apply(asked: Asked, file: str, dry_run: bool, abort: bool) -> int:
+def apply(asked: Asked, file: str, dry_run: bool, abort: bool, keep: bool, wait: str | None) -> int:
     """Set exactly the state fields that FILE names.
 
-    The rollout is the one whose name FILE gives. FILE may be - for standard input.
+    The rollout is the one whose name FILE gives. FILE may be - for standard input. Twice does it once.
     """
-    from ..specfile import load_with_digest
+    from ..specfile import load_whole
 
-    spec, digest = load_with_digest(file)
-    if spec.name is None:
+    seconds = 0.0 if wait is None else parse_time("--wait", wait)
+    spec, digest, text = load_whole(file)
+    name = spec.name
+    if name is None:
         where = "<stdin>" if file == "-" else file
         raise InvalidSpec(f"{where}: it has no `name`, so it does not say which rollout it is for")
     if dry_run:
-        return _differences(spec.name, spec, asked.as_json)
-    return change(
-        spec.name, asked, lambda rollout: rollout.apply(spec, digest=digest, abort=abort, **asked.common)
-    )
+        return patiently(lambda: _differences(name, spec, text, asked.as_json), seconds)
+
+    def act(rollout: AnyRollout) -> AnyDone:
+        if isinstance(rollout, Rollout):
+            return rollout.apply(spec, digest=digest, abort=abort, keep_rollback=keep, **asked.common)
+        return rollout.apply(text, abort=abort, keep_rollback=keep, **asked.common)
+
+    from ..operations import Rollout
+
+    return patiently(lambda: change(name, asked, act), seconds)
 
 
-def _differences(name: str, spec: RolloutSpec, as_json: bool) -> int:
-    from ..operations import open_rollout
+def patiently(act: Callable[[], int], seconds: float) -> int:
+    """Do something that may be done twice; while what it needs is not there yet, try again for so long."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except (StoreUnreachable, NotFound, NotReady):
+            if time.monotonic() >= until:
+                raise
+        time.sleep(min(AGAIN, max(0.0, until - time.monotonic())))
 
-    rollout = open_rollout(name)
-    found = rollout.differences(spec)
+
+def _differences(name: str, spec: RolloutSpec, text: bytes, as_json: bool) -> int:
+    from ..operations import Rollout
+
+    rollout = reached(name)
+    if isinstance(rollout, Rollout):
+        found = rollout.differences(spec)
+        facts: dict[str, Any] = {"name": name, "revision": rollout.state.revision, "differences": found}
+    else:
+        facts = rollout.differences(text)
+        found = facts["differences"]
     if as_json:
-        emit_json({"name": name, "revision": rollout.state.revision, "differences": found})
+        emit_json(facts)
     else:
         show(
             [Line("", (Cell(text, "yellow"),)) for text in found]

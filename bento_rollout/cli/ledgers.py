@@ -17,8 +17,10 @@ import click
 from ..errors import InvalidValue, NotFound, StoreUnreachable
 from .options import Whole, parse_time, printing, rollout_name
 from .output import emit, emit_json, safe_json, show, visible
+from .reaching import elsewhere, here, is_elsewhere, reached
 
 if TYPE_CHECKING:
+    from ..distant.ledger import DistantLedger
     from ..operations import Rollout
     from ..store.ledger import Ledger
     from ..store.ledger_labels import Accepted
@@ -51,24 +53,33 @@ def ledger(ctx: click.Context, name: str) -> None:
             _ = rollout.state  # a name that nobody knows is no empty ledger
         return rollout
 
-    ctx.obj = opened
+    ctx.obj = name, opened
 
 
-def _ledger(ctx: click.Context) -> Ledger:
-    rollout: Rollout = ctx.obj()
-    return rollout.ledger
+def _looked_at(ctx: click.Context) -> Ledger | DistantLedger:
+    """Return the ledger, here or there, for looking."""
+    name, opened = ctx.obj
+    return reached(name).ledger if is_elsewhere() else opened().ledger
+
+
+def _rollout(ctx: click.Context, what: str) -> Rollout:
+    """Return the rollout of this store, for what is done with its very files."""
+    here(what)
+    rollout: Rollout = ctx.obj[1]()
+    return rollout
 
 
 @ledger.command("tail")
 @click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
 @printing
+@elsewhere
 @click.pass_context
 def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
     """Show the newest predictions; with --follow one on each line, with --json as well as JSON."""
     from . import ledger_views as views
 
-    found = _ledger(ctx)
+    found = _looked_at(ctx)
     entries = found.tail(count)
     if not follow:
         if as_json:
@@ -89,12 +100,13 @@ def tail(ctx: click.Context, count: int, follow: bool, as_json: bool) -> int:
 
 @ledger.command("status")
 @printing
+@elsewhere
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> int:
     """Show how much is kept, since when, what was lost, and how many labels wait for their prediction."""
     from . import ledger_views as views
 
-    found = _ledger(ctx)
+    found = _looked_at(ctx)
     counts = found.counts()
     if as_json:
         emit_json({"path": found.where, **asdict(counts)})
@@ -109,6 +121,7 @@ def status(ctx: click.Context, as_json: bool) -> int:
 @click.option("--key", metavar="K", help="List the predictions of a routing key instead.")
 @click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
 @printing
+@elsewhere
 @click.pass_context
 def show_one(
     ctx: click.Context,
@@ -127,7 +140,7 @@ def show_one(
     asked = inference_id is not None or key is not None
     if asked == (prediction is not None):
         raise click.UsageError("say either ID, or --inference-id or --key")
-    found = _ledger(ctx)
+    found = _looked_at(ctx)
     if prediction is None:
         entries = found.find(key=key, inference_id=inference_id, limit=count)
         if not entries:
@@ -162,12 +175,13 @@ def show_one(
 @click.option("--variant", metavar="VARIANT", help="Only what it answered.")
 @click.option("--endpoint", metavar="ENDPOINT", help="Only of this endpoint.")
 @click.option("--labelled", is_flag=True, help="Only those with a label, as for training.")
+@elsewhere
 @click.pass_context
 def export(ctx: click.Context, /, form: str, output: str | None, labelled: bool, **wanted: str | None) -> int:
     """Write predictions with their labels, oldest first."""
     from ..store.ledger_export import export_file, lines
 
-    found = _ledger(ctx)
+    found = _rollout(ctx, "ledger NAME export").ledger
     since, until = (_moment(f"--{name}", wanted.pop(name)) for name in ("since", "until"))
     rows = found.export(labelled=labelled, since=since, until=until, **wanted)
     if output is not None and output != "-":
@@ -186,11 +200,13 @@ def export(ctx: click.Context, /, form: str, output: str | None, labelled: bool,
 @click.option("--keep", metavar="TIME", help="How long predictions are kept, like 30d; default: the spec's.")
 @click.option("--max-size", metavar="SIZE", help="How large the file may be, like 1GB; default: the spec's.")
 @printing
+@elsewhere
 @click.pass_context
 def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: bool) -> int:
     """Delete what is too old or too much, now; workers do it by themselves in time."""
     from ..values import parse_size
 
+    rollout = _rollout(ctx, "ledger NAME prune")
     seconds = None if keep is None else parse_time("--keep", keep)
     try:
         size = None if max_size is None else parse_size(max_size)
@@ -198,16 +214,17 @@ def prune(ctx: click.Context, keep: str | None, max_size: str | None, as_json: b
         raise InvalidValue(f"--max-size: {error}") from None
     if size is not None and size < LEAST:
         raise InvalidValue(f"--max-size {max_size}: at least {LEAST} bytes; this would delete everything")
-    return _gone(asdict(_ledger(ctx).prune(keep=seconds, max_size=size)), as_json=as_json)
+    return _gone(asdict(rollout.ledger.prune(keep=seconds, max_size=size)), as_json=as_json)
 
 
 @ledger.command("forget")
 @click.option("--key", required=True, metavar="K", help="The routing key, as it was sent.")
 @printing
+@elsewhere
 @click.pass_context
 def forget(ctx: click.Context, key: str, as_json: bool) -> int:
     """Delete all that belongs to a routing key, cases of reviews too, so that no byte of it is left."""
-    rollout: Rollout = ctx.obj()
+    rollout = _rollout(ctx, "ledger NAME forget")
     forgotten, cases = rollout.forget(key)
     if not forgotten.gone.predictions and not cases and not as_json:
         click.echo("nothing belongs to this key: is it the routing key, as it was sent?", err=True)
@@ -248,6 +265,7 @@ def _targeted(rollout: Rollout, key: str) -> list[str]:
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why.")
 @printing
+@elsewhere
 def label(
     name: str, file: str | None, value: str | None, source: str, as_json: bool, **one: str | None
 ) -> int:
@@ -257,11 +275,9 @@ def label(
     standard input), each {"prediction_id" or "inference_id", "label"}, and if need be with name, source, time
     and reason.
     """
-    from ..operations import open_rollout
-
     if (file is None) == (value is None):
         raise click.UsageError("say either FILE, or --prediction or --inference with --label")
-    rollout = open_rollout(name)
+    rollout = reached(name)
     if file is None:
         return _taken(rollout.label(_label(str(value), one), source=source), as_json=as_json)
     items, lines, broken = _labels(file)

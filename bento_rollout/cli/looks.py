@@ -9,6 +9,7 @@ import click
 
 from .options import Whole, key_options, printing, rollout_name
 from .output import emit_json, in_terminal, show
+from .reaching import elsewhere, here, is_elsewhere, listed, reached, service
 
 __all__ = ["assign", "doctor", "history", "list_", "openapi", "status"]
 
@@ -20,12 +21,12 @@ NOTICED = 2.5
 
 @click.command("list")
 @printing
+@elsewhere
 def list_(as_json: bool) -> int:
-    """List the rollouts of the store."""
-    from ..operations import list_rollouts
+    """List the rollouts of the store, or the one of the service at --url."""
     from . import views
 
-    rows = list_rollouts()
+    rows = listed()
     if as_json:
         emit_json(rows)
     else:
@@ -37,12 +38,12 @@ def list_(as_json: bool) -> int:
 @rollout_name
 @click.option("--watch", is_flag=True, help="Go on showing it; in a pipe, a line of JSON for each change.")
 @printing
+@elsewhere
 def status(name: str, watch: bool, as_json: bool) -> int:
     """Show who answers, who is live, and the way back."""
-    from ..operations import open_rollout
     from . import views
 
-    rollout = open_rollout(name)
+    rollout = reached(name)
     if watch:
         from .watch import watch_status
 
@@ -61,14 +62,14 @@ def status(name: str, watch: bool, as_json: bool) -> int:
     "--limit", type=Whole(0), metavar="N", help="At most N revisions, 0 for all; default 50, in JSON all."
 )
 @printing
+@elsewhere
 def history(name: str, limit: int | None, as_json: bool) -> int:
     """Show the revisions, newest first."""
-    from ..operations import open_rollout
     from . import views
 
     if limit is None and not as_json:
         limit = SCREENFUL
-    rows = open_rollout(name).history_rows(limit or None)
+    rows = reached(name).history_rows(limit or None)
     if as_json:
         emit_json(rows)
     else:
@@ -80,14 +81,14 @@ def history(name: str, limit: int | None, as_json: bool) -> int:
 @rollout_name
 @key_options
 @printing
+@elsewhere
 def assign(name: str, keys: tuple[str, ...], as_json: bool) -> int:
     """Show who answers each key now, and why."""
-    from ..operations import open_rollout
     from . import views
 
     if not keys:
         raise click.UsageError("name at least one key: --key K")
-    rows = open_rollout(name).assignments(keys)
+    rows = reached(name).assignments(keys)
     if as_json:
         emit_json(rows)
     else:
@@ -103,13 +104,19 @@ def assign(name: str, keys: tuple[str, ...], as_json: bool) -> int:
     help="Put a damaged or lost store aside and restore the last good state.",
 )
 @printing
+@elsewhere
 def doctor(mend: bool, as_json: bool) -> int:
     """Look at everything that can be wrong.
 
     Exit code 4: the store; 1: any other problem, like a held weight; 0: all is well.
     """
-    from ..examine import examine, repair
     from . import views
+
+    if mend:
+        here("--repair")
+    if is_elsewhere():
+        return _doctor_there(as_json)
+    from ..examine import examine, repair
 
     done = repair() if mend else []
     facts = examine()
@@ -121,6 +128,18 @@ def doctor(mend: bool, as_json: bool) -> int:
         emit_json({**facts, "repaired": done} if mend else facts)
     else:
         show(views.doctor(facts, done))
+    return _verdict(facts)
+
+
+def _doctor_there(as_json: bool) -> int:
+    """Show what the service at --url finds; its tokens are those that it lets in."""
+    from . import views
+
+    facts = service().get("doctor")
+    if as_json:
+        emit_json(facts)
+    else:
+        show(views.doctor(facts, served=True))
     return _verdict(facts)
 
 

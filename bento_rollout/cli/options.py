@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from ..errors import InvalidValue
+from .reaching import elsewhere
 
 __all__ = [
     "Asked",
@@ -103,6 +104,7 @@ def changing(command: Callable[..., int]) -> Callable[..., int]:
     )
     @click.option("--author", metavar="WHO", help="Who asks; default BENTO_ROLLOUT_AUTHOR, else user@host.")
     @printing
+    @elsewhere
     @functools.wraps(command)
     def wrapped(reason: str, if_revision: int | None, author: str | None, as_json: bool, **rest: Any) -> int:
         return command(Asked(reason, if_revision, author or None, as_json), **rest)

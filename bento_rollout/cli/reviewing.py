@@ -7,6 +7,7 @@ import click
 from ..reviewing import Status
 from .options import Whole, printing, rollout_name
 from .output import emit_json, show
+from .reaching import elsewhere, reached
 
 __all__ = ["reviews"]
 
@@ -26,13 +27,13 @@ def reviews(ctx: click.Context, name: str) -> None:
 @click.option("--status", type=click.Choice([one.value for one in Status]), help="Only those that stand so.")
 @click.option("-n", "--count", type=Whole(1), default=20, show_default=True, metavar="N", help="How many.")
 @printing
+@elsewhere
 @click.pass_context
 def list_(ctx: click.Context, endpoint: str | None, status: str | None, count: int, as_json: bool) -> int:
     """List cases without what they hold: open ones in the order of their turn, else the newest first."""
-    from ..operations import open_rollout
     from .review_views import cases
 
-    rows = open_rollout(ctx.obj).review_cases(endpoint, status=status, limit=count)
+    rows = reached(ctx.obj).review_cases(endpoint, status=status, limit=count)
     if as_json:
         emit_json(rows)
     else:
@@ -45,16 +46,16 @@ def list_(ctx: click.Context, endpoint: str | None, status: str | None, count: i
 @click.option("--reason", default="", metavar="TEXT", help="Why, without payload: reviewers may read it.")
 @click.option("--author", metavar="WHO", help="Who asks; default BENTO_ROLLOUT_AUTHOR, else user@host.")
 @printing
+@elsewhere
 @click.pass_context
 def ask(ctx: click.Context, prediction: str, reason: str, author: str | None, as_json: bool) -> int:
     """Let people look at a prediction of the ledger; the answer that it had stays.
 
     What they decide is a label that says so: no threshold, guardrail or audit takes it as evidence.
     """
-    from ..operations import open_rollout
     from .review_views import asked
 
-    facts = open_rollout(ctx.obj, author=author or None).ask_review(prediction, reason=reason)
+    facts = reached(ctx.obj, author or None).ask_review(prediction, reason=reason)
     if as_json:
         emit_json(facts)
     else:
@@ -65,13 +66,13 @@ def ask(ctx: click.Context, prediction: str, reason: str, author: str | None, as
 @reviews.command("stats")
 @_endpoint
 @printing
+@elsewhere
 @click.pass_context
 def stats(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
     """Show how many cases wait, how they ended, who answered them, and how often people decided otherwise."""
-    from ..operations import open_rollout
     from .review_views import numbers
 
-    facts = open_rollout(ctx.obj).review_stats(endpoint)
+    facts = reached(ctx.obj).review_stats(endpoint)
     if as_json:
         emit_json(facts)
     else:
@@ -82,13 +83,13 @@ def stats(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
 @reviews.command("agreement")
 @_endpoint
 @printing
+@elsewhere
 @click.pass_context
 def agreement(ctx: click.Context, endpoint: str | None, as_json: bool) -> int:
     """Show whether people agree with each other, and beside it with the champion."""
-    from ..operations import open_rollout
     from .review_views import agreements
 
-    facts = open_rollout(ctx.obj).agreement(endpoint)
+    facts = reached(ctx.obj).agreement(endpoint)
     if as_json:
         emit_json(facts)
     else:

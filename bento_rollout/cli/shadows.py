@@ -9,6 +9,7 @@ import click
 from ..errors import InvalidValue
 from .options import Whole, printing, rollout_name
 from .output import emit, emit_json, show
+from .reaching import elsewhere, reached
 
 __all__ = ["shadow_report"]
 
@@ -23,18 +24,17 @@ __all__ = ["shadow_report"]
     "--since-revision", type=Whole(0), default=0, metavar="N", help="Only calls from revision N on."
 )
 @printing
+@elsewhere
 def shadow_report(name: str, as_html: bool, output: Path | None, since_revision: int, as_json: bool) -> int:
     """Show how shadowed variants answer beside the champion.
 
     Agreement with its bounds, the champion's own noise, latency, errors, drops, and where answers differ.
     """
-    from ..operations import open_rollout
-
     if as_html and as_json:
         raise click.UsageError("say --json or --html, not both")
     if output is not None and not (as_html or as_json):
         raise click.UsageError("--output needs --html or --json: what a terminal shows is for a terminal")
-    facts = open_rollout(name).shadow_report(since_revision=since_revision)
+    facts = reached(name).shadow_report(since_revision=since_revision)
     if as_html:
         from .shadow_page import shadow_page
 

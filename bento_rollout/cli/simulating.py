@@ -152,6 +152,9 @@ def one_run(task: tuple[Plan, int, int, bool, bool]) -> Run:
 def _replayed(spec: RolloutSpec, name: str, asked: dict[str, Any]) -> tuple[dict[str, Any], list[Run]]:
     from ..operations import open_rollout
     from ..replaying import Replay, replay_facts
+    from .reaching import here
+
+    here("simulate --aa")
 
     for option in ("requests_per_second", "keys", "base", "candidate", "zipf"):
         if asked[option]:

@@ -7,6 +7,7 @@ import click
 from .changes import change
 from .options import Asked, Whole, changing, parse_time, printing, rollout_name, waiting
 from .output import emit_json, show
+from .reaching import elsewhere, reached
 
 __all__ = ["abort", "explain", "promote", "retry", "start"]
 
@@ -70,12 +71,12 @@ def promote(asked: Asked, name: str, timeout: str) -> int:
     "--revision", type=Whole(1), metavar="N", help="Which; default the newest decision by evidence."
 )
 @printing
+@elsewhere
 def explain(name: str, revision: int | None, as_json: bool) -> int:
     """Say why a revision was made, with the numbers that it was decided on."""
-    from ..operations import open_rollout
     from .try_views import explained
 
-    facts = open_rollout(name).explain(revision)
+    facts = reached(name).explain(revision)
     if as_json:
         emit_json(facts)
     else:

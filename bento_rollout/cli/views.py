@@ -258,12 +258,12 @@ def assignments(rows: Sequence[Facts]) -> list[Block]:
     return [Grid(("key", "bucket", "variant", "reason", "revision"), cells)]
 
 
-def doctor(facts: Facts, repaired: Sequence[str] = ()) -> list[Block]:
-    """Return one screen about everything around a store."""
+def doctor(facts: Facts, repaired: Sequence[str] = (), *, served: bool = False) -> list[Block]:
+    """Return one screen about everything around a store; ``served``: as the service itself finds it."""
     lines: list[Block] = [Line("repair", (Cell(text, "green"),)) for text in repaired]
     lines += _store(facts["store"])
     lines += [Line("files", (Cell(text, "red"),)) for text in facts["permissions"] or ()]
-    lines.append(Line("token", (_token(facts["token"]),)))
+    lines.append(Line("token", (_token(facts["token"], served=served),)))
     for row in facts["rollouts"]:
         lines += [Line(row["name"], (Cell(text, "red"),)) for text in row["problems"]]
         lines += [Line(row["name"], (Cell(text, "yellow"),)) for text in (*row["differences"], *row["notes"])]
@@ -303,9 +303,9 @@ def _verdict(facts: Facts) -> Line:
     return _sentence("all is well", "green")
 
 
-def _token(token: Facts) -> Cell:
-    here = "a service started from this shell"
-    elsewhere = " (a running service has its own environment, which is not looked at)"
+def _token(token: Facts, *, served: bool) -> Cell:
+    here = "the service" if served else "a service started from this shell"
+    elsewhere = "" if served else " (a running service has its own environment, which is not looked at)"
     if token.get("problem"):
         return Cell(f"{here}: the operators' routes are closed: {token['problem']}{elsewhere}", "red")
     if not token["names"]:

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from ..errors import RolloutError
-from ..operations import Rollout
 from .output import Block, Cell, Line, console_of_terminal, emit_json, renderable
+from .reaching import AnyRollout
 from .views import watched
 
 __all__ = ["watch_status"]
@@ -18,7 +18,7 @@ PERIOD = 1.0
 INTERRUPTED = 130
 
 
-def watch_status(rollout: Rollout, *, as_json: bool) -> int:
+def watch_status(rollout: AnyRollout, *, as_json: bool) -> int:
     """Go on showing a rollout until the reader goes away or the process is interrupted.
 
     Raises:
@@ -31,7 +31,7 @@ def watch_status(rollout: Rollout, *, as_json: bool) -> int:
         return INTERRUPTED
 
 
-def _lines(rollout: Rollout, facts: dict[str, Any]) -> int:
+def _lines(rollout: AnyRollout, facts: dict[str, Any]) -> int:
     shown: dict[str, Any] | None = None
     while True:
         if facts != shown and not emit_json(facts, indent=None):
@@ -42,7 +42,7 @@ def _lines(rollout: Rollout, facts: dict[str, Any]) -> int:
         facts = _look(rollout)
 
 
-def _screen(rollout: Rollout, facts: dict[str, Any]) -> int:
+def _screen(rollout: AnyRollout, facts: dict[str, Any]) -> int:
     from rich.live import Live
 
     with Live(renderable(watched(facts)), console=console_of_terminal(), auto_refresh=False) as live:
@@ -51,7 +51,7 @@ def _screen(rollout: Rollout, facts: dict[str, Any]) -> int:
             live.update(renderable(_blocks(_look(rollout))), refresh=True)
 
 
-def _look(rollout: Rollout) -> dict[str, Any]:
+def _look(rollout: AnyRollout) -> dict[str, Any]:
     try:
         return rollout.status()
     except RolloutError as error:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..admin.people import People
+from ..admin.rooted import Rooted
 from ..operations import Rollout
 from ..reviewing import Case, Given
 from ..store.reviews import Reviews
@@ -64,11 +66,10 @@ def console_app(
         people,
         Sessions(key or (lambda: secret)),
         Pages(base, assets),
-        base,
         _Opened(opened),
     )
     routes: list[BaseRoute] = [
-        *_Login(door).routes(),
+        *_Login(door, base).routes(),
         Route(f"{base}/static/{{version}}/{{name}}", _static(door, assets)),
     ]
     reads: dict[str, Work] = {"": overview}
@@ -86,7 +87,8 @@ def console_app(
     routes += [
         Route(f"{base}{path}", door.page(work, unsafe=True), methods=["POST"]) for path, work in acts.items()
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown(door)})
+    rooted = [Middleware(Rooted)]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown(door)}, middleware=rooted)
     app.router.redirect_slashes = False
     return app
 
@@ -109,12 +111,12 @@ class _Opened:
 class _Login:
     """Tokens are shown once here, for a cookie."""
 
-    def __init__(self, door: Door) -> None:
-        self._door, self._tries = door, Tries()
+    def __init__(self, door: Door, base: str) -> None:
+        self._door, self._base, self._tries = door, base, Tries()
         self._said: str | None = None
 
     def routes(self) -> list[BaseRoute]:
-        base = self._door.base
+        base = self._base
         return [
             Route(f"{base}/login", self._ask),
             Route(f"{base}/login", self._enter, methods=["POST"]),

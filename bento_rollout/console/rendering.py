@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..admin.rooted import ROOT
 from .assets import Assets
 
 __all__ = ["Pages", "day", "percent"]
@@ -37,16 +38,23 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {"percent": percent, "day": day, "number": number, "when": when}
-        self._environment.globals |= {
+        self._base, self._assets = base, assets
+
+    @property
+    def base(self) -> str:
+        """The address of the console as the person has it who is answered: behind a proxy below its path."""
+        return f"{ROOT.get()}{self._base}"
+
+    def __call__(self, template: str, context: Mapping[str, Any]) -> str:
+        """Return a template with these values."""
+        base, assets = self.base, self._assets
+        addresses = {
             "base": base,
             "script": lambda name: _script(base, assets, name),
             "sheet": lambda name: _sheet(base, assets, name),
             "icon": f"{base}/static/{assets['icon.svg'].path}",
         }
-
-    def __call__(self, template: str, context: Mapping[str, Any]) -> str:
-        """Return a template with these values."""
-        return self._environment.get_template(template).render(context)
+        return self._environment.get_template(template).render({**addresses, **context})
 
 
 def percent(share: float | None, digits: int = 1) -> str:

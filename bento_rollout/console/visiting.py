@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from ..admin.people import People, Person
 from ..admin.reading import BodyTooLarge, read_body
+from ..admin.rooted import ROOT, inner_path
 from ..errors import RolloutError
 from ..operations import Rollout
 from ..telemetry.log import event
@@ -100,7 +101,6 @@ class Door:
         people: who may come in.
         sessions: reads cookies.
         pages: renders.
-        base: the address of the console.
         opened: opens the rollout for an author.
     """
 
@@ -109,12 +109,16 @@ class Door:
         people: People,
         sessions: Sessions,
         pages: Pages,
-        base: str,
         opened: Callable[[str], Rollout],
     ) -> None:
-        self.people, self.sessions, self.pages, self.base = people, sessions, pages, base
+        self.people, self.sessions, self.pages = people, sessions, pages
         self._opened = opened
         self._limiter: CapacityLimiter | None = None
+
+    @property
+    def base(self) -> str:
+        """The address of the console as the person has it who is answered."""
+        return self.pages.base
 
     def closed(self) -> Response | None:
         """Return what is said while nobody can come in; None: somebody can."""
@@ -199,7 +203,9 @@ class Door:
             return PlainTextResponse("your session is over: log in again", 401, headers)
         if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
             # A strict cookie is not sent when a link from elsewhere was followed: the page asks anew, itself.
-            return self.said(200, "One moment", "The console opens.", again=str(request.url.path))
+            return self.said(
+                200, "One moment", "The console opens.", again=f"{ROOT.get()}{inner_path(request.scope)}"
+            )
         return RedirectResponse(f"{self.base}/login", 303, headers)
 
     async def _answer(self, visit: Visit, work: Work) -> Response:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import os
 import re
 import socket
-import ssl
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from bento_rollout import Webhook
 from bento_rollout.errors import InvalidValue
 from bento_rollout.webhook import message_id, signatures
+from tests.unit.certified import made_certificate, tls
 
 from .notices import (
     BEGUN,
@@ -299,34 +293,8 @@ def test_the_wait_that_is_asked_for_is_read(said: str | int, least: float, most:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody trusts, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "server.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
-    return path
-
-
-def tls(certificate: Path) -> Callable[[socket.socket], socket.socket]:
-    """Return what wraps a connection on the server's side."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return lambda sock: context.wrap_socket(sock, server_side=True)
+    """A certificate for localhost that nobody trusts, with its key."""
+    return made_certificate(tmp_path)
 
 
 def test_certificates_are_verified(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
