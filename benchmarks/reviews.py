@@ -1,8 +1,9 @@
 """How long people wait for their next case, and whether many of them at once lose or repeat any.
 
-Run ``python -m benchmarks.reviews``. With 100 000 open cases one person answers and takes the next one, 500
-times; bar: 100 ms at p95 for both together. Then 20 people in four processes answer 10 000 cases, as fast as
-they can; bar: each case is answered once, none is lost, and the trail verifies.
+Run ``python -m benchmarks.reviews``, or with ``--store postgresql://…`` in a database that has the tables:
+rollouts ``waiting-…`` and ``many-…`` stay there. With 100 000 open cases one person answers and takes the
+next one, 500 times; bar: 100 ms at p95 for both together. Then 20 people in four processes answer 10 000
+cases, as fast as they can; bar: each case is answered once, none is lost, and the trail verifies.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from bento_rollout.degrees import Degree
 from bento_rollout.reviewing import Case, Given, Role, Selection, Shown, Suggestion, Visibility
+from bento_rollout.store.place import Place, Shared
 from bento_rollout.store.reviews import Reviews
 from bento_rollout.store.reviews_rows import Submission
 
@@ -52,7 +54,16 @@ def case(number: int) -> Case:
     )
 
 
-def fill(place: Path, number: int) -> None:
+def place_of(store: str, name: str, folder: Path) -> Place:
+    """Return where a rollout lies."""
+    if store.startswith("postgresql:"):
+        from bento_rollout.store.postgres.engine import engine_at
+
+        return Shared(engine_at(store), name, folder / name)
+    return folder / "store" / name
+
+
+def fill(place: Place, number: int) -> None:
     """Let so many cases wait; many in one transaction."""
     reviews = Reviews(place, rollout="screening")
     for start in range(0, number, _AT_ONCE):
@@ -77,7 +88,7 @@ def next_items(reviews: Reviews, rounds: int) -> list[float]:
     return times
 
 
-def work(place: Path, first: int) -> None:
+def work(place: Place, first: int) -> None:
     """Be one process of the many: answer until nothing is left, and tell what, and how long each took."""
     reviews = Reviews(place, rollout="bench", patience=60.0)
     told: list[tuple[str, float]] = []
@@ -98,10 +109,11 @@ def work(place: Path, first: int) -> None:
     json.dump(told, sys.stdout)
 
 
-def many(place: Path) -> tuple[list[str], list[float], float]:
+def many(store: str, name: str, folder: Path) -> tuple[list[str], list[float], float]:
     """Return what all of them answered, how long each took, and how long it took in all."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.reviews", "--place", str(place), "--first"]
+    command = [sys.executable, "-m", "benchmarks.reviews", "--store", store, "--name", name]
+    command += ["--folder", str(folder), "--first"]
     crew = [
         subprocess.Popen([*command, str(n * PEOPLE)], stdout=subprocess.PIPE, text=True)
         for n in range(PROCESSES)
@@ -121,14 +133,17 @@ def main() -> int:
     parser.add_argument("--open", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--store", default="", help="postgresql://…; else files of this host")
+    parser.add_argument("--name", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.place is not None:
-        work(options.place, options.first)
+    if options.folder is not None:
+        work(place_of(options.store, options.name, options.folder), options.first)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "store" / "waiting"
+        number = time.time_ns()  # a database has other ones already
+        place = place_of(options.store, f"waiting-{number}", Path(folder))
         fill(place, options.open)
         reviews = Reviews(place, rollout="bench")
         times = next_items(reviews, options.rounds)
@@ -140,9 +155,9 @@ def main() -> int:
         reviews.stats()
         print(f"  stats of all of them {(time.perf_counter() - began) * 1000:.0f} ms")
         reviews.close()
-        place = Path(folder) / "store" / "many"
+        place = place_of(options.store, f"many-{number}", Path(folder))
         fill(place, options.cases)
-        told, waits, seconds = many(place)
+        told, waits, seconds = many(options.store, place.name, Path(folder))
         reviews = Reviews(place, rollout="bench")
         counts, verified = Counter(told), reviews.trail.verify()
         left = sum(reviews.open(f"read{n}") for n in range(3))

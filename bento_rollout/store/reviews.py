@@ -32,7 +32,7 @@ class Reviews(ReviewsReader):
     answers one twice. Every act stands in the trail, written in the transaction of the act.
 
     Args:
-        place: of the rollout (`store.place`): its folder, in which the first case makes the file, or a database.
+        place: of the rollout (`store.place`); in a folder the first case makes the file.
         rollout: the rollout's name.
         clock: seconds since 1970.
         seal: seals and opens inputs; None: the store's key, made when the first one is sealed.

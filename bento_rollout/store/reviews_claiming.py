@@ -87,9 +87,11 @@ def take(
     token = secrets.token_urlsafe(24)
     over = "task = ? AND state = 'held' AND adjudicates = ? AND NOT (until > ? AND leased <= ?)"
     where = (seq, up, now, now + JUMP)
-    for lapsed in db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall():  # noqa: S608 - a constant
-        trail.append(db, now, lapsed["reviewer"], "lapsed", task["id"])
-    db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
+    lapsed = db.execute(f"SELECT reviewer FROM parts WHERE {over}", where).fetchall()  # noqa: S608 - a constant
+    for one in lapsed:
+        trail.append(db, now, one["reviewer"], "lapsed", task["id"])
+    if lapsed:
+        db.execute(f"UPDATE parts SET state = 'lapsed' WHERE {over}", where)  # noqa: S608 - a constant
     db.execute("DELETE FROM parts WHERE task = ? AND reviewer = ?", (seq, reviewer))
     db.execute(
         "INSERT INTO parts (task, reviewer, adjudicates, state, token, claimed, leased, until, lease, sees) "

@@ -40,6 +40,7 @@ from tests.contract.reading import (
     spec_of,
 )
 from tests.contract.serving import Served
+from tests.places import behind
 from tests.states import fill, mounted
 
 
@@ -210,7 +211,7 @@ def test_what_the_model_says_is_nowhere_before_the_answer(
     response = served.post("/read", {"text": "x"}, headers={"Prefer": "respond-async"})
     pages = [response, served.get(response.headers["location"])]
     eventually(lambda: served.predictions)  # the model has run, and that was told
-    with closing(people.reviews._file._connect("rw")) as db:
+    with closing(behind(people.reviews.path.parent, "reviews")) as db:
         eventually(lambda: db.execute("SELECT count(*) FROM suggestions").fetchone()[0])
     pages.append(served.get("/metrics"))
     claim = claimed(people)
@@ -437,7 +438,7 @@ def broken(served: Served, how: str) -> Any:
     path = people.reviews.path
     if how == "locked":
         people.reviews.note("ann", "begun")
-        db = people.reviews._file._connect("rw")
+        db = behind(people.reviews.path.parent, "reviews")
         db.execute("BEGIN IMMEDIATE")
         return db.close
     path.unlink(missing_ok=True)

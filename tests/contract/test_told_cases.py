@@ -24,6 +24,7 @@ from tests.contract.reading import (
 )
 from tests.contract.serving import Served
 from tests.contract.test_automation import eventually
+from tests.places import behind
 from tests.unit.notices import KEY, Listener, listening, saying, silent
 
 
@@ -83,7 +84,7 @@ def test_nothing_of_the_model_is_told_at_degree_shadow(
     headers = {"Prefer": "respond-async", "Authorization": "Bearer caller-secret"}
     response = served.post("/read", {"text": "patient-7"}, headers=headers)
     eventually(lambda: served.predictions)
-    with closing(people.reviews._file._connect("rw")) as db:
+    with closing(behind(people.reviews.path.parent, "reviews")) as db:
         eventually(lambda: db.execute("SELECT count(*) FROM suggestions").fetchone()[0])
     opened = data(receiver, "case.opened")
     assert (opened["why"], opened["selection"]) == ([], "all")

@@ -14,11 +14,12 @@ import pytest
 from bento_rollout.errors import InvalidSpec, StoreUnreachable
 from bento_rollout.reviewing import Selection, Visibility
 from bento_rollout.spec import RolloutSpec
-from bento_rollout.store.feedback import LOCK, SEEN, Feedback, Told
-from bento_rollout.store.files import release, try_lock
+from bento_rollout.store.feedback import SEEN, Feedback, Told, hushed
 from bento_rollout.store.ledger import Ledger
 from bento_rollout.store.place import Place
+from tests.places import behind
 from tests.reviewed import Queue, said
+from tests.reviewing_crew import address_of, place_at
 from tests.unit.degrees import REVIEW, automation
 
 
@@ -35,11 +36,11 @@ def told_by(queue: Queue, **names: str) -> Feedback:
 
 def labels(queue: Queue) -> list[dict[str, Any]]:
     """All labels of the ledger, in the order in which they came."""
-    path = Path(Ledger(queue.place).where)
-    if not path.exists():
+    if isinstance(queue.place, Path) and not (queue.place / "ledger.db").exists():
         return []
-    with closing(sqlite3.connect(path)) as db:
-        db.row_factory = sqlite3.Row
+    with closing(behind(queue.place, "ledger")) as db:
+        if isinstance(db, sqlite3.Connection):
+            db.row_factory = sqlite3.Row
         return [dict(row) for row in db.execute("SELECT * FROM labels ORDER BY seq")]
 
 
@@ -100,18 +101,22 @@ def test_two_who_agree_are_one_label(queue: Queue) -> None:
     assert told_by(queue).tell() == Told(1)
 
 
-def _dies(folder: Path) -> None:
+def _dies(where: str) -> None:
     """Tell the ledger, and end before it is noted that it was told."""
-    teller = told_by(Queue(folder))
+    teller = told_by(Queue(place_at(where)))
     # The process ends where the ledger has the labels and the queue does not know it yet: only so by force.
     teller._file.writing = lambda **_: os._exit(9)  # type: ignore[method-assign]
     teller.tell()
 
 
-def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(queue: Queue, tmp_path: Path) -> None:
+def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(
+    queue: Queue, request: pytest.FixtureRequest
+) -> None:
     """Exactly once: the ledger took it, the note was not made, and the next one tells it again."""
     decided(queue)
-    process = multiprocessing.get_context("spawn").Process(target=_dies, args=(tmp_path,))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_dies, args=(address_of(queue.place, request),)
+    )
     process.start()
     process.join(60)
     assert process.exitcode == 9
@@ -122,8 +127,9 @@ def test_who_dies_between_the_two_files_tells_twice_and_it_is_kept_once(queue: Q
     assert (len(labels(queue)), teller.waiting()) == (1, 0)
 
 
-def test_a_ledger_that_is_damaged_loses_no_decision(queue: Queue) -> None:
+def test_a_ledger_that_is_damaged_loses_no_decision(tmp_path: Path) -> None:
     """Nothing is lost while it cannot be used; when it is there again it hears all of it."""
+    queue = Queue(tmp_path / "screening")
     decided(queue)
     path = Path(Ledger(queue.place).where)
     path.write_bytes(b"this is no ledger at all, and nobody can write to it" * 100)
@@ -139,10 +145,8 @@ def test_a_ledger_that_is_damaged_loses_no_decision(queue: Queue) -> None:
 def test_one_tells_at_a_time(queue: Queue) -> None:
     """While another process tells, nobody repeats it."""
     decided(queue)
-    held = try_lock(queue.place / LOCK)
-    assert held is not None
-    assert told_by(queue).tell() == Told()
-    release(held)
+    with hushed(queue.place):
+        assert told_by(queue).tell() == Told()
     assert told_by(queue).tell() == Told(1)
 
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,7 @@ def test_without_any_webhook_no_file_is_made(tmp_path: Path) -> None:
     box.listen([])
     assert box.next("read") is None
     assert box.numbers("read") == (0, 0)
+    assert Reviews(tmp_path / "store" / "screening", rollout="screening").queued("read") == (0, 0, 0, 0)
     assert not (tmp_path / "store").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from bento_rollout.reviewing import Case, Claim, Decision, Given, Role, Selectio
 from bento_rollout.store.place import Place
 from bento_rollout.store.reviews import Reviews, Stats
 from bento_rollout.store.reviews_rows import Submission
-from tests.places import behind
+from tests.places import run
 from tests.reviewed import ADJUDICATOR, REVIEWER, START, Queue, case, kept, made, said
 
 
@@ -604,11 +603,8 @@ def test_a_case_ends_once(queue: Queue) -> None:
     """The file itself refuses another end."""
     queue.submit()
     queue.answer(queue.take("ann"), "yes")
-    with (
-        closing(behind(queue.place, "reviews")) as db,
-        pytest.raises(sqlite3.IntegrityError, match="ends once"),
-    ):
-        db.execute("UPDATE tasks SET status = 'defaulted'")
+    with pytest.raises(sqlite3.IntegrityError, match="ends once"):
+        run(queue.place, "reviews", "UPDATE tasks SET status = 'defaulted'")
 
 
 def test_a_second_queue_sees_the_same(queue: Queue) -> None:

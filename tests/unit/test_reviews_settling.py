@@ -167,8 +167,8 @@ def test_a_timeout_that_cannot_be_made_is_tried_again(queue: Queue) -> None:
 def test_what_can_never_be_made_is_tried_ever_more_seldom(queue: Queue) -> None:
     """A case of which the model never says anything does not fill the trail, which is kept for good."""
     one = queue.submit(due=START + 1, on_timeout="model")
-    for _ in range(24 * 60):
-        queue.clock.now += 60
+    for _ in range(24 * 6):
+        queue.clock.now += 600
         assert queue.settle() == 0
     tries = [entry for entry in queue.reviews.trail.entries(task=one.id) if entry.what == "unsettled"]
     assert 5 < len(tries) < 15
@@ -244,15 +244,16 @@ def test_sealed_inputs_are_unreadable_at_rest(queue: Queue) -> None:
     """The key lies beside the store, for its owner only; reviewers see what was submitted."""
     one = queue.submit(Keep(sealed=True), input=Shown("text", SECRET))
     assert SECRET.encode() not in kept(queue.place)
-    key = queue.place.parent / FILE
-    assert key.stat().st_mode & 0o777 == 0o600
+    if isinstance(queue.place, Path):
+        assert (queue.place.parent / FILE).stat().st_mode & 0o777 == 0o600
     assert queue.take("ann").case.input == one.input
 
 
-def test_without_the_key_nothing_sealed_is_shown(queue: Queue) -> None:
+def test_without_the_key_nothing_sealed_is_shown(tmp_path: Path) -> None:
     """Which key is wanted is said, and the case is still there when it is restored."""
+    queue = Queue(tmp_path / "screening")
     queue.submit(Keep(sealed=True))
-    key = queue.place.parent / FILE
+    key = tmp_path / FILE
     saved = key.rename(key.with_name("saved"))
     fresh = Reviews(queue.place, rollout="screening", clock=queue.clock)
     with pytest.raises(StoreUnreachable, match=r"there is no key at .*reviews\.key: restore it"):
