@@ -348,6 +348,22 @@ class Shadows:
             await self._write()
 
     async def _write(self, *, leave: bool = False) -> None:
+        sums = self._counted()
+        if sums is None and not self._tallies.waits:
+            return
+        try:
+            told = (*self._whoami(), sums or Sums(), time.time(), leave)
+            waits = await self._writer.run(self._tallies.add, *told)
+            if leave:
+                await self._writer.run(self._tallies.leave, told[0])
+            self._unwritten(waits)
+        except (RolloutError, OSError) as error:
+            self._tally.add(sums or Sums())
+            self._unwritten(str(error))
+        except Exception as error:  # noqa: BLE001 - numbers are lost, and nothing else
+            self._trouble(error)
+
+    def _counted(self) -> Sums | None:
         for (name, champion), lane in self._lanes.items():
             if champion == self._champion():
                 self._tally.load(name, Load(lane.pending, lane.running, lane.stuck))
@@ -355,23 +371,16 @@ class Shadows:
         for (name, champion, revision, endpoint, reason), count in drops.items():
             self._tally.dropped(self._terms.series(name, champion, revision, endpoint), reason, count)
             if self._sink is not None:
-                rollout = self._terms.rollout
-                self._sink.offer(Dropped(rollout, endpoint, name, champion, revision, reason, count))
-        sums = self._tally.take()
-        if sums is None:
-            return
-        try:
-            await self._writer.run(self._tallies.add, *self._whoami(), sums, time.time())
-            if leave:
-                await self._writer.run(self._tallies.leave, self._whoami()[0])
+                dropped = (self._terms.rollout, endpoint, name, champion, revision, reason, count)
+                self._sink.offer(Dropped(*dropped))
+        return self._tally.take()
+
+    def _unwritten(self, problem: str | None) -> None:
+        told = {"rollout": self._terms.rollout, "problem": problem}
+        if problem is not None:
+            self._once.say("unwritten", "shadow.unwritten", "warning", **told)
+        else:
             self._once.over("unwritten")
-        except (RolloutError, OSError) as error:
-            self._tally.add(sums)
-            self._once.say(
-                "unwritten", "shadow.unwritten", "warning", rollout=self._terms.rollout, problem=str(error)
-            )
-        except Exception as error:  # noqa: BLE001 - numbers are lost, and nothing else
-            self._trouble(error)
 
     # -- its end ---------------------------------------------------------------------------------------
 

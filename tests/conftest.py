@@ -10,9 +10,9 @@ import pytest
 
 from bento_rollout.store.place import Place, Shared
 from bento_rollout.store.postgres.engine import Engine
-from tests.postgres import Server, database, server, shared
+from tests.postgres import Server, database, emptied, reused, server, shared
 
-__all__ = ["database", "home", "place", "server", "shared"]
+__all__ = ["database", "emptied", "home", "hosted", "place", "reused", "server", "shared"]
 
 
 _NUMBERS = count(1)
@@ -27,10 +27,17 @@ def home(server: Server) -> Iterator[Engine]:
     engine.close()
 
 
+@pytest.fixture
+def hosted(home: Engine, tmp_path: Path) -> Shared:
+    """A rollout in a database, which nobody has written to."""
+    name = f"screening-{next(_NUMBERS)}"
+    return Shared(home, name, tmp_path / name)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Where a rollout lies that nobody has written to: a test that asks for it runs over both."""
     if request.param == "sqlite":
         return tmp_path / "screening"
-    name = f"screening-{next(_NUMBERS)}"
-    return Shared(request.getfixturevalue("home"), name, tmp_path / name)
+    made: Shared = request.getfixturevalue("hosted")
+    return made

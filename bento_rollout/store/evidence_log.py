@@ -12,8 +12,10 @@ from ..errors import Conflict, InvalidValue
 from ..evidence import Evidence
 from .place import Place
 from .side_file import SideFile
+from .spool import Batch, is_new
+from .sql import Db
 
-__all__ = ["AT_ONCE", "EvidenceLog", "Flush", "Standing"]
+__all__ = ["AT_ONCE", "EvidenceLog", "Flush", "Standing", "body_of"]
 
 APPLICATION_ID = 0x42524556  # "BREV"
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -105,11 +107,26 @@ class EvidenceLog:
         """
         if not evidence:
             return
-        sums = json.dumps(evidence.to_plain(), separators=(",", ":"))
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums))
-            db.execute("DELETE FROM flushes WHERE seq <= (SELECT max(seq) FROM flushes) - ?", (MOST_FLUSHES,))
+            _append(db, worker, _json(evidence), now)
+            db.execute("COMMIT")
+
+    def deliver(self, batch: Batch) -> None:
+        """Append what a worker counted, unless it was delivered before; for a database.
+
+        Args:
+            batch: made by `body_of`.
+
+        Raises:
+            StoreUnreachable: the database cannot be written, or nobody knows whether it was.
+            StoreCorrupt: it can never be.
+        """
+        worker, now, sums = json.loads(batch.body)
+        with self._file.open(write=True) as db:
+            db.execute("BEGIN IMMEDIATE")
+            if is_new(db, batch):
+                _append(db, worker, sums, now)
             db.execute("COMMIT")
 
     def read(self, after: int) -> list[Flush]:
@@ -217,6 +234,20 @@ class EvidenceLog:
         except ValueError as error:
             raise self._file.damaged(error) from error
         return found if isinstance(found, dict) else None
+
+
+def body_of(worker: str, evidence: Evidence, now: float) -> str:
+    """Return what a worker counted as the body of a batch."""
+    return json.dumps([worker, now, _json(evidence)])
+
+
+def _json(evidence: Evidence) -> str:
+    return json.dumps(evidence.to_plain(), separators=(",", ":"))
+
+
+def _append(db: Db, worker: str, sums: str, now: float) -> None:
+    db.execute("INSERT INTO flushes (time, worker, sums) VALUES (?, ?, ?)", (now, worker, sums))
+    db.execute("DELETE FROM flushes WHERE seq <= (SELECT max(seq) FROM flushes) - ?", (MOST_FLUSHES,))
 
 
 def _flush_of(seq: int, worker: str, time: float, sums: str) -> Flush:

@@ -13,8 +13,9 @@ from ..guardrails import Guardrail
 from ..records import Compared, Observation, Plan, Prediction
 from ..telemetry import log
 from ..telemetry.channel import Channel
-from .evidence_log import EvidenceLog
-from .place import Place
+from .evidence_log import EvidenceLog, body_of
+from .outbox import Outbox
+from .place import Place, Shared
 
 __all__ = ["EvidenceWriter"]
 
@@ -53,7 +54,8 @@ class EvidenceWriter:
     """Takes predictions and comparisons at once, and adds them up in a thread of its own.
 
     A file that cannot be written costs nothing: the sums are kept, bounded, and written with the next ones.
-    Only a damaged one loses them, or an end of the worker that comes first. All is said once, and when it is
+    Only a damaged one loses them, or an end of the worker that comes first. A database that cannot be reached
+    loses none: they wait in a file of this host, whoever ends meanwhile. All is said once, and when it is
     over.
 
     Args:
@@ -76,6 +78,11 @@ class EvidenceWriter:
         rollout: str = "",
     ) -> None:
         self._log = EvidenceLog(place, patience=BUSY)
+        self._outbox = (
+            Outbox(place.folder, "evidence", "evidence", self._log.deliver)
+            if isinstance(place, Shared)
+            else None
+        )
         self._worker, self._rollout = worker, rollout
         self._salt, self._sticky, self._guardrails = salt, frozenset(sticky), guardrails
         self._kept = self._fresh()
@@ -94,7 +101,8 @@ class EvidenceWriter:
     @property
     def lost(self) -> int:
         """How many facts were not counted, or their sums are gone."""
-        return self._channel.lost + self._uncounted
+        gone = 0 if self._outbox is None else self._outbox.lost
+        return self._channel.lost + self._uncounted + gone
 
     @property
     def waiting(self) -> int:
@@ -115,7 +123,8 @@ class EvidenceWriter:
 
     def look(self) -> None:
         """Try again what could not be written, should nothing else come; called each second."""
-        if self._facts and not self._channel.waiting:
+        waits = self._facts or (self._outbox is not None and self._outbox.waits)
+        if waits and not self._channel.waiting:
             self._channel.offer(None)
 
     def flush(self, timeout: float) -> bool:
@@ -132,6 +141,9 @@ class EvidenceWriter:
         """
         ends = time.monotonic() + timeout
         done = self._channel.close(timeout * 0.6)  # at most 0.75 of it
+        if done and self._outbox is not None:
+            self._ship(last=True)
+            self._uncounted += self._outbox.give_up()
         while done and self._facts and time.monotonic() + BUSY + PAUSE < ends:
             time.sleep(PAUSE)
             self._ship()
@@ -165,12 +177,12 @@ class EvidenceWriter:
         self._ship()
         self._older = self._facts
 
-    def _ship(self) -> None:
+    def _ship(self, *, last: bool = False) -> None:
         """Write the sums, or keep them; only those of a damaged file are lost."""
-        if self._given_up or not self._facts:
+        if self._given_up or not (self._facts or self._outbox is not None):
             return  # whoever closed it has told what became of them
         try:
-            self._log.add(self._worker, self._kept, time.time())
+            waits = self._write(last=last)
         except StoreCorrupt as error:
             self._lose(str(error))
         except RolloutError as error:
@@ -180,9 +192,26 @@ class EvidenceWriter:
             self._lose(f"they cannot be written: {type(error).__name__}")
         else:
             self._facts = 0
-            if self._once.over("unwritten"):
+            if waits is not None:
+                self._say("unwritten", waits)
+            elif self._once.over("unwritten"):
                 log.event("evidence.written", rollout=self._rollout, lost=self.lost - self._since)
                 self._since = self.lost
+
+    def _write(self, *, last: bool) -> str | None:
+        """Write the sums, or let them wait in a file of this host; return why they wait.
+
+        Raises:
+            RolloutError: neither can be.
+        """
+        now = time.time()
+        if self._outbox is None:
+            if self._facts:
+                self._log.add(self._worker, self._kept, now)
+            return None
+        if not self._facts:
+            return self._outbox.look()
+        return self._outbox.send(body_of(self._worker, self._kept, now), self._facts, last=last)
 
     def _lose(self, reason: str) -> None:
         self._uncounted += self._facts

@@ -8,13 +8,13 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import StoreUnreachable
+from ..errors import StoreCorrupt, StoreUnreachable
 from .files import release, try_lock
 from .ledger_inserting import Batch, Row
 from .ledger_rows import INSERT_ALARM, INSERT_COUNT, INSERT_PREDICTION, INSERT_SHADOW
@@ -59,7 +59,11 @@ class Spool:
         self.facts = self.batches = 0
 
     def take(self) -> bool:
-        """Take over what somebody left behind; return whether there is something, and it is nobody's."""
+        """Take over what somebody left behind; return whether there is something, and it is nobody's.
+
+        Raises:
+            StoreCorrupt: it is damaged, and was moved away.
+        """
         with self._guard:
             self._lock = try_lock(self._lock_path)
             if self._lock is None:
@@ -67,7 +71,13 @@ class Spool:
             if not self._path.exists():
                 self._remove()
                 return False
-            self._open()
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                aside = self._path.with_suffix(".damaged")
+                self._path.replace(aside)
+                self._remove()
+                raise StoreCorrupt(f"a spool is damaged ({error}); it is moved to {aside}") from error
             return True
 
     def put(self, number: int, rows: Sequence[Row]) -> None:
@@ -131,7 +141,7 @@ class Spool:
         url = f"file:{quote(os.fsencode(self._path))}?mode=rw"
         db = sqlite3.connect(url, uri=True, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS batches "
@@ -144,7 +154,7 @@ class Spool:
         self._db, (self.batches, self.facts) = db, found
 
     def _leave_room(self, size: int) -> None:
-        taken = sum(_size(path) for path in self._folder.glob("spool-*.db*"))
+        taken = sum(_size(path) for path in self._folder.glob("spool-*.db"))
         (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         (page,) = self._connection.execute("PRAGMA page_size").fetchone()
         if taken - free * page + size > self._most:
@@ -156,12 +166,7 @@ class Spool:
 
     def _remove(self) -> None:
         self._disconnect()
-        for name in (
-            self._path.name,
-            f"{self._path.name}-wal",
-            f"{self._path.name}-shm",
-            self._lock_path.name,
-        ):
+        for name in (self._path.name, f"{self._path.name}-journal", self._lock_path.name):
             with suppress(OSError):
                 if self._lock is not None:
                     (self._folder / name).unlink()
@@ -179,16 +184,24 @@ class Spool:
         self._lock = None
 
 
-def left_behind(folder: Path, own: str, most: int = MOST) -> Iterator[Spool]:
-    """Yield the spools of workers that live no more; whoever takes one closes it."""
-    with suppress(OSError):
-        for path in sorted(folder.glob("spool-*.db")):
-            token = path.stem.removeprefix("spool-")
-            if token != own:
-                spool = Spool(folder, token, most)
-                with suppress(OSError, sqlite3.Error):
-                    if spool.take():
-                        yield spool
+def left_behind(folder: Path, own: str, damaged: Callable[[str], None]) -> Iterator[Spool]:
+    """Yield the spools of workers that live no more; whoever takes one closes it.
+
+    Args:
+        folder: this host's folder of the rollout.
+        own: the token of the worker that asks.
+        damaged: told of one that cannot be read, in words.
+    """
+    for path in sorted(folder.glob("spool-*.db")):
+        token = path.stem.removeprefix("spool-")
+        spool = Spool(folder, token)
+        try:
+            taken = token != own and spool.take()
+        except StoreCorrupt as error:
+            damaged(str(error))
+            continue
+        if taken:
+            yield spool
 
 
 def _packed(rows: Sequence[Row]) -> bytes:

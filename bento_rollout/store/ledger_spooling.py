@@ -49,7 +49,7 @@ class Spooling:
         rollout: str,
         lose: Callable[[int, str], None],
     ) -> None:
-        self._file, self._folder, self._most, self._rollout, self._lose = file, folder, most, rollout, lose
+        self._file, self._folder, self._rollout, self._lose = file, folder, rollout, lose
         self.direct, self._courier = make(), make()
         self._spool = Spool(folder, uuid.uuid4().hex, most)
         self._number = 1
@@ -127,7 +127,7 @@ class Spooling:
         while not self._ended.is_set():
             try:
                 self._deliver(self._spool)
-                for spool in left_behind(self._folder, self._spool.token, self._most):
+                for spool in left_behind(self._folder, self._spool.token, self._say_damaged):
                     try:
                         self._deliver(spool)
                     finally:
@@ -144,6 +144,9 @@ class Spooling:
             self._once.over("spooled")
             log.event("ledger.delivered", rollout=self._rollout, facts=self._delivered)
             self._delivered = 0
+
+    def _say_damaged(self, reason: str) -> None:
+        log.event("ledger.unwritten", "error", rollout=self._rollout, reason=reason)
 
     def _deliver(self, spool: Spool) -> None:
         """Deliver all that is in a spool, one batch after the other.

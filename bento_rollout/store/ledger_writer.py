@@ -315,6 +315,8 @@ class LedgerWriter:
         """Delete what is too old or too much; one worker at a time, of all that share the ledger."""
         if self._spooling is not None:
             self._spooling.look()
+            if self._spooling.waiting:
+                return
         file = self._file
         with file.in_words():
             db, now = self._delivery.connected(), time.time()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 
 from ..eras import Era, Series
+from ..errors import RolloutError, StoreUnreachable
 from ..records import Difference
 from ..tally import EXAMPLES, Example, Kind, Load, Sums, Things
-from .place import Place
+from .outbox import Outbox
+from .place import Place, Shared
 from .side_file import SideFile
+from .spool import Batch, is_new
 from .sql import Db
+from .tally_form import body_of, counts_of
 
 __all__ = ["APPLICATION_ID", "Counted", "Tallies"]
 
@@ -96,6 +101,11 @@ class Tallies:
     """
 
     def __init__(self, place: Place, *, patience: float = 2.0) -> None:
+        self._outbox = (
+            Outbox(place.folder, "shadows", "what shadow calls came to", self._deliver)
+            if isinstance(place, Shared)
+            else None
+        )
         self._file = SideFile(
             place,
             "shadows",
@@ -107,28 +117,55 @@ class Tallies:
             synchronous="OFF",  # a power cut may cost numbers, and they are only numbers
         )
 
-    def add(self, token: str, pid: int, sums: Sums, now: float) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether numbers wait on this host, or may wait: add something, though it be nothing."""
+        return self._outbox is not None and self._outbox.waits
+
+    def add(self, token: str, pid: int, sums: Sums, now: float, last: bool = False) -> str | None:
         """Add what a worker counted, whole or not at all.
+
+        Numbers wait in a file of this host while a database cannot be reached. Disagreements do not: they are
+        examples, and whoever forgets a person would have to find them on each host.
 
         Args:
             token: names the worker among all that ever lived.
             pid: its process.
             sums: what it counted.
             now: seconds since 1970.
+            last: the worker ends, and has no time to offer it again.
+
+        Returns:
+            Why the numbers wait on this host; None: they do not.
 
         Raises:
             StoreUnreachable: the file cannot be written.
             StoreCorrupt: it is damaged.
         """
+        if self._outbox is None:
+            with self._file.open(write=True) as db:
+                db.execute("BEGIN IMMEDIATE")
+                _add(db, sums.counts, now)
+                _show(db, token, pid, sums, now)
+                db.execute("COMMIT")
+            return None
+        if sums.counts:
+            waits = self._outbox.send(body_of(sums.counts, now), 0, last=last)
+        elif (waits := self._outbox.look()) is not None and sums.loads:
+            raise StoreUnreachable(waits)
+        if waits is None and (sums.examples or sums.loads):
+            with suppress(RolloutError), self._file.open(write=True) as db:
+                db.execute("BEGIN IMMEDIATE")
+                _show(db, token, pid, sums, now)
+                db.execute("COMMIT")
+        return waits
+
+    def _deliver(self, batch: Batch) -> None:
+        counts, now = counts_of(batch.body)
         with self._file.open(write=True) as db:
             db.execute("BEGIN IMMEDIATE")
-            for series, things in sums.counts.items():
-                number = _number_of(db, series, now)
-                _add_things(db, number, things)
-                _add_examples(db, number, sums.examples.get(series, ()))
-            for candidate, load in sums.loads.items():
-                row = (token, candidate, pid, *load)
-                db.execute(_PUT_LOAD, row)
+            if is_new(db, batch):
+                _add(db, counts, now)
             db.execute("COMMIT")
 
     def leave(self, token: str) -> None:
@@ -177,6 +214,20 @@ class Tallies:
             db.executemany("DELETE FROM examples WHERE prediction_id = ?", [(name,) for name in predictions])
             db.execute("COMMIT")
             db.execute("VACUUM")
+
+
+def _add(db: Db, counts: Mapping[Series, Things], now: float) -> None:
+    """Add numbers, in a transaction."""
+    for series, things in counts.items():
+        _add_things(db, _number_of(db, series, now), things)
+
+
+def _show(db: Db, token: str, pid: int, sums: Sums, now: float) -> None:
+    """Keep the most telling disagreements, and what the worker does now, in a transaction."""
+    for series, examples in sums.examples.items():
+        _add_examples(db, _number_of(db, series, now), examples)
+    for candidate, load in sums.loads.items():
+        db.execute(_PUT_LOAD, (token, candidate, pid, *load))
 
 
 def _all_of(db: Db) -> Counted:

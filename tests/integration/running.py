@@ -19,9 +19,8 @@ from typing import Any
 import psutil
 
 from bento_rollout.operations import Rollout
-from bento_rollout.store.location import locate
-from bento_rollout.store.presence import Presence
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store.location import Location, locate
+from bento_rollout.store.opened import open_at, presence_at
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 120.0
@@ -50,6 +49,7 @@ class Server:
         cwd: the working directory.
         python: whose environment serves it; None: this one.
         store: where the store lies; None: in the folder.
+        database: the URL of a database that is the store instead.
         prefix: what the command line begins with, like ``setpriv`` and its options.
     """
 
@@ -65,12 +65,13 @@ class Server:
         cwd: Path = ROOT,
         python: Path | None = None,
         store: Path | None = None,
+        database: str | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.name, self.count, self.cwd = folder, rollout, workers, cwd
         self.port = free_port()
         self.log = folder / "server.log"
-        self.store = store or folder / "rollouts.db"
+        self.store, self._database = store or folder / "rollouts.db", database
         self._more = environment or {}
         self._begin = self.log.stat().st_size if self.log.exists() else 0
         self._seen: set[psutil.Process] = set()
@@ -101,7 +102,7 @@ class Server:
     @property
     def url(self) -> str:
         """The store, as the environment names it."""
-        return f"sqlite:///{self.store}"
+        return self._database or f"sqlite:///{self.store}"
 
     @property
     def said(self) -> str:
@@ -118,13 +119,18 @@ class Server:
     def operator(self, author: str = "ann") -> Rollout:
         """Return the rollout as an operator on this host has it."""
         # Whether this machine's disk outlives a container says nothing about the tests.
-        location = locate(self.url, {"BENTO_ROLLOUT_SINGLE_REPLICA": "1"})
-        return Rollout(self.name, SQLiteStore(location.path), location, author)
+        location = self._location()
+        return Rollout(self.name, open_at(location), location, author)
 
     def living(self) -> list[int]:
         """Return the pids of the workers that hold their liveness lock."""
-        place = SQLiteStore(self.store).place(self.name)
-        return sorted(card.pid for card in Presence(place).living())
+        place = open_at(self._location()).place(self.name)
+        return sorted(card.pid for card in presence_at(place).living())
+
+    def _location(self) -> Location:
+        return locate(
+            self.url, {"BENTO_ROLLOUT_SINGLE_REPLICA": "1", "BENTOML_HOME": str(self.folder / "operator")}
+        )
 
     def ready(self) -> Server:
         """Wait until every worker holds its lock, and the service says that it is ready."""

@@ -165,7 +165,7 @@ def test_sessions_that_are_ended_lose_nothing(
     where = address_of(place, request)
     processes = [begun(where, "persist", f"p{n}-0", f"p{n}-1") for n in range(2)]
     over = threading.Event()
-    ended: list[object] = []
+    ended: list[tuple[object, ...]] = []
 
     def end_them() -> None:
         draw = random.Random(7)

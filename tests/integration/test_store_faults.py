@@ -491,9 +491,10 @@ def test_stopped_with_the_database(
     feed.check()
     assert feed.table().revision == 5
     assert time.monotonic() - began < 10
-    copyless = feed._beacon.folder / "state.json"
+    place = SQLiteStore(path).place(NAME)
+    copyless = place / "state.json"
     copyless.unlink()
-    feed._beacon.folder.joinpath("counter").write_bytes(b"?")
+    place.joinpath("counter").write_bytes(b"?")
     began = time.monotonic()
     assert feed.table().revision == 5
     assert time.monotonic() - began < 2  # on the request path it waits for 50 ms

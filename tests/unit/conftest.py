@@ -15,38 +15,57 @@ from bento_rollout.cli import main
 from bento_rollout.opening import first_commit
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.spec import RolloutSpec
-from bento_rollout.store.presence import Card, Presence, VariantCard
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store import RolloutStore
+from bento_rollout.store.location import locate
+from bento_rollout.store.opened import open_at, presence_at
+from bento_rollout.store.postgres.engine import engine_at
+from bento_rollout.store.presence import Card, VariantCard, Workers
 from tests.unit.door import TOKEN, Door, Say
+from tests.unit.workers import Join
 
 DIGESTS = {"logistic": "1" * 12, "boosted": "2" * 12, "forest": "3" * 12}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that says ``STORES`` over each of these kinds of store."""
+    stores = getattr(metafunc.module, "STORES", ())
+    if stores and "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", stores, indirect=True)
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteStore:
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RolloutStore]:
     """The store that the environment names; it knows ``screening``: champion logistic, revision 1."""
     for name in ("ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "AUTHOR"):
         monkeypatch.delenv(f"BENTO_ROLLOUT_{name}", raising=False)
-    monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / 'rollouts.db'}")
+    shared = getattr(request, "param", "sqlite") == "postgresql"
+    url = request.getfixturevalue("emptied") if shared else f"sqlite:///{tmp_path / 'rollouts.db'}"
+    monkeypatch.setenv("BENTO_ROLLOUT_STORE", url)
     monkeypatch.setenv("BENTO_ROLLOUT_SINGLE_REPLICA", "1")  # wherever the tests run
-    store = SQLiteStore(tmp_path / "rollouts.db", create=True)
+    if shared:
+        monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    store = open_at(locate(), create=True)
     store.commit(first_commit("screening", "logistic", RolloutSpec.parse({}), DIGESTS), after=0)
-    return store
+    yield store
+    if shared:
+        engine_at(url).close()
 
 
 @pytest.fixture
-def screening(store: SQLiteStore) -> Rollout:
+def screening(store: RolloutStore) -> Rollout:
     """The rollout ``screening`` as its operator ann sees it; nobody serves it yet."""
     return open_rollout("screening", author="ann")
 
 
 @pytest.fixture
-def join(store: SQLiteStore) -> Iterator[Callable[..., Presence]]:
+def join(store: RolloutStore) -> Iterator[Join]:
     """Let a worker live: it holds its lock and has written its card; arguments replace fields of the card."""
-    living: list[Presence] = []
+    living: list[Workers] = []
 
-    def join(**fields: object) -> Presence:
-        presence = Presence(store.place("screening"))
+    def join(**fields: object) -> Workers:
+        presence = presence_at(store.place("screening"))
         presence.join()
         variants = {name: VariantCard("ready", "worker", digest) for name, digest in DIGESTS.items()}
         card = Card(presence.token, 4000 + len(living), len(living) + 1, "Screening", 1, variants)
@@ -60,7 +79,7 @@ def join(store: SQLiteStore) -> Iterator[Callable[..., Presence]]:
 
 
 @pytest.fixture
-def door(store: SQLiteStore, capfd: pytest.CaptureFixture[str]) -> Iterator[Door]:
+def door(store: RolloutStore, capfd: pytest.CaptureFixture[str]) -> Iterator[Door]:
     """The door with one token, ``admin``; afterwards neither an answer nor the log may hold it."""
     door = Door(Tokens(TOKEN))
     yield door
@@ -69,7 +88,7 @@ def door(store: SQLiteStore, capfd: pytest.CaptureFixture[str]) -> Iterator[Door
 
 
 @pytest.fixture
-def say(store: SQLiteStore, capsys: pytest.CaptureFixture[str]) -> Say:
+def say(store: RolloutStore, capsys: pytest.CaptureFixture[str]) -> Say:
     """Run one command; returns exit code, standard output and standard error."""
 
     def say(*arguments: str) -> tuple[int, str, str]:

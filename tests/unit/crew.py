@@ -22,7 +22,7 @@ from bento_rollout.histogram import bin_of
 from bento_rollout.operations import Rollout
 from bento_rollout.store.evidence_log import EvidenceLog, Standing
 from bento_rollout.store.location import locate
-from bento_rollout.store.presence import Presence
+from bento_rollout.store.presence import Workers
 from bento_rollout.store.sqlite import SQLiteStore
 from bento_rollout.telemetry import log
 
@@ -67,7 +67,7 @@ class Crew:
     def __init__(
         self,
         store: SQLiteStore,
-        host: Presence,
+        host: Workers,
         *,
         sticky: bool = False,
         sources: Sources | None = None,

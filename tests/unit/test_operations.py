@@ -14,9 +14,11 @@ from bento_rollout.errors import (
     NotReady,
 )
 from bento_rollout.operations import Rollout, list_rollouts, open_rollout
-from bento_rollout.store.ballot import After, Ballot
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store import RolloutStore
+from bento_rollout.store.ballot import After, ballot_at
 from tests.unit.workers import READY, Join, with_digest, with_state
+
+STORES = ("sqlite", "postgresql")
 
 
 def test_weights_are_set_for_those_named_and_stay_for_the_others(screening: Rollout, join: Join) -> None:
@@ -205,12 +207,12 @@ def test_the_history_tells_who_did_what_and_why(screening: Rollout, join: Join) 
 
 
 def test_a_worker_that_died_in_after_flip_is_named(
-    screening: Rollout, store: SQLiteStore, join: Join
+    screening: Rollout, store: RolloutStore, join: Join
 ) -> None:
     """An after_flip that never ended, in a worker that is gone, is told as such."""
     worker = join()
     screening.flip("boosted")
-    ballot = Ballot(store.place("screening"))
+    ballot = ballot_at(store.place("screening"))
     assert ballot.claim_after(2, worker.token)
     assert not ballot.claim_after(2, "another")
     assert screening.history_rows(1)[0]["after_flip"]["state"] == "running"
@@ -220,7 +222,7 @@ def test_a_worker_that_died_in_after_flip_is_named(
     assert screening.history_rows(1)[0]["after_flip"] == {"worker": 77, "state": "failed", "error": "boom"}
 
 
-def test_status_has_what_the_contract_promises(screening: Rollout, join: Join) -> None:
+def test_status_has_what_the_contract_promises(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """`status --json` has the promised fields, and every variant its state, runner, digest and error."""
     join(variants=with_state("failed", error="boom"))
     status = screening.status()
@@ -232,7 +234,8 @@ def test_status_has_what_the_contract_promises(screening: Rollout, join: Join) -
         "error": "boom",
         "models": [],
     }
-    assert {status["store"][key] for key in ("kind", "binds")} == {"sqlite", "host"}
+    binds = {"sqlite": "host", "postgresql": "cluster"}[store.kind]
+    assert (status["store"]["kind"], status["store"]["binds"]) == (store.kind, binds)
     assert status["store"]["durable"] is True
     assert [worker["pid"] for worker in status["workers"]] == [4000]
 
@@ -265,7 +268,7 @@ def test_assign_and_assignments_agree(screening: Rollout, join: Join) -> None:
     assert list(screening.assign(keys)) == [row["variant"] for row in screening.assignments(keys)]
 
 
-def test_an_unknown_rollout_is_not_found(store: SQLiteStore) -> None:
+def test_an_unknown_rollout_is_not_found(store: RolloutStore) -> None:
     """Every use of a rollout that the store does not have says so."""
     stranger = open_rollout("stranger")
     for use in (lambda: stranger.state, stranger.history, stranger.status, stranger.pause, stranger.flip):
@@ -274,7 +277,7 @@ def test_an_unknown_rollout_is_not_found(store: SQLiteStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["../etc", "", "a/b", ".hidden", "x" * 101, "a b"])
-def test_a_rollouts_name_is_no_path(store: SQLiteStore, name: str) -> None:
+def test_a_rollouts_name_is_no_path(store: RolloutStore, name: str) -> None:
     """A name that could leave the store's folder is refused before anything is touched."""
     with pytest.raises(InvalidValue):
         open_rollout(name)
@@ -286,13 +289,16 @@ def test_list_shows_every_rollout(screening: Rollout) -> None:
 
 
 def test_a_store_that_binds_one_pod_takes_no_changes(
-    screening: Rollout, monkeypatch: pytest.MonkeyPatch
+    screening: Rollout, store: RolloutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a pod reading works and changing is refused, whatever the verb."""
+    """In a pod reading works and changing a file is refused, whatever the verb; a database binds all pods."""
     monkeypatch.delenv("BENTO_ROLLOUT_SINGLE_REPLICA")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     pod = open_rollout("screening")
-    assert pod.status()["store"]["durable"] is False
+    assert pod.status()["store"]["durable"] is (store.kind == "postgresql")
+    if store.kind == "postgresql":
+        assert pod.pause().changed
+        return
     verbs: list[Callable[[], object]] = [
         pod.rollback,
         pod.pause,

@@ -11,14 +11,14 @@ from bento_rollout.opening import open_state
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.store.ballot import Ballot, Vote
-from bento_rollout.store.presence import Presence
+from bento_rollout.store.presence import Workers
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.unit.conftest import DIGESTS
 from tests.unit.door import Door, Say
 from tests.unit.workers import READY, Join, with_digest
 
 
-def vote(store: SQLiteStore, worker: Presence, veto: str | None = None) -> None:
+def vote(store: SQLiteStore, worker: Workers, veto: str | None = None) -> None:
     """Let a worker vote on the next proposal, as a service's worker does."""
     ballot = Ballot(store.place("screening"))
 

@@ -18,9 +18,12 @@ from bento_rollout.errors import (
 )
 from bento_rollout.operations import Rollout, open_rollout
 from bento_rollout.state import Commit
+from bento_rollout.store import RolloutStore
 from bento_rollout.store.location import locate
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store.opened import open_at
 from tests.unit.workers import Join, spec, with_state
+
+STORES = ("sqlite", "postgresql")
 
 
 def test_a_rollback_ends_a_ramp(screening: Rollout, join: Join) -> None:
@@ -244,10 +247,16 @@ def test_weights_of_different_candidates_at_once_are_all_set(screening: Rollout,
     assert [row["revision"] for row in screening.history_rows()] == [3, 2, 1]
 
 
-class Overtaken(SQLiteStore):
+class Overtaken:
     """A store before which somebody else is quicker, a number of times."""
 
     overtaking = 20
+
+    def __init__(self, store: RolloutStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     def commit(self, commit: Commit, *, after: int) -> Sequence[str]:
         """Let the other one commit first."""
@@ -255,14 +264,14 @@ class Overtaken(SQLiteStore):
             self.overtaking -= 1
             other = open_rollout(commit.state.name, author="bob")
             (other.resume if other.state.paused else other.pause)()
-        return super().commit(commit, after=after)
+        return self._store.commit(commit, after=after)
 
 
 def test_a_rollback_gets_through_however_often_others_are_quicker(screening: Rollout, join: Join) -> None:
     """It is refused only when its champion is not ready; `--again` says what is there now instead."""
     join()
     screening.set_weights({"boosted": 5})
-    store = Overtaken(locate().path)
+    store: Any = Overtaken(open_at(locate()))
     assert Rollout("screening", store, locate(), "ann").rollback().state.is_settled
     assert store.overtaking == 0
     screening.flip("boosted")

@@ -17,10 +17,12 @@ from bento_rollout.errors import (
     Vetoed,
 )
 from bento_rollout.operations import Rollout, open_rollout
-from bento_rollout.store.ballot import Ballot, Vote
-from bento_rollout.store.presence import Presence
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store import RolloutStore
+from bento_rollout.store.ballot import Vote, ballot_at
+from bento_rollout.store.presence import Workers
 from tests.unit.workers import READY, Join, with_state
+
+STORES = ("sqlite", "postgresql")
 
 
 def test_a_flip_gives_all_traffic_and_swaps_shadow_and_standby(screening: Rollout, join: Join) -> None:
@@ -89,10 +91,10 @@ def test_without_a_worker_a_flip_without_hooks_is_done(screening: Rollout, join:
 
 
 def vote(
-    screening: Rollout, store: SQLiteStore, worker: Presence, veto: str | None = None
+    screening: Rollout, store: RolloutStore, worker: Workers, veto: str | None = None
 ) -> threading.Thread:
     """Let a worker vote on the next proposal, as a service's worker does."""
-    ballot = Ballot(store.place("screening"))
+    ballot = ballot_at(store.place("screening"))
 
     def wait() -> None:
         for _ in range(2000):
@@ -106,7 +108,7 @@ def vote(
     return thread
 
 
-def test_every_worker_must_acknowledge(screening: Rollout, store: SQLiteStore, join: Join) -> None:
+def test_every_worker_must_acknowledge(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """A flip with hooks is committed when all live workers have said yes."""
     voters = [vote(screening, store, join(before_flip=1)) for _ in range(3)]
     assert screening.flip("boosted", timeout=20).state.champion == "boosted"
@@ -114,7 +116,7 @@ def test_every_worker_must_acknowledge(screening: Rollout, store: SQLiteStore, j
         voter.join()
 
 
-def test_one_veto_stops_the_flip(screening: Rollout, store: SQLiteStore, join: Join) -> None:
+def test_one_veto_stops_the_flip(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """One worker's veto leaves everything as it was, and its words reach the operator."""
     vote(screening, store, join(before_flip=1))
     vote(screening, store, join(before_flip=1), veto="too slow when cold")
@@ -123,7 +125,7 @@ def test_one_veto_stops_the_flip(screening: Rollout, store: SQLiteStore, join: J
     assert (screening.state.champion, screening.state.revision) == ("logistic", 1)
 
 
-def test_a_silent_worker_refuses_the_flip_by_pid(screening: Rollout, store: SQLiteStore, join: Join) -> None:
+def test_a_silent_worker_refuses_the_flip_by_pid(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """A worker that lives and says nothing until the timeout is named; nothing changed."""
     vote(screening, store, join(before_flip=1))
     join(before_flip=1)
@@ -133,7 +135,7 @@ def test_a_silent_worker_refuses_the_flip_by_pid(screening: Rollout, store: SQLi
 
 
 def test_a_worker_that_dies_while_it_prepares_is_dropped(
-    screening: Rollout, store: SQLiteStore, join: Join
+    screening: Rollout, store: RolloutStore, join: Join
 ) -> None:
     """Who is not alive any more need not agree."""
     vote(screening, store, join(before_flip=1))
@@ -142,7 +144,7 @@ def test_a_worker_that_dies_while_it_prepares_is_dropped(
     assert screening.flip("boosted", timeout=20).state.champion == "boosted"
 
 
-def test_a_worker_that_joins_is_asked_too(screening: Rollout, store: SQLiteStore, join: Join) -> None:
+def test_a_worker_that_joins_is_asked_too(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """A worker that comes while others prepare has a say in the flip."""
     first = join(before_flip=1)
 
@@ -155,7 +157,7 @@ def test_a_worker_that_joins_is_asked_too(screening: Rollout, store: SQLiteStore
         screening.flip("boosted", timeout=20)
 
 
-def test_a_rollback_during_the_preparation_wins(screening: Rollout, store: SQLiteStore, join: Join) -> None:
+def test_a_rollback_during_the_preparation_wins(screening: Rollout, store: RolloutStore, join: Join) -> None:
     """Who changes the rollout while a flip prepares is not overruled by it."""
     worker = join(before_flip=1)
     screening.set_weights({"boosted": 50})

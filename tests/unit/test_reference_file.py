@@ -20,7 +20,7 @@ import pytest
 
 from bento_rollout import reference_file
 from bento_rollout.drift import Reference
-from bento_rollout.drift_reference import KEPT, find_reference, keep_reference, kept_reference
+from bento_rollout.drift_reference import find_reference, keep_reference, kept_reference
 from bento_rollout.drift_source import Source
 from bento_rollout.drifting import Drift
 from bento_rollout.errors import ArtifactError, InvalidValue, RolloutError
@@ -35,6 +35,8 @@ from tests.sealing import Sealed
 DRAW = np.random.default_rng(11)
 AGES, CITIES = DRAW.normal(50, 10, 400).round(2), DRAW.choice(["bonn", "ulm"], 400)
 EXPECTED = Reference.fit({"age": AGES, "city": CITIES.astype(object)})
+
+KEPT = "drift-reference.json"
 
 
 def csv_of(file: Path) -> None:

@@ -13,7 +13,7 @@ from bento_rollout.cli.try_views import explained, tried
 from bento_rollout.cli.views import watched
 from bento_rollout.operations import Rollout
 from bento_rollout.store.evidence_log import EvidenceLog
-from bento_rollout.store.presence import Presence
+from bento_rollout.store.presence import Workers
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.unit.test_trying_doors import decide, text_of
 from tests.unit.trying import CANARY, parsed
@@ -44,7 +44,7 @@ def drawn(blocks: Sequence[Block], columns: int = COLUMNS) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def served(join: Join) -> Presence:
+def served(join: Join) -> Workers:
     """A live worker whose spec has a strategy."""
     return join(spec={"strategy": parsed(CANARY).plain})
 
@@ -184,7 +184,7 @@ def test_steps_that_a_promotion_skipped(screening: Rollout) -> None:
     assert states(screening) == ["over", "over", "over"]
 
 
-def test_nobody_serves(screening: Rollout, store: SQLiteStore, served: Presence) -> None:
+def test_nobody_serves(screening: Rollout, store: SQLiteStore, served: Workers) -> None:
     """Without a live worker nothing moves, and that is said instead of when it may end."""
     attempt = screening.start().state.attempt
     assert attempt is not None

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bento_rollout.spec import RolloutSpec
-from bento_rollout.store.presence import Presence, VariantCard
+from bento_rollout.store.presence import VariantCard, Workers
 
-Join = Callable[..., Presence]
+Join = Callable[..., Workers]
 """Lets a worker live; arguments replace fields of its card."""
 
 READY = {

@@ -77,7 +77,7 @@ class Link:
         self._problem: str | None = None
         self._tried = threading.Event()
         self._stop = threading.Event()
-        self._wake_read, self._wake = socket.socketpair()
+        self._pair: tuple[socket.socket, socket.socket] | None = None
         self._thread = threading.Thread(target=self._run, name="rollout-link", daemon=True)
 
     @property
@@ -91,6 +91,7 @@ class Link:
         Raises:
             OSError: there is no connection yet; it is tried again and again.
         """
+        self._pair = socket.socketpair()
         self._thread.start()
         self._tried.wait(patience)
         if self._problem is not None:
@@ -103,12 +104,18 @@ class Link:
     def stop(self, patience: float = 2.0) -> None:
         """Let go; whoever looks no longer sees this worker."""
         self._stop.set()
+        if self._pair is None:
+            return
         with suppress(OSError):
-            self._wake.send(b"x")
-        if self._thread.is_alive():
-            self._thread.join(patience)
+            self._pair[1].send(b"x")
+        self._thread.join(patience)
 
     def _run(self) -> None:
+        assert self._pair is not None
+        with self._pair[0], self._pair[1]:
+            self._live(self._pair[0])
+
+    def _live(self, woken: socket.socket) -> None:
         wait = FIRST
         while not self._stop.is_set():
             raw: Raw | None = None
@@ -117,7 +124,7 @@ class Link:
                 self._begin(raw)
                 wait, self._problem = FIRST, None
                 self._tried.set()
-                self._follow(raw)
+                self._follow(raw, woken)
             except (psycopg.Error, sqlite3.Error, OSError, RolloutError) as error:
                 self._problem = in_short(error)
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever goes wrong once
@@ -146,13 +153,12 @@ class Link:
         self._number, self._holds = int(row[0]) if row else 0, False
         raw.execute(_FORGET)
 
-    def _follow(self, raw: Raw) -> None:
+    def _follow(self, raw: Raw, woken: socket.socket) -> None:
         due = time.monotonic() + BEAT
         while not self._stop.is_set():
             left = max(0.0, due - time.monotonic())
             if not self._heard and left:
-                wake = self._wake_read.fileno()
-                ready, _, _ = select.select([raw.fileno(), wake], [], [], left)
+                ready, _, _ = select.select([raw.fileno(), woken.fileno()], [], [], left)
                 if raw.fileno() in ready:
                     raw.pgconn.consume_input()
             while (notice := raw.pgconn.notifies()) is not None:
