@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from ...errors import InvalidValue, StoreUnreachable
 from .connection import ADAPTERS, Connection, Raw, lock_of, row_of
 from .faults import OperationalError, as_sqlite, in_short
+from .forks import watch
 
 __all__ = ["SCHEMA", "Engine", "engine_at", "require"]
 
@@ -215,13 +216,15 @@ class Engine:
             if time.monotonic() - failed < REST:
                 raise OperationalError(told)
             try:
-                raw = psycopg.connect(
-                    self._target,
-                    autocommit=True,
-                    cursor_factory=psycopg.ClientCursor,
-                    context=ADAPTERS_CONTEXT,
-                    row_factory=row_of,
-                    prepare_threshold=None,
+                raw = watch(
+                    psycopg.connect(
+                        self._target,
+                        autocommit=True,
+                        cursor_factory=psycopg.ClientCursor,
+                        context=ADAPTERS_CONTEXT,
+                        row_factory=row_of,
+                        prepare_threshold=None,
+                    )
                 )
             except psycopg.Error as error:
                 self._failed = (time.monotonic(), self._masked(in_short(error)))
