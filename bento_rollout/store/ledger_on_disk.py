@@ -16,7 +16,7 @@ from .ledger_pruning import transaction
 from .making import make_empty, make_folder
 from .sql import Db
 
-__all__ = ["SCHEMA", "OnDisk"]
+__all__ = ["SCHEMA", "OnDisk", "size_of"]
 
 APPLICATION_ID = 0x42524C47  # "BRLG"
 

@@ -16,7 +16,7 @@ from .ledger_file import LedgerFile
 from .ledger_inserting import Batch, Row
 from .ledger_spool import Spool, left_behind
 
-__all__ = ["Spooling"]
+__all__ = ["AT_ONCE", "Spooling"]
 
 AT_ONCE = 2000
 """Rows that are written in one transaction."""

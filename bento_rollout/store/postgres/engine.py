@@ -242,7 +242,10 @@ class Engine:
     def _check(self, raw: Raw, *, checked: bool) -> None:
         """Refuse what cannot work: an old server, a pooler in between, tables of another version."""
         raw.execute(
-            "SET client_min_messages = warning; SET statement_timeout = '60s'; SET bytea_output = 'hex'"
+            "SET client_min_messages = warning; SET statement_timeout = '60s'; SET bytea_output = 'hex'; "
+            # Where the server says otherwise: what was acknowledged outlives its crash.
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
         )
         pid, meta = raw.execute("SELECT pg_backend_pid(), to_regclass('bento_rollout.meta')").fetchone() or (
             0,

@@ -60,6 +60,7 @@ class PostgresStore:
     def __init__(self, engine: Engine, folder: Path, *, patience: float = 5.0) -> None:
         self.engine, self.folder = engine, folder
         self._patience = patience
+        self._beacons: dict[str, SharedBeacon] = {}
 
     def hasty(self, patience: float) -> PostgresStore:
         """Return the same store for those who cannot wait long for a lock."""
@@ -71,7 +72,10 @@ class PostgresStore:
 
     def beacon(self, name: str) -> SharedBeacon:
         """Return the signal of a rollout."""
-        return SharedBeacon(self.engine, name, self.folder / check_name(name, "rollout name"))
+        if name not in self._beacons:
+            folder = self.folder / check_name(name, "rollout name")
+            self._beacons[name] = SharedBeacon(self.engine, name, folder)
+        return self._beacons[name]
 
     def names(self) -> Sequence[str]:
         """Return the names of all rollouts, sorted."""
