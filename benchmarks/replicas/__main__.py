@@ -1,0 +1,63 @@
+"""What holds over six replicas of one worker, a load balancer and one PostgreSQL, on one machine, measured.
+
+Run ``python -m benchmarks.replicas``; ``--only configmap`` (or another part, or several) and ``--quick`` make
+it short. It needs PostgreSQL's server and nginx, and for the part ``cut`` root and iptables; it makes a server
+of its own for what it measures, and ends everything that it started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .configmap import configmap
+from .findings import Outcome
+
+Part = Callable[[Path, bool], Outcome]
+
+PARTS: dict[str, Part] = {
+    "configmap": lambda folder, quick: configmap(folder, 4 if quick else 12),
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts alone")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it works")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    found: dict[str, Outcome] = {}
+    for name in options.only:
+        began = time.monotonic()
+        print(f"{name} …", end="", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="replicas-") as folder:
+            found[name] = PARTS[name](Path(folder), options.quick)
+        print(f"\r{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    if options.json:
+        print(json.dumps({name: [asdict(one) for one in outcome] for name, outcome in found.items()}))
+    else:
+        _show(found)
+    sys.exit(any(one.met is False for outcome in found.values() for one in outcome))
+
+
+def _show(found: dict[str, Outcome]) -> None:
+    table = Table("part", "what", "measured", "bar", "")
+    for name, outcome in found.items():
+        for one in outcome:
+            told = {True: "met", False: "[red]not met", None: ""}[one.met]
+            table.add_row(name, one.what, one.value, one.bar, told)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""One replica loses its connection to the database, without a word, while somebody flips."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .database import Database, served
+from .findings import Finding, Outcome
+from .load import Load, loaded
+
+__all__ = ["cut", "cut_off"]
+
+ADDRESS = "127.0.0.7"
+LEASE = 10.0
+
+
+@contextmanager
+def cut_off(address: str) -> Iterator[None]:
+    """Drop every packet from and to an address of this machine until the block ends."""
+    rules = [("-s", address), ("-d", address)]
+    for rule in rules:
+        subprocess.run(["iptables", "-I", "INPUT", *rule, "-j", "DROP"], check=True)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            subprocess.run(["iptables", "-D", "INPUT", *rule, "-j", "DROP"], check=True)
+
+
+def cut(folder: Path) -> Outcome:
+    """Cut one of six off, flip, and look at what it answers, before and after its lease, and when it is back."""
+    with Database() as database:
+        away = database.url.replace("127.0.0.1", ADDRESS)
+        each = {5: {"environ": {"BENTO_ROLLOUT_STORE": away}}}
+        with served(folder, database, each=each) as (members, balancer):
+            operator = database.operator()
+            with loaded(balancer.port) as load, loaded(members[5].port, 2) as lone:
+                time.sleep(1.0)
+                with cut_off(ADDRESS):
+                    began = time.monotonic()
+                    change = operator.flip("green", reason="while one is cut off")
+                    took = time.monotonic() - began
+                    flipped = time.monotonic()
+                    time.sleep(3.0)
+                    others = [one for one in load.since(flipped) if not one.stale]
+                    marked = [one for one in lone.since(flipped + 0.5) if one.stale]
+                healed = time.monotonic()
+                back = _back(lone, healed)
+    wrong = sum(one.variant != "green" for one in others)
+    notes = "; ".join(change.notes) or "nothing"
+    return [
+        Finding("the flip waits for it", f"{took:.1f} s", f"at most its lease ({LEASE:g} s) and a little", took < LEASE + 3),
+        Finding("what the command says", notes, "which worker it could not reach", "reach" in notes),
+        Finding("answers of the old champion elsewhere, after the flip", f"{wrong} of {len(others)}", "none", not wrong),
+        Finding("its answers are marked X-Rollout-Stale", f"{len(marked)} of {len(lone.since(flipped + 0.5))} until it was back", "all", bool(marked)),
+        Finding("it follows when it is back", f"{back:.1f} s", "under 6 s", back < 6),
+        Finding("requests that failed", f"{len(load.failed) + len(lone.failed)} of {len(load.answers) + len(lone.answers)}", "none", not load.failed and not lone.failed),
+    ]  # fmt: skip
+
+
+def _back(load: Load, moment: float) -> float:
+    """Return the seconds from a moment to the first answer of the new champion that is not stale."""
+    deadline = moment + 30
+    while time.monotonic() < deadline:
+        fresh = [one for one in load.since(moment) if one.variant == "green" and not one.stale]
+        if fresh:
+            return fresh[0].began - moment
+        time.sleep(0.05)
+    return float("inf")

@@ -1,0 +1,44 @@
+"""Flips under load, through the load balancer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+from .database import Database, served
+from .findings import Finding, Outcome
+from .load import loaded
+
+__all__ = ["flips"]
+
+BAR = 0.100
+
+
+def flips(folder: Path, count: int) -> Outcome:
+    """Flip to and fro; a request that begins after an acknowledgement is answered by the new champion."""
+    with Database() as database, served(folder, database) as (_, balancer), loaded(balancer.port) as load:
+        operator = database.operator()
+        time.sleep(1.0)
+        times, windows = [], list[tuple[float, float, str]]()
+        for number in range(count):
+            colour = "green" if number % 2 == 0 else "blue"
+            began = time.monotonic()
+            operator.flip(colour, reason="benchmark")
+            acknowledged = time.monotonic()
+            times.append(acknowledged - began)
+            time.sleep(0.1)
+            windows.append((acknowledged, time.monotonic(), colour))
+    wrong = sum(
+        one.variant != colour
+        for start, end, colour in windows
+        for one in load.answers
+        if start < one.began < end
+    )
+    seen = sum(start < one.began < end for start, end, _ in windows for one in load.answers)
+    median = statistics.median(times)
+    return [
+        Finding(f"a flip, acknowledged ({count} flips)", f"median {median * 1000:.0f} ms, most {max(times) * 1000:.0f} ms", f"median under {BAR * 1000:g} ms", median < BAR),
+        Finding("answers of the old champion to requests after an acknowledgement", f"{wrong} of {seen}", "none", not wrong),
+        Finding("requests that failed", f"{len(load.failed)} of {len(load.answers)}", "none", not load.failed),
+    ]  # fmt: skip
