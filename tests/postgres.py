@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,7 +24,7 @@ from bento_rollout.store.place import Shared
 from bento_rollout.store.postgres.engine import Engine
 from bento_rollout.store.postgres.migrate import migrate
 
-__all__ = ["Database", "Server", "database", "emptied", "reused", "server", "shared"]
+__all__ = ["Database", "Server", "database", "emptied", "reused", "running", "server", "shared"]
 
 _NUMBERS = count(1)
 
@@ -35,6 +36,7 @@ class Server:
     binaries: Path
     data: Path
     port: int
+    durable: bool = False
 
     def url(self, name: str, user: str = "postgres") -> str:
         """The URL of one of its databases."""
@@ -42,9 +44,13 @@ class Server:
 
     def start(self) -> None:
         """Start it; it answers when this returns."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.data}"
-        fast = "-c fsync=off -c full_page_writes=off -c max_connections=200"
-        self._ctl("start", "-w", "-l", str(self.data / "log"), "-o", f"{options} {fast}")
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1,127.0.0.7 -c unix_socket_directories={self.data}"
+        )
+        fast = "" if self.durable else "-c fsync=off -c full_page_writes=off"
+        self._ctl(
+            "start", "-w", "-l", str(self.data / "log"), "-o", f"{options} -c max_connections=200 {fast}"
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: ``fast`` ends every session, ``immediate`` is as good as a crash."""
@@ -91,9 +97,13 @@ def _binaries() -> Path:
     pytest.skip("PostgreSQL's server is not installed (Debian: postgresql)")
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A server that lives as long as the tests of this process; its database ``made`` has our tables."""
+@contextmanager
+def running(*, durable: bool = False) -> Iterator[Server]:
+    """Run a server until the block ends; its database ``made`` has our tables.
+
+    Args:
+        durable: whether commits wait for the disk, as they do by default; tests have no time for it.
+    """
     binaries = _binaries()
     data = Path(tempfile.mkdtemp(prefix="bento-rollout-pg-"))
     if os.getuid() == 0:
@@ -102,22 +112,10 @@ def server() -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    made = Server(binaries, data, port)
+    made = Server(binaries, data, port, durable)
+    options = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
     try:
-        as_its_user(
-            [
-                str(binaries / "initdb"),
-                "-D",
-                str(data),
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--no-sync",
-            ]
-        )
+        as_its_user([str(binaries / "initdb"), "-D", str(data), *options])
         made.start()
         made.run("CREATE DATABASE made")
         engine = Engine(made.url("made"))
@@ -127,6 +125,13 @@ def server() -> Iterator[Server]:
         made.stop("immediate")
     finally:
         shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server that lives as long as the tests of this process; its database ``made`` has our tables."""
+    with running() as made:
+        yield made
 
 
 @pytest.fixture

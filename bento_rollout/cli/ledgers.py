@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InvalidValue, NotFound, StoreUnreachable
+from .labelled import Told, taken
 from .options import Whole, parse_time, printing, rollout_name
 from .output import emit, emit_json, safe_json, show, visible
 from .reaching import elsewhere, here, is_elsewhere, reached
@@ -23,19 +24,15 @@ if TYPE_CHECKING:
     from ..distant.ledger import DistantLedger
     from ..operations import Rollout
     from ..store.ledger import Ledger
-    from ..store.ledger_labels import Accepted
 
 __all__ = ["label", "ledger"]
 
-REFUSED, WRONG = 1, 2
 LOOK = 0.5
 """Seconds between two looks for new predictions."""
 
 LEAST = 1_000_000
 """Bytes below which nobody wants a ledger to be cut."""
 
-MOST_SHOWN = 20
-MOST_LINES = 5
 """Refused labels that are told one by one."""
 
 
@@ -279,11 +276,11 @@ def label(
         raise click.UsageError("say either FILE, or --prediction or --inference with --label")
     rollout = reached(name)
     if file is None:
-        return _taken(rollout.label(_label(str(value), one), source=source), as_json=as_json)
+        return taken(rollout.label(_label(str(value), one), source=source), as_json=as_json)
     items, lines, broken = _labels(file)
     kept = rollout.label(items, source=source)
     refused = [(lines[one.index], one.error) for one in kept.refused]
-    return _taken(kept, sorted(refused + broken), as_json=as_json)
+    return taken(kept, sorted(refused + broken), as_json=as_json)
 
 
 def _label(value: str, one: dict[str, str | None]) -> dict[str, Any]:
@@ -312,7 +309,6 @@ def _time(text: str | None) -> str | float | None:
         return text
 
 
-Told = list[tuple[int, str]]
 """What is wrong, by line; in an array by place, from 1."""
 
 
@@ -340,36 +336,6 @@ def _labels(file: str) -> tuple[list[Any], list[int], Told]:
         else:
             lines.append(number)
     return items, lines, broken
-
-
-def _taken(kept: Accepted, refused: Told | None = None, *, as_json: bool) -> int:
-    """Tell what became of labels; a bad one among good ones is exit code 2, and the good are kept."""
-    told = [(one.index + 1, one.error) for one in kept.refused] if refused is None else refused
-    if as_json:
-        places = [{"line": line, "error": error} for line, error in told]
-        emit_json({"accepted": kept.accepted, "orphaned": kept.orphaned, "refused": places})
-    else:
-        waiting = f", {kept.orphaned} of them wait for their prediction" if kept.orphaned else ""
-        emit(f"{kept.accepted} accepted{waiting}; {len(told)} refused")
-        for text in _refusals(told, lines=refused is not None):
-            click.echo(text, err=True)
-    if not told:
-        return 0
-    return WRONG if kept.accepted else REFUSED
-
-
-def _refusals(told: Told, *, lines: bool) -> list[str]:
-    """Return what is wrong with labels, what is wrong with several of them once."""
-    places: dict[str, list[int]] = {}
-    for line, error in told:
-        places.setdefault(visible(error), []).append(line)
-    found = []
-    for error, where in places.items():
-        some = ", ".join(map(str, where[:MOST_LINES])) + (", …" if len(where) > MOST_LINES else "")
-        times = f" ({len(where)} times)" if len(where) > 1 else ""
-        found.append(f"line{'s' * (len(where) > 1)} {some}: {error}{times}" if lines else f"{error}{times}")
-    more = len(found) - MOST_SHOWN
-    return [*found[:MOST_SHOWN], *([f"and {more} more kinds"] if more > 0 else [])]
 
 
 def _gone(facts: dict[str, int], *, as_json: bool) -> int:
