@@ -314,6 +314,18 @@ def test_resume_ends_what_is_held_against_the_file(pod: Server, here: Commands, 
     assert over_http(pod, "resume", {})[1]["changed"] is False
 
 
+def test_another_champion_in_the_file_is_the_flip(pod: Server, here: Commands, mount: Mount) -> None:
+    """Every worker answers by it, and tells of the flip as of any other."""
+    text = "authority: spec\nchampion: green\nrouting: {key: header:x-key}\nblue_green: {standby: blue}\n"
+    everywhere(pod, mount.put(text))
+    assert share(pod) == 100
+    until(lambda: here.json("status", "pair")["champion"] == "green", "status says so", IN_TIME)
+    assert here.json("status", "pair")["standby"] == "blue"
+    until(lambda: pod.events("flip.committed"), "it is told", IN_TIME)
+    everywhere(pod, mount.put(spec(0, "# blue again\n")))
+    assert share(pod) == 0
+
+
 def test_what_is_code_waits_for_a_restart(pod: Server, here: Commands, mount: Mount) -> None:
     """Of a content with a new key and a new weight the weight holds at once, and status names the key."""
     text = spec(0).replace("header:x-key", "header:x-other")
