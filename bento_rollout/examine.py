@@ -26,15 +26,17 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
     """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems."""
     location = locate(store)
     place = SQLiteStore(location.path)
-    problem: str | None = None
-    governed = governed_names(place.folder)
+    governed, problem = governed_names(place.folder), None
     try:
         diagnose(place)
     except RolloutError as error:
-        alone = set(known(place)) <= set(governed) and not place.path.exists()
-        problem = None if alone and governed else str(error)  # files govern: nobody makes a database
+        problem = str(error)
+    told = describe(location, problem)
+    if governed and set(known(place)) <= set(governed) and not place.path.exists():
+        nothing = {"kind": "spec", "durable": True, "why": "", "url": "no database: files govern"}
+        told = {**told, **nothing, "problem": None}
     return {
-        "store": describe(location, problem),
+        "store": told,
         "permissions": _permissions(place),
         "token": _tokens(),
         "rollouts": [
@@ -92,11 +94,9 @@ def _look(rollout: Rollout, place: Path) -> dict[str, Any]:
 
 
 def _refused(status: dict[str, Any]) -> list[str]:
-    """Return why the file that governs is not followed; empty: it is, or none governs."""
-    refused = status["store"].get("refused")
-    return (
-        [] if refused is None else [f"the file that governs is refused, the earlier content holds: {refused}"]
-    )
+    """Return why the file that governs is not followed; empty: it is, or a worker says so."""
+    refused = None if any(w["trouble"] for w in status["workers"]) else status["store"].get("refused")
+    return [] if refused is None else [f"the file that governs is refused, the earlier one holds: {refused}"]
 
 
 def _against_the_file(status: dict[str, Any]) -> list[str]:

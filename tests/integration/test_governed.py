@@ -184,6 +184,7 @@ def test_nothing_is_a_store(pod: Server, here: Commands, mount: Mount) -> None:
     assert facts["weights"] == {"green": 50.0}
     until(lambda: not here.json("doctor")["rollouts"][0]["problems"], "nothing is wrong", 10)
     assert here("doctor")[0] == 0
+    assert here.json("doctor")["store"]["url"] == "no database: files govern"
     assert here.json("list") == [{"name": "pair", "revision": f"file:{digest}", "champion": "blue"}]
     assert [row["revision"] for row in here.json("history", "pair")] == [f"file:{digest}"]
     assert here.json("assign", "pair", "--key", "u1")[0]["revision"] == f"file:{digest}"
