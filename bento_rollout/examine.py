@@ -27,16 +27,18 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
     """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems."""
     location = locate(store)
     place = open_at(location)
-    problem: str | None = None
-    governed = governed_at(location)
+    governed, problem = governed_at(location), None
     try:
         diagnose(place)
     except RolloutError as error:
-        alone = location.database is None and not location.path.exists()
-        alone = alone and set(known(place)) <= set(governed)
-        problem = None if alone and governed else str(error)  # files govern: nobody makes a database
+        problem = str(error)
+    told = describe(location, problem)
+    no_database = location.database is None and not location.path.exists()
+    if governed and no_database and set(known(place)) <= set(governed):
+        nothing = {"kind": "spec", "durable": True, "why": "", "url": "no database: files govern"}
+        told = {**told, **nothing, "problem": None}
     return {
-        "store": describe(location, problem),
+        "store": told,
         "permissions": _permissions(place) if isinstance(place, SQLiteStore) else [],
         "token": _tokens(),
         "rollouts": [
@@ -105,11 +107,9 @@ def _living(presence: Workers) -> list[Card]:
 
 
 def _refused(status: dict[str, Any]) -> list[str]:
-    """Return why the file that governs is not followed; empty: it is, or none governs."""
-    refused = status["store"].get("refused")
-    return (
-        [] if refused is None else [f"the file that governs is refused, the earlier content holds: {refused}"]
-    )
+    """Return why the file that governs is not followed; empty: it is, or a worker says so."""
+    refused = None if any(w["trouble"] for w in status["workers"]) else status["store"].get("refused")
+    return [] if refused is None else [f"the file that governs is refused, the earlier one holds: {refused}"]
 
 
 def _against_the_file(status: dict[str, Any]) -> list[str]:

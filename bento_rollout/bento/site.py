@@ -18,7 +18,8 @@ from ..admin.binding import Binding
 from ..hooks import Hook
 from ..spec import RolloutSpec
 from ..store.location import locate
-from ..store.sqlite import SQLiteStore
+from ..store.opened import open_at
+from ..store.place import folder_of
 from .deploying import deploy, resolver
 from .method import Method
 from .service_dependency import keep_up
@@ -146,7 +147,7 @@ class Site:
         if binding is not None:
             from .listener import Listener  # most services serve operators with everybody else
 
-            place = SQLiteStore(locate().path).place(self.name)
+            place = folder_of(open_at(locate()).place(self.name))
             self._listener = Listener(binding, place, self.serving.doors.operators, self.name)
             self._listener.start()
         return Requests(app, self, self.serving)

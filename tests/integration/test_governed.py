@@ -184,6 +184,7 @@ def test_nothing_is_a_store(pod: Server, here: Commands, mount: Mount) -> None:
     assert facts["weights"] == {"green": 50.0}
     until(lambda: not here.json("doctor")["rollouts"][0]["problems"], "nothing is wrong", 10)
     assert here("doctor")[0] == 0
+    assert here.json("doctor")["store"]["url"] == "no database: files govern"
     assert here.json("list") == [{"name": "pair", "revision": f"file:{digest}", "champion": "blue"}]
     assert [row["revision"] for row in here.json("history", "pair")] == [f"file:{digest}"]
     assert here.json("assign", "pair", "--key", "u1")[0]["revision"] == f"file:{digest}"
@@ -312,6 +313,18 @@ def test_resume_ends_what_is_held_against_the_file(pod: Server, here: Commands, 
     facts = here.json("status", "pair")
     assert (facts["paused"], facts["override"]) == (False, None)
     assert over_http(pod, "resume", {})[1]["changed"] is False
+
+
+def test_another_champion_in_the_file_is_the_flip(pod: Server, here: Commands, mount: Mount) -> None:
+    """Every worker answers by it, and tells of the flip as of any other."""
+    text = "authority: spec\nchampion: green\nrouting: {key: header:x-key}\nblue_green: {standby: blue}\n"
+    everywhere(pod, mount.put(text))
+    assert share(pod) == 100
+    until(lambda: here.json("status", "pair")["champion"] == "green", "status says so", IN_TIME)
+    assert here.json("status", "pair")["standby"] == "blue"
+    until(lambda: pod.events("flip.committed"), "it is told", IN_TIME)
+    everywhere(pod, mount.put(spec(0, "# blue again\n")))
+    assert share(pod) == 0
 
 
 def test_what_is_code_waits_for_a_restart(pod: Server, here: Commands, mount: Mount) -> None:

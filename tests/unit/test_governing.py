@@ -219,7 +219,9 @@ def test_what_would_have_to_be_kept_is_refused() -> None:
         f"    score: max_probability\n    target_error: 2%\n    review: {{{{{review}}}}}\n{{more}}"
     )
     fine = parse_spec(audited.format(degree="assist", more="").encode(), "rollout.yaml")
-    assert fine.automation["read"].degree == Degree.ASSIST
+    state = governed_state("screening", "logistic", fine, CODE, DIGEST)
+    assert state.automation["read"].degree == Degree.ASSIST
+    assert state.automation["read"].since == of_file(DIGEST)
     for degree in ("partial", "full"):
         with pytest.raises(InvalidSpec, match=rf"line 5: automation.read.degree: {degree} needs a threshold"):
             parse_spec(audited.format(degree=degree, more="").encode(), "rollout.yaml")

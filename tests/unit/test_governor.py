@@ -175,13 +175,13 @@ def test_a_pause_is_told_and_resume_ends_it(tmp_path: Path, file: Path) -> None:
 def test_verbs_are_refused_whatever_they_would_do(tmp_path: Path, file: Path) -> None:
     """Also where nothing would be to do; and nothing of a store comes into being."""
     one = Replica(tmp_path, file)
-    verbs: tuple[Callable[[], object], ...] = (
+    verbs: list[Callable[[], object]] = [
         lambda: one.rollout.set_weights({"boosted": 50}),
         lambda: one.rollout.flip("logistic"),
         lambda: one.rollout.rollback(again=True),
         lambda: one.rollout.apply(RolloutSpec()),
         one.rollout.undo,
-    )
+    ]
     for verb in verbs:
         with pytest.raises(Governed, match=f"governed by {file}: change it there"):
             verb()
