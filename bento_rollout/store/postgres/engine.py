@@ -21,7 +21,7 @@ from .connection import ADAPTERS, Connection, Raw, lock_of, row_of
 from .faults import OperationalError, as_sqlite, in_short
 from .forks import watch
 
-__all__ = ["SCHEMA", "Engine", "engine_at", "require"]
+__all__ = ["HOME", "SCHEMA", "Engine", "engine_at", "require"]
 
 T = TypeVar("T")
 
