@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -26,7 +28,7 @@ from bento_rollout.store.tally_form import body_of, counts_of
 from bento_rollout.tally import Example, Kind, Load, Sums
 from tests.ledgers import prediction
 from tests.places import cut_off
-from tests.postgres import Database
+from tests.postgres import Database, Server
 from tests.states import wait_until
 
 SERIES = Series(Era("one", "d1", "two", "d2", "close"), 3, "predict")
@@ -314,3 +316,41 @@ def test_a_spool_of_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     """Looking makes no file."""
     assert Spool(tmp_path / "r", "evidence", "evidence").first() == []
     assert not (tmp_path / "r").exists()
+
+
+def test_a_server_that_crashes_while_many_send(server: Server, hosted: Shared) -> None:
+    """Whatever was sent when, and whatever answers were lost: all numbers arrive, each once."""
+    receiver, over = Receiver(hosted), threading.Event()
+    sent: list[list[int]] = [[] for _ in range(4)]
+    boxes = [outbox_of(receiver) for _ in sent]
+
+    def send(worker: int) -> None:
+        while not over.is_set():
+            number = worker + len(sent) * len(sent[worker])
+            with suppress(StoreUnreachable):  # it was not taken: the same number is sent again
+                boxes[worker].send(str(number), 1)
+                sent[worker].append(number)
+            time.sleep(0.002)
+
+    def take(batch: Batch) -> None:
+        try:
+            receiver.take(batch)
+        except sqlite3.Error as error:
+            raise StoreUnreachable(str(error)) from None
+
+    for box in boxes:
+        box._deliver = take
+    threads = [threading.Thread(target=send, args=(worker,)) for worker in range(len(sent))]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        before = sum(map(len, sent))
+        wait_until(lambda before=before: sum(map(len, sent)) > before + 40)  # type: ignore[misc]  # the default
+        server.stop("immediate")
+        time.sleep(0.1)
+        server.start()
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    wait_until(lambda: all(box.look() is None for box in boxes))
+    assert sorted(map(int, receiver.arrived)) == sorted(number for some in sent for number in some)
