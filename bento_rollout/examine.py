@@ -128,13 +128,17 @@ def _evidence(place: Place) -> str | None:
 
 def _of_workers(status: dict[str, Any]) -> list[str]:
     workers, revision = status["workers"], status["revision"]
-    troubled = [f"worker {w['pid']}: {w['trouble']}" for w in workers if w["trouble"]]
+    troubled = [f"{_named(w)}: {w['trouble']}" for w in workers if w["trouble"]]
     behind = [
-        f"worker {w['pid']} serves revision {w['revision']}, not {revision}"
+        f"{_named(w)} serves revision {w['revision']}, not {revision}"
         for w in workers
         if w["revision"] != revision
     ]
     return troubled + behind
+
+
+def _named(worker: dict[str, Any]) -> str:
+    return f"worker {worker['pid']}" + (f" on {worker['host']}" if worker.get("host") else "")
 
 
 def _of_variants(status: dict[str, Any]) -> list[str]:

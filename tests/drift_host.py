@@ -17,9 +17,11 @@ from bento_rollout.drift_watch import DataRules
 from bento_rollout.opening import first_commit, save
 from bento_rollout.operations import Rollout
 from bento_rollout.spec import RolloutSpec
+from bento_rollout.store import RolloutStore
 from bento_rollout.store.drift_file import DriftFile
 from bento_rollout.store.location import Location, locate
-from bento_rollout.store.sqlite import SQLiteStore
+from bento_rollout.store.opened import open_at
+from bento_rollout.store.place import Place
 from tests.drift_rows import ENDPOINT, reference
 
 RULES = DataRules(ENDPOINT)
@@ -29,7 +31,7 @@ RULES = DataRules(ENDPOINT)
 class Host:
     """A host with one rollout, whose workers come and go."""
 
-    store: SQLiteStore
+    store: RolloutStore
     location: Location
     of: Reference = field(default_factory=reference)
     rules: DataRules | None = RULES
@@ -38,7 +40,7 @@ class Host:
     now: float = 1000.0
 
     @property
-    def place(self) -> Path:
+    def place(self) -> Place:
         """Where the shared files lie."""
         return self.store.place("screening")
 
@@ -50,7 +52,9 @@ class Host:
     @property
     def drift(self) -> Path:
         """The file that it is in."""
-        return self.place / "drift.db"
+        folder = self.place
+        assert isinstance(folder, Path)
+        return folder / "drift.db"
 
     def rollout(self, author: str = "ann") -> Rollout:
         """The rollout, for somebody."""
@@ -83,7 +87,11 @@ def made_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Make a store with the rollout, and let the environment name it."""
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path / 'rollouts.db'}")
     monkeypatch.setenv("BENTO_ROLLOUT_SINGLE_REPLICA", "1")
-    location = locate()
-    store = SQLiteStore(location.path, create=True)
+    return host_at(locate())
+
+
+def host_at(location: Location) -> Host:
+    """Make the rollout in a store."""
+    store = open_at(location, create=True)
     save(store, first_commit("screening", "a", RolloutSpec(), {"a": "one", "b": "two"}))
     return Host(store, location)

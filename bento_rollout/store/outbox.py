@@ -15,6 +15,9 @@ __all__ = ["Outbox"]
 REST = 5.0
 """Seconds between two attempts while the database is away: what comes meanwhile is added up by its caller."""
 
+_ODD = (ValueError, TypeError, LookupError)
+"""What a body raises that somebody has changed in the file."""
+
 LOOK = 10.0
 """Seconds between two looks at what other workers of this host have left."""
 
@@ -135,7 +138,7 @@ class Outbox:
         """Deliver a batch that waited; one that the database can never take is lost."""
         try:
             self._deliver(batch)
-        except StoreCorrupt:
+        except (StoreCorrupt, *_ODD):
             self.lost += batch.facts
 
     def _keep(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import pytest
 
 from bento_rollout import RolloutSpec, rollout
 from bento_rollout.bento.decorator import site_of
+from bento_rollout.errors import StoreUnreachable
 from bento_rollout.evidence import Evidence, Place
 from bento_rollout.store.evidence_log import EvidenceLog
+from bento_rollout.store.leadership import leadership_at
 from bento_rollout.store.location import locate
+from bento_rollout.store.opened import open_at
+from bento_rollout.store.postgres.engine import engine_at
+from bento_rollout.store.tallies import Tallies
 from bento_rollout.strategy import Strategy
+from bento_rollout.tally import Kind
 from tests.contract.serving import Served
+from tests.places import cut_off
+from tests.postgres import Database
+from tests.states import wait_until
 
 STRATEGY = {
     "canary": {"candidate": "two", "steps": [{"weight": 5, "bake": "30m"}]},
@@ -56,7 +66,7 @@ def service(**spec: Any) -> Any:
 def counted() -> Evidence:
     """All that was written."""
     evidence = Evidence()
-    for flush in EvidenceLog(locate().path.with_name(locate().path.name + ".d") / "counted").read(0):
+    for flush in EvidenceLog(open_at(locate()).place("counted")).read(0):
         assert flush.evidence is not None
         evidence.add(flush.evidence)
     return evidence
@@ -111,3 +121,49 @@ def test_without_a_strategy_nothing_is_counted(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path}/rollouts.db")
     served(service(), None, ("/keyed", "well", "u1"))
     assert list(tmp_path.rglob("evidence.db*")) == []
+
+
+def test_what_is_counted_without_the_database_arrives_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls and shadows of the time without it, by a worker that ends before it is back, among all others."""
+    monkeypatch.setenv("BENTO_ROLLOUT_STORE", database.url)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    decorated = service(weights={"two": 0})
+    site = site_of(decorated)
+    assert site is not None
+    object.__setattr__(site.spec, "strategy", Strategy.parse(STRATEGY))
+
+    def ask(app: Served, times: int) -> None:
+        for _ in range(times):
+            answer = app.request("POST", "/loose", json={"how": "well"})
+            assert (answer.status_code, answer.text) == (200, "one")
+
+    def arrived(times: int) -> bool:
+        numbers = sum(things[Kind.DIFFERED][""] for things in Tallies(place).read().counts.values())
+        pairs = counted().pairs
+        return where in pairs and pairs[where]["two"].compared == numbers == times
+
+    def leads() -> bool:
+        with suppress(StoreUnreachable):
+            return right.hold()
+        return False
+
+    place, where = open_at(locate()).place("counted"), Place(1, "loose")
+    right = leadership_at(place)
+    assert right.hold()  # else whoever decides would use what the test looks for
+    app = Served(decorated).start()
+    ask(app, 3)
+    wait_until(lambda: arrived(3))
+    with cut_off(database):
+        ask(app, 4)
+        app.stop()
+    wait_until(leads)
+    app = Served(decorated).start()
+    ask(app, 5)
+    wait_until(lambda: arrived(12))
+    app.stop()
+    assert arrived(12)
+    assert counted().arms[where]["one"].alone == (12, 0)
+    right.resign()
+    engine_at(database.url).close()

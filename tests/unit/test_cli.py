@@ -309,10 +309,10 @@ def test_no_store(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("BENTO_ROLLOUT_STORE", f"sqlite:///{tmp_path}/nowhere/x.db")
     assert say("list")[0] == 4
     assert not (tmp_path / "nowhere").exists()
-    monkeypatch.setenv("BENTO_ROLLOUT_STORE", "postgresql://host/db")
+    monkeypatch.setenv("BENTO_ROLLOUT_STORE", "mysql://host/db")
     code, _, err = say("list")
     assert code == 2
-    assert "PostgreSQL" in err
+    assert "postgresql://" in err
 
 
 # -- doctor --------------------------------------------------------------------------------------------------

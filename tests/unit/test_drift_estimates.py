@@ -97,7 +97,8 @@ def test_a_ledger_that_cannot_be_read_costs_nothing_else(
 def test_a_look_is_bounded(host: Host) -> None:
     """However many predictions there are, and nothing where there is no ledger."""
     assert (
-        newest_answers(host.place / "none", endpoint=ENDPOINT, label="label", seq=5, matures=1.0) == Answers()
+        newest_answers(host.drift.parent / "none", endpoint=ENDPOINT, label="label", seq=5, matures=1.0)
+        == Answers()
     )
     judged(host, 2 * MOST + 100, 0.5, 1.0)
     found = newest_answers(host.place, endpoint=ENDPOINT, label="label", seq=MOST + 50, matures=1e6)

@@ -347,7 +347,7 @@ def test_a_damaged_file_is_set_aside_and_the_watch_begins_anew(host: Host) -> No
         worker.look(host.now)
     host.settle(worker)
     assert host.file.levels()[0].rows == 0
-    assert list(host.place.glob("drift.db.damaged-*"))
+    assert list(host.drift.parent.glob("drift.db.damaged-*"))
 
 
 def test_a_locked_file_costs_a_look_and_no_row(host: Host) -> None:

@@ -53,6 +53,8 @@ class Receiver:
             raise StoreUnreachable("the database is away")
         if batch.body == "odd":
             raise StoreCorrupt("it can never be")
+        if batch.body == "changed":
+            raise ValueError("it is no JSON")
         with closing(self.place.connect("evidence")) as db:
             db.execute("BEGIN IMMEDIATE")
             if is_new(db, batch):
@@ -143,11 +145,11 @@ def test_what_can_never_arrive_is_lost_and_holds_nothing_up(receiver: Receiver) 
     """It is counted."""
     one = outbox_of(receiver)
     receiver.away = True
-    for body in ("a", "odd", "b"):
+    for body in ("a", "odd", "changed", "b"):
         one.send(body, 7)
     receiver.away = False
     assert one.look() is None
-    assert (receiver.arrived, one.lost) == (["a", "b"], 7)
+    assert (receiver.arrived, one.lost) == (["a", "b"], 14)
     with pytest.raises(StoreCorrupt):
         one.send("odd", 1)
 

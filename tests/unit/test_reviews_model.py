@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from bento_rollout.errors import Refused
 from bento_rollout.reviewing import Case, Claim, Status
+from bento_rollout.store.place import Place
 from tests.reviewed import Queue
 
 PEOPLE = ("ann", "bob", "cem")
@@ -55,8 +56,12 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Begin with an empty queue."""
         self.folder = Path(tempfile.mkdtemp())
-        self.queue = Queue(self.folder / "store" / "screening")
+        self.queue = Queue(self.place())
         self.tasks: dict[str, Task] = {}
+
+    def place(self) -> Place:
+        """Return where the queue is."""
+        return self.folder / "screening"
 
     def teardown(self) -> None:
         """Leave nothing; the trail is whole whatever happened."""

@@ -55,11 +55,28 @@ def test_no_store(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_postgresql() -> None:
-    """PostgreSQL comes later, and is refused until then with a message of its own."""
-    with pytest.raises(InvalidValue, match="PostgreSQL, which this version cannot use yet") as caught:
-        locate("postgresql://user:secret@host/db")
-    assert "secret" not in str(caught.value)
+def test_postgresql(tmp_path: Path) -> None:
+    """A database binds every host, also from a pod; its password is shown nowhere."""
+    environ = {"BENTOML_HOME": str(tmp_path), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    url = "postgresql://user:secret@host:5433/db?sslmode=require"
+    found = locate(url, environ)
+    assert (found.kind, found.durable, found.binds) == ("postgresql", True, "cluster")
+    assert (str(found), found.words) == ("postgresql://user@host:5433/db", "postgresql://user@host:5433/db")
+    assert found.database == url
+    assert "secret" not in repr(found)
+    assert found.path.parent == tmp_path
+    assert locate(url.replace("secret", "other"), environ).path == found.path
+    assert locate(url.replace("/db", "/other"), environ).path != found.path
+    with pytest.raises(InvalidValue, match="special characters as %XX") as caught:
+        locate("postgresql://user:sec%ret@host/db", environ)
+    assert "sec%ret" not in str(caught.value)
+
+
+def test_postgresql_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without psycopg a URL of PostgreSQL is refused with what to install."""
+    monkeypatch.setitem(sys.modules, "bento_rollout.store.postgres.engine", None)
+    with pytest.raises(InvalidValue, match=r"pip install 'bento-rollout\[postgres\]'"):
+        locate("postgresql://host/db")
 
 
 def test_a_pod_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

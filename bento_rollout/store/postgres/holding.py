@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import weakref
 from contextlib import suppress
 
 import psycopg
@@ -13,9 +11,7 @@ from ...errors import RolloutError, StoreUnreachable
 from .connection import Connection, Raw, lock_of
 from .engine import HOME, Engine
 
-__all__ = ["Session", "is_free", "tend", "unusable", "watch_forks"]
-
-_WATCHED: weakref.WeakSet[Raw] = weakref.WeakSet()
+__all__ = ["Session", "is_free", "tend", "unusable"]
 
 _KEEPALIVES = (
     "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2; "
@@ -36,9 +32,13 @@ class Session:
 
     def __init__(self, engine: Engine) -> None:
         self._raw = engine.alone()
-        watch_forks(self._raw)
         self.db = _alone(self._raw)
-        self.db.execute(f"SET search_path = {HOME}; SET lock_timeout = 5000; {_KEEPALIVES}")
+        try:
+            tend(self._raw)
+            self.db.execute(f"SET search_path = {HOME}; SET lock_timeout = 5000")
+        except BaseException:
+            self.close()
+            raise
 
     def take(self, lock: int) -> bool:
         """Take a lock unless somebody else has it; return whether it is held now.
@@ -59,7 +59,6 @@ class Session:
 
     def close(self) -> None:
         """Let go of everything."""
-        _WATCHED.discard(self._raw)
         with suppress(psycopg.Error, sqlite3.Error):
             self._raw.close()
 
@@ -83,11 +82,6 @@ def tend(raw: Raw) -> None:
     _alone(raw).execute(_KEEPALIVES)
 
 
-def watch_forks(raw: Raw) -> None:
-    """Close a connection in every forked child: its copy would keep it open when its parent has died."""
-    _WATCHED.add(raw)
-
-
 def unusable(engine: Engine, error: Exception, left: str) -> RolloutError:
     """Return what is raised when the database cannot be used: as it is, or in words.
 
@@ -104,14 +98,3 @@ def unusable(engine: Engine, error: Exception, left: str) -> RolloutError:
 def _alone(raw: Raw) -> Connection:
     """Return a connection whose writes wait for nobody: the locks that it holds guard them."""
     return Connection(raw, lock_of("session", str(raw.info.backend_pid)))
-
-
-def _forget() -> None:
-    """Close the descriptors in a forked child; the server hears nothing, and its sessions go on."""
-    for raw in list(_WATCHED):
-        with suppress(psycopg.Error, OSError):
-            os.close(raw.fileno())
-    _WATCHED.clear()
-
-
-os.register_at_fork(after_in_child=_forget)

@@ -19,6 +19,7 @@ from ..database import COLUMNS, commit_of
 from .connection import Raw
 from .engine import Engine
 from .faults import in_short
+from .holding import tend
 from .news import CHANNEL, SharedBeacon
 
 __all__ = ["LIVES", "LIVING", "Link"]
@@ -138,6 +139,7 @@ class Link:
     def _begin(self, raw: Raw) -> None:
         self._heard.clear()
         raw.add_notify_handler(lambda notice: self._hear(notice.payload))
+        tend(raw)
         raw.execute(f"LISTEN {CHANNEL}")
         row = raw.execute("SELECT value FROM bento_rollout.meta WHERE key = 'store_id'").fetchone()
         self._store_id = str(row[0]) if row else ""

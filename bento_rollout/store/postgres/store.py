@@ -40,12 +40,6 @@ _SILENT = (
 )
 
 
-_DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-)
-"""A server may be set up to lose what it has just committed when it crashes: never a state."""
-
-
 class PostgresStore:
     """Revisions in one PostgreSQL database.
 
@@ -60,6 +54,7 @@ class PostgresStore:
     def __init__(self, engine: Engine, folder: Path, *, patience: float = 5.0) -> None:
         self.engine, self.folder = engine, folder
         self._patience = patience
+        self._beacons: dict[str, SharedBeacon] = {}
 
     def hasty(self, patience: float) -> PostgresStore:
         """Return the same store for those who cannot wait long for a lock."""
@@ -71,7 +66,10 @@ class PostgresStore:
 
     def beacon(self, name: str) -> SharedBeacon:
         """Return the signal of a rollout."""
-        return SharedBeacon(self.engine, name, self.folder / check_name(name, "rollout name"))
+        if name not in self._beacons:
+            folder = self.folder / check_name(name, "rollout name")
+            self._beacons[name] = SharedBeacon(self.engine, name, folder)
+        return self._beacons[name]
 
     def names(self) -> Sequence[str]:
         """Return the names of all rollouts, sorted."""
@@ -129,7 +127,6 @@ class PostgresStore:
                     f"`bento-rollout history {name}` and try again",
                     current,
                 )
-            db.execute(_DURABLE)
             insert(db, [row])
             db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{name} {commit.revision}"))
             self._finish(db, commit)

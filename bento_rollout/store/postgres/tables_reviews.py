@@ -74,7 +74,8 @@ REVIEWS: tuple[str, ...] = (
         task {_TEXT} NOT NULL, facts {_TEXT} NOT NULL, hash BYTEA NOT NULL
     )""",
     "CREATE INDEX trail_by_task ON trail (task) WHERE task <> ''",
-    "CREATE TABLE trail_given (seq BIGINT NOT NULL)",
+    # One row, found by its index: a long transaction, or a dump, leaves many dead ones beside it.
+    "CREATE TABLE trail_given (seq BIGINT PRIMARY KEY)",
     "INSERT INTO trail_given VALUES (0)",
     "CREATE TABLE owed (task BIGINT PRIMARY KEY)",
     f"""CREATE TABLE told (
@@ -127,7 +128,8 @@ REVIEWS: tuple[str, ...] = (
     "CREATE TRIGGER tasks_go AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_go()",
     _function(
         "trail_counts",
-        """UPDATE trail_given SET seq = NEW.seq WHERE seq < NEW.seq;""",
+        """UPDATE trail_given SET seq = NEW.seq
+        WHERE seq = (SELECT max(seq) FROM trail_given) AND seq < NEW.seq;""",
     ),
     "CREATE TRIGGER trail_counts AFTER INSERT ON trail FOR EACH ROW EXECUTE FUNCTION trail_counts()",
     """CREATE TRIGGER trail_stays BEFORE UPDATE ON trail
