@@ -26,8 +26,8 @@ __all__ = ["ORPHANS_KEPT", "Counts", "Forgotten", "Ledger"]
 _CHUNK = 256
 """Predictions that are read at a time."""
 
-_LABELS = 500
-"""Labels that are kept in one transaction."""
+_LABELS, _LABELS_SHARED = 500, 100
+"""Labels that are kept in one transaction, in a file, and in a database that is some way off."""
 
 _BREATH = 0.005
 """Seconds between two transactions of one batch, in which other writers get in."""
@@ -121,8 +121,9 @@ class Ledger:
         if len(items) > MOST_IN_BATCH:
             raise InvalidValue(f"{len(items)} labels are too many at once: send at most {MOST_IN_BATCH}")
         now, total = self._clock(), Accepted()
-        for start in range(0, len(items), _LABELS):
-            good, refused = _parsed(items[start : start + _LABELS], start, now, source)
+        step = _LABELS_SHARED if self._file.home.path is None else _LABELS
+        for start in range(0, len(items), step):
+            good, refused = _parsed(items[start : start + step], start, now, source)
             total = _sum(total, Accepted(refused=refused))
             if good:
                 time.sleep(_BREATH if start else 0)

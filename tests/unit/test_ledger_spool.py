@@ -24,9 +24,11 @@ from bento_rollout.store.ledger_rows import INSERT_ALARM, INSERT_COUNT, INSERT_P
 from bento_rollout.store.ledger_spool import Spool, left_behind
 from bento_rollout.store.ledger_writer import LedgerWriter
 from bento_rollout.store.place import Shared
+from bento_rollout.store.postgres.engine import Engine
 from bento_rollout.store.postgres.ledger_home import InDatabase
+from bento_rollout.store.postgres.migrate import migrate
 from bento_rollout.telemetry import log
-from tests.ledgers import prediction, reply_of, said
+from tests.ledgers import prediction, reply_of, said, written
 from tests.postgres import Database
 from tests.states import wait_until
 
@@ -233,6 +235,30 @@ def test_what_finds_no_room_is_lost_and_said(
     wait_until(lambda: not spools(place))
     assert writer.close(30)
     assert Ledger(place).counts().predictions == 201 - writer.lost
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_role_that_owns_nothing_writes(
+    shared: Callable[..., Shared], database: Database, tmp_path: Path, *, temporary: bool
+) -> None:
+    """What `migrate --grant` allows is enough, also where nobody else may make temporary tables."""
+    role = f"serving_{database.name}"
+    database.run(f"CREATE ROLE {role} LOGIN")
+    if not temporary:
+        database.run(f"REVOKE TEMPORARY ON DATABASE {database.name} FROM PUBLIC")
+    owner = shared()
+    migrate(owner.engine, grant=role)
+    place = Shared(Engine(database.url.replace("postgres:", f"{role}:")), "screening", tmp_path / "r")
+    facts = [prediction(inference_id="tx"), prediction("u2")]
+    writer = written(place, *facts, said(facts[0]))
+    ledger = Ledger(place)
+    assert ledger.label([{"inference_id": "tx", "label": 1}]).accepted == 1
+    assert [one.seq for one in ledger.tail()] == [1, 2]
+    assert ledger.forget("u2").gone.predictions == 1
+    assert (ledger.prune(max_size=1).predictions, writer.lost) == (1, 0)
+    place.engine.close()
+    database.run(f"DROP OWNED BY {role}")
+    database.run(f"DROP ROLE {role}")
 
 
 def test_an_answer_that_is_lost_counts_nothing_twice(

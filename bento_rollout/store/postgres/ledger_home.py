@@ -44,7 +44,7 @@ class InDatabase:
     remedy = "look into the server's log, and restore a backup"
 
     def __init__(self, shared: Shared, patience: float) -> None:
-        self._shared, self._patience = shared, patience
+        self._shared, self._patience, self._may_send = shared, patience, True
         self.where = shared.words("ledger")
 
     def exists(self) -> bool:
@@ -103,12 +103,13 @@ class InDatabase:
         raw = cast("Connection", db).raw
         try:
             try:
-                self._send(raw, [row for _, insert, row in rows if insert is INSERT_PREDICTION])
+                sent = self._send(raw, [row for _, insert, row in rows if insert is INSERT_PREDICTION])
                 lock = lock_of(self._shared.schema("ledger"))
                 raw.execute(b"SELECT pg_advisory_xact_lock(%d)" % lock)
                 if _is_new(db, batch):
-                    raw.execute(_COME)
-                    insert_rows(db, [row for row in rows if row[1] is not INSERT_PREDICTION])
+                    if sent:
+                        raw.execute(_COME)
+                    insert_rows(db, [row for row in rows if not sent or row[1] is not INSERT_PREDICTION])
                 raw.execute(b"COMMIT")
             except psycopg.Error as error:
                 raise as_sqlite(error) from error
@@ -131,14 +132,24 @@ class InDatabase:
         """Return what to do about an error."""
         return "; another process holds it: try again" if "locked" in str(error) else ""
 
-    def _send(self, raw: Raw, rows: Sequence[Values]) -> None:
-        """Begin a transaction, and send predictions to a table of this connection's own."""
-        raw.execute(_TABLE)
+    def _send(self, raw: Raw, rows: Sequence[Values]) -> bool:
+        """Begin a transaction, and send predictions to a table of this connection's own.
+
+        Returns:
+            False: none were sent, or this role may make no such table.
+        """
+        if rows and self._may_send:
+            try:
+                raw.execute(_TABLE)
+            except psycopg.errors.InsufficientPrivilege:
+                self._may_send = False
         raw.execute(b"BEGIN")
-        if rows:
-            with raw.cursor().copy(_COPY) as copy:
-                for row in rows:
-                    copy.write_row(row)
+        if not rows or not self._may_send:
+            return False
+        with raw.cursor().copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row(row)
+        return True
 
 
 _REMEMBERED = 30 * 86400.0
