@@ -174,8 +174,8 @@ def test_a_lost_acknowledgement_of_the_database(hosts: Callable[..., Host], data
         "IF NEW.revision = 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW; END $$"
     )
     database.run(
-        "CREATE CONSTRAINT TRIGGER hangs AFTER INSERT ON bento_rollout.revisions DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION bento_rollout.hang()"
+        "CREATE CONSTRAINT TRIGGER hangs AFTER INSERT ON bento_rollout.revisions "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bento_rollout.hang()"
     )
     with pytest.raises(StoreUnreachable, match="nothing changed"):
         here.store.commit(following(newest), after=1)
@@ -185,7 +185,7 @@ def test_a_lost_acknowledgement_of_the_database(hosts: Callable[..., Host], data
 def test_a_pooler_is_refused(hosts: Callable[..., Host], database: Database) -> None:
     """What a pooler would silently swallow is refused from the start, with what to do."""
     line = Between(database.server.port, pooler=True)
-    with pytest.raises(StoreUnreachable, match="a pooler .* answers there.* name the database itself"):
+    with pytest.raises(StoreUnreachable, match=r"a pooler .* answers there.* name the database itself"):
         hosts(line).store.names()
     line.close()
 
