@@ -105,12 +105,10 @@ def main() -> int:
     if options.json:
         print(json.dumps(result))
     else:
-        print(
-            "{kept} of {predictions} predictions kept, {lost} lost, {spooled} by way of a spool: {per_second} a "
-            "second (bar: {bar}); {cpu_us} us of the workers' CPU for each, with making them up".format(
-                **result
-            )
+        words = (
+            "{kept} of {predictions} kept, {lost} lost, {spooled} by way of a spool: {per_second} a second "
         )
+        print((words + "(bar: {bar}); {cpu_us} us of the workers' CPU for each").format(**result))
     return 0 if kept == offered and not lost and result["per_second"] >= BAR else 1
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from bento_rollout.store import RolloutStore
 from bento_rollout.store.place import Place, Shared
 from bento_rollout.store.postgres.engine import Engine
+from bento_rollout.store.postgres.store import PostgresStore
+from bento_rollout.store.sqlite import SQLiteStore
 from tests.postgres import Server, database, emptied, reused, server, shared
 
-__all__ = ["database", "emptied", "home", "hosted", "place", "reused", "server", "shared"]
+__all__ = ["database", "emptied", "home", "hosted", "opener", "place", "reused", "server", "shared"]
 
 
 _NUMBERS = count(1)
@@ -32,6 +35,15 @@ def hosted(home: Engine, tmp_path: Path) -> Shared:
     """A rollout in a database, which nobody has written to."""
     name = f"screening-{next(_NUMBERS)}"
     return Shared(home, name, tmp_path / name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], RolloutStore]:
+    """Opens one store, which holds nothing yet, as another process would: of each kind that services have."""
+    if request.param == "sqlite":
+        return lambda: SQLiteStore(tmp_path / "home" / "rollouts.db", create=True)
+    url = request.getfixturevalue("emptied")
+    return lambda: PostgresStore(Engine(url), tmp_path / "copies")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ..label_evidence import Mature
@@ -11,7 +12,8 @@ from ..records import Outcome, Reason
 from .ledger_file import LedgerFile
 from .ledger_ids import id_of
 from .ledger_json import read
-from .ledger_matured import PATIENCE, newest_label, output_of, sound
+from .ledger_matured import PATIENCE, sound
+from .ledger_newest import AT_ONCE, newest_labels, outputs_of
 from .place import Place
 from .sql import Db, Found
 
@@ -78,24 +80,35 @@ def newest_answers(
 
 def _labelled(db: Db, rows: Found, label: str, matures: float) -> Iterator[Mature]:
     left, found = HEAVIEST, 0
-    for seq, request, number, time, inference_id, *who in rows:
-        value = newest_label(db, label, request, number, inference_id, time + matures)
-        if value is None or (output := output_of(db, seq)) is None:
-            continue
-        left, found = left - len(output), found + 1
-        if left < 0 or found > MOST:
-            return
-        yield _mature(request, number, time, who, output, value)
+    for some in _parts(rows):
+        labels = newest_labels(db, label, [row[0] for row in some], matures)
+        outputs = outputs_of(db, list(labels))
+        for seq, request, number, time, _, *who in some:
+            if (output := outputs.get(seq)) is None:
+                continue
+            left, found = left - len(output), found + 1
+            if left < 0 or found > MOST:
+                return
+            yield _mature(request, number, time, who, output, labels[seq])
 
 
 def _recent(db: Db, rows: Found) -> Iterator[Mature]:
     left = HEAVIEST
-    for seq, request, number, time, _, *who in rows:
-        if (output := output_of(db, seq)) is None:
-            continue
-        if (left := left - len(output)) < 0:
-            return
-        yield _mature(request, number, time, who, output, None)
+    for some in _parts(rows):
+        outputs = outputs_of(db, [row[0] for row in some])
+        for seq, request, number, time, _, *who in some:
+            if (output := outputs.get(seq)) is None:
+                continue
+            if (left := left - len(output)) < 0:
+                return
+            yield _mature(request, number, time, who, output, None)
+
+
+def _parts(rows: Found) -> Iterator[list[Any]]:
+    """Yield rows some at a time."""
+    left = iter(rows)
+    while some := list(islice(left, AT_ONCE)):
+        yield some
 
 
 def _mature(request: str, number: int, time: float, who: list[Any], output: str, label: str | None) -> Mature:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidValue, StoreCorrupt
 from ..label_evidence import Mature
 from ..records import Outcome, Reason
-from ..reviewing import Selection
 from .ledger_file import LedgerFile
 from .ledger_ids import id_of
 from .ledger_json import read
+from .ledger_newest import AT_ONCE as LABELS_AT_ONCE
+from .ledger_newest import SAYS, newest_labels, outputs_of
 from .place import Place
 from .sql import Db
 
@@ -29,8 +30,6 @@ __all__ = [
     "base_rate",
     "end_of",
     "matured",
-    "newest_label",
-    "output_of",
     "sound",
     "start_of",
 ]
@@ -60,18 +59,6 @@ _NEXT = (
 _LAST_BEFORE = "SELECT id FROM predictions WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _NEWER = "SELECT seq FROM predictions WHERE id > ? ORDER BY id, row LIMIT 1"
 _NEWEST = "SELECT id FROM predictions ORDER BY id DESC, row DESC LIMIT 1"
-_OUTPUT = "SELECT output FROM predictions WHERE seq = ?"
-_UNBIASED = ", ".join(f"'{one.value}'" for one in Selection if one.unbiased)
-_SAYS = f"(selection IS NULL OR selection IN ({_UNBIASED}))"
-_BY_ID = (
-    "SELECT time, seq, value FROM labels WHERE id = ? AND row = ? AND name = ? AND received <= ? "  # noqa: S608
-    f"AND {_SAYS} ORDER BY time DESC, seq DESC LIMIT 1"
-)
-_BY_INFERENCE = (
-    "SELECT time, seq, value FROM labels WHERE inference_id = ? AND name = ? AND received <= ? "  # noqa: S608
-    f"AND {_SAYS} ORDER BY time DESC, seq DESC LIMIT 1"
-)
-_HEIR = "SELECT 1 FROM predictions WHERE inference_id = ? AND (id, row) > (?, ?) AND time <= ? LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +190,10 @@ def matured(
         )
 
 
+Told = tuple[str | None, str | None]
+"""The newest label of a prediction and, where there is one, its answer; as JSON text."""
+
+
 class _Reading:
     """One read, at one moment of the file."""
 
@@ -215,34 +206,49 @@ class _Reading:
         rows: list[Mature] = []
         apart: Counter[str] = Counter()
         seq, newest, seen = start.seq, start.newest, 0
-        cursor = self._db.execute(_NEXT, (start.seq, most))
-        for row in cursor:
-            time = row[3]
-            if time > self._until - self._matures and time <= self._until + AHEAD:
-                break
+        for row, told in self._with_labels(self._ripe(start, most)):
             seq, seen, newest = row[0], seen + 1, max(newest, row[1])
-            if time > self._until:
-                apart["ahead"] += 1
-            elif row[9] not in self._reasons:
-                apart[row[9]] += 1
-            elif row[10] != Outcome.OK.value:
-                apart["unanswered"] += 1
+            if (why := self._apart(row)) is not None:
+                apart[why] += 1
             else:
-                rows.append(self._mature(row))
+                rows.append(self._mature(row, *told))
             if self._left < 0:
                 break
         more = seen == most or self._left < 0
         missing = seq - start.seq - seen if start.seq else 0  # nobody was asked to look at what went before
         return Matured(tuple(rows), Watermark(seq, newest), more, dict(apart), missing, replaced)
 
-    def _mature(self, row: Sequence[Any]) -> Mature:
-        seq, request, number, time, key_hash, inference_id, endpoint, variant, revision, reason, _ = row
-        ripe = time + self._matures
-        value = newest_label(self._db, self._label, request, number, inference_id, ripe)
-        output = None
-        if value is not None:
-            output = output_of(self._db, seq)
-            self._left -= len(output or "")
+    def _ripe(self, start: Watermark, most: int) -> list[Sequence[Any]]:
+        """Return rows up to the first that is waited for."""
+        found: list[Sequence[Any]] = []
+        with closing(self._db.execute(_NEXT, (start.seq, most))) as cursor:
+            for row in cursor:
+                if self._until - self._matures < row[3] <= self._until + AHEAD:
+                    break
+                found.append(row)
+        return found
+
+    def _apart(self, row: Sequence[Any]) -> str | None:
+        """Return why a row is no evidence; None: it is."""
+        if row[3] > self._until:
+            return "ahead"
+        if row[9] not in self._reasons:
+            return str(row[9])
+        return None if row[10] == Outcome.OK.value else "unanswered"
+
+    def _with_labels(self, rows: list[Sequence[Any]]) -> Iterator[tuple[Sequence[Any], Told]]:
+        """Yield rows with their newest labels, and the answers of those that have one."""
+        for start in range(0, len(rows), LABELS_AT_ONCE):
+            some = rows[start : start + LABELS_AT_ONCE]
+            seqs = [row[0] for row in some if self._apart(row) is None]
+            labels = newest_labels(self._db, self._label, seqs, self._matures)
+            outputs = outputs_of(self._db, list(labels))
+            for row in some:
+                yield row, (labels.get(row[0]), outputs.get(row[0]))
+
+    def _mature(self, row: Sequence[Any], value: str | None, output: str | None) -> Mature:
+        _, request, number, time, key_hash, inference_id, endpoint, variant, revision, reason, _ = row
+        self._left -= len(output or "")
         return Mature(
             id_of(request, number), time, int(revision), endpoint, variant,
             reason == Reason.SPLIT.value, key_hash, inference_id,
@@ -260,27 +266,6 @@ def sound(file: LedgerFile) -> Iterator[None]:
             f"the ledger {file.where} is damaged: a prediction in it cannot be ({type(error).__name__}); "
             "move it away, and a new one begins"
         ) from error
-
-
-def newest_label(
-    db: Db, label: str, request: str, row: int, inference_id: str | None, ripe: float
-) -> str | None:
-    """Return a prediction's newest label of a name, as JSON text, of those that were told up to a time.
-
-    One by inference id belongs to the newest prediction of that id, of those made up to that time.
-    """
-    found = db.execute(_BY_ID, (request, row, label, ripe)).fetchall()
-    if inference_id is not None:
-        called = db.execute(_BY_INFERENCE, (inference_id, label, ripe)).fetchall()
-        if called and not db.execute(_HEIR, (inference_id, request, row, ripe)).fetchall():
-            found += called
-    return max(found)[2] if found else None
-
-
-def output_of(db: Db, seq: int) -> str | None:
-    """Return the answer of the prediction with this ``seq``, as JSON text; None: it is not kept."""
-    found = db.execute(_OUTPUT, (seq,)).fetchone()
-    return None if found is None else found[0]
 
 
 def start_of(file: LedgerFile, db: Db, after: Watermark) -> Watermark:
@@ -309,7 +294,7 @@ _MOST_LABELS, _MOST_LOOKED_AT = 10_000, 200_000
 
 _LABELS = (
     "SELECT coalesce(inference_id, id), row, value FROM labels "  # noqa: S608 - constants
-    f"WHERE seq > (SELECT max(seq) FROM labels) - ? AND name = ? AND {_SAYS} ORDER BY seq DESC LIMIT ?"
+    f"WHERE seq > (SELECT max(seq) FROM labels) - ? AND name = ? AND {SAYS} ORDER BY seq DESC LIMIT ?"
 )
 
 

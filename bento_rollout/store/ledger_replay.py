@@ -12,7 +12,8 @@ from ..records import Outcome, Reason
 from .ledger_file import LedgerFile
 from .ledger_ids import id_of
 from .ledger_json import read
-from .ledger_matured import newest_label, output_of, sound
+from .ledger_matured import sound
+from .ledger_newest import AT_ONCE, newest_labels, outputs_of
 from .place import Place
 from .sql import Db
 
@@ -118,6 +119,18 @@ def replayable(
     return calls.whole()
 
 
+def _judged(db: Db, seqs: list[int], judging: Judging) -> dict[int, float | None]:
+    """Return how bad answers are by their labels, as far as they have one."""
+    label, bad_of, matures = judging
+    found: dict[int, float | None] = {}
+    for start in range(0, len(seqs), AT_ONCE):
+        labels = newest_labels(db, label, seqs[start : start + AT_ONCE], matures)
+        outputs = outputs_of(db, list(labels))
+        for seq, value in labels.items():
+            found[seq] = judged(bad_of, read(value), read(outputs.get(seq)))
+    return found
+
+
 class _Calls:
     """Calls as they are read, newest first, in arrays that are filled from their ends."""
 
@@ -139,12 +152,17 @@ class _Calls:
     def add_chunk(self, db: Db, before: int, champion: str, judging: Judging | None) -> int:
         """Add the calls among the rows before a ``seq``; return the first one's ``seq``, 0: no more."""
         rows = db.execute(_BACKWARD, (before, _CHUNK)).fetchall()
-        for seq, variant, reason, *call in rows:
-            if variant == champion and reason in _GIVEN and self.wanted:
-                self._add(db, seq, call, judging)
+        given = [row for row in rows if row[1] == champion and row[2] in _GIVEN][: self.wanted]
+        bad = (
+            {}
+            if judging is None
+            else _judged(db, [row[0] for row in given if row[9] == Outcome.OK.value], judging)
+        )
+        for seq, _, _, *call in given:
+            self._add(call, bad.get(seq))
         return rows[-1][0] if len(rows) == _CHUNK else 0
 
-    def _add(self, db: Db, seq: int, call: list[Any], judging: Judging | None) -> None:
+    def _add(self, call: list[Any], bad: float | None) -> None:
         request, row, time, key_hash, inference_id, endpoint, outcome, seconds = call
         self.wanted -= 1
         at, arrays = self.wanted, self._arrays
@@ -152,13 +170,8 @@ class _Calls:
         arrays["times"][at], arrays["seconds"][at], arrays["endpoint"][at] = time, seconds, number
         arrays["units"][at] = unit_of(key_hash, inference_id, id_of(request, row))
         arrays["keyed"][at], arrays["failed"][at] = key_hash is not None, outcome in _FAILED
-        if judging is None or outcome != Outcome.OK.value:
-            return
-        label, bad_of, matures = judging
-        value = newest_label(db, label, request, row, inference_id, time + matures)
-        if value is not None:
-            bad = judged(bad_of, read(value), read(output_of(db, seq)))
-            arrays["bad"][at] = math.nan if bad is None else bad
+        if bad is not None:
+            arrays["bad"][at] = bad
 
     def whole(self) -> Replayable:
         """Return what was read, in the order of time."""

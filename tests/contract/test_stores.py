@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return MemoryStore()
     if request.param == "sqlite":
         return SQLiteStore(tmp_path / "rollouts.db", create=True)
-    database = request.getfixturevalue("database")
-    return PostgresStore(engine_at(database.url), tmp_path / "copies")
+    return PostgresStore(engine_at(request.getfixturevalue("emptied")), tmp_path / "copies")
 
 
 def test_unknown_rollout(store: Store) -> None:
@@ -165,25 +165,23 @@ def test_threads_at_once(store: Store) -> None:
     assert [commit.revision for commit in store.history(NAME)] == list(range(61, 0, -1))
 
 
-def test_processes_at_once(tmp_path: Path) -> None:
+def test_processes_at_once(opener: Callable[[], Store]) -> None:
     """Of many processes that commit at once none loses a commit, and no revision is given twice."""
-    path = tmp_path / "rollouts.db"
-    grow(SQLiteStore(path, create=True), 1)
-    processes = [started(lambda: _increment(SQLiteStore(path), 10)) for _ in range(6)]
+    grow(opener(), 1)
+    processes = [started(lambda: _increment(opener(), 10)) for _ in range(6)]
     for process in processes:
         finish(process)
-    history = SQLiteStore(path).history(NAME)
+    history = opener().history(NAME)
     assert [commit.revision for commit in history] == list(range(61, 0, -1))
     assert all(commit.parent == commit.revision - 1 for commit in history)
 
 
-def test_processes_seed_at_once(tmp_path: Path) -> None:
-    """Workers that start together on an empty home make one store and one first revision."""
+def test_processes_seed_at_once(opener: Callable[[], Store]) -> None:
+    """Workers that start together on an empty home, or database, make one store and one first revision."""
 
     def start() -> None:
-        store = SQLiteStore(tmp_path / "home" / "rollouts.db", create=True)
-        assert _refused(store, seed()) in (None, 1)
+        assert _refused(opener(), seed()) in (None, 1)
 
     for process in [started(start) for _ in range(8)]:
         finish(process)
-    assert len(SQLiteStore(tmp_path / "home" / "rollouts.db").history(NAME)) == 1
+    assert len(opener().history(NAME)) == 1

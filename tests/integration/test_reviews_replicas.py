@@ -53,7 +53,7 @@ def asked(host: Server, study: str) -> str:
 def test_what_one_host_is_asked_the_other_ones_reviewers_answer(
     hosts: list[Server], server: Postgres
 ) -> None:
-    """Held calls and later ones; a killed worker and ended sessions lose nothing, and each label is there once."""
+    """Held calls and later ones; a killed worker and ended sessions lose nothing, each is a label once."""
     one, other = hosts
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(called, one, "/read", {"study": "s0"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from bento_rollout.feed import Feed
 from bento_rollout.opening import check_champion, first_commit, open_state
 from bento_rollout.spec import RolloutSpec
 from bento_rollout.state import Commit
+from bento_rollout.store import RolloutStore
 from bento_rollout.store.sqlite import SQLiteStore
 from tests.states import DIGESTS, NAME, finish, following, grow, seed, started, store_at
+
+Opener = Callable[[], RolloutStore]
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def store(tmp_path: Path) -> SQLiteStore:
     return store_at(tmp_path / "rollouts.db", 3)
 
 
-def opened(store: SQLiteStore, **spec: object) -> Commit:
+def opened(store: RolloutStore, **spec: object) -> Commit:
     """Return what a worker serves by when it starts."""
     return open_state(store, NAME, "logistic", RolloutSpec.parse(spec), DIGESTS)
 
@@ -50,9 +54,9 @@ def test_it_never_goes_back(store: SQLiteStore) -> None:
     assert feed.trouble is not None
 
 
-def test_the_spec_seeds_once(tmp_path: Path) -> None:
+def test_the_spec_seeds_once(opener: Opener) -> None:
     """The first start seeds the rollout from the spec; later starts find the state, whatever it says."""
-    store = SQLiteStore(tmp_path / "rollouts.db", create=True)
+    store = opener()
     first = opened(store, weights={"boosted": 10})
     assert (first.revision, first.author, first.action) == (1, "spec", "seed")
     assert first.state.percents == {"boosted": 10}
@@ -60,26 +64,27 @@ def test_the_spec_seeds_once(tmp_path: Path) -> None:
     assert len(store.history(NAME)) == 1
 
 
-def test_many_workers_start_at_once(tmp_path: Path) -> None:
+def test_many_workers_start_at_once(opener: Opener) -> None:
     """Workers that start together seed once, and a deployment is recorded once."""
-    path = tmp_path / "rollouts.db"
 
     def start(digest: str, revision: int) -> None:
-        store = SQLiteStore(path, create=True)
-        commit = open_state(store, NAME, "logistic", RolloutSpec.parse({}), {**DIGESTS, "logistic": digest})
+        digests = {**DIGESTS, "logistic": digest}
+        commit = open_state(opener(), NAME, "logistic", RolloutSpec.parse({}), digests)
         assert (commit.revision, commit.state.granted["logistic"]) == (revision, digest)
 
     for revision, digest in enumerate(("1" * 12, "9" * 12), 1):
         for process in [started(start, digest, revision) for _ in range(6)]:
             finish(process)
-    assert [commit.author for commit in SQLiteStore(path).history(NAME)] == ["deploy", "spec"]
-    reason = SQLiteStore(path).history(NAME)[0].reason
-    assert "1" * 12 in reason
-    assert "9" * 12 in reason
+    history = opener().history(NAME)
+    assert [commit.author for commit in history] == ["deploy", "spec"]
+    assert "1" * 12 in history[0].reason
+    assert "9" * 12 in history[0].reason
 
 
-def test_a_deployment_between_changes(store: SQLiteStore) -> None:
+def test_a_deployment_between_changes(opener: Opener) -> None:
     """A deployment is recorded also when an operator changes something at the same moment."""
+    store, deployed = opener(), opener()
+    grow(store, 3)
     over = threading.Event()
 
     def change() -> None:
@@ -96,7 +101,7 @@ def test_a_deployment_between_changes(store: SQLiteStore) -> None:
     thread.start()
     for number in range(5):
         digests = {**DIGESTS, "logistic": str(number) * 12}
-        commit = open_state(SQLiteStore(store.path), NAME, "logistic", RolloutSpec.parse({}), digests)
+        commit = open_state(deployed, NAME, "logistic", RolloutSpec.parse({}), digests)
         assert commit.state.granted["logistic"] == str(number) * 12
     over.set()
     thread.join()

@@ -17,6 +17,7 @@ from bento_rollout.store.postgres.engine import Engine
 from bento_rollout.store.postgres.presence import SharedPresence
 from bento_rollout.store.postgres.store import PostgresStore
 from bento_rollout.store.presence import Card
+from tests.between import Between
 from tests.postgres import Database, Server
 from tests.states import DIGESTS, NAME, following, grow, seed, wait_until
 
@@ -24,8 +25,8 @@ from tests.states import DIGESTS, NAME, following, grow, seed, wait_until
 class Host:
     """One host of a database: an engine and a folder of its own."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.engine = Engine(database.url)
+    def __init__(self, url: str, folder: Path) -> None:
+        self.engine = Engine(url)
         self.store = PostgresStore(self.engine, folder)
         self.presence = SharedPresence(self.store.place(NAME))
 
@@ -43,12 +44,15 @@ class Host:
 
 
 @pytest.fixture
-def hosts(database: Database, tmp_path: Path) -> Iterator[Callable[[], Host]]:
+def hosts(database: Database, tmp_path: Path) -> Iterator[Callable[..., Host]]:
     """Makes hosts of one database."""
     made: list[Host] = []
 
-    def make() -> Host:
-        made.append(Host(database, tmp_path / f"host-{len(made)}"))
+    def make(line: Between | None = None) -> Host:
+        url = (
+            database.url if line is None else database.url.replace(str(database.server.port), str(line.port))
+        )
+        made.append(Host(url, tmp_path / f"host-{len(made)}"))
         return made[-1]
 
     yield make
@@ -137,6 +141,62 @@ def test_a_silent_worker_is_named(
     assert 0.2 < time.monotonic() - began < 5
     assert "worker 77 on far could not be reached" in told
     assert "serves revision 1" in told
+
+
+def test_a_host_that_is_cut_off(
+    hosts: Callable[..., Host], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit waits no longer than the lease of a host that is cut off, names it, and reaches it later."""
+    monkeypatch.setattr("bento_rollout.store.postgres.store.LEASE", 1.5)
+    line = Between(database.server.port)
+    here, there = hosts().joined(), hosts(line).joined()
+    newest = grow(here.store, 1)
+    line.cut()
+    began = time.monotonic()
+    (told,) = here.store.commit(following(newest), after=1)
+    assert time.monotonic() - began < 5
+    assert "worker 1234 on" in told
+    assert "serves revision 1" in told
+    token = there.store.beacon(NAME).token()
+    assert there.store.beacon(NAME).revision_in(token) == 1
+    line.mend()
+    wait_until(lambda: there.store.beacon(NAME).news.revision == 2)
+    assert here.store.commit(following(following(newest)), after=2) == ()
+    line.close()
+
+
+def test_a_lost_acknowledgement_of_the_database(hosts: Callable[..., Host], database: Database) -> None:
+    """A connection that is lost while it commits: the history says whether it did."""
+    here = hosts()
+    newest = grow(here.store, 1)
+    database.run(
+        "CREATE FUNCTION bento_rollout.hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.revision = 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW; END $$"
+    )
+    database.run(
+        "CREATE CONSTRAINT TRIGGER hangs AFTER INSERT ON bento_rollout.revisions "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bento_rollout.hang()"
+    )
+    with pytest.raises(StoreUnreachable, match="nothing changed"):
+        here.store.commit(following(newest), after=1)
+    assert here.store.read(NAME) == newest
+
+
+def test_a_pooler_is_refused(hosts: Callable[..., Host], database: Database) -> None:
+    """What a pooler would silently swallow is refused from the start, with what to do."""
+    line = Between(database.server.port, pooler=True)
+    with pytest.raises(StoreUnreachable, match=r"a pooler .* answers there.* name the database itself"):
+        hosts(line).store.names()
+    line.close()
+
+
+def test_the_urls_options_are_honoured(database: Database, tmp_path: Path) -> None:
+    """What libpq reads in a URL holds: a server without TLS is refused where TLS is required."""
+    for option in ("sslmode=require", "connect_timeout=2&sslmode=verify-full&sslrootcert=/nowhere"):
+        store = PostgresStore(Engine(f"{database.url}?{option}"), tmp_path)
+        with pytest.raises(StoreUnreachable, match=r"SSL|certificate") as caught:
+            store.names()
+        assert "secret-word" not in str(caught.value)
 
 
 def test_without_a_database(hosts: Callable[[], Host], server: Server) -> None:

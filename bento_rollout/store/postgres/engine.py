@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -162,15 +163,21 @@ class Engine:
         Raises:
             StoreUnreachable: the database cannot be used.
         """
+        number = lock_of(name, "turn")
         try:
-            with self.lent() as db:
-                db.execute("BEGIN")
-                (mine,) = db.execute(
-                    "SELECT pg_try_advisory_xact_lock(?)", (lock_of(name, "turn"),)
-                ).fetchone()
-                yield bool(mine)
+            db = self.connect()
+            (mine,) = db.execute("SELECT pg_try_advisory_lock(?)", (number,)).fetchone()
         except OperationalError as error:
             raise StoreUnreachable(f"{self.shown} cannot be used: {error}") from error
+        try:
+            yield bool(mine)
+        finally:
+            if mine:
+                try:
+                    db.execute("SELECT pg_advisory_unlock(?)", (number,))
+                except sqlite3.Error:
+                    db.raw.close()  # the session's end gives it back
+            db.close()
 
     def identity(self) -> str:
         """Return the id that the database's tables got when they were made.
@@ -243,6 +250,8 @@ class Engine:
         """Refuse what cannot work: an old server, a pooler in between, tables of another version."""
         raw.execute(
             "SET client_min_messages = warning; SET statement_timeout = '60s'; SET bytea_output = 'hex'; "
+            # A process that is stopped in the middle of a transaction keeps everybody else from writing.
+            "SET idle_in_transaction_session_timeout = '30s'; "
             # Where the server says otherwise: what was acknowledged outlives its crash.
             "SELECT set_config('synchronous_commit', 'on', false) "
             "WHERE current_setting('synchronous_commit') = 'off'"

@@ -40,12 +40,6 @@ _SILENT = (
 )
 
 
-_DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-)
-"""A server may be set up to lose what it has just committed when it crashes: never a state."""
-
-
 class PostgresStore:
     """Revisions in one PostgreSQL database.
 
@@ -133,7 +127,6 @@ class PostgresStore:
                     f"`bento-rollout history {name}` and try again",
                     current,
                 )
-            db.execute(_DURABLE)
             insert(db, [row])
             db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{name} {commit.revision}"))
             self._finish(db, commit)
