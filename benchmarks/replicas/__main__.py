@@ -1,8 +1,8 @@
 """What holds over six replicas of one worker, a load balancer and one PostgreSQL, on one machine, measured.
 
-Run ``python -m benchmarks.replicas``; ``--only configmap`` (or another part, or several) and ``--quick`` make
-it short. It needs PostgreSQL's server and nginx, and for the part ``cut`` root and iptables; it makes a server
-of its own for what it measures, and ends everything that it started.
+Run ``python -m benchmarks.replicas``; ``--only configmap`` (or other parts) and ``--quick`` make it short. It
+needs PostgreSQL's server and nginx, and for the part ``cut`` root and iptables; it makes a server of its own
+for what it measures, and ends everything that it started.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from .configmap import configmap
+from .cut import cut
 from .findings import Outcome
+from .flips import flips
+from .outage import outage
 
 Part = Callable[[Path, bool], Outcome]
 
 PARTS: dict[str, Part] = {
+    "flips": lambda folder, quick: flips(folder, 10 if quick else 100),
+    "outage": lambda folder, quick: outage(folder, 10 if quick else 60),
+    "cut": lambda folder, _: cut(folder),
     "configmap": lambda folder, quick: configmap(folder, 4 if quick else 12),
 }
 

@@ -6,16 +6,20 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bento_rollout import open_rollout
 from tests.postgres import Server, running
 
 from .topology import Balancer, Replica, balanced, replicas
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["NAME", "SERVICE", "Database", "served"]
 
 NAME = "replicated"
+_SCHEMA = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^rollout_[0-9]+_{}$'"
 SERVICE = "benchmarks.replicas.service:Replicated"
 
 
@@ -26,7 +30,7 @@ class Database:
         self._stack = ExitStack()
         self.server: Server
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         self.server = self._stack.enter_context(running(durable=True))
         return self
 
@@ -53,9 +57,7 @@ class Database:
 
     def count(self, file: str, query: str) -> int:
         """Return the one number that a query over a file's tables finds."""
-        ((schema,),) = self.server.run(
-            f"SELECT nspname FROM pg_namespace WHERE nspname ~ '^rollout_[0-9]+_{file}$'", "made"
-        )
+        ((schema,),) = self.server.run(_SCHEMA.format(file), "made")
         found: Any = self.server.run(query.replace("FROM ", f"FROM {schema}."), "made")[0][0]
         return int(found)
 
@@ -66,6 +68,8 @@ def served(
 ) -> Iterator[tuple[list[Replica], Balancer]]:
     """Serve so many replicas behind a load balancer until the block ends."""
     environ = {"BENTO_ROLLOUT_STORE": database.url}
-    with replicas(folder, SERVICE, environ, count, **more) as members:
-        with balanced(folder / "balancer", members) as balancer:
-            yield members, balancer
+    with (
+        replicas(folder, SERVICE, environ, count, **more) as members,
+        balanced(folder / "balancer", members) as balancer,
+    ):
+        yield members, balancer
