@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,39 +22,51 @@ from rich.table import Table
 
 from .configmap import configmap
 from .cut import cut
+from .database import Topology, served
 from .findings import Outcome
 from .flips import flips
 from .outage import outage
 
-Part = Callable[[Path, bool], Outcome]
-
-PARTS: dict[str, Part] = {
-    "flips": lambda folder, quick: flips(folder, 10 if quick else 100),
-    "outage": lambda folder, quick: outage(folder, 10 if quick else 60),
-    "cut": lambda folder, _: cut(folder),
-    "configmap": lambda folder, quick: configmap(folder, 4 if quick else 12),
+PARTS: dict[str, Callable[[Topology, bool], Outcome]] = {
+    "flips": lambda topology, quick: flips(topology, 10 if quick else 100),
+    "outage": lambda topology, quick: outage(topology, 10 if quick else 60),
+    "cut": lambda topology, _: cut(topology),
 }
+GOVERNED = "configmap"
+"""The part without a database."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts alone")
+    parts = [*PARTS, GOVERNED]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these parts alone")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it works")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found: dict[str, Outcome] = {}
-    for name in options.only:
-        began = time.monotonic()
-        print(f"{name} …", end="", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(prefix="replicas-") as folder:
-            found[name] = PARTS[name](Path(folder), options.quick)
-        print(f"\r{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="replicas-") as place:
+        if wanted := [name for name in PARTS if name in options.only]:
+            print("six replicas, PostgreSQL and nginx start …", file=sys.stderr)
+            with served(Path(place, "shared")) as topology:
+                for name in wanted:
+                    found[name] = _timed(name, partial(PARTS[name], topology, options.quick))
+        if GOVERNED in options.only:
+            folder = Path(place, "governed")
+            found[GOVERNED] = _timed(GOVERNED, lambda: configmap(folder, 4 if options.quick else 12))
     if options.json:
         print(json.dumps({name: [asdict(one) for one in outcome] for name, outcome in found.items()}))
     else:
         _show(found)
     sys.exit(any(one.met is False for outcome in found.values() for one in outcome))
+
+
+def _timed(name: str, measure: Callable[[], Outcome]) -> Outcome:
+    began = time.monotonic()
+    print(f"{name} …", end="", file=sys.stderr, flush=True)
+    outcome = measure()
+    print(f"\r{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return outcome
 
 
 def _show(found: dict[str, Outcome]) -> None:

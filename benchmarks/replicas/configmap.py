@@ -47,13 +47,13 @@ class ConfigMap:
         return moment
 
 
-def configmap(folder: Path, changes: int) -> Outcome:
+def configmap(folder: Path, changes: int, *, count: int = 6) -> Outcome:
     """Change the file again and again under load; then put an invalid one there."""
     text = Path(__file__).with_name("governed.yaml").read_text()
     file = ConfigMap(folder / "config", text)
     environ = {"BENTO_ROLLOUT_SPEC": str(file.file)}
     with (
-        replicas(folder, SERVICE, environ) as members,
+        replicas(folder, SERVICE, environ, count) as members,
         balanced(folder / "balancer", members) as balancer,
         loaded(balancer.port) as load,
     ):

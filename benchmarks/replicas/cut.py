@@ -6,15 +6,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from .database import Database, served
+from .database import AWAY, Topology
 from .findings import Finding, Outcome
 from .load import Load, loaded
 
 __all__ = ["cut", "cut_off"]
 
-ADDRESS = "127.0.0.7"
 LEASE = 10.0
 IPTABLES = "/usr/sbin/iptables"
 
@@ -32,26 +30,24 @@ def cut_off(address: str) -> Iterator[None]:
             subprocess.run([IPTABLES, "-D", "INPUT", *rule, "-j", "DROP"], check=True)
 
 
-def cut(folder: Path) -> Outcome:
-    """Cut one of six off, flip, and look at what it answers meanwhile, and when it is back."""
-    with Database() as database:
-        away = database.url.replace("127.0.0.1", ADDRESS)
-        each = {5: {"environ": {"BENTO_ROLLOUT_STORE": away}}}
-        with served(folder, database, each=each) as (members, balancer):
-            operator = database.operator()
-            with loaded(balancer.port) as load, loaded(members[5].port, 2) as lone:
-                time.sleep(1.0)
-                with cut_off(ADDRESS):
-                    began = time.monotonic()
-                    change = operator.flip("green", reason="while one is cut off")
-                    took = time.monotonic() - began
-                    flipped = time.monotonic()
-                    time.sleep(3.0)
-                    others = [one for one in load.since(flipped) if not one.stale]
-                    marked = [one for one in lone.since(flipped + 0.5) if one.stale]
-                healed = time.monotonic()
-                back = _back(lone, healed)
-    wrong = sum(one.variant != "green" for one in others)
+def cut(topology: Topology) -> Outcome:
+    """Cut the last one off, flip, and look at what it answers meanwhile, and when it is back."""
+    operator = topology.database.operator()
+    new = "green" if operator.state.champion == "blue" else "blue"
+    alone = topology.members[-1].port
+    with loaded(topology.balancer.port) as load, loaded(alone, 2) as lone:
+        time.sleep(1.0)
+        with cut_off(AWAY):
+            began = time.monotonic()
+            change = operator.flip(new, reason="while one is cut off")
+            took = time.monotonic() - began
+            flipped = time.monotonic()
+            time.sleep(3.0)
+            others = [one for one in load.since(flipped) if not one.stale]
+            marked = [one for one in lone.since(flipped + 0.5) if one.stale]
+        healed = time.monotonic()
+        back = _back(lone, healed, new)
+    wrong = sum(one.variant != new for one in others)
     notes = "; ".join(change.notes) or "nothing"
     asked = lone.since(flipped + 0.5)
     failed, sent = len(load.failed) + len(lone.failed), len(load.answers) + len(lone.answers)
@@ -68,11 +64,11 @@ def cut(folder: Path) -> Outcome:
     ]
 
 
-def _back(load: Load, moment: float) -> float:
+def _back(load: Load, moment: float, new: str) -> float:
     """Return the seconds from a moment to the first answer of the new champion that is not stale."""
     deadline = moment + 30
     while time.monotonic() < deadline:
-        fresh = [one for one in load.since(moment) if one.variant == "green" and not one.stale]
+        fresh = [one for one in load.since(moment) if one.variant == new and not one.stale]
         if fresh:
             return fresh[0].began - moment
         time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,12 @@ from .topology import Balancer, Replica, balanced, replicas
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["NAME", "SERVICE", "Database", "served"]
+__all__ = ["AWAY", "NAME", "SERVICE", "Database", "Topology", "served"]
 
 NAME = "replicated"
+AWAY = "127.0.0.7"
+"""An address of this machine over which one replica alone reaches the database: it can be cut off."""
+
 _SCHEMA = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^rollout_[0-9]+_{}$'"
 SERVICE = "benchmarks.replicas.service:Replicated"
 
@@ -26,12 +30,12 @@ SERVICE = "benchmarks.replicas.service:Replicated"
 class Database:
     """A server with a database that has our tables, until the block ends."""
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
+    def __init__(self, *, durable: bool = True) -> None:
+        self._stack, self._durable = ExitStack(), durable
         self.server: Server
 
     def __enter__(self) -> Self:
-        self.server = self._stack.enter_context(running(durable=True))
+        self.server = self._stack.enter_context(running(durable=self._durable))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,21 +59,29 @@ class Database:
         """Start it again."""
         self.server.start()
 
-    def count(self, file: str, query: str) -> int:
-        """Return the one number that a query over a file's tables finds."""
+    def rows(self, file: str, query: str) -> list[tuple[object, ...]]:
+        """Return what a query over a file's tables finds."""
         ((schema,),) = self.server.run(_SCHEMA.format(file), "made")
-        found: Any = self.server.run(query.replace("FROM ", f"FROM {schema}."), "made")[0][0]
-        return int(found)
+        return self.server.run(query.replace("FROM ", f"FROM {schema}."), "made")
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What runs: the database, the replicas, and the load balancer before them."""
+
+    database: Database
+    members: list[Replica]
+    balancer: Balancer
 
 
 @contextmanager
-def served(
-    folder: Path, database: Database, count: int = 6, **more: Any
-) -> Iterator[tuple[list[Replica], Balancer]]:
-    """Serve so many replicas behind a load balancer until the block ends."""
-    environ = {"BENTO_ROLLOUT_STORE": database.url}
-    with (
-        replicas(folder, SERVICE, environ, count, **more) as members,
-        balanced(folder / "balancer", members) as balancer,
-    ):
-        yield members, balancer
+def served(folder: Path, *, durable: bool = True, count: int = 6) -> Iterator[Topology]:
+    """Serve so many replicas until the block ends; the last one reaches the database at `AWAY`."""
+    with Database(durable=durable) as database:
+        away = database.url.replace("127.0.0.1", AWAY)
+        each = {count - 1: {"BENTO_ROLLOUT_STORE": away}}
+        with (
+            replicas(folder, SERVICE, {"BENTO_ROLLOUT_STORE": database.url}, count, each=each) as members,
+            balanced(folder / "balancer", members) as balancer,
+        ):
+            yield Topology(database, members, balancer)

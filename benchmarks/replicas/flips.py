@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from pathlib import Path
 
-from .database import Database, served
+from .database import Topology
 from .findings import Finding, Outcome
 from .load import loaded
 
@@ -15,10 +14,10 @@ __all__ = ["flips"]
 BAR = 0.100
 
 
-def flips(folder: Path, count: int) -> Outcome:
+def flips(topology: Topology, count: int) -> Outcome:
     """Flip to and fro; a request that begins after an acknowledgement is answered by the new champion."""
-    with Database() as database, served(folder, database) as (_, balancer), loaded(balancer.port) as load:
-        operator = database.operator()
+    with loaded(topology.balancer.port) as load:
+        operator = topology.database.operator()
         time.sleep(1.0)
         times, windows = [], list[tuple[float, float, str]]()
         for number in range(count):

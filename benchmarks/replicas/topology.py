@@ -183,7 +183,7 @@ def replicas(
     environ: Mapping[str, str],
     count: int = 6,
     *,
-    each: Mapping[int, Mapping[str, Any]] | None = None,
+    each: Mapping[int, Mapping[str, str]] | None = None,
 ) -> Iterator[list[Replica]]:
     """Serve something so many times, each in a home of its own, until the block ends.
 
@@ -192,10 +192,10 @@ def replicas(
         target: what is served.
         environ: of all of them.
         count: how many.
-        each: more fields of some of them, by number.
+        each: more of the environment of some of them, by number.
     """
     members = [
-        Replica(number, folder / f"home-{number}", target, environ, **(each or {}).get(number, {}))
+        Replica(number, folder / f"home-{number}", target, {**environ, **(each or {}).get(number, {})})
         for number in range(count)
     ]
     try:
