@@ -40,7 +40,7 @@ def held(outcome: Outcome) -> None:
 
 
 def test_a_flip_that_returned_holds_on_every_replica(topology: Topology) -> None:
-    """Under load, through the load balancer: no answer of the old champion afterwards, and none that fails."""
+    """Under load, through the load balancer: no answer of the old champion afterwards; none that fails."""
     held([one for one in flips(topology, 4) if "acknowledged (" not in one.what])
 
 
