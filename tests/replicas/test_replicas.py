@@ -1,4 +1,4 @@
-"""Six server processes with homes of their own, one PostgreSQL, nginx before them: what holds over replicas."""
+"""Six server processes with homes of their own, one PostgreSQL, nginx before them: what holds over all."""
 
 from __future__ import annotations
 
