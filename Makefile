@@ -56,7 +56,7 @@ fuzz: $(READY) ## a million bad inputs for the parsers of sealed artifacts; ARGS
 	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 bench: $(READY) ## every benchmark, one after another (they need a quiet machine)
-	@failed=0; for name in assign evidence ledger ledger_http overhead flip start slow_candidate process service late shadow artifacts rollback decisions automation reviews console degrees drift; do echo "== $$name"; \
+	@failed=0; for name in assign evidence ledger ledger_http overhead flip start slow_candidate process service late shadow artifacts rollback decisions automation reviews console degrees drift replicas; do echo "== $$name"; \
 		$(VENV)/bin/python -m benchmarks.$$name || failed=1; done; exit $$failed
 
 bento: $(READY) ## bentoml build of the service in services/ (trains and seals the models first if there are none)
