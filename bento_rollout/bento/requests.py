@@ -157,7 +157,7 @@ class Requests:
             self._serving.tell(call)
 
     async def _refused(self, call: Call, send: Send) -> bool:
-        """Note whether the store is within reach; true when it is not, and nobody may answer: that was said."""
+        """Note whether the store is within reach; true when nobody may answer without it: that was said."""
         assert self._contact is not None
         self._contact.mark(call)
         if call.obeys != "refuse":

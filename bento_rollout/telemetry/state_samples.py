@@ -1,4 +1,4 @@
-"""What a state says of the variants, as samples of metrics; and which counters there are before anything happens."""
+"""What a state says of the variants, as samples of metrics; and which counters begin at 0."""
 
 from __future__ import annotations
 
