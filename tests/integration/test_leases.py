@@ -148,7 +148,8 @@ def test_replicas_that_are_cut_off(replicas: Replicas) -> None:
     assert len(ann.status()["silent"]) == 3
 
     began = time.monotonic()
-    assert len(ann.rollback().notes) == 3  # nobody is waited for who is silent
+    notes = ann.rollback().notes
+    assert sum("could not reach" in note for note in notes) == 3  # nobody is waited for who is silent
     assert time.monotonic() - began < 3
     with pytest.raises(StoreUnreachable):
         serve.operator().rollback()

@@ -19,6 +19,7 @@ from bento_rollout import RolloutSpec, Variant, rollout
             "lease": "4s",
             "on_stale": os.environ.get("LEASED", "serve"),
             "routing": {"key": {"*": "header:x-key", "each": "rows:rows.id"}, "override_header": True},
+            "variants": {"green": {"timeout": "20s"}},
             "weights": {"green": 100},
             "targets": {"green": {"keys": ["vip"]}},
         }
