@@ -170,6 +170,8 @@ class Call:
         bound: what the user's own code has bound for each of its log lines, where they ask for it.
         deciding: who decides it; None: its endpoint is not automated.
         decision: the id of the case whose decision a task waits for; empty: none.
+        stale: seconds since the store was last within reach; 0: it is.
+        obeys: ``champion`` or ``refuse``, where that is so long ago that its worker's state holds no more.
     """
 
     endpoint: str
@@ -199,6 +201,8 @@ class Call:
     bound: Mapping[str, Any] | None = None
     deciding: Deciding | None = None
     decision: str = ""
+    stale: int = 0
+    obeys: str = ""
 
     def header(self, name: str) -> str | None:
         """Return a request header, or None when it is absent or not UTF-8."""

@@ -90,6 +90,7 @@ def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in _living(presence) if card.trouble]
         return {**nothing, "problems": [str(error), *troubled, *unread]}
     found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
+    unread += [one["words"] for one in status["silent"]]
     alarms = [*alarms, *_against_the_file(status)]
     unread += _refused(status)
     if not status["workers"]:

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from .assignment import Table
+from .contact import Contact
 from .errors import RolloutError
 from .opening import save_first
 from .state import Commit
@@ -31,7 +32,10 @@ class Feed:
 
     Attributes:
         trouble: what is wrong with the store, or None.
+        contact: whether the store is within reach; None: it always is.
     """
+
+    contact: Contact | None = None
 
     def __init__(self, store: RolloutStore, first: Commit) -> None:
         self.name = first.state.name
@@ -72,9 +76,13 @@ class Feed:
 
     def start(self) -> None:
         """Begin to look by itself; a store is looked at by who follows it."""
+        if self.contact is not None:
+            self.contact.start()
 
     def stop(self) -> None:
         """End what `start` began."""
+        if self.contact is not None:
+            self.contact.stop()
 
     def check(self) -> None:
         """Look at the database: heal a counter that was lost, notice a store that was. Not for requests."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .amounts import in_short
@@ -96,7 +97,8 @@ class Reader:
     def _around(self, state: RolloutState) -> View:
         """Return a state with the service around it, as far as anybody can say who lives."""
         try:
-            return self._desk.view(state)
+            view = self._desk.view(state)
+            return replace(view, silent=tuple(self._desk.presence.silent()))
         except StoreUnreachable:  # a database that is away: the state is this host's last good copy
             return View((), None, state)
 

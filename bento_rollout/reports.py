@@ -15,7 +15,7 @@ from .store.ballot import After
 from .store.governed import governed_at, opened
 from .store.location import Location, locate
 from .store.opened import open_at
-from .store.presence import Card
+from .store.presence import Card, Silent
 from .telling import Step, detail, taken_back
 from .view import View
 
@@ -62,6 +62,7 @@ def status_of(
             "reason": commit.reason,
         },
         "workers": [_worker(card) for card in view.cards],
+        "silent": [_silent(one) for one in view.silent],
         "differences": view.differences(),
         "store": store,
     }
@@ -75,6 +76,12 @@ def _worker(card: Card) -> dict[str, Any]:
         "trouble": card.trouble,
     }
     return {**row, "host": card.host} if card.host else row
+
+
+def _silent(one: Silent) -> dict[str, Any]:
+    told = {"pid": one.pid, "host": one.host, "seconds": round(one.seconds, 1), "lease": one.lease}
+    revision = shown_revision(one.revision)
+    return {**told, "revision": revision, "on_stale": one.on_stale, "over": one.over, "words": one.words}
 
 
 def history_row(

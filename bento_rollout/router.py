@@ -91,8 +91,14 @@ class Router:
         return self._ready
 
     def plan(self, call: Call, key: object = None) -> Plan:
-        """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random."""
+        """Return who serves a call. A key that cannot be hashed costs nothing: the draw is random.
+
+        Raises:
+            Unavailable: it is refused, since this worker's lease has run out.
+        """
         table = self.feed.table()
+        if call.obeys:
+            return self._unleased(call, key)
         if self._routed is not None and call.endpoint not in self._routed:
             return self._unrouted(call.endpoint, table)
         ready, text = self.ready(), quiet_key(key)
@@ -103,8 +109,16 @@ class Router:
         return plan if plan.missed is None else self._missed(plan)
 
     def plan_rows(self, call: Call, keys: Sequence[object]) -> list[Plan]:
-        """Return who serves each row, all at one revision."""
+        """Return who serves each row, all at one revision.
+
+        Raises:
+            Unavailable: they are refused, since this worker's lease has run out.
+        """
         table, ready = self.feed.table(), self.ready()
+        if call.obeys:
+            plan = self._unleased(call, None)
+            call.keys = tuple(quiet_key(key) for key in keys)
+            return [plan] * len(keys)
         texts = [quiet_key(key) for key in keys]
         call.keys = tuple(texts)
         if table.shadows:
@@ -123,6 +137,17 @@ class Router:
         """
         lost = plan.bucket is not None and plan.missed in self.been_ready and plan.missed not in self._held
         return plan if lost else replace(plan, missed=None)
+
+    def _unleased(self, call: Call, key: object) -> Plan:
+        """Return who serves when this worker has known nothing new for too long: nobody is tried.
+
+        Raises:
+            Unavailable: nobody serves.
+        """
+        if call.obeys == "refuse":
+            raise Unavailable(f"the store has not been within reach for {call.stale} s")
+        call.keys = (quiet_key(key),)
+        return self.stand_in(Reason.UNAVAILABLE)
 
     def stand_in(self, reason: Reason) -> Plan:
         """Return the plan that the champion answers, or who stands in for it when it cannot."""

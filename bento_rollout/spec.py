@@ -27,6 +27,7 @@ from .explaining import Problem, Problems, Where, listed, problems_of, told
 from .judging import Judging
 from .kept import Ledger, Logging, parse_ledger
 from .keys import KeySource
+from .leases import LEASE, Lease, OnStale, no_leases
 from .served import Served, problems_with
 from .strategy import Strategy
 from .strategy import model_at as in_strategy
@@ -70,8 +71,9 @@ RESPONSE_HEADERS = (
     "X-Rollout-Prediction-Id",
     "X-Rollout-Reason",
     "X-Rollout-Decided-By",
+    "X-Rollout-Stale",
 )
-"""What the answers of routed endpoints carry; the last one those of automated endpoints only."""
+"""What answers carry; the last but one of automated endpoints only, the last one without a connection."""
 
 INFERENCE_ID = KeySource("header", "x-rollout-inference-id")
 """Where the caller's own id is when no source that the spec names has one."""
@@ -241,6 +243,8 @@ class RolloutSpec(Strict):
     name: Annotated[str, BeforeValidator(check_name)] | None = None
     authority: Literal["store", "spec"] = "store"
     champion: VariantName | None = None
+    lease: Lease = LEASE
+    on_stale: OnStale = "serve"
     routing: Routing = Field(default_factory=Routing)
     expose_headers: Annotated[bool | tuple[str, ...], PlainValidator(_parse_exposed)] = True
     targets: Annotated[dict[VariantName, Target], AfterValidator(check_apart)] = Field(default_factory=dict)
@@ -311,6 +315,7 @@ class RolloutSpec(Strict):
 
     def _governed(self) -> Iterator[Problem]:
         """Yield what a file cannot say that is the whole state: nothing else is kept anywhere."""
+        yield from no_leases(self.model_fields_set)
         if self.strategy is not None:
             words = (
                 "a strategy moves traffic by itself, and with authority: spec only the file moves it: "

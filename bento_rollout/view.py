@@ -16,7 +16,7 @@ from .ladder import Ladder
 from .manner import Manner
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
-from .store.presence import Card, VariantCard
+from .store.presence import Card, Silent, VariantCard
 from .strategy import Strategy
 from .values import FULL
 
@@ -36,11 +36,13 @@ class View:
         cards: of the workers that are alive now.
         last: the newest card that any worker ever wrote; what the service is like when none is alive.
         state: the state that is looked at.
+        silent: the workers that have lost their connection to the store.
     """
 
     cards: tuple[Card, ...]
     last: Card | None
     state: RolloutState
+    silent: tuple[Silent, ...] = ()
 
     @property
     def described(self) -> tuple[Card, ...]:

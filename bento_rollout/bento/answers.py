@@ -22,11 +22,13 @@ from ..spec import RESPONSE_HEADERS
 from ..telemetry.spans import annotate
 from .middleware import Message, Send
 
-__all__ = ["Answer", "Deadlines", "headers_of", "shown", "start_of"]
+__all__ = ["Answer", "Deadlines", "headers_of", "shown", "staleness", "start_of"]
 
 Pair = tuple[bytes, bytes]
 
-VARIANT, REVISION, PREDICTION_ID, REASON, DECIDED_BY = (name.lower().encode() for name in RESPONSE_HEADERS)
+VARIANT, REVISION, PREDICTION_ID, REASON, DECIDED_BY, STALE = (
+    name.lower().encode() for name in RESPONSE_HEADERS
+)
 
 
 class Answer:
@@ -118,7 +120,7 @@ class Answer:
         if self._call.plans and self._names:
             by = None if call.deciding is None else call.deciding.by
             ours = headers_of(self._call.plans, self._call.prediction_id, self._names, by)
-            start["headers"] = [*start.get("headers", ()), *ours]
+            start["headers"] = [*start.get("headers", ()), *ours, *staleness(call.stale, self._names)]
 
 
 class Deadlines:
@@ -197,6 +199,16 @@ def headers_of(
     if PREDICTION_ID in names and prediction_id:
         pairs.append((PREDICTION_ID, prediction_id.encode()))
     return pairs
+
+
+def staleness(seconds: int, names: frozenset[bytes]) -> tuple[Pair, ...]:
+    """Return the header that says how long the store has not been within reach; none where it is.
+
+    Args:
+        seconds: how long; 0: it is.
+        names: the headers that callers may see.
+    """
+    return ((STALE, str(seconds).encode()),) if seconds and STALE in names else ()
 
 
 @lru_cache(maxsize=256)

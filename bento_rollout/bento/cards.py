@@ -1,17 +1,52 @@
-"""What a worker's card tells of the spec that it serves by."""
+"""A worker's card: what it can serve, and what it tells of the spec that it serves by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bentoml._internal.context import server_context
 
 from ..applying import ladders_of
 from ..manner import manner_of
 from ..spec import RolloutSpec
+from ..store.presence import Card, VariantCard
 from .entrusting import choices_of
 from .method import Method
 
-__all__ = ["state_fields"]
+if TYPE_CHECKING:
+    from .site import Site
+
+__all__ = ["card_of", "state_fields"]
+
+
+def card_of(
+    site: Site,
+    spec: RolloutSpec,
+    runners: Mapping[str, Any],
+    digests: Mapping[str, str],
+    models: Mapping[str, Sequence[str]],
+) -> Card:
+    """Return what this worker says of itself now.
+
+    Args:
+        site: the rollout as it was defined.
+        spec: what the service is asked for now.
+        runners: who runs its variants.
+        digests, models: of each variant.
+    """
+    variants = {
+        name: VariantCard(
+            runner.state, runner.kind, digests[name], runner.error, models[name], runner.process
+        )
+        for name, runner in runners.items()
+    }
+    index, hooks = server_context.worker_index or 0, (len(site.before), len(site.after))
+    told = state_fields(spec, site.methods)
+    card = Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told, site.unwell)
+    return replace(card, lease=site.spec.lease, on_stale=site.spec.on_stale)
 
 
 def state_fields(spec: RolloutSpec, methods: Mapping[str, Method] | None = None) -> dict[str, Any]:

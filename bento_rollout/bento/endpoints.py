@@ -166,7 +166,11 @@ class Facade:
         """Answer one request item by item."""
         ctx = self._pop_context(kwargs)
         self._note(call, args, kwargs, ctx)
-        items = self._router.stream(call, self.plan(call, args, kwargs, ctx), args, kwargs)
+        try:
+            plan = self.plan(call, args, kwargs, ctx)
+        except Unavailable as error:
+            raise ServiceUnavailable(str(error)) from error
+        items = self._router.stream(call, plan, args, kwargs)
         try:
             async for item in items:
                 theirs = self._runners[call.plans[0].variant].method(self.method.name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..contact import Contact
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..governor import GovernedFeed, Governor, file_commit
@@ -44,7 +45,10 @@ def followed(
         return _governed(site, site.file, location.path, digests, ready)
     store = open_store(location)
     forget_note(GovernedStore(location.path).place(name))
-    return store, Feed(store, open_state(store, name, site.champion, site.spec, digests))
+    feed = Feed(store, open_state(store, name, site.champion, site.spec, digests))
+    if (signal := store.beacon(name)).contacted is not None:
+        feed.contact = Contact(name, signal, site.spec.lease, site.spec.on_stale)
+    return store, feed
 
 
 def _governed(

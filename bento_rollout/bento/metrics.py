@@ -20,6 +20,7 @@ from ..telemetry.measures import (
     BUCKETS,
     LOST,
     SPEC_REFUSED,
+    STALE,
     STORE_AGE,
     WAITING,
     WORKERS,
@@ -28,9 +29,8 @@ from ..telemetry.measures import (
     Sample,
     Series,
     gathered,
-    known,
-    state_samples,
 )
+from ..telemetry.state_samples import known, state_samples
 
 __all__ = ["Lossy", "Metrics", "metrics_are_on"]
 
@@ -68,6 +68,7 @@ class Metrics:
         self._channel: Channel[Fact] = Channel("rollout-metrics", self._take)
         self._looking = threading.Lock()
         self._lost: dict[str, int] = {}
+        self._stale: dict[str, int] = {}
         self._spoilt = 0
         self._once = log.Once()
 
@@ -106,6 +107,7 @@ class Metrics:
         with self._looking, suppress(Exception):
             now = Gathered()
             now.take(self._newly_lost())
+            now.take(self._newly_stale())
             self._put(now)
 
     def _standing(self) -> Gathered:
@@ -121,7 +123,16 @@ class Metrics:
         for channel, one in list(self._channels.items()):
             now.take([(Series(WAITING, (name, channel)), one.waiting)])
         now.take(self._newly_lost())
+        now.take(self._newly_stale())
         return now
+
+    def _newly_stale(self) -> Iterator[Sample]:
+        """Yield what was answered without a connection since the last time."""
+        if (contact := self._feed.contact) is None:
+            return
+        for obeyed, count in list(contact.answers.items()):
+            before, self._stale[obeyed] = self._stale.get(obeyed, 0), count
+            yield Series(STALE, (self._feed.name, obeyed)), count - before
 
     def _newly_lost(self) -> Iterator[Sample]:
         """Yield what was lost since the last time."""

@@ -7,7 +7,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from ..calls import Call, Deciding
 from ..degrees import Degree
 from ..ids import uuid7
 from ..telemetry.spans import Running, annotate
-from .answers import Answer, Deadlines, headers_of, shown, start_of
+from .answers import Answer, Deadlines, headers_of, shown, staleness, start_of
 from .context import ACTIVE, CALL
 from .middleware import App, Message, Receive, Scope, Send
 from .tracing import mark_trace
@@ -34,6 +34,9 @@ os.register_at_fork(after_in_child=lambda: _entropy.seed(os.urandom(32)))
 
 EARLY = 0.05
 """Seconds before the server's own time limit at which the caller is told of it, with our headers."""
+
+AGAIN = 5
+"""Seconds after which a caller who was refused without a connection may ask again."""
 
 MOST_KEPT = 1 << 16
 """Bytes of an answer that are kept for the ledger."""
@@ -53,7 +56,7 @@ class Requests:
     def __init__(self, app: App, site: Site, serving: Serving) -> None:
         self._app, self._site, self._serving = app, site, serving
         self._tasks, self._prefix, self._metrics = serving.tasks, site.prefix, f"{site.base}/metrics"
-        self._names = shown(site.spec.expose_headers)
+        self._names, self._contact = shown(site.spec.expose_headers), serving.contact
         self._keep = MOST_KEPT if site.spec.ledger.enabled and site.spec.ledger.outputs else 0
         self._pins = site.spec.routing.override_header
         # The server's own answer when time is up could not carry the headers: ours comes a moment before.
@@ -92,6 +95,8 @@ class Requests:
         if inner_path(scope) == self._metrics:
             await self._serving.scraped()
         call = _begun("", scope, receive)
+        if self._contact is not None:
+            self._contact.mark(call)  # where it becomes a call it is not served
         if self._pins and (pin := _pin_of(call)) in self._site.pinnable():
             call.pinned = pin
         scope[CALL] = call
@@ -104,6 +109,8 @@ class Requests:
 
     async def _call(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = _begun(endpoint, scope, receive)
+        if self._contact is not None and await self._refused(call, send):
+            return
         if self._pins and not await self._pinned(call, send):
             return
         scope[CALL] = call
@@ -143,9 +150,23 @@ class Requests:
         """Let those know who shadow a call, or tell of it, that its answer is out; never raises."""
         if call.witnesses:
             self._serving.hand_over(call)
+        if call.stale and call.plans and self._contact is not None:
+            self._contact.count(call)
         if call.plans and call.task_id is None:
             call.reply = answer.reply()
             self._serving.tell(call)
+
+    async def _refused(self, call: Call, send: Send) -> bool:
+        """Note whether the store is within reach; true when nobody may answer without it: that was said."""
+        assert self._contact is not None
+        self._contact.mark(call)
+        if call.obeys != "refuse":
+            return False
+        self._contact.count(call)
+        detail = f"the store has not been within reach of this worker for {call.stale} s (on_stale: refuse)"
+        more = [(b"retry-after", str(AGAIN).encode()), *staleness(call.stale, self._names)]
+        await _say(send, HTTPStatus.SERVICE_UNAVAILABLE, "Store out of reach", detail, more)
+        return True
 
     async def _pinned(self, call: Call, send: Send) -> bool:
         """Note the variant that the caller asks for; false when there is none of that name: that was said."""
@@ -155,21 +176,16 @@ class Requests:
         if pin in known:
             call.pinned = pin
             return True
-        problem = {
-            "type": "about:blank",
-            "title": "Unknown variant",
-            "status": HTTPStatus.BAD_REQUEST.value,
-            "detail": f"X-Rollout-Variant names {pin[:100]!r}; the variants are: {', '.join(sorted(known))}",
-        }
-        body = json.dumps(problem).encode()
-        await send(start_of(HTTPStatus.BAD_REQUEST, "application/problem+json", body))
-        await send({"type": "http.response.body", "body": body})
+        detail = f"X-Rollout-Variant names {pin[:100]!r}; the variants are: {', '.join(sorted(known))}"
+        await _say(send, HTTPStatus.BAD_REQUEST, "Unknown variant", detail)
         return False
 
     # -- tasks -----------------------------------------------------------------------------------------
 
     async def _submit(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = _begun(endpoint, scope, None)  # nobody waits for a task: no caller can leave it
+        if self._contact is not None and await self._refused(call, send):
+            return
         if self._pins and not await self._pinned(call, send):
             return
         call.early, key = self._serving.plan_from_head(call, scope)
@@ -177,6 +193,8 @@ class Requests:
 
     async def _retry(self, endpoint: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = _begun(endpoint, scope, None)
+        if self._contact is not None and await self._refused(call, send):
+            return
         if self._pins and not await self._pinned(call, send):
             return
         key = await self._tasks.retried(call, scope)
@@ -199,7 +217,10 @@ class Requests:
                     annotate(call.span, self._site.name, call.endpoint, call.prediction_id, plans)
                 if names and status < HTTPStatus.BAD_REQUEST:
                     ours = headers_of(plans, call.prediction_id, names, decided_by)
-                    message["headers"] = [*message.get("headers", ()), *ours]
+                    stale = staleness(call.stale, names)
+                    message["headers"] = [*message.get("headers", ()), *ours, *stale]
+                if call.stale and self._contact is not None and status < HTTPStatus.BAD_REQUEST:
+                    self._contact.count(call)
             elif message["type"] == "http.response.body" and status < HTTPStatus.BAD_REQUEST:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body"):
@@ -215,6 +236,8 @@ class Requests:
 
     async def _result(self, _: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._tasks.find(scope)
+        if self._contact is not None and found is not None:
+            send = _marking(send, staleness(self._contact.seconds(), self._names))
         if found is not None and found.case:
             from .asked_tasks import result  # most services ask nobody
 
@@ -236,6 +259,28 @@ class Requests:
         found = await self._tasks.find(scope)
         decision = await self._serving.decision("" if found is None else found.case)
         await status(self._app, scope, receive, send, decision)
+
+
+async def _say(
+    send: Send, status: HTTPStatus, title: str, detail: str, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Answer with a problem instead of the service."""
+    problem = {"type": "about:blank", "title": title, "status": status.value, "detail": detail}
+    body = json.dumps(problem).encode()
+    start = start_of(status, "application/problem+json", body)
+    await send({**start, "headers": [*start["headers"], *more]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _marking(send: Send, more: Sequence[tuple[bytes, bytes]]) -> Send:
+    """Return what sends an answer with more headers."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *more]
+        await send(message)
+
+    return sending if more else send
 
 
 def _pin_of(call: Call) -> str | None:

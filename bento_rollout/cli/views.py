@@ -131,6 +131,8 @@ def _live_lines(facts: Facts) -> Iterator[Block]:
         yield Line(
             " " if index else f"{'worker' if len(workers) == 1 else 'workers'} {len(workers)}", tuple(cells)
         )
+    for one in facts.get("silent", ()):
+        yield Line("silent", (Cell(one["words"], "yellow"),))
     yield from _store(facts["store"])
 
 

@@ -43,6 +43,10 @@ class Store(Protocol):
 class Signal(Protocol):
     """What tells a process that a rollout has changed, and keeps its newest state for bad days."""
 
+    @property
+    def contacted(self) -> float | None:
+        """When the store was last within reach, by the monotonic clock; 0: never; None: it always is."""
+
     def token(self) -> bytes:
         """Return a value that is another one after each change. Never raises, never waits."""
 

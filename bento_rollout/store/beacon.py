@@ -105,6 +105,9 @@ class _Counter:
 class Beacon:
     """The counter and the copy of one rollout; safe to use from several threads."""
 
+    contacted = None
+    """It lies on this host."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "counter"

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..leases import LEASE
+from ..revisions import shown_revision
 from .files import is_locked, read_json, release, same_file, try_lock, write_json
 from .making import make_folder
 
-__all__ = ["Card", "Presence", "VariantCard", "Workers"]
+__all__ = ["Card", "Presence", "Silent", "VariantCard", "Workers"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Card:
         spec: the state fields that its spec asks for, as in the spec's file, and its strategy as plain data.
         trouble: what is wrong with its store, or None.
         host: the host that it runs on, where many share a store.
+        lease: seconds that it goes on with what it knows when it has lost its connection to the store.
+        on_stale: what it does after that.
     """
 
     token: str
@@ -59,6 +63,8 @@ class Card:
     spec: Mapping[str, Any] = field(default_factory=dict)
     trouble: str | None = None
     host: str = ""
+    lease: float = LEASE
+    on_stale: str = "serve"
 
     @classmethod
     def load(cls, data: Any) -> Card | None:
@@ -68,6 +74,47 @@ class Card:
             return cls(**{**data, "variants": variants})
         except (TypeError, KeyError, AttributeError):
             return None
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A worker that gives no sign of life: it has lost its connection, or it hangs, or was killed.
+
+    Attributes:
+        pid, host: where it runs.
+        seconds: since its last sign of life.
+        revision: what it served then.
+        lease, on_stale: as on its card.
+    """
+
+    pid: int
+    host: str
+    seconds: float
+    revision: int
+    lease: float
+    on_stale: str
+
+    @property
+    def over(self) -> bool:
+        """Whether its lease has run out."""
+        return self.seconds >= self.lease
+
+    @property
+    def serves(self) -> str:
+        """What it serves if it lives, until it is connected again."""
+        kept = f"revision {shown_revision(self.revision)}"
+        after = {"champion": f"only the champion of {kept}", "refuse": "nobody: it answers 503"}.get(
+            self.on_stale
+        )
+        if after is None:
+            return kept
+        return after if self.over else f"{kept}, and in {self.lease - self.seconds:.0f} s {after}"
+
+    @property
+    def words(self) -> str:
+        """Who it is, and what it does."""
+        who = f"worker {self.pid or '?'} on {self.host}, silent for {self.seconds:.0f} s"
+        return f"{who}: until it is connected again it serves {self.serves}"
 
 
 class Workers(Protocol):
@@ -103,6 +150,13 @@ class Workers(Protocol):
 
     def living(self) -> list[Card]:
         """Return the cards of the workers that are alive now.
+
+        Raises:
+            StoreUnreachable: nobody can say.
+        """
+
+    def silent(self) -> list[Silent]:
+        """Return the workers that have lost their connection to the store, as far as anybody can say.
 
         Raises:
             StoreUnreachable: nobody can say.
@@ -184,6 +238,10 @@ class Presence:
         """
         cards = [card for lock in self._folder.glob("*.lock") if (card := self._card(lock)) is not None]
         return sorted(cards, key=lambda card: (card.worker, card.pid))
+
+    def silent(self) -> list[Silent]:
+        """Return nobody: a store on this host needs no connection."""
+        return []
 
     def last(self) -> Card | None:
         """Return the newest card that any worker wrote, alive or not: what the service is like."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,31 +12,33 @@ from ..records import (
     Compared,
     Dropped,
     Fact,
-    FlipEnd,
     Flipped,
     Observation,
-    Outcome,
     Prediction,
     Readiness,
 )
-from ..state import RolloutState
 
 __all__ = [
     "BUCKETS",
+    "CHAMPION",
     "FACTS",
+    "FLIPS",
     "LOST",
     "MEASURES",
+    "REVISION",
+    "RUNS",
+    "SHADOW",
     "SPEC_REFUSED",
+    "STALE",
     "STORE_AGE",
     "WAITING",
+    "WEIGHT",
     "WORKERS",
     "Gathered",
     "Measure",
     "Sample",
     "Series",
     "gathered",
-    "known",
-    "state_samples",
 ]
 
 
@@ -224,6 +226,12 @@ STORE_AGE = Measure(
     ("rollout",),
     "livemax",
 )
+STALE = Measure(
+    "bento_rollout_stale_answers_total",
+    "counter",
+    "Answers without a connection to the store, by what was obeyed: serve (the last state), champion, refuse",
+    ("rollout", "obeyed"),
+)
 SPEC_REFUSED = Measure(
     "bento_rollout_spec_refused", "gauge", "1 while the file that governs is refused", ("rollout",), "livemax"
 )
@@ -252,6 +260,7 @@ MEASURES = (
     RESTARTS,
     WORKERS,
     STORE_AGE,
+    STALE,
     SPEC_REFUSED,
     LOST,
     WAITING,
@@ -260,10 +269,6 @@ MEASURES = (
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the histograms, in seconds."""
-
-WHOLE = 100_000
-"""Weights and shadows are whole thousandths of a percent."""
-
 
 # -- facts ------------------------------------------------------------------------------------------------
 
@@ -371,28 +376,3 @@ def gathered(facts: Iterable[Fact]) -> Gathered:
         if (samples := _SAMPLES.get(type(fact))) is not None:
             whole.take(samples(fact))
     return whole
-
-
-# -- state ------------------------------------------------------------------------------------------------
-
-
-def state_samples(state: RolloutState, variants: Iterable[str]) -> Iterator[Sample]:
-    """Return what a state says of the variants that this service has."""
-    rollout, left = state.name, WHOLE - sum(state.weights.values())
-    yield Series(REVISION, (rollout,)), state.revision
-    for variant in variants:
-        labels = (rollout, variant)
-        is_champion = variant == state.champion
-        yield Series(CHAMPION, labels), float(is_champion)
-        yield Series(WEIGHT, labels), (left if is_champion else state.weights.get(variant, 0)) / WHOLE
-        yield Series(SHADOW, labels), state.shadow.get(variant, 0) / WHOLE
-
-
-def known(
-    rollout: str, endpoints: Sequence[str], variants: Sequence[str], channels: Iterable[str]
-) -> Iterator[Series]:
-    """Return the counters that begin at 0 before anything happens: a rate sees their first step, too."""
-    yield from (Series(FLIPS, (rollout, end)) for end in FlipEnd)
-    yield from (Series(LOST, (rollout, channel)) for channel in channels)
-    for outcome in (Outcome.OK, Outcome.ERROR):
-        yield from (Series(RUNS, (rollout, one, name, outcome)) for one in endpoints for name in variants)

@@ -29,9 +29,8 @@ from bento_rollout.telemetry.measures import (
     MEASURES,
     Gathered,
     gathered,
-    known,
-    state_samples,
 )
+from bento_rollout.telemetry.state_samples import known, state_samples
 from tests.states import NAME, seed
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bento_rollout.errors import StoreCorrupt, StoreUnreachable
@@ -124,23 +127,64 @@ def test_a_row_that_was_removed_comes_back(hosts: Callable[[], Host], database: 
     wait_until(lambda: [card.pid for card in here.presence.living()] == [1234])
 
 
+@pytest.mark.parametrize(
+    ("on_stale", "then"),
+    [("serve", "revision 1"), ("champion", "only the champion of revision 1"), ("refuse", "nobody: .*503")],
+)
 def test_a_silent_worker_is_named(
-    hosts: Callable[[], Host], database: Database, monkeypatch: pytest.MonkeyPatch
+    hosts: Callable[[], Host], database: Database, on_stale: str, then: str
 ) -> None:
     """A commit waits for a worker that cannot be reached until its lease is over, and says who it is."""
-    monkeypatch.setattr("bento_rollout.store.postgres.store.LEASE", 0.5)
     here = hosts()
     newest = grow(here.store, 1)
-    clock = "extract(epoch FROM clock_timestamp())"
-    database.run(
-        "INSERT INTO bento_rollout.workers (rollout, token, host, card, seen, contacted) "
-        f"VALUES ('{NAME}', '77-x', 'far', '{{\"pid\": 77}}', 1, {clock})"
-    )
+    silent(database, lease=1.5, on_stale=on_stale)
     began = time.monotonic()
     (told,) = here.store.commit(following(newest), after=1)
-    assert 0.2 < time.monotonic() - began < 5
-    assert "worker 77 on far could not be reached" in told
-    assert "serves revision 1" in told
+    assert 1.2 < time.monotonic() - began < 5
+    assert re.fullmatch(
+        rf"could not reach worker 77 on far, silent for \d s: until .* it serves {then}", told
+    )
+    silent(database, lease=60, on_stale=on_stale)
+    began = time.monotonic()
+    back = following(following(newest)).model_copy(update={"action": "rollback"})
+    (told,) = here.store.commit(back, after=2)
+    assert 0.4 < time.monotonic() - began < 2
+    assert "until it is connected again it serves revision 1" in told
+    silent(database, lease=60, on_stale=on_stale, ago=5)
+    assert [(one.pid, one.host, one.over) for one in here.presence.silent()] == [(77, "far", False)]
+
+
+def test_the_dead_are_forgotten_and_the_hurried_wait_for_the_living(
+    hosts: Callable[[], Host], database: Database
+) -> None:
+    """Who was lost long ago is no longer told of; a rollback still holds for all who are connected."""
+    here, there = hosts(), hosts().joined()
+    newest = grow(here.store, 1)
+    silent(database, lease=1, on_stale="serve", ago=700)
+    assert here.presence.silent() == []
+    back = following(newest).model_copy(update={"action": "rollback"})
+    assert here.store.commit(back, after=1) == ()
+    assert there.store.beacon(NAME).news.revision == 2
+
+
+def silent(database: Database, *, lease: float, on_stale: str, ago: float = 0.0) -> None:
+    """Let there be a worker that has just given, or gave long ago, its last sign of life."""
+    card = json.dumps({"pid": 77, "lease": lease, "on_stale": on_stale})
+    database.run(
+        "INSERT INTO bento_rollout.workers (rollout, token, host, card, seen, contacted) "
+        f"VALUES ('{NAME}', '77-x', 'far', '{card}', 1, extract(epoch FROM clock_timestamp()) - {ago}) "
+        "ON CONFLICT (token) DO UPDATE SET card = excluded.card, contacted = excluded.contacted"
+    )
+
+
+def test_a_server_that_hangs_is_left(hosts: Callable[[], Host], database: Database) -> None:
+    """A statement that gets no answer in time ends the connection, whatever hangs in between."""
+    with closing(hosts().engine.alone()) as raw:
+        raw.patience = 0.3
+        began = time.monotonic()
+        with pytest.raises(psycopg.OperationalError, match="no answer within"):
+            raw.execute("SELECT pg_sleep(20)")
+        assert time.monotonic() - began < 5
 
 
 def test_a_host_that_is_cut_off(

@@ -397,3 +397,30 @@ def test_what_is_nobody_s_fault_is_not(how: str, tmp_path: Path) -> None:
     two.ready = how == "held"
     plan = bench.router.plan(call, "u1")
     assert (plan.variant, plan.reason, plan.missed) == ("one", Reason.UNAVAILABLE, None)
+
+
+def test_without_a_store_only_the_champion_answers(tmp_path: Path) -> None:
+    """Once its lease has run out a worker obeys no weights, targets and pins, and watches nothing."""
+    more = {"targets": {"b": {"keys": ["vip"]}}, "weights": {"b": 90}, "shadow": {"b": {"percent": 100}}}
+    bench = Bench(tmp_path, Local("a"), Local("b"), **more)
+    for key in ("vip", "p-1", "p-2", "p-3", None):
+        call = Call("predict", "id", obeys="champion", stale=12, pinned="b")
+        plan = bench.router.plan(call, key)
+        assert (plan.variant, plan.revision, plan.reason, plan.bucket) == ("a", 1, Reason.UNAVAILABLE, None)
+        assert (call.keys, call.watch) == ((key,), None)
+    rows = Call("predict", "id", obeys="champion", stale=12)
+    plans = bench.router.plan_rows(rows, ["vip", "p-1", None])
+    assert [(plan.variant, plan.reason) for plan in plans] == [("a", Reason.UNAVAILABLE)] * 3
+    assert (rows.keys, rows.row_watch, rows.watch) == (("vip", "p-1", None), None, None)
+    assert bench.router.plan(Call("predict", "id", stale=5), "vip").variant == "b"
+
+
+def test_without_a_store_nobody_may_answer(tmp_path: Path) -> None:
+    """A worker that refuses refuses every endpoint and each of its rows, before any variant runs."""
+    bench = Bench(tmp_path, Local("a"), Local("b"), endpoints=["predict"])
+    for endpoint in ENDPOINTS:
+        with pytest.raises(Unavailable, match="12 s"):
+            bench.router.plan(Call(endpoint, "id", obeys="refuse", stale=12), "p-1")
+    with pytest.raises(Unavailable):
+        bench.router.plan_rows(Call("predict", "id", obeys="refuse", stale=12), ["p-1"])
+    assert [runner.calls for runner in bench.runners.values()] == [0, 0]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import StrDumper, TextLoader
@@ -20,7 +21,41 @@ from .translating import Statement, flattened, translated
 
 __all__ = ["ADAPTERS", "Connection", "Raw", "Row", "lock_of", "row_of"]
 
-Raw = psycopg.Connection[Any]
+T = TypeVar("T")
+
+
+class Raw(psycopg.Connection[Any]):
+    """psycopg's connection, which waits for an answer no longer than it is told to.
+
+    Attributes:
+        patience: seconds that each statement may take; None: as long as the server lets it.
+    """
+
+    patience: float | None = None
+
+    def wait(self, gen: PQGen[T], *args: Any, **more: Any) -> T:
+        """Wait for an answer.
+
+        Raises:
+            OperationalError: psycopg's: there was none in time; the connection is of no use any more.
+        """
+        limited = gen if self.patience is None else _within(gen, self.patience)
+        return super().wait(limited, *args, **more)
+
+
+def _within(gen: PQGen[T], patience: float) -> PQGen[T]:
+    """Return what does what a generator of psycopg's does, and gives up after some seconds."""
+    until = time.monotonic() + patience
+    ready: Any = None
+    try:
+        while True:
+            ready = yield gen.send(ready)
+            if not ready and time.monotonic() > until:
+                gen.close()
+                raise psycopg.OperationalError(f"no answer within {patience:g} s")
+    except StopIteration as end:
+        return cast(T, end.value)
+
 
 _ROWS, _STATEMENTS = 500, 100
 """How many rows of one ``INSERT``, and how many other statements, go to the server at once."""

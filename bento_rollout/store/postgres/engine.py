@@ -224,7 +224,7 @@ class Engine:
                 raise OperationalError(told)
             try:
                 raw = watch(
-                    psycopg.connect(
+                    Raw.connect(
                         self._target,
                         autocommit=True,
                         cursor_factory=psycopg.ClientCursor,

@@ -40,6 +40,9 @@ BEAT = 1.0
 FIRST, LAST = 0.2, 2.0
 """Seconds between two attempts to connect, doubled from first to last."""
 
+PATIENCE = 5.0
+"""Seconds that a statement may take before the connection counts as lost: a proxy in between may hang."""
+
 FORGET = 3600
 """Seconds after which what a dead worker wrote is removed."""
 
@@ -71,7 +74,7 @@ class Link:
 
     def __init__(self, engine: Engine, name: str, beacon: SharedBeacon, token: str) -> None:
         self._engine, self._name, self._beacon, self._token = engine, name, beacon, token
-        self._card = "{}"
+        self._card, self._every = "{}", BEAT
         self._heard: deque[int] = deque()
         self._store_id = ""
         self._number, self._holds, self._seen = 0, False, 0
@@ -98,9 +101,14 @@ class Link:
         if self._problem is not None:
             raise ConnectionError(self._problem)
 
-    def describe(self, card: str) -> None:
-        """Say what the worker is like, for the row that a new connection writes."""
-        self._card = card
+    def describe(self, card: str, lease: float) -> None:
+        """Say what the worker is like, for the row that a new connection writes.
+
+        Args:
+            card: as JSON.
+            lease: seconds for which a sign of life lasts.
+        """
+        self._card, self._every = card, min(BEAT, lease / 4)
 
     def stop(self, patience: float = 2.0) -> None:
         """Let go; whoever looks no longer sees this worker."""
@@ -122,6 +130,7 @@ class Link:
             raw: Raw | None = None
             try:
                 raw = self._engine.alone()
+                raw.patience = PATIENCE
                 self._begin(raw)
                 wait, self._problem = FIRST, None
                 self._tried.set()
@@ -156,7 +165,7 @@ class Link:
         raw.execute(_FORGET)
 
     def _follow(self, raw: Raw, woken: socket.socket) -> None:
-        due = time.monotonic() + BEAT
+        due = time.monotonic() + self._every
         while not self._stop.is_set():
             left = max(0.0, due - time.monotonic())
             if not self._heard and left:
@@ -173,7 +182,7 @@ class Link:
             if poked:
                 self._beacon.news.poke()
             if time.monotonic() >= due:
-                due = time.monotonic() + BEAT
+                due = time.monotonic() + self._every
                 self._beat(raw)
 
     def _hear(self, payload: str) -> None:
@@ -187,7 +196,11 @@ class Link:
         return max(heard, default=0), 0 in heard
 
     def _beat(self, raw: Raw) -> None:
-        """Give a sign of life, and find what no notification told."""
+        """Give a sign of life, and find what no notification told.
+
+        It counts from before it was sent: by the database's clock it came later, so whoever waits for the
+        end of this worker's lease there never waits too short.
+        """
         began = time.monotonic()
         if not self._holds:  # a connection that was lost may still hold it, until the server notices
             row = raw.execute(f"SELECT pg_try_advisory_lock({LIVES}, {self._number})").fetchone()

@@ -80,6 +80,11 @@ class SharedBeacon:
         self.news: News = engine.kept(name, News)
         self._engine, self._name, self._copy = engine, name, folder / "state.json"
 
+    @property
+    def contacted(self) -> float:
+        """When the database was last known to be within reach, by the monotonic clock; 0: never."""
+        return self.news.contacted
+
     def token(self) -> bytes:
         """Return a value that is another one after each change. Never raises, never waits."""
         return self.news.token

@@ -7,13 +7,17 @@ import os
 import secrets
 import socket
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from ...errors import StoreUnreachable
 from ..place import Shared
-from ..presence import Card
+from ..presence import Card, Silent
+from .connection import Connection
 from .link import LIVING, Link
 from .news import SharedBeacon
+from .silence import silent_at
 
 __all__ = ["SharedPresence"]
 
@@ -63,7 +67,7 @@ class SharedPresence:
             OSError: the database cannot be reached.
         """
         text = json.dumps(asdict(replace(card, host=socket.gethostname())), separators=(",", ":"))
-        self._link.describe(text)
+        self._link.describe(text, card.lease)
         try:
             with self._engine.lent() as db:
                 db.execute("UPDATE workers SET card = ? WHERE token = ?", (text, self.token))
@@ -91,6 +95,15 @@ class SharedPresence:
         cards = [_card(*row) for row in self._rows(query)]
         return sorted(cards, key=lambda card: (card.host, card.worker, card.pid))
 
+    def silent(self) -> list[Silent]:
+        """Return the workers that have lost their connection, as far as anybody can say.
+
+        Raises:
+            StoreUnreachable: the database cannot be used.
+        """
+        with self._asked() as db:
+            return silent_at(db, self._name)
+
     def last(self) -> Card | None:
         """Return the newest card that any worker wrote, alive or not: what the service is like.
 
@@ -101,9 +114,14 @@ class SharedPresence:
         return _loaded(rows[0][0]) if rows else None
 
     def _rows(self, query: str) -> list[tuple[str, ...]]:
+        with self._asked() as db:
+            return db.execute(query, (self._name,)).fetchall()
+
+    @contextmanager
+    def _asked(self) -> Iterator[Connection]:
         try:
             with self._engine.lent() as db:
-                return db.execute(query, (self._name,)).fetchall()
+                yield db
         except sqlite3.Error as error:
             problem = f"the store {self._engine.shown} cannot be used: {error}; nothing changed"
             raise StoreUnreachable(problem) from None

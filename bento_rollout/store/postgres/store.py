@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -18,26 +17,27 @@ from ..sql import Db
 from .connection import Connection
 from .engine import Engine
 from .faults import OperationalError
-from .link import LIVING
 from .news import CHANNEL, SharedBeacon
+from .silence import unheard
 
-__all__ = ["LEASE", "PostgresStore"]
+__all__ = ["PostgresStore"]
 
-LEASE = 10.0
-"""Seconds that a worker without a connection goes on with what it knows; a commit waits no longer for it."""
+GRACE = 0.1
+"""Seconds that a lease is waited for longer than it lasts: clocks differ."""
 
-NAMED = 60.0
-"""Seconds for which a commit names a worker that was lost: it may live, and serve what it knows."""
+HASTY = 0.5
+"""Seconds that a rollback waits at most, whoever is silent: what it takes away is harmful."""
+
+_HASTY = ("rollback", "abort")
 
 FIRST_LOOK, LAST_LOOK = 0.002, 0.05
 """Seconds between two looks at who has acknowledged."""
 
 # ruff: noqa: S608 - the statements are put together from constants
-_SILENT = (
-    "SELECT w.host, w.card, w.seen, extract(epoch FROM clock_timestamp()) - w.contacted AS silence, "
-    f"CASE WHEN {LIVING} THEN 1 ELSE 0 END AS linked "
-    "FROM workers w WHERE w.rollout = ? AND w.seen < ?"
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 )
+"""A server may be set up to lose what it has just committed when it crashes: never a state."""
 
 
 class PostgresStore:
@@ -108,7 +108,8 @@ class PostgresStore:
     def commit(self, commit: Commit, *, after: int) -> Sequence[str]:
         """Append a commit if ``after`` is the current revision, and wait until every worker serves it.
 
-        A worker that has lost its connection is waited for until its lease has run out, and named.
+        A worker that has lost its connection is waited for until its lease has run out, and named. A rollback
+        waits for nobody who is silent.
 
         Raises:
             Conflict: somebody else committed first; carries the current revision.
@@ -131,7 +132,7 @@ class PostgresStore:
             db.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"{name} {commit.revision}"))
             self._finish(db, commit)
         self.beacon(name).news.tell(commit)
-        return self._reached(name, commit.revision)
+        return self._reached(name, commit.revision, hasty=commit.action in _HASTY)
 
     def token(self, name: str) -> bytes:
         """Return a value that is another one after each commit that this process knows of."""
@@ -205,16 +206,17 @@ class PostgresStore:
             time.sleep(LAST_LOOK)
         return None
 
-    def _reached(self, name: str, revision: int) -> tuple[str, ...]:
-        """Wait until every worker serves a revision; return in words who could not be reached."""
-        pause, until = FIRST_LOOK, time.monotonic() + 2 * LEASE  # whatever clocks do
+    def _reached(self, name: str, revision: int, *, hasty: bool) -> tuple[str, ...]:
+        """Wait until every worker serves a revision or its lease has run out; say who was not reached."""
+        pause, began = FIRST_LOOK, time.monotonic()
         try:
             with self.engine.lent() as db:
                 while True:
-                    silent = db.execute(_SILENT, (name, revision)).fetchall()
-                    if not any(row["silence"] < LEASE for row in silent) or time.monotonic() > until:
-                        lost = [row for row in silent if row["linked"] or row["silence"] < NAMED]
-                        return tuple(_named(row) for row in lost)
+                    silent = unheard(db, name, revision)
+                    left = max((one.lease - one.seconds for one in silent), default=-GRACE)
+                    most = HASTY if hasty else 2 * max((one.lease for one in silent), default=0.0)
+                    if left <= -GRACE or time.monotonic() - began > most:  # the latter whatever clocks do
+                        return tuple(f"could not reach {one.words}" for one in silent)
                     time.sleep(pause)
                     pause = min(pause * 1.5, LAST_LOOK)
         except sqlite3.Error as error:
@@ -233,16 +235,6 @@ class PostgresStore:
                 f"{copy.revision} was served on this host; restore the newest backup, or remove "
                 f"{self.folder / name} if it is meant so"
             )
-
-
-def _named(row: Sequence[object]) -> str:
-    host, text, seen, silence, _ = row
-    with suppress(ValueError, AttributeError):
-        return (
-            f"worker {json.loads(str(text)).get('pid', '?')} on {host} could not be reached (silent for "
-            f"{float(str(silence)):.0f} s): until it is connected again it serves revision {seen}"
-        )
-    return f"a worker on {host} could not be reached: until it is connected again it serves revision {seen}"
 
 
 def _rows(
