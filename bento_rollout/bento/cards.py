@@ -1,17 +1,73 @@
-"""What a worker's card tells of the spec that it serves by."""
+"""What a worker's card tells: of its variants, and of the spec that it serves by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bentoml._internal.context import server_context
 
 from ..applying import ladders_of
 from ..manner import manner_of
 from ..spec import RolloutSpec
+from ..store.presence import Card, VariantCard
 from .entrusting import choices_of
 from .method import Method
 
-__all__ = ["state_fields"]
+if TYPE_CHECKING:
+    from .site import Site
+
+__all__ = ["card_of", "state_fields"]
+
+
+class Told(Protocol):
+    """What a runner tells of itself."""
+
+    kind: str
+    state: str
+    error: str | None
+
+    @property
+    def process(self) -> Mapping[str, int] | None:
+        """Its process, if it has one of its own."""
+
+
+def card_of(
+    site: Site,
+    spec: RolloutSpec,
+    runners: Mapping[str, Told],
+    digests: Mapping[str, str],
+    models: Mapping[str, Sequence[str]],
+    duties: Sequence[str],
+) -> Card:
+    """Return a worker's card; its token and revision are filled in by whoever writes it.
+
+    Args:
+        site: the rollout as it was defined.
+        spec: what it serves by now.
+        runners: by variant, the decorated one first.
+        digests, models: what each variant is, and its model references stand for.
+        duties: what it takes part in of what one worker does for all.
+    """
+    variants = {
+        name: VariantCard(one.state, one.kind, digests[name], one.error, models[name], one.process)
+        for name, one in runners.items()
+    }
+    return Card(
+        "",
+        os.getpid(),
+        server_context.worker_index or 0,
+        site.service.name,
+        0,
+        variants,
+        len(site.before),
+        len(site.after),
+        state_fields(spec, site.methods),
+        site.unwell,
+        code=site.code,
+        duties=tuple(duties),
+    )
 
 
 def state_fields(spec: RolloutSpec, methods: Mapping[str, Method] | None = None) -> dict[str, Any]:

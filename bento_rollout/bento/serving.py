@@ -5,32 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from _bentoml_sdk.service import set_current_service
 from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.context import server_context
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from ..calls import Call
+from ..code_part import code_digest
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion
+from ..precedence import DRIFT, TRY
 from ..records import Flipped, Plan, Readiness
 from ..router import Router
 from ..spec import KeySource
 from ..state import RolloutState
-from ..store.presence import Card, VariantCard
+from ..store.presence import Card
 from ..telemetry import log
 from ..telemetry.spans import Spans
 from ..worker import Worker
 from . import batch_metric
 from .answered import Answered
 from .calling import CurrentService, Inside
-from .cards import state_fields
+from .cards import card_of
 from .context import ACTIVE, isolate, left
 from .converting import converter_between
 from .deploying import broken_candidates, is_deployed
@@ -82,6 +82,7 @@ class Serving:
         self.spans: Spans
         self._site = site
         self._digests, self._models = site.digests(), site.models()
+        site.code = code_digest(site.spec, self._digests)
         self._runners: dict[str, AnyRunner] = {}
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
@@ -337,21 +338,9 @@ class Serving:
     # -- what the worker says of itself ----------------------------------------------------------------
 
     def _card(self) -> Card:
-        variants = {
-            name: VariantCard(
-                runner.state,
-                runner.kind,
-                self._digests[name],
-                runner.error,
-                self._models[name],
-                runner.process,
-            )
-            for name, runner in self._runners.items()
-        }
-        site, index = self._site, server_context.worker_index or 0
-        hooks = len(site.before), len(site.after)
-        told = state_fields(newest_spec(site, self._feed), site.methods)
-        return Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told, site.unwell)
+        spec, parts = newest_spec(self._site, self._feed), (self._runners, self._digests, self._models)
+        duties = [name for name, part in ((TRY, self._leading), (DRIFT, self._drift)) if part is not None]
+        return card_of(self._site, spec, *parts, duties)
 
     @contextlib.contextmanager
     def _lend(self, variant: str) -> Iterator[Any]:

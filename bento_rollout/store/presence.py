@@ -46,6 +46,8 @@ class Card:
         spec: the state fields that its spec asks for, as in the spec's file, and its strategy as plain data.
         trouble: what is wrong with its store, or None.
         host: the host that it runs on, where many share a store.
+        code: the digest of its code: of the spec's fields that are code, and of its variants.
+        duties: what it takes part in of what one worker does for all, once it has finished its start.
     """
 
     token: str
@@ -59,6 +61,13 @@ class Card:
     spec: Mapping[str, Any] = field(default_factory=dict)
     trouble: str | None = None
     host: str = ""
+    code: str = ""
+    duties: Sequence[str] = ()
+
+    @property
+    def words(self) -> str:
+        """The worker as people are told of it."""
+        return f"worker {self.pid}" + (f" on {self.host}" if self.host else "")
 
     @classmethod
     def load(cls, data: Any) -> Card | None:
