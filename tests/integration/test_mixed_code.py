@@ -23,7 +23,7 @@ def served(folder: Path, spec: str, store: Path, living: int) -> Any:
 
 
 def test_a_rolling_update_in_the_midst_of_a_try(tmp_path: Path) -> None:
-    """The new server takes the lead in seconds; the try stands still, and goes on when the old one is gone."""
+    """The new server takes the lead in seconds; the try stands still, and goes on when the old one left."""
     with ExitStack() as stack:
         store = tmp_path / "rollouts.db"
         old: Server = stack.enter_context(served(tmp_path / "old", SPEC, store, 1))
