@@ -60,6 +60,7 @@ class Assessments:
         idle: seconds since the last block in which both arms had one.
         trial_unready: why the candidate cannot take traffic; empty: it is ready in every live worker.
         control_unready: the same of the variant that a rollback would make champion.
+        mixed: that workers run other code, in words; empty: all run the same.
     """
 
     assessments: Mapping[str, Assessment] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Assessments:
     idle: float = 0.0
     trial_unready: str = ""
     control_unready: str = ""
+    mixed: str = ""
 
     def of(self, guardrail: str) -> Assessment:
         """Return what is known of a guardrail."""

@@ -27,6 +27,7 @@ from .notes import Notes, caught_up
 from .outlining import outline
 from .policy import decide
 from .position import Paused, Position, folded, ticked
+from .precedence import TRY, Precedence
 from .rounds import Arms
 from .state import RolloutState
 from .store.evidence_log import AT_ONCE, EvidenceLog, Standing
@@ -71,6 +72,7 @@ class Controller:
         sticky: whether the unit is the key.
         sources: labels and gauges; None: there are none.
         follow: is called in each look of the leader, after it decided; whoever is to be told of commits.
+        code: what this worker runs; it leaves the lead to one that runs newer code.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class Controller:
         sticky: bool,
         sources: Sources | None = None,
         follow: Callable[[], None] | None = None,
+        code: str = "",
     ) -> None:
         self.name = desk.name
         self._desk, self._decided = desk, decided
         self._sticky, self._sources, self._follow = sticky, sources, follow
         place = desk.store.place(desk.name)
         self._log, self._leadership = EvidenceLog(place), leadership_at(place)
+        self._code, self._precedence = code, Precedence(place, desk.presence, code, TRY)
         self._hand: Hand | None = None
         self._arms: dict[tuple[int, int], Arms | None] = {}
         self._once = log.Once()
@@ -152,6 +156,9 @@ class Controller:
                 one or another, goes on from what was written down.
         """
         try:
+            if self._precedence.yields():
+                self.resign(now)
+                return None
             if not self._leadership.hold():
                 self._hand = None
                 return None
@@ -263,8 +270,9 @@ class Controller:
             trial_unready=unready(view, attempt.candidate),
             control_unready=unready(view, attempt.control),
         )
-        assessments = hand.remembered(assessments, fresh=fresh)
-        here = folded(ticked(position, strategy, now), strategy, assessments)
+        assessments = replace(hand.remembered(assessments, fresh=fresh), mixed=view.mixed(self._code))
+        ticks = ticked(position, strategy, now, mixed=bool(assessments.mixed))
+        here = folded(ticks, strategy, assessments)
         return replace(notes, bench=bench, position=here), assessments
 
     def _fed(

@@ -142,7 +142,8 @@ def _holds(look: Look, missing: list[str]) -> str:
 def _in_the_way(look: Look) -> list[str]:
     """What lets nothing advance, whatever else is shown."""
     harm = [f"an answer to harm: {name} (resume with a reason, retry or abort)" for name in look.harmful]
-    return harm + [f"a measurement: {look.told([name])}" for name in look.broken]
+    mixed = [f"one code: {look.evidence.mixed}"] if look.evidence.mixed else []
+    return harm + mixed + [f"a measurement: {look.told([name])}" for name in look.broken]
 
 
 def _time_left(what: str, seconds: float, here: Position) -> list[str]:

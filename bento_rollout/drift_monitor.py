@@ -23,6 +23,7 @@ from .drift_wanted import Wanted
 from .drift_watch import DATA, DataWatch, Taken
 from .errors import Conflict, InvalidValue, RolloutError, StoreCorrupt
 from .label_evidence import Mature
+from .precedence import Precedence
 from .schema_watch import SCHEMA, SchemaWatch
 from .state import RolloutState
 from .store.drift_file import DriftFile
@@ -70,6 +71,7 @@ class Monitor:
         digest_of: which model of its variant made a prediction.
         state: returns the rollout's newest state.
         acts: what alarms do.
+        precedence: whether it leaves the watch to a worker of newer code; None: never.
     """
 
     def __init__(
@@ -82,11 +84,13 @@ class Monitor:
         digest_of: Callable[[Mature], str],
         state: Callable[[], RolloutState],
         acts: Acts,
+        precedence: Precedence | None = None,
     ) -> None:
         self._place, self.name, self._wanted = place, name, wanted
         self._reference, self._digest_of = reference, digest_of
         self._state, self._acts = state, acts
         self._file, self._leadership = DriftFile(place), leadership_at(place, LOCK)
+        self._precedence = precedence
         self._hand: Hand | None = None
         self._taken: Taken = {}
         self._led = False
@@ -145,6 +149,9 @@ class Monitor:
                 from what was written down.
         """
         try:
+            if self._precedence is not None and self._precedence.yields():
+                self.resign()
+                return False
             if not self._leadership.hold():
                 self._hand = None
                 return False

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from .admin.tokens import Tokens
+from .amounts import in_short
 from .errors import RolloutError, StoreCorrupt
 from .operations import Rollout, default_author
 from .reports import describe
@@ -21,6 +22,9 @@ from .store.presence import Card, Workers
 from .store.sqlite import SQLiteStore
 
 __all__ = ["examine", "repair"]
+
+LONG = 900.0
+"""Seconds after which a rolling update that is not over is a problem: it hangs."""
 
 
 def examine(*, store: str | None = None) -> dict[str, Any]:
@@ -79,6 +83,7 @@ def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
         "revision": None,
         "workers": [],
         "differences": [],
+        "code": None,
         "notes": [],
         "ledger": _ledger(rollout.ledger),
     }
@@ -89,15 +94,16 @@ def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
     except RolloutError as error:
         troubled = [f"worker {card.pid}: {card.trouble}" for card in _living(presence) if card.trouble]
         return {**nothing, "problems": [str(error), *troubled, *unread]}
-    found = {key: status[key] for key in ("revision", "champion", "workers", "differences")}
+    found = {key: status[key] for key in ("revision", "champion", "workers", "differences", "code")}
     unread += [one["words"] for one in status["silent"]]
     alarms = [*alarms, *_against_the_file(status)]
     unread += _refused(status)
     if not status["workers"]:
         notes = ["no worker is live: only the store was checked"]
         return {**nothing, **found, "notes": [*notes, *alarms], "problems": unread}
-    problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *unread]
-    return {**nothing, **found, "notes": [*_new_code(status), *alarms], "problems": problems}
+    mixed, hangs = _mixed(status["code"])
+    problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *hangs, *unread]
+    return {**nothing, **found, "notes": [*_new_code(status), *mixed, *alarms], "problems": problems}
 
 
 def _living(presence: Workers) -> list[Card]:
@@ -167,6 +173,21 @@ def _of_workers(status: dict[str, Any]) -> list[str]:
         if w["revision"] != revision
     ]
     return troubled + behind
+
+
+def _mixed(code: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return that workers run different code: as a note, and as a problem when it lasts."""
+    workers, seconds = code["workers"], code["differs_for"]
+    if len(workers) < 2:  # noqa: PLR2004 - with one code nothing differs
+        return [], []
+    told = "; ".join(
+        f"{digest}{' (the newest)' if digest == code['newest'] else ''}: {', '.join(who)}"
+        for digest, who in workers.items()
+    )
+    if seconds is None or seconds <= LONG:
+        return [f"workers run different code, so no try goes on: {told}"], []
+    since = in_short(seconds)
+    return [], [f"workers have run different code for {since}, so no try goes on: {told}; end the deployment"]
 
 
 def _named(worker: dict[str, Any]) -> str:

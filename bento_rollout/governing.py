@@ -11,9 +11,10 @@ from typing import Any
 
 from .applying import seed
 from .assignment import Range
+from .code_part import code_fields
 from .revisions import digest_in, of_file
 from .settling import Settled
-from .spec import RolloutSpec, Shadow
+from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .values import FULL, Strict
 
@@ -149,23 +150,5 @@ def overridden(commit: Commit, override: Override | None) -> Commit:
 
 def code_differs(running: RolloutSpec, wanted: RolloutSpec) -> list[str]:
     """Return the fields of a file that are code and not what a service runs by: they wait for its restart."""
-    before, after = _code(running), _code(wanted)
+    before, after = code_fields(running), code_fields(wanted)
     return [name for name in before if before[name] != after[name]]
-
-
-def _code(spec: RolloutSpec) -> dict[str, Any]:
-    """Return what a spec says that is not state."""
-    found = {name: getattr(spec, name) for name in type(spec).model_fields}
-    for name in ("name", "authority", "champion", "targets", "weights", "blue_green"):
-        del found[name]
-    found["routing"] = spec.routing.model_copy(update={"salt": None})
-    unwatched = Shadow()
-    found["shadow"] = {
-        name: without
-        for name, one in spec.shadow.items()
-        if (without := one.model_copy(update={"percent": 0})) != unwatched
-    }
-    found["automation"] = {
-        name: one.model_copy(update={"degree": one.max_degree}) for name, one in spec.automation.items()
-    }
-    return found

@@ -72,9 +72,9 @@ def _told(one: Assessment) -> dict[str, Any]:
 
 
 def _waits(attempt: Try, decision: Decision, evidence: Assessments, pace: Pace) -> list[Wait] | None:
-    """Return the seconds that each thing which is waited for may take; None: a person is waited for."""
+    """Return the seconds that each thing which is waited for may take; None: nobody can say."""
     strategy, here = attempt.strategy, decision.position
-    if here.paused is not None or here.stage is Stage.HOLDING or here.stage.ended:
+    if here.paused is not None or here.stage is Stage.HOLDING or here.stage.ended or evidence.mixed:
         return None
     if here.stage is Stage.BAKE:
         return [] if strategy.bake_after is None else [_left(strategy.bake_after.seconds, here.counted)]

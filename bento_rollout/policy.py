@@ -57,7 +57,7 @@ def decide(strategy: Strategy, position: Position, evidence: Assessments, now: f
     if position.stage.ended:
         return Decision(Action.HOLD, f"the try has ended ({position.stage.value}): nothing runs", position)
     check_fits(position, strategy)
-    here = folded(ticked(position, strategy, now), strategy, evidence)
+    here = folded(ticked(position, strategy, now, mixed=bool(evidence.mixed)), strategy, evidence)
     look = Look(strategy, here, evidence)
     decision = _harm(look) or _unmeasurable(look) or _notice(look) or _pause(look) or course(look)
     return _dry(decision, look) if strategy.dry_run else decision

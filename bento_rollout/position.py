@@ -184,16 +184,20 @@ def edited(position: Position, before: Strategy, after: Strategy) -> Position:
     return _with(position, healthy=tuple(name for name in position.healthy if name in same))
 
 
-def ticked(position: Position, strategy: Strategy, now: float) -> Position:
-    """Return the position after a look at a time: what has passed is counted, as far as it is believed."""
+def ticked(position: Position, strategy: Strategy, now: float, *, mixed: bool = False) -> Position:
+    """Return the position after a look at a time: what has passed is counted, as far as it is believed.
+
+    While workers run other code (``mixed``) the stretch stands still: nothing of it could end it later. What
+    late labels are watched for goes on, as does all harm.
+    """
     if not math.isfinite(now):
         return position
     elapsed = 0.0 if position.looked is None else min(max(0.0, now - position.looked), MOST_TICK)
     return _with(
         position,
         looked=now,
-        counted=position.counted + elapsed,
-        undecided=position.undecided + (elapsed if _might_decide(position, strategy) else 0.0),
+        counted=position.counted + (0.0 if mixed else elapsed),
+        undecided=position.undecided + (elapsed if _might_decide(position, strategy) and not mixed else 0.0),
         promoted=position.promoted + (elapsed if position.stage in (Stage.BAKE, Stage.WATCH) else 0.0),
     )
 

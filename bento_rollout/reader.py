@@ -13,10 +13,11 @@ from .applying import apply_spec, differences, weighted
 from .arrays import is_array, is_scalar
 from .committing import Desk
 from .errors import NotFound, RolloutError, StoreUnreachable
-from .reports import assignments, describe, history_row, status_of, told_override, utc
+from .reports import assignments, code_of, describe, history_row, status_of, told_override, utc
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.ballot import AnyBallot
+from .store.codes import Codes, Known
 from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.governed import GovernedStore
@@ -84,7 +85,14 @@ class Reader:
         if tried is not None and (told := aside(commit.state)):
             tried["warnings"].append(told)
         found = status_of(commit, view, describe(self._desk.location, problem), tried)
-        return {**found, "drift": self._drift(), **self._governed()}
+        return {**found, "code": self._code(view), "drift": self._drift(), **self._governed()}
+
+    def _code(self, view: View) -> dict[str, Any]:
+        """Return who runs which code; what nobody can say is left out."""
+        known = Known()
+        with suppress(StoreUnreachable):
+            known = Codes(self._desk.store.place(self.name)).known()
+        return code_of(view, known, time.time())
 
     def _governed(self) -> dict[str, Any]:
         """Return which file governs, what this host holds against it, and what waits; empty: a store does."""

@@ -9,9 +9,11 @@ from typing import Any
 from .assignment import Table, bucket_of, normal_key
 from .errors import StoreCorrupt, StoreUnreachable
 from .governing import Override
+from .mixing import newest
 from .revisions import shown_revision
 from .state import Commit, RolloutState, Settled
 from .store.ballot import After
+from .store.codes import Known
 from .store.governed import governed_at, opened
 from .store.location import Location, locate
 from .store.opened import open_at
@@ -19,7 +21,16 @@ from .store.presence import Card, Silent
 from .telling import Step, detail, taken_back
 from .view import View
 
-__all__ = ["assignments", "describe", "history_row", "list_rollouts", "status_of", "told_override", "utc"]
+__all__ = [
+    "assignments",
+    "code_of",
+    "describe",
+    "history_row",
+    "list_rollouts",
+    "status_of",
+    "told_override",
+    "utc",
+]
 
 
 def status_of(
@@ -82,6 +93,23 @@ def _silent(one: Silent) -> dict[str, Any]:
     told = {"pid": one.pid, "host": one.host, "seconds": round(one.seconds, 1), "lease": one.lease}
     revision = shown_revision(one.revision)
     return {**told, "revision": revision, "on_stale": one.on_stale, "over": one.over, "words": one.words}
+
+
+def code_of(view: View, known: Known, now: float) -> dict[str, Any]:
+    """Return who runs which code: part of ``status --json``.
+
+    Args:
+        view: the service around the state.
+        known: which codes there were.
+        now: seconds since 1970.
+    """
+    workers = view.codes
+    came = known.came(workers) if len(workers) > 1 else None
+    return {
+        "newest": newest(known.order, workers),
+        "differs_for": None if came is None else max(0.0, now - came),
+        "workers": workers,
+    }
 
 
 def history_row(

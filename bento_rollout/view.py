@@ -14,6 +14,7 @@ from .errors import InvalidValue, NotReady
 from .granting import grant_command, retire_command
 from .ladder import Ladder
 from .manner import Manner
+from .mixing import by_code, waits_for
 from .spec import RolloutSpec
 from .state import Commit, RolloutState
 from .store.presence import Card, Silent, VariantCard
@@ -189,6 +190,15 @@ class View:
         """Return what the live workers say of each variant, the worst of them: part of ``status --json``."""
         names = dict.fromkeys([*self.known, *sorted(self.state.named)])
         return {name: self._row(name) for name in names}
+
+    @property
+    def codes(self) -> dict[str, list[str]]:
+        """Which live workers run which code."""
+        return by_code((card.code, card.words) for card in self.cards)
+
+    def mixed(self, code: str) -> str:
+        """Return how many workers run other code than this one, in words; empty: none."""
+        return waits_for(code, self.codes)
 
     def differences(self) -> list[str]:
         """Return in words where the service's spec asks for another state."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
-from .errors import RolloutError
+from .errors import RolloutError, StoreUnreachable
 from .feed import Feed
 from .flips import Flips
 from .hooks import Hook, run_hooks
@@ -20,6 +20,7 @@ from .revisions import is_of_file
 from .state import Commit
 from .store import RolloutStore
 from .store.ballot import After, Proposal, Vote, ballot_at
+from .store.codes import Codes
 from .store.opened import presence_at
 from .store.presence import Card, Workers
 from .telemetry import log
@@ -65,7 +66,8 @@ class Worker:
         self.spans: Spans | None = None
         self.each_second: Callable[[], None] | None = None
         self._store, self._feed = store, feed
-        self._ballot = ballot_at(place)
+        self._ballot, self._codes = ballot_at(place), Codes(place)
+        self._entered = False
         self.flips = Flips(self._ballot, feed.name)
         self._before, self._after = before, after
         self._describe, self._lend, self._loop = describe, lend, loop
@@ -86,6 +88,7 @@ class Worker:
         the others. It never raises: whatever is wrong here, the service starts, and answers.
         """
         for step in (
+            self._enter,
             self._write_card,
             self._join,
             self._take_part,
@@ -97,6 +100,15 @@ class Worker:
                 step()
             except Exception as error:  # noqa: BLE001 - a worker that cannot start would be respawned for ever
                 self._report_error(error)
+
+    def _enter(self) -> None:
+        """Note which code this worker runs, before it counts as alive; what is not noted is tried again."""
+        if self._entered or not (code := self._describe().code):
+            return
+        with suppress(StoreUnreachable, OSError):  # the feed says that the store cannot be used
+            own = self.presence.token
+            self._codes.enter(code, lambda: {c.code for c in self.presence.living() if c.token != own})
+            self._entered = True
 
     def _join(self) -> None:
         try:
@@ -145,6 +157,7 @@ class Worker:
                     self._feed.check()
                     self._follow()
                     self._stay()
+                    self._enter()
                     self._write_card()
                     self._follow_up()
                     self.flips.settle()

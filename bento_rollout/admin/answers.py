@@ -201,6 +201,16 @@ class Degrees(_Answer):
     certificate: Certified | None = None
 
 
+class Code(_Answer):
+    """Which code the live workers run."""
+
+    newest: str | None = Field(description="The digest of the newest; null: nobody has told one yet.")
+    differs_for: float | None = Field(
+        description="Seconds for which they have run different code; null: all run the same."
+    )
+    workers: dict[str, list[str]] = Field(description="By digest, who runs it.")
+
+
 class State(_Answer):
     """A rollout: its state, its live workers and its store."""
 
@@ -222,6 +232,7 @@ class State(_Answer):
         None, alias="try", description="The running try, else the last one; null: there was none."
     )
     automation: dict[str, Degrees] = Field(default_factory=dict, description="Who decides, by endpoint.")
+    code: Code | None = Field(None, description="Which code the live workers run.")
     store: StoreState
     override: dict[str, Any] | None = Field(
         None, description="What this host holds against the file that governs: pause, rollback, or both."
@@ -328,7 +339,7 @@ def answer_to(rollout: Rollout, change: Change) -> dict[str, Any]:
     notes = list(change.notes)
     state = change.state
     try:
-        status = {key: value for key, value in rollout.status().items() if key != "workers"}
+        status = {key: value for key, value in rollout.status().items() if key not in ("workers", "code")}
     except RolloutError as error:
         notes.append(f"the status cannot be read now: {error}")
         status = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bentoml._internal.context import server_context
 
@@ -22,31 +21,55 @@ if TYPE_CHECKING:
 __all__ = ["card_of", "state_fields"]
 
 
+class Told(Protocol):
+    """What a runner tells of itself."""
+
+    kind: str
+    state: str
+    error: str | None
+
+    @property
+    def process(self) -> Mapping[str, int] | None:
+        """Its process, if it has one of its own."""
+
+
 def card_of(
     site: Site,
     spec: RolloutSpec,
-    runners: Mapping[str, Any],
+    runners: Mapping[str, Told],
     digests: Mapping[str, str],
     models: Mapping[str, Sequence[str]],
+    duties: Sequence[str],
 ) -> Card:
-    """Return what this worker says of itself now.
+    """Return a worker's card; its token and revision are filled in by whoever writes it.
 
     Args:
         site: the rollout as it was defined.
-        spec: what the service is asked for now.
-        runners: who runs its variants.
-        digests, models: of each variant.
+        spec: what it serves by now.
+        runners: by variant, the decorated one first.
+        digests, models: what each variant is, and its model references stand for.
+        duties: what it takes part in of what one worker does for all.
     """
     variants = {
-        name: VariantCard(
-            runner.state, runner.kind, digests[name], runner.error, models[name], runner.process
-        )
-        for name, runner in runners.items()
+        name: VariantCard(one.state, one.kind, digests[name], one.error, models[name], one.process)
+        for name, one in runners.items()
     }
-    index, hooks = server_context.worker_index or 0, (len(site.before), len(site.after))
-    told = state_fields(spec, site.methods)
-    card = Card("", os.getpid(), index, site.service.name, 0, variants, *hooks, told, site.unwell)
-    return replace(card, lease=site.spec.lease, on_stale=site.spec.on_stale)
+    return Card(
+        "",
+        os.getpid(),
+        server_context.worker_index or 0,
+        site.service.name,
+        0,
+        variants,
+        len(site.before),
+        len(site.after),
+        state_fields(spec, site.methods),
+        site.unwell,
+        code=site.code,
+        duties=tuple(duties),
+        lease=site.spec.lease,
+        on_stale=site.spec.on_stale,
+    )
 
 
 def state_fields(spec: RolloutSpec, methods: Mapping[str, Method] | None = None) -> dict[str, Any]:

@@ -43,7 +43,12 @@ class Leading:
         self._file, self._receivers, self._loop = ToldFile(place), site.notify, loop
         self._notifier: Notifier | None = None
         self._controller = Controller(
-            self._desk, self._decided, sticky=bool(sticky), sources=late, follow=self._follow
+            self._desk,
+            self._decided,
+            sticky=bool(sticky),
+            sources=late,
+            follow=self._follow,
+            code=site.code,
         )
 
     def start(self) -> None:

@@ -14,10 +14,12 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 
 from ..calls import Call
+from ..code_part import code_digest
 from ..contact import Contact
 from ..errors import InvalidSpec
 from ..feed import Feed
 from ..opening import check_champion
+from ..precedence import DRIFT, TRY
 from ..records import Flipped, Plan, Readiness
 from ..router import Router
 from ..spec import KeySource
@@ -81,6 +83,7 @@ class Serving:
         self.spans: Spans
         self._site = site
         self._digests, self._models = site.digests(), site.models()
+        site.code = code_digest(site.spec, self._digests)
         self._runners: dict[str, AnyRunner] = {}
         self._facades: dict[str, Facade] = {}
         self._router: Router | None = None
@@ -341,8 +344,9 @@ class Serving:
     # -- what the worker says of itself ----------------------------------------------------------------
 
     def _card(self) -> Card:
-        spec = newest_spec(self._site, self._feed)
-        return card_of(self._site, spec, self._runners, self._digests, self._models)
+        spec, parts = newest_spec(self._site, self._feed), (self._runners, self._digests, self._models)
+        duties = [name for name, part in ((TRY, self._leading), (DRIFT, self._drift)) if part is not None]
+        return card_of(self._site, spec, *parts, duties)
 
     @contextlib.contextmanager
     def _lend(self, variant: str) -> Iterator[Any]:

@@ -52,6 +52,7 @@ class Site:
         text: what was in that file.
         is_error: the user's own word on what counts as a variant's error; None: its outcome tells.
         notify: who is told what becomes of a try.
+        code: names the code that this worker runs, once it has begun.
         instance: the service's instance in this worker.
         serving: this worker's part, once it has begun.
     """
@@ -73,7 +74,7 @@ class Site:
         self.base = (service.path_prefix or "").rstrip("/")
         self.prefix = f"{self.base}/rollout/"
         self.file: Path | None = None
-        self.text = b""
+        self.text, self.code = b"", ""
         self.notify: tuple[Hook | Webhook, ...] = ()
         self.sink: Sink | None = None
         self.instance: Any = None

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from ..drift_latches import Latches
 from ..errors import InvalidValue
 from ..operations import Rollout
+from ..precedence import DRIFT, Precedence
 from ..store import RolloutStore
 from ..store.location import locate
+from ..store.opened import presence_at
 from ..telemetry import log
 from .endpoints import Facade
 
@@ -107,6 +109,7 @@ class WatchingDrift:
             digest_of=self._digest_of,
             state=lambda: self._feed.commit.state,
             acts=acts,
+            precedence=Precedence(self._place, presence_at(self._place), self._site.code, DRIFT),
         )
         monitor.each = self._latches.look
         return monitor

@@ -133,7 +133,20 @@ def _live_lines(facts: Facts) -> Iterator[Block]:
         )
     for one in facts.get("silent", ()):
         yield Line("silent", (Cell(one["words"], "yellow"),))
+    yield from _codes(facts.get("code") or {})
     yield from _store(facts["store"])
+
+
+def _codes(code: Facts) -> Iterator[Block]:
+    """Yield who runs which code, where it is not the same everywhere."""
+    workers = code.get("workers", {})
+    if len(workers) < 2:  # noqa: PLR2004 - with one code nothing differs
+        return
+    told = "; ".join(
+        f"{digest}{' (newest)' if digest == code['newest'] else ''}: {', '.join(who)}"
+        for digest, who in workers.items()
+    )
+    yield Line("code", (Cell(f"differs, so no try goes on: {told}", "yellow"),))
 
 
 def _store(store: Facts) -> Iterator[Block]:

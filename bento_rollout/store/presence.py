@@ -50,6 +50,8 @@ class Card:
         host: the host that it runs on, where many share a store.
         lease: seconds that it goes on with what it knows when it has lost its connection to the store.
         on_stale: what it does after that.
+        code: the digest of its code: of the spec's fields that are code, and of its variants.
+        duties: what it takes part in of what one worker does for all, once it has finished its start.
     """
 
     token: str
@@ -65,6 +67,13 @@ class Card:
     host: str = ""
     lease: float = LEASE
     on_stale: str = "serve"
+    code: str = ""
+    duties: Sequence[str] = ()
+
+    @property
+    def words(self) -> str:
+        """The worker as people are told of it."""
+        return f"worker {self.pid}" + (f" on {self.host}" if self.host else "")
 
     @classmethod
     def load(cls, data: Any) -> Card | None:
