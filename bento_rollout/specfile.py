@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -40,10 +42,28 @@ _LONGEST = 300
 _HANDED_OVER = re.compile(r"/dev/stdin|/(?:dev|proc/self)/fd/[0-9]+")
 
 
+_SLICE, _PAUSE = 0.001, 0.002
+"""Seconds of work and of rest of whoever reads gently: a megabyte takes a core for seconds."""
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses what would be lost (a field written twice) or might never end (aliases)."""
+    """SafeLoader that refuses what would be lost (a field written twice) or might never end (aliases).
+
+    Args:
+        text: YAML.
+        gently: whether other threads go first.
+    """
+
+    def __init__(self, text: bytes, *, gently: bool = False) -> None:
+        super().__init__(text)
+        self._rest_at = time.monotonic() + _SLICE if gently else math.inf
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        self._rest()
+        return super().construct_object(node, deep)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        self._rest()
         if self.check_event(yaml.AliasEvent):
             event = self.get_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
             raise yaml.composer.ComposerError(
@@ -67,6 +87,11 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def _rest(self) -> None:
+        if time.monotonic() > self._rest_at:
+            time.sleep(_PAUSE)
+            self._rest_at = time.monotonic() + _SLICE
+
 
 def load_spec(path: str | Path) -> RolloutSpec:
     """Return the spec in a YAML file.
@@ -89,23 +114,28 @@ def read_spec(path: str | Path) -> bytes:
     return _read(Path(path))
 
 
-def spec_in(text: bytes, path: str | Path) -> RolloutSpec:
+def spec_in(text: bytes, path: str | Path, *, gently: bool = False) -> RolloutSpec:
     """Return the spec that a file's content describes, as `load_spec` does.
+
+    Args:
+        text: the content.
+        path: of the file.
+        gently: whether other threads of this process go first, however long a large one takes.
 
     Raises:
         InvalidSpec: when it is not YAML, or not a valid spec.
     """
-    return _beside(parse_spec(text, str(path)), str(path))
+    return _beside(parse_spec(text, str(path), gently=gently), str(path))
 
 
-def parse_spec(text: bytes, where: str) -> RolloutSpec:
+def parse_spec(text: bytes, where: str, *, gently: bool = False) -> RolloutSpec:
     """Return the spec that YAML text describes; ``where`` names it in errors, which name the line, too.
 
     >>> parse_spec(b"weights: {boosted: 5}", "rollout.yaml").weights
     {'boosted': 5000}
     """
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        root, data = _read_once(text, gently=gently)
     except RecursionError:
         raise InvalidSpec(f"{where}: not valid YAML: nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:
@@ -113,7 +143,7 @@ def parse_spec(text: bytes, where: str) -> RolloutSpec:
         raise InvalidSpec(f"{where}: not valid YAML: {problem[:_LONGEST]}") from None
 
     def named(path: Sequence[object]) -> str:
-        line = _line_of(text, path)
+        line = _line_of(root, path)
         return where if line is None else f"{where}: line {line}"
 
     return RolloutSpec.parse({} if data is None else data, named)
@@ -169,9 +199,19 @@ def digest_of(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-def _line_of(text: bytes, path: Sequence[object]) -> int | None:
-    """Return the line (from 1) of the innermost field on a path that the text has, or None."""
-    node, line = yaml.compose(text, Loader=_Loader), None
+def _read_once(text: bytes, *, gently: bool) -> tuple[yaml.Node | None, Any]:
+    """Return what YAML text says, as nodes that know their lines and as plain data."""
+    loader = _Loader(text, gently=gently)
+    try:
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _line_of(root: yaml.Node | None, path: Sequence[object]) -> int | None:
+    """Return the line (from 1) of the innermost field on a path that a text has, or None."""
+    node, line = root, None
     for part in path:
         if isinstance(node, yaml.MappingNode):
             pairs = [(key, value) for key, value in node.value if key.value == str(part)]

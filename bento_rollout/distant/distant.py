@@ -88,7 +88,8 @@ class Distant:
             before = rows[-1]["revision"] if rows else None
             page = self._get("history", {"limit": wanted, "before": before})
             rows += page
-            if len(page) < wanted or rows[-1]["revision"] <= 1:
+            oldest = rows[-1]["revision"] if page else 0
+            if len(page) < wanted or not isinstance(oldest, int) or oldest <= 1:  # a file's has no order
                 break
         return rows
 

@@ -320,6 +320,15 @@ def test_many_keys_and_labels(liar: Liar) -> None:
         rollout.label([{"prediction_id": "x", "label": 1}])
 
 
+def test_the_history_of_a_file_has_one_page(liar: Liar) -> None:
+    """Revisions of a file that governs have no order: nothing is older than the last of them."""
+    liar.answer = http("200 OK", JSON, b'[{"revision": "file:4fd03861320d"}]')
+    assert Distant(Service(liar.url, TOKEN), "screening").history_rows(1) == [
+        {"revision": "file:4fd03861320d"}
+    ]
+    assert len(liar.asked) == 1
+
+
 def test_it_starts_light(liar: Liar) -> None:
     """A verb over HTTP loads no BentoML and no web framework."""
     code = (

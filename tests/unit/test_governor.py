@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_a_content_that_cannot_be_served_by_changes_nothing(
     assert (one.feed.refused, one.feed.trouble) == (False, None)
     lines = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines() if line[:1] == "{"]
     assert lines == ["rollout.spec_refused", "rollout.spec_read"]
+
+
+def test_a_large_content_that_is_refused_is_parsed_once(tmp_path: Path, file: Path) -> None:
+    """A second of work, twice a second, would be taken from those who predict."""
+    one = Replica(tmp_path, file)
+    keys = ", ".join(f"k{number}" for number in range(5000))
+    file.write_text(f"authority: spec\ntargets: {{boosted: {{keys: [{keys}]}}}}\nbogus: 1\n")
+    one.feed.follow()
+    assert "unknown field 'bogus'" in str(one.feed.trouble)
+    began = time.thread_time()
+    for _ in range(20):
+        one.feed.follow()
+    assert time.thread_time() - began < 0.2  # parsing it once takes more
+    assert "unknown field 'bogus'" in str(one.feed.trouble)
+    assert one.weights == {"boosted": 50.0}
 
 
 def test_a_champion_that_is_not_ready_is_waited_for(tmp_path: Path, file: Path) -> None:
