@@ -50,7 +50,7 @@ def cut(topology: Topology) -> Outcome:
     wrong = sum(one.variant != new for one in others)
     notes = "; ".join(change.notes) or "nothing"
     asked = lone.since(flipped + 0.5)
-    failed, sent = len(load.failed) + len(lone.failed), len(load.answers) + len(lone.answers)
+    failed = len(load.failed) + len(lone.failed)
     waits = f"at most its lease ({LEASE:g} s) and a little"
     return [
         Finding("the flip waits for it", f"{took:.1f} s", waits, took < LEASE + 3),
@@ -60,7 +60,7 @@ def cut(topology: Topology) -> Outcome:
             "its answers are marked stale", f"{len(marked)} of {len(asked)}", "until it is back", bool(marked)
         ),
         Finding("it follows when it is back", f"{back:.1f} s", "under 6 s", back < 6),
-        Finding("requests that failed", f"{failed} of {sent}", "none", not failed),
+        Finding("requests that failed", f"{load.told_failed}; {lone.told_failed} alone", "none", not failed),
     ]
 
 

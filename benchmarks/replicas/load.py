@@ -46,6 +46,12 @@ class Load:
         """Those that were not answered with 200."""
         return [one for one in self.answers if one.status != 200]
 
+    @property
+    def told_failed(self) -> str:
+        """How many failed of how many, and how."""
+        how = ", ".join(sorted({str(one.status) if one.status else "no answer" for one in self.failed}))
+        return f"{len(self.failed)} of {len(self.answers)}" + (f" ({how})" if how else "")
+
     def since(self, moment: float) -> list[Answer]:
         """Return the answers to requests that began after a moment."""
         return [one for one in self.answers if one.began > moment]

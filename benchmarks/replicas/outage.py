@@ -45,7 +45,7 @@ def outage(topology: Topology, seconds: float) -> Outcome:
     failed = load.failed
     down = f"predictions that failed while it was stopped for {seconds:g} s, then killed"
     return [
-        Finding(down, f"{len(failed)} of {len(load.answers)}", "none", not failed),
+        Finding(down, load.told_failed, "none", not failed),
         Finding("answers that the ledger lacks afterwards", f"{lacks} of {len(answered)}", "none", not lacks),
         Finding("answers that it has twice", str(doubled), "none", doubled == 0),
         Finding("changes meanwhile", changes, "all refused", bool(refused) and last == first),

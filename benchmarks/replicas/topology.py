@@ -30,7 +30,7 @@ http {{
   access_log off;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  upstream pods {{ {servers} keepalive 64; }}
+  upstream pods {{ {servers} keepalive 64; keepalive_timeout 4s; }}
   server {{
     listen 127.0.0.1:{port};
     keepalive_requests 1000000;
@@ -41,6 +41,7 @@ http {{
   }}
 }}
 """
+# A server closes connections that were idle for 5 s: the balancer must be sooner, or a request falls in between.
 # `proxy_next_upstream off`: a request that fails is seen to fail, and not asked of the next one.
 
 
