@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +17,7 @@ import pytest
 
 from bento_rollout.errors import StoreUnreachable
 from tests.integration.relay import Relay, relaying
-from tests.integration.running import Server, fresh, serving, until
+from tests.integration.running import ROOT, Server, fresh, serving, until
 from tests.postgres import Server as Postgres
 
 pytestmark = [pytest.mark.server, pytest.mark.fault]
@@ -105,6 +107,14 @@ def predictions(server: Server) -> float:
     )
 
 
+def commanded(server: Server, verb: str) -> subprocess.CompletedProcess[str]:
+    """Run a command on a replica's host."""
+    arguments = [sys.executable, "-m", "bento_rollout.cli", verb, *(["leased"] if verb == "status" else [])]
+    return subprocess.run(
+        arguments, cwd=ROOT, env=server.environment(), capture_output=True, text=True, check=False
+    )
+
+
 def test_replicas_that_are_cut_off(replicas: Replicas) -> None:
     """A flip that returned holds on every replica that is connected; the others do as their spec says."""
     whole, cut, ann = replicas.whole, replicas.cut, replicas.whole.operator()
@@ -146,6 +156,9 @@ def test_replicas_that_are_cut_off(replicas: Replicas) -> None:
     assert counted(serve, "serve") >= 1
     assert counted(whole, "serve") == 0
     assert len(ann.status()["silent"]) == 3
+    for verb, code in (("doctor", 1), ("status", 0)):
+        done = commanded(whole, verb)
+        assert (done.returncode, done.stdout.count(", silent for ")) == (code, 3), done
 
     began = time.monotonic()
     notes = ann.rollback().notes

@@ -33,9 +33,9 @@ class Host:
         self.store = PostgresStore(self.engine, folder)
         self.presence = SharedPresence(self.store.place(NAME))
 
-    def joined(self) -> Host:
+    def joined(self, lease: float = 10.0) -> Host:
         """The same, with a living worker."""
-        self.presence.write(Card(self.presence.token, 1234, 1, "Screening", 0))
+        self.presence.write(Card(self.presence.token, 1234, 1, "Screening", 0, lease=lease))
         self.presence.join()
         return self
 
@@ -187,13 +187,10 @@ def test_a_server_that_hangs_is_left(hosts: Callable[[], Host], database: Databa
         assert time.monotonic() - began < 5
 
 
-def test_a_host_that_is_cut_off(
-    hosts: Callable[..., Host], database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_is_cut_off(hosts: Callable[..., Host], database: Database) -> None:
     """A commit waits no longer than the lease of a host that is cut off, names it, and reaches it later."""
-    monkeypatch.setattr("bento_rollout.store.postgres.store.LEASE", 1.5)
     line = Between(database.server.port)
-    here, there = hosts().joined(), hosts(line).joined()
+    here, there = hosts().joined(), hosts(line).joined(lease=1.5)
     newest = grow(here.store, 1)
     line.cut()
     began = time.monotonic()
