@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ from tests.unit.workers import Join
 STORES = ("sqlite", "postgresql")
 OLD, NEW = "a" * 16, "b" * 16
 DIGESTS = {"logistic": "1" * 12, "boosted": "2" * 12}
-SPEC = {
+SPEC: dict[str, dict[str, Any]] = {
     "routing": {"key": {"predict": "header:x-user", "*": "field:user"}},
     "variants": {"boosted": {"timeout": "2s"}, "forest": {"max_pending": 5}},
     "shadow": {"boosted": {"percent": 5, "compare": {"predict": "label", "*": "json"}}},
