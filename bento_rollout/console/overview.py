@@ -78,6 +78,8 @@ def _concerns(status: Mapping[str, Any]) -> list[str]:
     behind = [worker for worker in status["workers"] if worker["revision"] != status["revision"]]
     if behind:
         found.append(f"{len(behind)} of {len(status['workers'])} workers serve an older revision.")
+    if len((status.get("code") or {}).get("workers", ())) > 1:
+        found.append("Workers run different code: no try goes on until they all run the same.")
     for verb in ("rollback", "pause"):
         if mark := (status.get("override") or {}).get(verb):
             file = status["store"]["path"]
