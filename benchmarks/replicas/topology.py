@@ -41,7 +41,7 @@ http {{
   }}
 }}
 """
-# A server closes connections that were idle for 5 s: the balancer must be sooner, or a request falls in between.
+# A server closes connections that were idle for 5 s; the balancer must be sooner, or a request falls between.
 # `proxy_next_upstream off`: a request that fails is seen to fail, and not asked of the next one.
 
 
