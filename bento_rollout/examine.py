@@ -27,11 +27,17 @@ LONG = 900.0
 """Seconds after which a rolling update that is not over is a problem: it hangs."""
 
 
-def examine(*, store: str | None = None) -> dict[str, Any]:
-    """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems."""
+def examine(*, store: str | None = None, served: Rollout | None = None) -> dict[str, Any]:
+    """Return what ``doctor`` shows: store, permissions, tokens, and each rollout with its problems.
+
+    Args:
+        store: its URL; None: the environment's.
+        served: what a file governs in this very process, written down beside the store or not.
+    """
     location = locate(store)
     place = open_at(location)
-    governed, problem = governed_at(location), None
+    own = {} if served is None else {served.name: served}
+    governed, problem = sorted({*governed_at(location), *own}), None
     try:
         diagnose(place)
     except RolloutError as error:
@@ -46,7 +52,7 @@ def examine(*, store: str | None = None) -> dict[str, Any]:
         "permissions": _permissions(place) if isinstance(place, SQLiteStore) else [],
         "token": _tokens(),
         "rollouts": [
-            _look(Rollout(name, one, location, "doctor"), one.place(name))
+            _look(own.get(name) or Rollout(name, one, location, "doctor"), one.place(name))
             for name in sorted({*known(place), *governed})
             for one in [opened(location, name)]
         ],

@@ -139,7 +139,8 @@ class Governor:
         """Refuse what only a restart may change."""
         running = self._running
         if spec.authority != running.authority:
-            raise InvalidSpec(f"{self._file}: authority: {spec.authority} takes a restart of the service")
+            words = "takes a restart of the service; without the field it is store"
+            raise InvalidSpec(f"{self._file}: authority: {spec.authority} {words}")
         if spec.name != running.name:
             raise InvalidSpec(f"{self._file}: name: {spec.name or 'none'} takes a restart of the service")
         if set(spec.automation) != set(running.automation):

@@ -58,12 +58,9 @@ class Doors:
         """Serve one request of an operator who has an address of their own to come to."""
         if self._operators_app is None:
             from ..admin.app import operators_app
-            from ..operations import open_rollout
 
-            name, needs = self._site.name, self._needs()
-            self._operators_app = operators_app(
-                lambda: open_rollout(name), prefix=self._prefix, operators=needs
-            )
+            needs = self._needs()
+            self._operators_app = operators_app(self._opened, prefix=self._prefix, operators=needs)
         await self._operators_app(scope, receive, send)
 
     def _needs(self) -> Operators:
@@ -72,7 +69,7 @@ class Doors:
         def examined() -> dict[str, Any]:
             from ..examine import examine
 
-            found = examine()
+            found = examine(served=self._opened() if isinstance(self._feed, GovernedFeed) else None)
             mine = [row for row in found["rollouts"] if row["name"] == self._site.name]
             return {**found, "rollouts": mine}
 

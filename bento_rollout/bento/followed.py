@@ -55,7 +55,10 @@ def _governed(
     site: Site, file: Path, path: Path, digests: Mapping[str, str], ready: Callable[[str], bool]
 ) -> tuple[GovernedStore, GovernedFeed]:
     def fits(spec: RolloutSpec, state: RolloutState) -> None:
-        check_spec(spec, site.methods, tuple(site.definitions))
+        try:
+            check_spec(spec, site.methods, tuple(site.definitions))
+        except InvalidSpec as error:
+            raise InvalidSpec(f"{file}: {error}") from None
         if not ready(state.champion):
             raise InvalidSpec(f"{file}: champion: {state.champion!r} is not ready in this worker")
 

@@ -16,7 +16,7 @@ import pytest
 from bento_rollout.cli import main
 from bento_rollout.specfile import content_digest
 from tests.integration.callers import Load, line_to_each
-from tests.integration.running import Server, serving, until
+from tests.integration.running import Server, free_port, serving, until
 from tests.states import mounted
 
 pytestmark = pytest.mark.server
@@ -113,9 +113,9 @@ class Commands:
         return json.loads(self(*words, "--json")[1])
 
 
-def over_http(server: Server, verb: str, body: Any = None) -> tuple[int, Any]:
+def over_http(server: Server, verb: str, body: Any = None, port: int | None = None) -> tuple[int, Any]:
     """Return status and JSON of an operators' route."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port or server.port, timeout=30)
     head = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     method = "GET" if body is None else "POST"
     connection.request(method, f"/rollout/admin/{verb}", body and json.dumps(body), head)
@@ -352,13 +352,17 @@ def test_a_worker_that_starts_while_the_file_is_broken_serves_as_the_others(
 
 @pytest.mark.fault
 def test_a_home_that_nobody_can_write_to(tmp_path: Path) -> None:
-    """It serves and follows the file; a verb that works against it says what cannot be written."""
+    """It serves and follows the file; a verb that works against it says what cannot be written.
+
+    Operators have an address of their own, as behind a pod's read-only root it would be.
+    """
+    port = free_port()
     mount = Mount(tmp_path / "config")
     before = mount.put(spec(50))
     home = tmp_path / "home"
     with mounted(home) as again:
         store = {"BENTO_ROLLOUT_STORE": f"sqlite:///{home}/ro/rollouts.db", "PAIR_WORKERS": "1"}
-        env = {**environment(mount.file), **store}
+        env = {**environment(mount.file), **store, "BENTO_ROLLOUT_ADMIN_BIND": f"127.0.0.1:{port}"}
         again("ro")
         with serving(TARGET, tmp_path, rollout="pair", workers=1, environment=env) as server:
             until(lambda: server.asks("GET", "/readyz") == 200, f"ready; see {server.log}", 120)
@@ -367,9 +371,12 @@ def test_a_home_that_nobody_can_write_to(tmp_path: Path) -> None:
                 after = mount.put(spec(0))
                 until(lambda: load.answers[-1].revision == int(after, 16), "it is followed", IN_TIME)
                 time.sleep(1)
-                status, problem = over_http(server, "rollback", {"reason": "no"})
-                refused, _ = over_http(server, "weights", {"weights": {"green": 1}})
-            assert over_http(server, "state")[1]["revision"] == f"file:{after}"
+                status, problem = over_http(server, "rollback", {"reason": "no"}, port)
+                refused, _ = over_http(server, "weights", {"weights": {"green": 1}}, port)
+            assert over_http(server, "state", port=port)[1]["revision"] == f"file:{after}"
+            examined = over_http(server, "doctor", port=port)[1]
+            assert examined["store"]["problem"] is None
+            assert [row["revision"] for row in examined["rollouts"]] == [f"file:{after}"]
         late = [a for a in load.answers if a.began > load.answers[-1].ended - 0.5]
         assert {a.status for a in load.answers} == {200}
         assert {a.revision for a in load.answers} == {int(before, 16), int(after, 16)}
