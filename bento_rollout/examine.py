@@ -14,7 +14,7 @@ from .store.drift_file import DriftFile
 from .store.evidence_log import EvidenceLog
 from .store.governed import governed_at, opened
 from .store.ledger import Ledger
-from .store.location import locate
+from .store.location import Location, locate
 from .store.mending import diagnose, known, mend
 from .store.opened import open_at, presence_at
 from .store.place import Place
@@ -40,6 +40,7 @@ def examine(*, store: str | None = None, served: Rollout | None = None) -> dict[
     governed, problem = sorted({*governed_at(location), *own}), None
     try:
         diagnose(place)
+        _require_writable(location)
     except RolloutError as error:
         problem = str(error)
     told = describe(location, problem)
@@ -57,6 +58,14 @@ def examine(*, store: str | None = None, served: Rollout | None = None) -> dict[
             for one in [opened(location, name)]
         ],
     }
+
+
+def _require_writable(location: Location) -> None:
+    """Refuse a database that only reads: a worker could serve by it, but could not say that it lives."""
+    if location.database is not None:
+        from .store.postgres.engine import engine_at
+
+        engine_at(location.database).require_writable()
 
 
 def repair(*, store: str | None = None) -> list[str]:

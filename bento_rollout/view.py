@@ -258,6 +258,8 @@ class View:
                 if not found
                 else "some workers have no such variant"
             )
+            if not self.described:  # none was ever started, or the store cannot be read
+                error = "no worker is seen that could say whether the service has it"
             row = asdict(VariantCard("missing", "worker", self.state.granted.get(name, ""), error))
             row.pop("process")
             return row

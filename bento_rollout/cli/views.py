@@ -295,7 +295,11 @@ def doctor(facts: Facts, repaired: Sequence[str] = (), *, served: bool = False) 
         for row in facts["rollouts"]
     )
     grid = Grid(("rollout", "revision", "champion", "workers", "problems", "notes"), cells)
-    return [*lines, grid if cells else _sentence("the store has no rollout yet"), _verdict(facts)]
+    if cells:
+        lines.append(grid)
+    elif not facts["store"].get("problem"):  # else nobody knows what it has
+        lines.append(_sentence("the store has no rollout yet"))
+    return [*lines, _verdict(facts)]
 
 
 def _ledger(kept: Facts) -> tuple[Cell, ...]:

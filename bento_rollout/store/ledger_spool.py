@@ -74,9 +74,7 @@ class Spool:
             try:
                 self._open()
             except sqlite3.DatabaseError as error:
-                aside = self._path.with_suffix(".damaged")
-                self._path.replace(aside)
-                self._remove()
+                aside = self._set_aside()
                 raise StoreCorrupt(f"a spool is damaged ({error}); it is moved to {aside}") from error
             return True
 
@@ -97,6 +95,13 @@ class Spool:
                 self._leave_room(len(packed))
                 self._connection.execute("INSERT INTO batches VALUES (?, ?, ?)", (number, facts, packed))
             except (sqlite3.Error, OSError) as error:
+                if _is_damage(error):  # the next try begins a new one
+                    aside, facts = self._set_aside(), self.facts
+                    self.facts = self.batches = 0
+                    raise StoreUnreachable(
+                        f"the spool {self._path} is damaged ({error}), {facts} facts are lost; "
+                        f"it is moved to {aside}"
+                    ) from error
                 raise StoreUnreachable(f"the spool {self._path} cannot be written: {error}") from error
             self.facts, self.batches = self.facts + facts, self.batches + 1
 
@@ -106,7 +111,14 @@ class Spool:
             if self._db is None:
                 return None
             query = "SELECT number, facts, packed FROM batches ORDER BY number LIMIT 1"
-            if (row := self._db.execute(query).fetchone()) is None:
+            try:
+                row = self._db.execute(query).fetchone()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside()
+                row, self.facts, self.batches = (0, self.facts, b""), 0, 0
+            if row is None:
                 return None
         number, facts, packed = row
         return Batch(self.token, number), _unpacked(packed), facts
@@ -163,6 +175,14 @@ class Spool:
         room, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if room < size + min(RESERVE, total // 8):
             raise StoreUnreachable(f"the disk of {self._path} is nearly full ({room} bytes free)")
+
+    def _set_aside(self) -> Path:
+        """Move a damaged file away; return where to."""
+        aside = self._path.with_suffix(".damaged")
+        with suppress(OSError):
+            self._path.replace(aside)
+        self._remove()
+        return aside
 
     def _remove(self) -> None:
         self._disconnect()
@@ -229,6 +249,10 @@ def _plain(value: object) -> Any:
 
 def _value(value: Any) -> Any:
     return base64.b64decode(value["bytes"]) if isinstance(value, dict) and "bytes" in value else value
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
 
 
 def _size(path: Path) -> int:

@@ -306,3 +306,22 @@ def test_a_host_that_knows_the_secret_needs_no_database_for_it(
     assert again.of("u1") == made.of("u1")
     with pytest.raises(StoreUnreachable, match="BENTO_ROLLOUT_HASH_KEY"):
         KeyHash.of_place(other, create=True, environ={})
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_spool_that_is_damaged_while_it_is_used(tmp_path: Path, reads: bool) -> None:
+    """What was in it is lost and said so; the next batch goes into a new one."""
+    spool = Spool(tmp_path, "mine")
+    spool.put(1, [])
+    (tmp_path / "spool-mine.db").write_bytes(b"no database" * 1000)
+    if reads:
+        found = spool.first()
+        assert found is not None
+        assert found[1] is None
+    else:
+        with pytest.raises(StoreUnreachable, match="it is moved to"):
+            spool.put(2, [])
+    assert spool.first() is None
+    spool.put(3, [])
+    assert spool.first() == (Batch("mine", 3), [], 0)
+    spool.close()

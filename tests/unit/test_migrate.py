@@ -48,6 +48,28 @@ def test_from_nothing(fresh: str, server: Server, capsys: pytest.CaptureFixture[
     assert main(["list"]) == 0
 
 
+def test_a_role_that_is_not_there(fresh: str, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is made where the role of `--grant` is missing: the message says so, and it is true."""
+    for arguments in ((), ("--dry-run",)):
+        code, text = told(capsys, "--grant", "nobody_here", *arguments)
+        assert code == 4
+        assert "there is no role 'nobody_here' to let in" in text
+    assert server.run("SELECT to_regclass('bento_rollout.meta')", NEW) == [(None,)]
+
+
+def test_doctor_says_what_it_knows(fresh: str, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that cannot be used, or is read-only, is no store without rollouts."""
+    assert main(["doctor"]) == 4
+    assert "the store has no rollout yet" not in capsys.readouterr().out
+    assert told(capsys)[0] == 0
+    assert main(["doctor"]) == 0
+    assert "the store has no rollout yet" in capsys.readouterr().out
+    server.run(f"ALTER DATABASE {NEW} SET default_transaction_read_only = on")
+    server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'fresh'")
+    assert main(["doctor"]) == 4
+    assert "can be read only" in capsys.readouterr().out
+
+
 def test_jobs_at_once(fresh: str, server: Server) -> None:
     """Several jobs that migrate at once make the tables once."""
     command = [sys.executable, "-m", "bento_rollout.cli", "migrate"]

@@ -189,6 +189,19 @@ class Engine:
             row = db.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
         return str(row[0]) if row else ""
 
+    def require_writable(self) -> None:
+        """Raise `StoreUnreachable` when the database can be read only, as a standby can."""
+        try:
+            with self.lent() as db:
+                (only,) = db.execute("SELECT current_setting('transaction_read_only')").fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnreachable(f"the store {self.shown} cannot be used: {error}") from error
+        if only == "on":
+            raise StoreUnreachable(
+                f"the store {self.shown} can be read only: its URL must name the primary, and the database "
+                "or role must not say default_transaction_read_only"
+            )
+
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._after_fork()

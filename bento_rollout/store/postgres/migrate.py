@@ -10,7 +10,7 @@ import psycopg
 
 from .connection import Raw
 from .engine import SCHEMA, Engine, require
-from .faults import as_sqlite
+from .faults import OperationalError, as_sqlite
 from .tables_ledger import LEDGER
 from .tables_reviews import REVIEWS
 from .tables_shared import SHARED
@@ -88,6 +88,8 @@ def _migrated(raw: Raw, *, dry: bool, grant: str | None) -> Migrated:
     if before > SCHEMA:
         require(before)
     rollouts = _rollouts(raw) if before else {}
+    if grant is not None and not raw.execute("SELECT FROM pg_roles WHERE rolname = %s", (grant,)).rowcount:
+        raise OperationalError(f"there is no role {grant!r} to let in: make it first (createuser)")
     if dry:
         return Migrated(before, SCHEMA, tuple(rollouts), grant, dry=True)
     raw.execute("SET statement_timeout = 0")
