@@ -26,11 +26,15 @@ from .database import Topology, served
 from .findings import Outcome
 from .flips import flips
 from .outage import outage
+from .path import path
+from .rates import rates
 
 PARTS: dict[str, Callable[[Topology, bool], Outcome]] = {
     "flips": lambda topology, quick: flips(topology, 10 if quick else 100),
     "outage": lambda topology, quick: outage(topology, 10 if quick else 60),
     "cut": lambda topology, _: cut(topology),
+    "ledger": lambda topology, quick: rates(topology.database, 3.0 if quick else 10.0),
+    "path": lambda topology, quick: path(topology.database.url, 20 if quick else 80),
 }
 GOVERNED = "configmap"
 """The part without a database."""
