@@ -1,9 +1,9 @@
 """What a request costs over PostgreSQL, against the same over SQLite: in one process, without sockets.
 
-``python -m benchmarks.replicas.path URL ROUNDS`` is what the part ``path`` of `benchmarks.replicas` runs. Three
-apps of the same service, two of them over SQLite (A/A: the noise), are driven in interleaved slices on one core
-with the collector off. The *path* is the CPU of the thread that serves; beside it stands that of the whole
-process, which writes the ledger, too. What the database's server spends is not in it.
+``python -m benchmarks.replicas.path URL ROUNDS`` is what the part ``path`` of `benchmarks.replicas` runs.
+Three apps of the same service, two of them over SQLite (A/A: the noise), are driven in interleaved slices
+on one core with the collector off. The *path* is the CPU of the thread that serves; beside it stands that
+of the whole process, which writes the ledger, too. What the database's server spends is not in it.
 """
 
 from __future__ import annotations

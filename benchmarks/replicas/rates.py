@@ -1,4 +1,4 @@
-"""How many predictions six workers write into one database: `benchmarks.ledger_shared`, over the same server."""
+"""How many predictions six workers write into one database: `benchmarks.ledger_shared` over that server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ def rates(database: Database, seconds: float) -> Outcome:
     if not done.stdout:
         raise RuntimeError(done.stderr[-3000:])
     found = json.loads(done.stdout)
-    missing = found["predictions"] - found["kept"]
+    missing, of = found["predictions"] - found["kept"], found["predictions"]
     rate = f"{found['per_second']} a second; {found['cpu_us']} us of the workers' CPU for each"
     met = found["per_second"] >= found["bar"]
     return [
         Finding("predictions that 6 workers write", rate, f"at least {found['bar']} a second", met),
-        Finding(
-            "predictions that are not there", f"{missing} of {found['predictions']}", "none", not missing
-        ),
+        Finding("predictions that are not there", f"{missing} of {of}", "none", not missing),
     ]
