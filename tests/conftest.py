@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -19,6 +21,29 @@ __all__ = ["database", "emptied", "home", "hosted", "opener", "place", "reused",
 
 
 _NUMBERS = count(1)
+SHORT = int(os.environ.get("TESTS_EVERY", "1")) > 1
+SHARES = {"unit": 4, "contract": 2}
+"""Of which suites a short run takes each such case only: the main interpreter runs all of them."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of a short run what another interpreter does alike.
+
+    That is simulations, suites over both stores, and all but a share of the rest, always the same; what is
+    PostgreSQL's own (`test_postgres_…`) runs on each of them, and every file is imported.
+    """
+    left_out = {item for item in items if SHORT and _is_done_elsewhere(item)}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_done_elsewhere(item: pytest.Item) -> bool:
+    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    twice = given.get("place") == "postgres" or given.get("store") == "postgresql"
+    share = SHARES.get(Path(item.fspath).parent.name, 1)
+    in_share = crc32(item.nodeid.encode()) % share == 0 or "test_postgres_" in item.nodeid
+    return twice or not in_share or item.get_closest_marker("simulation") is not None
 
 
 @pytest.fixture(scope="session")

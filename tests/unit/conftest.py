@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,25 +23,7 @@ from bento_rollout.store.presence import Card, VariantCard, Workers
 from tests.unit.door import TOKEN, Door, Say
 from tests.unit.workers import Join
 
-SHORT = int(os.environ.get("TESTS_EVERY", "1")) > 1
 DIGESTS = {"logistic": "1" * 12, "boosted": "2" * 12, "forest": "3" * 12}
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of a short run what another interpreter does alike: simulations, and suites over both stores.
-
-    What is PostgreSQL's own (`test_postgres_…`) runs on each of them.
-    """
-    left_out = [item for item in items if SHORT and _is_done_elsewhere(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
-
-
-def _is_done_elsewhere(item: pytest.Item) -> bool:
-    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    twice = given.get("place") == "postgres" or given.get("store") == "postgresql"
-    return twice or item.get_closest_marker("simulation") is not None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
