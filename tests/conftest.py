@@ -22,7 +22,7 @@ __all__ = ["database", "emptied", "home", "hosted", "opener", "place", "reused",
 
 _NUMBERS = count(1)
 SHORT = int(os.environ.get("TESTS_EVERY", "1")) > 1
-SHARES = {"unit": 4, "contract": 2}
+SHARES = {"unit": 4, "contract": 4}
 """Of which suites a short run takes each such case only: the main interpreter runs all of them."""
 
 

@@ -178,12 +178,15 @@ class Killer:
         self.acknowledged.append((time.monotonic(), state.revision, state.champion))
 
 
+FLIPS = 48
+
+
 def test_commands_killed_in_the_middle_of_flips_cost_no_request(pair: Server) -> None:
-    """32 callers, 100 flips, 20 weights, a dozen commands killed: no failure, nobody sees the past."""
+    """32 callers, many flips and weights, some commands killed: no failure, nobody sees the past."""
     killer = Killer(pair)
     since = killer.operator.state.revision
     with Load(pair.port, 32, pause=0.05) as load:
-        for number in range(100):
+        for number in range(FLIPS):
             if number % 20 == 5:
                 killer.kill_while_a_hook_runs(f"killed {number}")
             if number % 12 == 2:
@@ -191,14 +194,15 @@ def test_commands_killed_in_the_middle_of_flips_cost_no_request(pair: Server) ->
             killer.flip(f"flip {number}")  # at once: nothing of a killed command is in the way
             if number % 5 == 0:
                 killer.weigh(1 + number / 2)
-    assert Counter(killer.killed)["while a hook ran"] == 5
+    assert Counter(killer.killed)["while a hook ran"] == len(range(5, FLIPS, 20))
     assert Counter(killer.killed)["after the commit"] >= 1
     assert load.failures == []
-    assert len(load.answers) > 1000
+    assert len(load.answers) > 500
     assert times_over(lambda answer: is_stale(answer, killer.acknowledged), load.answers) == []
     flips = check_history(killer.operator, since)
     assert sorted(flips.values()) == sorted(
-        [f"flip {number}" for number in range(100)] + [f"unheard {number}" for number in range(2, 100, 12)]
+        [f"flip {number}" for number in range(FLIPS)]
+        + [f"unheard {number}" for number in range(2, FLIPS, 12)]
     )
     check_nothing_is_open(pair)
     check_followed_up(pair, flips)
@@ -271,7 +275,7 @@ def test_operators_at_two_doors_with_hooks_that_veto(pair: Server) -> None:
         threads = [threading.Thread(target=act) for act in (program, colleague)]
         for thread in threads:
             thread.start()
-        for number in range(25):
+        for number in range(14):
             to = random.choice(["blue", "green"])
             attempts.append(flip_by_command(pair, f"person {number}", to))
         over.set()
