@@ -72,8 +72,9 @@ test-lowest: $(READY) ## unit and contract suites with exactly the declared lowe
 	@$(LOWEST_VENV)/bin/python -m pip install -qq --no-input --constraint $(LOWEST_VENV)/constraints.txt --editable ".[all]" --group test
 	$(LOWEST_VENV)/bin/python -m pytest tests/unit tests/contract tests/console/test_console.py tests/console/test_sessions.py $(ARGS)
 
-test-nightly: $(READY) ## what is too large for every day: torch (a wheel with CUDA), artifacts of gigabytes
+test-nightly: $(READY) ## what is too large for every day: long tests, torch (a wheel with CUDA), artifacts of gigabytes
 	@$(PIP) torch
+	BENTO_ROLLOUT_TEST_NIGHTLY=1 $(VENV)/bin/python -m pytest -m nightly
 	BENTO_ROLLOUT_TEST_GIB=4 $(VENV)/bin/python -m pytest -s tests/unit/test_artifacts_loaders.py tests/unit/test_artifacts_large.py $(ARGS)
 
 clean: ## remove environments, caches and what runs left behind

@@ -22,17 +22,19 @@ __all__ = ["database", "emptied", "home", "hosted", "opener", "place", "reused",
 
 _NUMBERS = count(1)
 SHORT = int(os.environ.get("TESTS_EVERY", "1")) > 1
-SHARES = {"unit": 4, "contract": 4}
+NIGHT = os.environ.get("BENTO_ROLLOUT_TEST_NIGHTLY") == "1"
+SHARES = {"unit": 6, "contract": 6}
 """Of which suites a short run takes each such case only: the main interpreter runs all of them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of a short run what another interpreter does alike.
+    """Leave out what is for the night, and out of a short run what another interpreter does alike.
 
-    That is simulations, suites over both stores, and all but a share of the rest, always the same; what is
-    PostgreSQL's own (`test_postgres_…`) runs on each of them, and every file is imported.
+    The latter is simulations, suites over both stores, and all but a share of the rest, always the same cases;
+    what is PostgreSQL's own (`test_postgres_…`) runs on each of them, and every file is imported.
     """
-    left_out = {item for item in items if SHORT and _is_done_elsewhere(item)}
+    left_out = {item for item in items if not NIGHT and item.get_closest_marker("nightly") is not None}
+    left_out |= {item for item in items if SHORT and _is_done_elsewhere(item)}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]

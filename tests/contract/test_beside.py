@@ -66,6 +66,7 @@ def test_arrays_of_every_size_come_back_right(service: Service) -> None:
         assert answer.json() == [2 * i] * 20_000
 
 
+@pytest.mark.nightly
 def test_an_answer_larger_than_the_sockets_memory_comes_whole(service: Service) -> None:
     """The thread that made it sends what fits, the rest follows; others are answered meanwhile."""
     app = service("four")
@@ -254,6 +255,7 @@ def test_one_that_stands_still_is_unready(service: Service, monkeypatch: pytest.
     assert app.post("/slow", {"seconds": 0}).text == "two"
 
 
+@pytest.mark.nightly
 def test_starting_again_leaks_nothing(service: Service) -> None:
     """Neither file descriptors nor shared memory of processes that died stay behind."""
     app = service("own_guarded")

@@ -380,6 +380,7 @@ def test_a_worker_ends_though_a_call_hangs_in_a_process(beside: Served, tmp_path
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.nightly
 def test_a_folder_of_a_call_in_a_process_goes_with_it(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
             made.server.stop()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_the_walk_through(walk: Walk) -> None:
     """Who follows it sees what it shows, in the terminal and in the browser."""
