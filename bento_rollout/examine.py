@@ -44,8 +44,7 @@ def examine(*, store: str | None = None, served: Rollout | None = None) -> dict[
     except RolloutError as error:
         problem = str(error)
     told = describe(location, problem)
-    no_database = location.database is None and not location.path.exists()
-    if governed and no_database and set(known(place)) <= set(governed):
+    if governed and not _is_there(location) and set(known(place)) <= set(governed):
         nothing = {"kind": "spec", "durable": True, "why": "", "url": "no database: files govern"}
         told = {**told, **nothing, "problem": None}
     return {
@@ -119,6 +118,14 @@ def _look(rollout: Rollout, place: Place) -> dict[str, Any]:
     mixed, hangs = _mixed(status["code"])
     problems = [*_of_workers(status), *_of_variants(status), *_of_idle(status), *hangs, *unread]
     return {**nothing, **found, "notes": [*_new_code(status), *mixed, *alarms], "problems": problems}
+
+
+def _is_there(location: Location) -> bool:
+    """Whether a store lies where one would; one that cannot be asked counts as there."""
+    try:
+        return location.database is not None or location.path.exists()
+    except OSError:
+        return True
 
 
 def _living(presence: Workers) -> list[Card]:

@@ -30,7 +30,7 @@ SHARES = {"unit": 6, "contract": 6}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is for the night, and out of a short run what another interpreter does alike.
 
-    The latter is simulations, suites over both stores, and all but a share of the rest, always the same cases;
+    The latter: simulations, suites over both stores, and all but a share of the rest, always the same cases;
     what is PostgreSQL's own (`test_postgres_…`) runs on each of them, and every file is imported.
     """
     left_out = {item for item in items if not NIGHT and item.get_closest_marker("nightly") is not None}

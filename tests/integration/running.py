@@ -127,6 +127,14 @@ class Server:
         place = open_at(self._location()).place(self.name)
         return sorted(card.pid for card in presence_at(place).living())
 
+    def _own(self) -> int:
+        """Return how many of this server's workers live: where hosts share a database it has others, too."""
+        living = self.living()
+        if self._database is None:
+            return len(living)
+        children = psutil.Process(self.arbiter.pid).children(recursive=True)
+        return len({child.pid for child in children} & set(living))
+
     def _location(self) -> Location:
         return locate(
             self.url, {"BENTO_ROLLOUT_SINGLE_REPLICA": "1", "BENTOML_HOME": str(self.folder / "operator")}
@@ -138,7 +146,7 @@ class Server:
         def up() -> bool:
             assert self.arbiter.poll() is None, f"the server ended ({self.arbiter.returncode}):\n{self.said}"
             self._remember()
-            return len(self.living()) == self.count and self.asks("GET", "/readyz") == http.client.OK
+            return self._own() == self.count and self.asks("GET", "/readyz") == http.client.OK
 
         until(up, f"{self.count} workers live; see {self.log}", START, 0.1)
         return self
