@@ -101,11 +101,14 @@ class Replica:
         return f"http://{self.host}:{self.port}{path}"
 
     def wait(self) -> None:
-        """Wait until it serves."""
-        deadline = time.monotonic() + START
+        """Wait until it serves; one whose port somebody took meanwhile is started again at another."""
+        deadline, again = time.monotonic() + START, 3
         while not self.is_ready():
             ended = self.process is None or self.process.poll() is not None
-            if ended or time.monotonic() > deadline:
+            if ended and again and "already in use" in self.said():
+                self.port, again = free_port(), again - 1
+                self.start()
+            elif ended or time.monotonic() > deadline:
                 raise RuntimeError(f"replica {self.number} did not start:\n{self.said()[-3000:]}")
             time.sleep(0.1)
 
